@@ -1,0 +1,5 @@
+"""``outlast demo``"""
+
+
+def demo() -> None:
+    """Later."""

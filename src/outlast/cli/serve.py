@@ -1,0 +1,84 @@
+"""``outlast serve``"""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+import uvloop
+
+from outlast import app
+from outlast.cli import output
+from outlast.core.policy import Policy
+from outlast.telemetry.logs import Format, Level
+
+_LATER = "Accepted; takes effect in a later release."
+
+
+def serve(
+    directory: Annotated[
+        Path,
+        typer.Argument(
+            metavar="[DIR]",
+            help="Holds supabase/functions; or is a folder of functions; or is one function file.",
+            show_default="the current folder",
+        ),
+    ] = Path(),
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="0: any that is free.", min=0, max=65535)] = 54321,
+    admin_port: Annotated[int, typer.Option(help=_LATER, min=0, max=65535)] = 54323,
+    policy: Annotated[
+        Policy | None, typer.Option(help="Overrides [edge_runtime] policy of config.toml.", show_default=False)
+    ] = None,
+    no_verify_jwt: Annotated[bool, typer.Option("--no-verify-jwt", help="Let every caller pass.")] = False,
+    env_file: Annotated[
+        Path | None, typer.Option(help="Variables for the functions, instead of functions/.env.", show_default=False)
+    ] = None,
+    log_format: Annotated[
+        Format | None, typer.Option(help="pretty on a terminal, json otherwise.", show_default=False)
+    ] = None,
+    log_level: Annotated[str, typer.Option(help="debug, info, warning or error.", metavar="LEVEL")] = "info",
+    database: Annotated[str, typer.Option(help=f"embedded, off or a URL. {_LATER}")] = "off",
+    graceful_exit_timeout: Annotated[
+        float, typer.Option(help="Seconds that requests and tasks have to finish after SIGTERM or SIGINT.", min=0)
+    ] = 15.0,
+    require_sandbox: Annotated[bool, typer.Option("--require-sandbox", help=_LATER)] = False,
+    trust_proxy: Annotated[
+        bool, typer.Option("--trust-proxy", help="Believe the X-Forwarded fields that clients send.")
+    ] = False,
+) -> None:
+    """Serve the functions of a project over HTTP, and see their background tasks through."""
+    if log_level not in {level.label for level in Level}:
+        raise typer.BadParameter(f"{log_level!r} is not one of debug, info, warning, error", param_hint="--log-level")
+    options = app.Options(
+        target=directory,
+        environ=os.environ,
+        host=host,
+        port=port,
+        policy=policy,
+        verify_jwt=not no_verify_jwt,
+        env_file=env_file,
+        graceful_exit_timeout_s=graceful_exit_timeout,
+        trust_proxy=trust_proxy,
+    )
+    later = {
+        "--admin-port": admin_port != 54323,
+        "--database": database != "off",
+        "--require-sandbox": require_sandbox,
+    }
+    if log_format is None:
+        log_format = Format.PRETTY if sys.stdout.isatty() else Format.JSON
+
+    async def run() -> int:
+        lines = output.Lines(sys.stdout)
+        log = output.open_log(lines, log_format, Level.named(log_level))
+        for name, given in later.items():
+            if given:
+                log.emit("config", level=Level.WARNING, msg=f"{name} is accepted, but does nothing in this release")
+        try:
+            return await app.serve(options, log)
+        finally:
+            lines.flush()
+
+    sys.exit(uvloop.run(run()))

@@ -1,0 +1,20 @@
+"""Reading of the text files that settings come from."""
+
+from pathlib import Path
+
+from outlast.config.errors import ConfigError
+
+
+def read_text(path: Path, shown: str) -> str | None:
+    """The file's text with ``\\n`` line ends, or None where there is no such file.
+
+    ``shown`` is the file's name in the ConfigError for one that cannot be read.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        return None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{shown}: is not UTF-8 text; save it as UTF-8") from error
+    except OSError as error:
+        raise ConfigError(f"{shown}: cannot be read: {error.strerror}") from error

@@ -1,0 +1,292 @@
+"""The settings of a project: read once, checked, frozen."""
+
+import glob
+import json
+import os
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import MappingProxyType
+
+from outlast.config import discovery, layout, toml_file, variables
+from outlast.config.dotenv_file import Environment
+from outlast.config.errors import ConfigError
+from outlast.config.layout import Layout
+from outlast.config.local_keys import LOCAL_JWT_SECRET
+from outlast.config.toml_file import Section
+from outlast.core.language import Language
+from outlast.core.limits import Limits
+from outlast.core.policy import OneshotBackground, Policy
+
+__all__ = ["ConfigError", "FunctionSettings", "JwtSettings", "Project", "load"]
+
+_SERVED = frozenset({Language.TYPESCRIPT})
+_SHORTEST_SECRET = 16
+"""As Supabase's CLI has it."""
+
+
+@dataclass(frozen=True)
+class FunctionSettings:
+    """All that is known of one function before its code runs. Paths are absolute."""
+
+    name: str
+    folder: Path
+    """The function's own folder; for a single file, its parent."""
+    entrypoint: Path
+    language: Language
+    verify_jwt: bool
+    import_map: Path | None
+    """Of config.toml; without it and without a ``deno_config``, import_map.json of the functions folder."""
+    deno_config: Path | None
+    """deno.json or deno.jsonc beside the entrypoint or in the folder."""
+    static_files: tuple[Path, ...]
+    env: Mapping[str, str] = field(repr=False)
+    """Everything the function gets, except ``SB_EXECUTION_ID``, which each worker has its own of."""
+    oneshot_background: OneshotBackground
+    limits: Limits
+
+
+@dataclass(frozen=True)
+class JwtSettings:
+    """What callers' tokens are checked against; no function gets to see any of it."""
+
+    secret: str | None = field(repr=False)
+    jwks: str | None
+    """A JSON Web Key Set as JSON text."""
+    jwks_url: str | None
+
+
+@dataclass(frozen=True)
+class Project:
+    """A folder of functions, ready to be served."""
+
+    root: Path
+    """The folder that holds ``supabase``, or the folder of functions itself."""
+    functions_dir: Path
+    state_dir: Path
+    """For what Outlast itself keeps; may not exist yet."""
+    shared_dir: Path
+    """``_shared`` of the functions folder; may not exist."""
+    policy: Policy
+    inspector_port: int | None
+    functions: Mapping[str, FunctionSettings]
+    """The enabled ones, by name."""
+    disabled: frozenset[str]
+    jwt: JwtSettings
+    sources: tuple[Path, ...]
+    """The files all this was read from, existing or not: a change to one is a reason to load again."""
+    warnings: tuple[str, ...]
+    """To be logged once."""
+
+
+def load(
+    target: Path,
+    *,
+    environ: Mapping[str, str],
+    env_file: Path | None = None,
+    policy: Policy | None = None,
+    verify_jwt: bool = True,
+    url: str = "http://127.0.0.1:54321",
+) -> Project:
+    """Reads the settings of the project that ``target`` names.
+
+    ``target`` is a folder that holds ``supabase/functions``, that folder itself, any folder of functions, or
+    one function file. ``environ`` is the environment of the process. ``policy`` wins over config.toml, and
+    ``verify_jwt=False`` switches the check off for every function. ``url`` is where the gateway listens.
+
+    Raises ConfigError for whatever is wrong or missing; nothing is guessed.
+    """
+    try:
+        project = _read(target, environ, env_file, url)
+    except OSError as error:
+        # Any look at the disk can meet a folder without permission or a name that is too long.
+        raise ConfigError(f"{error.filename}: cannot be read: {error.strerror}") from error
+    if not verify_jwt:
+        unchecked = {name: replace(function, verify_jwt=False) for name, function in project.functions.items()}
+        project = replace(project, functions=MappingProxyType(unchecked))
+    return replace(project, policy=policy) if policy is not None else project
+
+
+def _read(target: Path, environ: Mapping[str, str], env_file: Path | None, url: str) -> Project:
+    where = layout.locate(target)
+    folders = tuple(dict.fromkeys((where.settings_dir, where.root)))
+    environment = Environment(environ, folders, where.shown)
+    config_path, own_path = where.settings_dir / "config.toml", where.settings_dir / "outlast.toml"
+    env_path = Path(os.path.abspath(env_file)) if env_file is not None else None  # noqa: PTH100
+    config = toml_file.read(config_path, where.shown(config_path), environment)
+    own = toml_file.read(own_path, where.shown(own_path), environment)
+
+    runtime = config.table("edge_runtime")
+    if not runtime.flag("enabled", default=True):
+        raise runtime.error("enabled", "is false: edge functions are switched off; set it to true to serve them")
+    jwt = _jwt(config.table("auth"), environ)
+
+    sections = config.table("functions")
+    disabled = frozenset(name for name, section in sections.tables() if not section.flag("enabled", default=True))
+    candidates = discovery.discover(where, sections, disabled)
+    secrets = variables.of_section(runtime.table("secrets"))
+    from_file = variables.of_file(where, env_path)
+    warnings = [*candidates.warnings, *secrets.warnings, *from_file.warnings]
+    given = variables.defaults(environ, url=url, jwt_secret=jwt.secret or LOCAL_JWT_SECRET)
+    given |= {**secrets.values, **from_file.values}
+
+    overrides = _Overrides.read(own)
+    if where.only_file is None:
+        overrides.refuse_unknown_functions({*candidates.found, *disabled})
+    functions: dict[str, FunctionSettings] = {}
+    for name, candidate in candidates.found.items():
+        if candidate.language not in _SERVED:
+            warnings.append(f"Python functions come with a later release: {name} is not served")
+            continue
+        functions[name] = _function(where, candidate, sections.table(name), overrides, given, warnings)
+    if not functions and not disabled:
+        raise _nothing_to_serve(where, warnings)
+
+    return Project(
+        root=where.root,
+        functions_dir=where.functions_dir,
+        state_dir=where.root / ".outlast",
+        shared_dir=where.functions_dir / "_shared",
+        policy=runtime.choice("policy", Policy) or Policy.PER_WORKER,
+        inspector_port=runtime.number("inspector_port", default=0, highest=65_535) or None,
+        functions=MappingProxyType(functions),
+        disabled=disabled,
+        jwt=jwt,
+        sources=(config_path, own_path, env_path or where.functions_dir / ".env", *environment.consulted),
+        warnings=tuple(dict.fromkeys(warnings)),
+    )
+
+
+@dataclass(frozen=True)
+class _Overrides:
+    """outlast.toml."""
+
+    functions: Section
+    limits: Limits
+    oneshot_background: OneshotBackground
+
+    @classmethod
+    def read(cls, root: Section) -> "_Overrides":
+        root.only(("oneshot_background", "limits", "functions"))
+        functions = root.table("functions")
+        background = root.choice("oneshot_background", OneshotBackground) or OneshotBackground.CUT
+        overrides = cls(functions, _limits(root.table("limits"), Limits()), background)
+        for name, section in functions.tables():
+            section.only(("oneshot_background", "limits"))
+            overrides.for_function(name)
+        return overrides
+
+    def refuse_unknown_functions(self, known: Collection[str]) -> None:
+        for name in self.functions:
+            if name not in known:
+                there_are = ", ".join(sorted(known)) or "none"
+                raise self.functions.error(name, f"there is no such function; there are: {there_are}")
+
+    def for_function(self, name: str) -> tuple[Limits, OneshotBackground]:
+        section = self.functions.table(name)
+        background = section.choice("oneshot_background", OneshotBackground) or self.oneshot_background
+        return _limits(section.table("limits"), self.limits), background
+
+
+def _limits(section: Section, inherited: Limits) -> Limits:
+    section.only(tuple(Limits.__dataclass_fields__))
+    return Limits(
+        request_idle_ms=section.number("request_idle_ms", default=inherited.request_idle_ms),
+        unload_grace_ms=section.number("unload_grace_ms", default=inherited.unload_grace_ms),
+        boot_timeout_ms=section.number("boot_timeout_ms", default=inherited.boot_timeout_ms),
+    )
+
+
+def _function(
+    where: Layout,
+    candidate: discovery.Candidate,
+    section: Section,
+    overrides: _Overrides,
+    given: Mapping[str, str],
+    warnings: list[str],
+) -> FunctionSettings:
+    deno_config = _first_file(
+        folder / name
+        for folder in (candidate.entrypoint.parent, candidate.folder)
+        for name in ("deno.json", "deno.jsonc")
+    )
+    import_map = discovery.existing_file(where, section, "import_map")
+    if import_map is None and deno_config is None:
+        import_map = _first_file([where.functions_dir / "import_map.json"])
+    own = variables.of_section(section.table("env"))
+    warnings += own.warnings
+    limits, background = overrides.for_function(candidate.name)
+    return FunctionSettings(
+        name=candidate.name,
+        folder=candidate.folder,
+        entrypoint=candidate.entrypoint,
+        language=candidate.language,
+        verify_jwt=section.flag("verify_jwt", default=True),
+        import_map=import_map,
+        deno_config=deno_config,
+        static_files=_static_files(where, section, warnings),
+        env=MappingProxyType({**given, **own.values}),
+        oneshot_background=background,
+        limits=limits,
+    )
+
+
+def _first_file(paths: Iterable[Path]) -> Path | None:
+    return next((path for path in paths if path.is_file()), None)
+
+
+def _static_files(where: Layout, section: Section, warnings: list[str]) -> tuple[Path, ...]:
+    found: dict[Path, None] = {}
+    for pattern in section.texts("static_files"):
+        # Path.glob takes neither absolute patterns nor ones with `..`, and Supabase's CLI takes both.
+        matches = glob.glob(pattern, root_dir=where.settings_dir, recursive=True, include_hidden=True)  # noqa: PTH207
+        if not matches:
+            warnings.append(f"{section.where('static_files')}: no file matches {pattern!r}")
+        for match in sorted(matches):
+            found[Path(os.path.normpath(where.settings_dir / match))] = None
+    return tuple(found)
+
+
+def _jwt(auth: Section, environ: Mapping[str, str]) -> JwtSettings:
+    secret = environ.get("SUPABASE_JWT_SECRET")
+    if secret and len(secret) < _SHORTEST_SECRET:
+        raise ConfigError(f"SUPABASE_JWT_SECRET: is shorter than {_SHORTEST_SECRET} characters")
+    # With the variable set, an env(NAME) in config.toml that is not set is of no consequence.
+    if not secret and (secret := auth.text("jwt_secret")) and len(secret) < _SHORTEST_SECRET:
+        raise auth.error("jwt_secret", f"is shorter than {_SHORTEST_SECRET} characters")
+    jwks = environ.get("SUPABASE_JWKS") or None
+    if jwks is not None and not _is_json(jwks):
+        raise ConfigError("SUPABASE_JWKS: is not JSON; set it to the text of a JSON Web Key Set")
+    project_url = environ.get("SUPABASE_URL")
+    return JwtSettings(
+        secret=secret or LOCAL_JWT_SECRET,
+        jwks=jwks,
+        jwks_url=f"{project_url.rstrip('/')}/auth/v1/.well-known/jwks.json" if project_url else None,
+    )
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _nothing_to_serve(where: Layout, warnings: list[str]) -> ConfigError:
+    reasons = f" ({'; '.join(warnings)})" if warnings else ""
+    if where.only_file is not None:
+        return ConfigError(f"{where.shown(where.only_file)}: cannot be served{reasons}")
+    folder = where.functions_dir
+    example = where.shown(folder / "hello" / "index.ts")
+    if not folder.is_dir():
+        problem = "there is no such folder"
+    elif (lonely := discovery.lonely_entrypoint(folder)) is not None:
+        return ConfigError(
+            f"{where.shown(folder)}: holds no folder with a function; to serve {lonely.name} name that file"
+        )
+    elif folder == where.root:
+        problem = "holds neither supabase/functions nor a folder with a function"
+    else:
+        problem = "holds no folder with a function"
+    return ConfigError(f"{where.shown(folder)}: {problem}; put a function at {example}{reasons}")

@@ -1,0 +1,182 @@
+"""TOML files with typed reading; every error names file, line and key."""
+
+import difflib
+import re
+import tomllib
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cached_property
+from pathlib import Path
+from typing import TypeVar
+
+from outlast.config.dotenv_file import Environment
+from outlast.config.errors import ConfigError
+from outlast.config.files import read_text
+from outlast.config.positions import KeyPath, lines_of_keys
+
+_Choice = TypeVar("_Choice", bound=StrEnum)
+
+_ENV = re.compile(r"env\((.*)\)")
+_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
+_ERROR_POSITION = re.compile(r" \(at (?:line (\d+), column \d+|end of document)\)$")
+_FLAGS = {"true": True, "1": True, "false": False, "0": False}
+
+
+def read(path: Path, shown: str, environment: Environment) -> "Section":
+    """The root table of a file, empty where there is no such file; ConfigError for broken TOML."""
+    text = read_text(path, shown)
+    if text is None:
+        return Section(_Document(shown, "", environment), (), {})
+    try:
+        values = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        position = _ERROR_POSITION.search(str(error))
+        line = int(position[1]) if position and position[1] else len(text.splitlines()) or 1
+        problem = str(error)[: position.start()] if position else str(error)
+        raise ConfigError(f"{shown}:{line}: is not valid TOML: {problem}") from error
+    return Section(_Document(shown, text, environment), (), values)
+
+
+@dataclass
+class _Document:
+    shown: str
+    text: str
+    environment: Environment
+
+    @cached_property
+    def _lines(self) -> Mapping[KeyPath, int]:
+        return lines_of_keys(self.text)
+
+    def line(self, path: KeyPath) -> int:
+        while path and path not in self._lines:
+            path = path[:-1]
+        return self._lines.get(path, 1)
+
+
+@dataclass(frozen=True)
+class Section:
+    """One table. ``env(NAME)`` in a string has been replaced in all that is read here."""
+
+    document: _Document
+    path: tuple[str, ...]
+    values: Mapping[str, object]
+
+    def __contains__(self, key: str) -> bool:
+        return key in self.values
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.values)
+
+    def error(self, key: str, problem: str) -> ConfigError:
+        """An error about ``key`` of this table, to be raised by the caller."""
+        return ConfigError(f"{self.where(key)}: {problem}")
+
+    def where(self, key: str) -> str:
+        """File, line and key, as every text about a key begins."""
+        path = (*self.path, key)
+        dotted = ".".join(part if _BARE_KEY.fullmatch(part) else f'"{part}"' for part in path)
+        return f"{self.document.shown}:{self.document.line(path)}: {dotted}"
+
+    def only(self, known: Collection[str]) -> None:
+        """Refuses a key that is not among ``known``."""
+        for key in self.values:
+            if key not in known:
+                near = difflib.get_close_matches(key, known, n=1)
+                hint = f"did you mean {near[0]}?" if near else f"known here: {', '.join(known)}"
+                raise self.error(key, f"there is no such key; {hint}")
+
+    def table(self, key: str) -> "Section":
+        """The table under ``key``, empty where it is absent."""
+        value = self.values.get(key, {})
+        if not isinstance(value, dict):
+            raise self.error(key, f"{_shown(value)} is not a table")
+        return Section(self.document, (*self.path, key), value)
+
+    def tables(self) -> Iterator[tuple[str, "Section"]]:
+        """Every table of a table of tables, by its name."""
+        return ((key, self.table(key)) for key in self.values)
+
+    def flag(self, key: str, *, default: bool) -> bool:
+        """A boolean; one that comes out of ``env(NAME)`` is written true, false, 1 or 0."""
+        value = self.values.get(key, default)
+        if isinstance(value, str) and _ENV.fullmatch(value):
+            value = _FLAGS.get((text := self._resolved(key, value)).lower(), text)
+        if not isinstance(value, bool):
+            raise self.error(key, f"{_shown(value)} is not true or false")
+        return value
+
+    def number(self, key: str, *, default: int, highest: int | None = None) -> int:
+        """A whole number of 0 or more; one that comes out of ``env(NAME)`` is written in digits."""
+        value = self.values.get(key, default)
+        if isinstance(value, str) and _ENV.fullmatch(value):
+            text = self._resolved(key, value)
+            value = int(text) if text.isascii() and text.isdigit() else text
+        allowed = f"from 0 to {highest}" if highest is not None else "of 0 or more"
+        # bool is an int in Python, but `true` is no number in TOML.
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise self.error(key, f"{_shown(value)} is not a whole number {allowed}")
+        if value < 0 or (highest is not None and value > highest):
+            raise self.error(key, f"{value} is not a whole number {allowed}")
+        return value
+
+    def text(self, key: str) -> str | None:
+        """A string, or None where the key is absent."""
+        if key not in self.values:
+            return None
+        value = self.values[key]
+        if not isinstance(value, str):
+            raise self.error(key, f"{_shown(value)} is not a string")
+        return self._resolved(key, value)
+
+    def texts(self, key: str) -> tuple[str, ...]:
+        """An array of strings, empty where the key is absent."""
+        value = self.values.get(key, [])
+        if not isinstance(value, list):
+            raise self.error(key, f"{_shown(value)} is not an array of strings")
+        for item in value:
+            if not isinstance(item, str):
+                raise self.error(key, f"{_shown(item)} in this array is not a string")
+        return tuple(self._resolved(key, item) for item in value)
+
+    def choice(self, key: str, choices: type[_Choice]) -> _Choice | None:
+        """One of the words of ``choices``, or None where the key is absent."""
+        value = self.text(key) if isinstance(self.values.get(key), str) else self.values.get(key)
+        if value is None:
+            return None
+        for choice in choices:
+            if value == choice.value:
+                return choice
+        raise self.error(key, f"{_shown(value)} is not one of {', '.join(choices)}")
+
+    def secret(self, key: str) -> str | None:
+        """A string that is never shown in an error; None where its ``env(NAME)`` is not set."""
+        value = self.values.get(key)
+        if not isinstance(value, str):
+            raise self.error(key, "must be a string")
+        if reference := _ENV.fullmatch(value):
+            return self.document.environment.get(reference[1])
+        return value
+
+    def _resolved(self, key: str, value: str) -> str:
+        reference = _ENV.fullmatch(value)
+        if not reference:
+            return value
+        found = self.document.environment.get(reference[1])
+        if found is None:
+            hint = f"set {reference[1]} {self.document.environment.hint}"
+            raise self.error(key, f"env({reference[1]}) is not set; {hint}")
+        return found
+
+
+def _shown(value: object) -> str:
+    match value:
+        case bool():
+            return str(value).lower()
+        case str():
+            return repr(value)
+        case dict():
+            return "a table"
+        case list():
+            return "an array"
+    return str(value)

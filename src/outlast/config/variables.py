@@ -1,0 +1,78 @@
+"""The environment variables that a function is given."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from outlast.config import dotenv_file
+from outlast.config.errors import ConfigError
+from outlast.config.layout import Layout
+from outlast.config.local_keys import api_key
+from outlast.config.toml_file import Section
+
+_TAKEN = ("SUPABASE_URL", "SUPABASE_ANON_KEY", "SUPABASE_SERVICE_ROLE_KEY", "SUPABASE_DB_URL")
+
+
+@dataclass(frozen=True)
+class Variables:
+    """Names and values from one source, checked, and what had to be left out of it."""
+
+    values: Mapping[str, str]
+    warnings: tuple[str, ...] = ()
+
+
+def defaults(environ: Mapping[str, str], *, url: str, jwt_secret: str) -> dict[str, str]:
+    """The four SUPABASE_ variables; the node's own environment can name another project's."""
+    local = {
+        "SUPABASE_URL": url,
+        "SUPABASE_ANON_KEY": api_key("anon", jwt_secret),
+        "SUPABASE_SERVICE_ROLE_KEY": api_key("service_role", jwt_secret),
+    }
+    return local | {name: environ[name] for name in _TAKEN if environ.get(name)}
+
+
+def of_section(section: Section) -> Variables:
+    """``[edge_runtime.secrets]`` or ``[functions.NAME.env]``.
+
+    Names become upper case, as they do in Supabase's CLI. A value whose ``env(NAME)`` is not set is left out.
+    """
+    warnings = []
+    found = []
+    for key in section:
+        value = section.secret(key)
+        if value is None:
+            warnings.append(
+                f"{section.where(key)}: is skipped: the variable that {section.values[key]} reads is not set"
+            )
+        else:
+            found.append((section.where(key), key.upper(), value))
+    return _checked(found, warnings)
+
+
+def of_file(layout: Layout, env_file: Path | None) -> Variables:
+    """``--env-file``, which must exist, or else ``.env`` in the functions folder, which need not."""
+    path = env_file if env_file is not None else layout.functions_dir / ".env"
+    shown = layout.shown(path)
+    content = dotenv_file.read(path, shown)
+    if content is None:
+        if env_file is not None:
+            raise ConfigError(f"{shown}: there is no such file; name a file that exists or leave out --env-file")
+        return Variables({})
+    found = [(f"{shown}:{variable.line}: {name}", name, variable.value) for name, variable in content.variables.items()]
+    return _checked(found, content.warnings)
+
+
+def _checked(found: Iterable[tuple[str, str, str]], warnings: Iterable[str]) -> Variables:
+    values: dict[str, str] = {}
+    skipped = list(warnings)
+    for where, name, value in found:
+        if not name or "=" in name or "\0" in name + value:
+            # No operating system passes these on.
+            raise ConfigError(f"{where}: cannot be an environment variable: it has an = in its name or a NUL in it")
+        if name.startswith("SUPABASE_") and name not in _TAKEN:
+            skipped.append(
+                f"{where}: is skipped: of the names that begin SUPABASE_ only {', '.join(_TAKEN)} can be set"
+            )
+        else:
+            values[name] = value
+    return Variables(values, tuple(skipped))

@@ -1,0 +1,92 @@
+"""The closed lists: how a request, a task and a worker can end. Logs, metrics, records and answers all use these."""
+
+from enum import Enum, StrEnum
+
+
+class UnloadReason(StrEnum):
+    """``detail.reason`` of `beforeunload`."""
+
+    WALL_CLOCK = "wall_clock"
+    CPU = "cpu"
+    MEMORY = "memory"
+    EARLY_DROP = "early_drop"
+    TERMINATION = "termination"
+
+
+class TaskOutcome(StrEnum):
+    FULFILLED = "fulfilled"
+    REJECTED = "rejected"
+    TIMED_OUT = "timed_out"
+    INTERRUPTED = "interrupted"
+
+
+class EndReason(StrEnum):
+    """Why a worker ended, and so why what it had not finished was interrupted."""
+
+    WALL_CLOCK = "wall_clock"
+    CPU = "cpu"
+    MEMORY = "memory"
+    CRASH = "crash"
+    EXIT = "exit"
+    RELOAD = "reload"
+    ONESHOT = "oneshot"
+    TERMINATION = "termination"
+    EARLY_DROP = "early_drop"
+    BOOT_FAILURE = "boot_failure"
+    PROTOCOL = "protocol"
+    UNCAUGHT = "uncaught"
+
+    @property
+    def unload_reason(self) -> UnloadReason:
+        """What `beforeunload` says to a worker that ends for this reason."""
+        return _UNLOAD_REASONS.get(self, UnloadReason.EARLY_DROP)
+
+    @property
+    def words(self) -> str:
+        """The reason in a sentence: "... was cut off: WORDS"."""
+        return _END_WORDS[self]
+
+
+_END_WORDS = {
+    EndReason.WALL_CLOCK: "the worker reached its wall-clock limit",
+    EndReason.CPU: "the worker reached its CPU limit",
+    EndReason.MEMORY: "the worker reached its memory limit",
+    EndReason.CRASH: "the worker's process crashed",
+    EndReason.EXIT: "the function ended its own process",
+    EndReason.RELOAD: "the function's code changed",
+    EndReason.ONESHOT: 'policy "oneshot" ends a worker with its response; policy = "per_worker" lets tasks finish',
+    EndReason.TERMINATION: "the server shut down before it was done; --graceful-exit-timeout sets how long it waits",
+    EndReason.EARLY_DROP: "the worker had nothing left to do",
+    EndReason.BOOT_FAILURE: "the function failed to boot",
+    EndReason.PROTOCOL: "the worker broke the protocol of its control channel",
+    EndReason.UNCAUGHT: "the function had an error that nothing caught",
+}
+
+_UNLOAD_REASONS = {
+    EndReason.WALL_CLOCK: UnloadReason.WALL_CLOCK,
+    EndReason.CPU: UnloadReason.CPU,
+    EndReason.MEMORY: UnloadReason.MEMORY,
+    EndReason.RELOAD: UnloadReason.TERMINATION,
+    EndReason.TERMINATION: UnloadReason.TERMINATION,
+}
+
+
+class RequestEnd(Enum):
+    """How a request can end without the function's own answer: status, code, message, in that order."""
+
+    NOT_FOUND = (404, "NOT_FOUND", "Function not found")
+    BOOT_ERROR = (503, "BOOT_ERROR", "Worker failed to boot (please check logs)")
+    WORKER_BUSY = (503, "WORKER_BUSY", "No worker was free in time; please try again")
+    WORKER_ERROR = (500, "WORKER_ERROR", "Function exited due to an error (please check logs)")
+    WORKER_LIMIT = (
+        546,
+        "WORKER_LIMIT",
+        "Worker failed to respond due to a resource limit (please check logs)",
+    )
+    IDLE_TIMEOUT = (504, "IDLE_TIMEOUT", "The function sent no response in time")
+    BAD_RESPONSE = (502, "BAD_RESPONSE", "Function sent a malformed response (please check logs)")
+
+    def __init__(self, status: int, code: str, message: str) -> None:
+        self.status = status
+        self.code = code
+        self.message = message

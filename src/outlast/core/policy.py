@@ -1,0 +1,21 @@
+"""How a function's requests are spread over the lives of its workers."""
+
+from enum import StrEnum
+
+
+class Policy(StrEnum):
+    """``[edge_runtime] policy`` of config.toml."""
+
+    PER_WORKER = "per_worker"
+    """One worker serves many requests at once."""
+    PER_REQUEST = "per_request"
+    """A worker serves one request at a time, and the next when that one has ended."""
+    ONESHOT = "oneshot"
+    """Every request gets a fresh worker, which ends with its response."""
+
+
+class OneshotBackground(StrEnum):
+    """``oneshot_background`` of outlast.toml: what becomes of the tasks still open when the response ends."""
+
+    CUT = "cut"
+    WAIT = "wait"

@@ -1,0 +1,91 @@
+"""TypeScript and JavaScript functions, run by Deno."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from outlast.config.settings import FunctionSettings
+from outlast.engines.deno.prepare import BOOTSTRAP, DENO, Prepared, prepare
+from outlast.engines.processes import Command
+
+SOCKETS = ("control.sock", "http.sock", "node.sock")
+HARMLESS_SYS = "hostname,osRelease,osUptime,cpus,homedir,loadavg,systemMemoryInfo,uid,gid,statfs,username"
+DENO_SETTINGS = ("DENO_TLS_CA_STORE", "DENO_CERT", "NPM_CONFIG_REGISTRY", "JSR_URL")
+"""What of the node's own environment Deno needs to find what it fetched; functions do not see it."""
+
+
+class DenoEngine:
+    """Implements `outlast.supervisor.pool.Engine`."""
+
+    def __init__(
+        self, *, state_dir: Path, shared_dir: Path, environ: Mapping[str, str], inspector_port: int | None
+    ) -> None:
+        self._folders = state_dir / "functions"
+        self._shared_dir = shared_dir
+        self._inspector_port = inspector_port
+        self._fetch_env = {**environ, "DENO_DIR": environ.get("DENO_DIR") or str(state_dir / "deno")}
+        self._hidden_env = {
+            name: self._fetch_env[name] for name in ("DENO_DIR", *DENO_SETTINGS) if name in self._fetch_env
+        }
+
+    async def prepare(self, function: FunctionSettings) -> "DenoProgram":
+        prepared = await prepare(function, folder=self._folders / function.name, env=self._fetch_env)
+        return DenoProgram(prepared, self._shared_dir, self._hidden_env, self._inspector_port)
+
+
+@dataclass(frozen=True)
+class DenoProgram:
+    """Implements `outlast.supervisor.pool.Program`."""
+
+    prepared: Prepared
+    shared_dir: Path
+    hidden_env: Mapping[str, str]
+    inspector_port: int | None
+
+    def command(self, folder: Path, execution_id: str) -> Command:
+        function = self.prepared.function
+        sockets = [folder / name for name in SOCKETS]
+        read = [function.folder, self.shared_dir, *function.static_files, folder / "tmp", *sockets]
+        hidden = {"OUTLAST_WORKER_DIR": str(folder), "NO_COLOR": "1", "DENO_NO_UPDATE_CHECK": "1", **self.hidden_env}
+        inspector = [] if self.inspector_port is None else [f"--inspect=127.0.0.1:{self.inspector_port}"]
+        argv = [
+            DENO,
+            "run",
+            "--no-prompt",
+            "--quiet",
+            "--unstable-no-legacy-abort",
+            *self.prepared.flags,
+            *inspector,
+            "--allow-net",
+            "--allow-env",
+            "--allow-import",
+            f"--allow-sys={HARMLESS_SYS}",
+            f"--allow-read={_paths(read)}",
+            f"--allow-write={_paths([folder / 'tmp', *sockets])}",
+            f"--preload={BOOTSTRAP}",
+            str(function.entrypoint),
+        ]
+        env = {
+            **function.env,
+            "SB_EXECUTION_ID": execution_id,
+            "TMPDIR": str(folder / "tmp"),
+            **hidden,
+            "OUTLAST_HIDE": ",".join(hidden),
+        }
+        return Command(argv, env, function.folder)
+
+    @property
+    def modules(self) -> frozenset[Path]:
+        return self.prepared.modules
+
+    def concerns(self, path: Path) -> bool:
+        if path in self.prepared.modules:
+            return True
+        # A file of _shared that no import names may be data that the code reads.
+        return self.shared_dir.resolve() in path.parents and path.suffix not in {".ts", ".tsx", ".js", ".jsx", ".mjs"}
+
+
+def _paths(paths: list[Path]) -> str:
+    """A comma in a path is doubled (Deno's permission flags split at single ones)."""
+    return ",".join(os.fspath(path).replace(",", ",,") for path in paths)

@@ -1,0 +1,89 @@
+/** From the moment the function's code may be evaluated to the moment requests can be sent. */
+
+import { describe } from "./describe.ts";
+import type { Send } from "./messages.ts";
+import type { Serving } from "./serve.ts";
+
+const { setTimeout } = globalThis;
+
+export interface BootHooks {
+  send: Send;
+  /** Called when the process must not end by running out of work any more. */
+  stay(): void;
+  serving: () => Serving;
+  /** Called when the module's own evaluation failed; ends the process. */
+  fail(error: string): void;
+}
+
+type Fetch = (request: Request, info: Deno.ServeHandlerInfo<Deno.NetAddr>) => Response | Promise<Response>;
+
+export class Boot {
+  #hooks: BootHooks;
+  #ready = false;
+  #loaded = false;
+  #failed = false;
+
+  constructor(hooks: BootHooks) {
+    this.#hooks = hooks;
+  }
+
+  /** `name` is how messages call the function's file. Call it when the code is about to be evaluated. */
+  begin(name: string): void {
+    addEventListener("load", () => {
+      this.#hooks.stay();
+      this.#onLoad(name);
+    }, { once: true });
+  }
+
+  /**
+   * A module that throws later in the same turn has not booted, so this waits for the next one; not for the end of the
+   * module, which may await for ever once it serves.
+   */
+  handlerFound = (): void => {
+    this.#hooks.stay();
+    if (!this.#ready) setTimeout(() => this.ready());
+  };
+
+  ready = (socket?: "node.sock"): void => {
+    if (this.#ready || this.#failed) return;
+    this.#ready = true;
+    this.#hooks.send({ type: "ready", socket });
+  };
+
+  /** Whether an unhandled rejection is the failed evaluation of the function's module itself. */
+  isFailure = async (): Promise<boolean> => {
+    if (this.#loaded) return this.#failed;
+    const nextTurn = new Promise<void>((resolve) => setTimeout(resolve));
+    await Promise.race([this.#module(), nextTurn]);
+    return this.#failed;
+  };
+
+  async #onLoad(name: string): Promise<void> {
+    const module = await this.#module();
+    this.#loaded = true;
+    if (this.#failed) return;
+    const { serving, send } = this.#hooks;
+    const served = module?.default as { fetch?: Fetch } | undefined;
+    if (!serving().hasHandler && typeof served?.fetch === "function") {
+      serving().serve({ fetch: served.fetch.bind(served) });
+    }
+    if (serving().hasHandler) this.ready();
+    else if (!this.#ready) {
+      const text =
+        `${name} was evaluated, but serves nothing yet: call Deno.serve(handler) or export default { fetch }`;
+      send({ type: "log", level: "warning", text });
+    }
+  }
+
+  /** Settles when the function's module does: this joins its evaluation, and never starts it. */
+  async #module(): Promise<Record<string, unknown> | undefined> {
+    try {
+      return await import(Deno.mainModule);
+    } catch (error) {
+      if (!this.#failed) {
+        this.#failed = true;
+        this.#hooks.fail(describe(error));
+      }
+    }
+  }
+}

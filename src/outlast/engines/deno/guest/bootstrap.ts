@@ -1,0 +1,92 @@
+/**
+ * What a worker evaluates before the function: it connects to the node, listens, makes the runtime API, and waits to be
+ * told to go on. Then Deno evaluates the function's own module, as its main module.
+ */
+
+import { Boot } from "./boot.ts";
+import * as consoles from "./console.ts";
+import { Channel } from "./control.ts";
+import * as events from "./events.ts";
+import type { ToWorker } from "./messages.ts";
+import * as nodeHttp from "./node_http.ts";
+import * as requests from "./request.ts";
+import { Serving } from "./serve.ts";
+import { Tasks } from "./tasks.ts";
+
+const { exit, serve } = Deno;
+const folder = Deno.env.get("OUTLAST_WORKER_DIR")!;
+const hidden = (Deno.env.get("OUTLAST_HIDE") ?? "").split(",").filter(Boolean);
+for (const name of ["OUTLAST_WORKER_DIR", "OUTLAST_HIDE", ...hidden]) Deno.env.delete(name);
+
+const connection = await Deno.connect({ transport: "unix", path: `${folder}/control.sock` });
+const channel = new Channel(connection);
+const { send } = channel;
+
+const boot = new Boot({ send, stay, serving: () => serving, fail });
+const serving: Serving = new Serving(send, boot.handlerFound);
+const tasks = new Tasks({ send, onRejected: events.dispatchRejection });
+const unloading = new events.Unloading(tasks);
+
+let nodeIsGone = false;
+addEventListener("unload", (event) => {
+  // Its listeners could go on for ever, and nobody is left to end them.
+  if (nodeIsGone) event.stopImmediatePropagation();
+  channel.lastWords();
+});
+events.install({ send, isBootFailure: boot.isFailure });
+requests.install();
+consoles.install(send);
+nodeHttp.install(`${folder}/node.sock`, () => boot.ready("node.sock"));
+Deno.serve = serving.serve as unknown as typeof Deno.serve;
+Object.defineProperty(globalThis, "EdgeRuntime", {
+  value: { waitUntil: tasks.waitUntil },
+  configurable: true,
+  writable: true,
+});
+
+const listener = serve({ path: `${folder}/http.sock`, onListen() {} }, serving.dispatch);
+
+await new Promise<void>((resolve) => obey(resolve));
+
+/** Deno goes on to the main module when nothing keeps its event loop alive. */
+function goOn(): void {
+  connection.unref();
+  listener.unref();
+}
+
+/** From here on the worker lives until its node ends it. */
+function stay(): void {
+  connection.ref();
+  listener.ref();
+}
+
+async function obey(boots: () => void): Promise<void> {
+  try {
+    for await (const message of channel.messages()) carryOut(message, boots);
+  } finally {
+    nodeIsGone = true;
+    exit(1);
+  }
+}
+
+function carryOut(message: ToWorker, boots: () => void): void {
+  switch (message.type) {
+    case "boot":
+      boot.begin(message.entrypoint.split("/").slice(-2).join("/"));
+      goOn();
+      boots();
+      break;
+    case "beforeunload":
+      unloading.tell(message.reason).then(() => send({ type: "unloaded", reason: message.reason }));
+      break;
+    case "exit":
+      channel.drain().then(() => exit(0));
+      break;
+  }
+}
+
+async function fail(error: string): Promise<void> {
+  send({ type: "boot_failed", error });
+  await channel.drain();
+  exit(1);
+}

@@ -1,0 +1,37 @@
+/** `console` speaks to the node, so that each line is known by its level and its request. */
+
+import { requestId } from "./context.ts";
+import type { Level, Send } from "./messages.ts";
+
+type Print = (text: string, level: number) => void;
+type ConsoleClass = new (print: Print) => Console;
+
+/** By the numbers that Deno's console passes to its `print`; 4 is `console.trace`. */
+const LEVELS: Level[] = ["debug", "info", "warning", "error", "error"];
+
+/**
+ * Replaces what every method of the global `console` does. The formatting is Deno's own: its class takes a `print`. A
+ * release without that class keeps its console: the node reads it from the process's output then, without request id.
+ */
+export function install(send: Send): void {
+  const DenoConsole = denoConsole();
+  if (!DenoConsole) return;
+  Object.assign(console, new DenoConsole(printTo(send)), { clear() {} });
+}
+
+/** Exported for its tests. */
+export function denoConsole(): ConsoleClass | undefined {
+  const internals = Deno as unknown as Record<symbol, { Console?: ConsoleClass } | undefined>;
+  const { internal } = Deno as unknown as { internal: symbol };
+  return internals[internal]?.Console;
+}
+
+/** Exported for its tests. */
+export function printTo(send: Send): Print {
+  return (printed, number) => {
+    const text = printed.endsWith("\n") ? printed.slice(0, -1) : printed;
+    // `trace` prints its text and its line end one by one.
+    if (number === 4 && text === "") return;
+    send({ type: "log", level: LEVELS[number] ?? "info", text, request: requestId() });
+  };
+}

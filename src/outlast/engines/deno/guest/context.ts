@@ -1,0 +1,19 @@
+/** Which request the running code belongs to: in its handler, and in all that the handler has started. */
+
+import { AsyncLocalStorage } from "node:async_hooks";
+
+const ids = new AsyncLocalStorage<string>();
+
+/** Calls `action(...args)` in the context of this request. */
+export function run<Args extends unknown[], Result>(
+  id: string,
+  action: (...args: Args) => Result,
+  ...args: Args
+): Result {
+  return ids.run(id, action, ...args);
+}
+
+/** `undefined` outside of requests, so that a message leaves the field out. */
+export function requestId(): string | undefined {
+  return ids.getStore() || undefined;
+}

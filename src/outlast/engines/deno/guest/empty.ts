@@ -1,0 +1,2 @@
+/** What an import made for its types alone gives when it is evaluated. */
+export {};

@@ -1,0 +1,90 @@
+/**
+ * The events that user code hears of its worker's life.
+ *
+ * Deno ends the process after an error that nobody handled; here it must not take the other requests and tasks along. So
+ * the first listener, registered before any of the user's, stops each such event and sends a copy round instead. Whether
+ * a listener prevented the copy decides what becomes of the error.
+ */
+
+import { AsyncLocalStorage } from "node:async_hooks";
+import { requestId } from "./context.ts";
+import { describe } from "./describe.ts";
+import type { Send, UnloadReason } from "./messages.ts";
+import type { Tasks } from "./tasks.ts";
+
+/** What a listener of these events starts: its own failures are reported, but not sent round again. */
+const insideListener = new AsyncLocalStorage<boolean>();
+
+const { queueMicrotask } = globalThis;
+
+const copies = new WeakSet<Event>();
+
+/** False when a listener has prevented it: handled. */
+function sendRound(event: Event): boolean {
+  copies.add(event);
+  return insideListener.run(true, () => dispatchEvent(event));
+}
+
+/** True when nobody handled it. */
+export function dispatchRejection(promise: Promise<unknown>, reason: unknown): boolean {
+  if (insideListener.getStore()) return true;
+  return sendRound(new PromiseRejectionEvent("unhandledrejection", { promise, reason, cancelable: true }));
+}
+
+export interface ErrorHooks {
+  send: Send;
+  /** True when the rejection is how the evaluation of the function's module failed, which is told elsewhere. */
+  isBootFailure(): Promise<boolean>;
+}
+
+/** Call before any other listener is registered. */
+export function install({ send, isBootFailure }: ErrorHooks): void {
+  const stop = (event: Event) => {
+    event.preventDefault();
+    event.stopImmediatePropagation();
+  };
+
+  addEventListener("unhandledrejection", async (event) => {
+    if (copies.has(event)) return;
+    stop(event);
+    if (await isBootFailure()) return;
+    if (dispatchRejection(event.promise, event.reason)) {
+      send({ type: "uncaught", error: describe(event.reason), request: requestId() });
+    }
+  });
+
+  addEventListener("error", (event) => {
+    if (copies.has(event)) return;
+    stop(event);
+    const { message, filename, lineno, colno, error } = event;
+    const copy = new ErrorEvent("error", { message, filename, lineno, colno, error, cancelable: true });
+    const report = () => send({ type: "uncaught", error: describe(error ?? message), request: requestId() });
+    if (insideListener.getStore()) report();
+    // Not in here: a listener that throws while Deno dispatches the original would end the process.
+    else queueMicrotask(() => sendRound(copy) && report());
+  });
+
+  addEventListener("beforeunload", (event) => {
+    // Deno has its own idea of when this happens: when its event loop runs empty.
+    if (!copies.has(event)) event.stopImmediatePropagation();
+  });
+}
+
+/** Tells user code why the worker is about to end; at most once for each reason. */
+export class Unloading {
+  #tasks: Tasks;
+  #told = new Set<UnloadReason>();
+
+  constructor(tasks: Tasks) {
+    this.#tasks = tasks;
+  }
+
+  /** Settles when what the listeners passed to `waitUntil` has settled. */
+  async tell(reason: UnloadReason): Promise<void> {
+    if (this.#told.has(reason)) return;
+    this.#told.add(reason);
+    const event = new CustomEvent("beforeunload", { detail: { reason }, cancelable: true });
+    copies.add(event);
+    await Promise.allSettled(this.#tasks.startedBy(() => dispatchEvent(event)));
+  }
+}

@@ -1,0 +1,53 @@
+/** What node and worker say to each other, as `outlast.wire.messages` defines it: one JSON object a line. */
+
+export type UnloadReason = "wall_clock" | "cpu" | "memory" | "early_drop" | "termination";
+
+export type ToWorker =
+  | { type: "boot"; function: string; entrypoint: string }
+  | { type: "beforeunload"; reason: UnloadReason }
+  | { type: "exit" };
+
+export type Level = "debug" | "info" | "warning" | "error";
+
+/** A field that is `undefined` is left out of the line. */
+export type FromWorker =
+  | { type: "ready"; socket?: "node.sock" }
+  | { type: "boot_failed"; error: string }
+  | { type: "task_started"; task: number; name?: string; request?: string }
+  | { type: "task_settled"; task: number; outcome: TaskOutcome; error?: string }
+  | { type: "log"; level: Level; text: string; request?: string }
+  | { type: "uncaught"; error: string; request?: string }
+  | { type: "unloaded"; reason: UnloadReason };
+
+export type TaskOutcome = "fulfilled" | "rejected" | "timed_out";
+
+export type Send = (message: FromWorker) => void;
+
+const { stringify } = JSON;
+const encoder = new TextEncoder();
+
+/** A line is limited to 1 MiB by the node; the rest of the message needs a little of it. */
+const MAX_TEXT_BYTES = 1000 * 1024;
+const MAX_TEXT_CHARS = 256 * 1024;
+const MAX_NAME_CHARS = 1024;
+
+/** One line, its newline included. */
+export function encode(message: FromWorker): string {
+  const json = stringify(message);
+  // Most messages are short and well-formed. `\ud` is how JSON writes a lone surrogate, which the node refuses.
+  if (json.length < 64 * 1024 && !json.includes("\\ud")) return json + "\n";
+  const limits: Record<string, number> = { text: MAX_TEXT_CHARS, error: MAX_TEXT_CHARS };
+  return stringify(
+    message,
+    (key, value) => typeof value === "string" ? cut(value, limits[key] ?? MAX_NAME_CHARS) : value,
+  ) + "\n";
+}
+
+function cut(text: string, maxChars: number): string {
+  let kept = text.slice(0, maxChars).toWellFormed();
+  // A character takes up to six bytes in JSON, so that few characters can still be too long a line.
+  while (encoder.encode(stringify(kept)).length > MAX_TEXT_BYTES) {
+    kept = kept.slice(0, kept.length / 2).toWellFormed();
+  }
+  return kept.length < text.length ? `${kept}\n[cut: it had ${text.length} characters]` : kept;
+}

@@ -1,0 +1,68 @@
+/** Makes a request that came over the worker's Unix socket look as if the client had sent it to the function itself. */
+
+/** The gateway's headers, and all that this worker relies on in a request. */
+const ID = "sb-request-id";
+const PEER = "x-outlast-peer";
+const PROTOCOL = "x-forwarded-proto";
+
+/**
+ * Deno keeps a request's headers beyond its response only if somebody has asked for them by then. So each request's id
+ * is asked for at its start.
+ */
+export function idOf(request: Request): string {
+  return request.headers.get(ID) ?? "";
+}
+
+/** Mends `url`, which Deno begins with `http+unix:`. */
+export function install(): void {
+  const property = Object.getOwnPropertyDescriptor(Request.prototype, "url")!;
+  const native = property.get!;
+  Object.defineProperty(Request.prototype, "url", {
+    ...property,
+    get(this: Request): string {
+      const url: string = native.call(this);
+      if (!url.startsWith("http+unix:")) return url;
+      return schemeOf(this) + url.slice("http+unix:".length);
+    },
+  });
+}
+
+function schemeOf(request: Request): string {
+  try {
+    return request.headers.get(PROTOCOL) === "https" ? "https:" : "http:";
+  } catch {
+    // Deno itself asks for the address of a WebSocket's request, whose headers are gone then.
+    return "http:";
+  }
+}
+
+/** What a handler gets as its second argument. */
+export class ServeInfo implements Deno.ServeHandlerInfo<Deno.NetAddr> {
+  #request: Request;
+  #native: Deno.ServeHandlerInfo;
+
+  constructor(request: Request, native: Deno.ServeHandlerInfo) {
+    this.#request = request;
+    this.#native = native;
+  }
+
+  get remoteAddr(): Deno.NetAddr {
+    return parsePeer(this.#request.headers.get(PEER) ?? "");
+  }
+
+  get completed(): Promise<void> {
+    return this.#native.completed;
+  }
+}
+
+/** `203.0.113.9:4711` or `[::1]:80`. */
+export function parsePeer(peer: string): Deno.NetAddr {
+  const colon = peer.lastIndexOf(":");
+  const hostname = peer.slice(0, Math.max(colon, 0)).replace(/^\[|\]$/g, "");
+  return { transport: "tcp", hostname, port: Number(peer.slice(colon + 1)) || 0 };
+}
+
+/** The same two headers, of a request to a node:http server. */
+export function ofNodeHeaders(headers: Record<string, unknown>): { id: string; peer: Deno.NetAddr } {
+  return { id: String(headers[ID] ?? ""), peer: parsePeer(String(headers[PEER] ?? "")) };
+}

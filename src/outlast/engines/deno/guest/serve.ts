@@ -1,0 +1,144 @@
+/** `Deno.serve` as the function sees it. The one real server listens on the worker's socket and calls `dispatch`. */
+
+import * as context from "./context.ts";
+import { describe } from "./describe.ts";
+import type { Level, Send } from "./messages.ts";
+import { idOf, ServeInfo } from "./request.ts";
+
+type Answer = Response | Promise<Response>;
+type Handler = (request: Request, info: Deno.ServeHandlerInfo<Deno.NetAddr>) => Answer;
+
+/** What the call forms of `Deno.serve` have in common. */
+interface Options {
+  handler?: Handler;
+  fetch?: Handler;
+  hostname?: string;
+  port?: number;
+  path?: string;
+  signal?: AbortSignal;
+  onListen?: (address: Deno.Addr) => void;
+  onError?: (error: unknown) => Answer;
+}
+
+// User code may replace the global one with a class of its own, whose instances are instances of this one too.
+const NativeResponse = Response;
+
+export class Serving {
+  #send: Send;
+  #onHandler: () => void;
+  #current: Server | undefined;
+
+  /** `onHandler` is called each time there is a handler to send requests to. */
+  constructor(send: Send, onHandler: () => void) {
+    this.#send = send;
+    this.#onHandler = onHandler;
+  }
+
+  get hasHandler(): boolean {
+    return this.#current !== undefined;
+  }
+
+  /** Takes every call form of `Deno.serve`; the last call wins. */
+  serve = (first: Options | Handler, second?: Options | Handler): Deno.HttpServer => {
+    const server = new Server(...parse(first, second));
+    if (this.#current && !this.#current.stopped) {
+      this.#log("warning", "Deno.serve was called again: from now on its last handler answers every request");
+    }
+    this.#current = server;
+    this.#onHandler();
+    return server;
+  };
+
+  dispatch = (request: Request, native: Deno.ServeHandlerInfo): Answer => {
+    const server = this.#current;
+    if (!server || server.stopped) return new Response("Server is shut down", { status: 503 });
+    const id = idOf(request);
+    try {
+      const answer = context.run(id, server.handler, request, new ServeInfo(request, native));
+      if (answer instanceof NativeResponse) return this.#checked(answer, id);
+      return Promise.resolve(answer).then(
+        (response) => this.#checked(response, id),
+        (error) => this.#failed(error, id, server.onError),
+      );
+    } catch (error) {
+      return this.#failed(error, id, server.onError);
+    }
+  };
+
+  #checked(response: unknown, id: string): Response {
+    if (!(response instanceof NativeResponse)) {
+      this.#log("error", `handler returned ${describe(response)}, not a Response`, id);
+      return failure(502, "Bad Gateway", "BAD_RESPONSE");
+    }
+    if (!response.bodyUsed) return response;
+    this.#log("error", "handler returned a Response whose body was already used", id);
+    return failure(500, "Internal Server Error", "HANDLER_ERROR");
+  }
+
+  #failed(error: unknown, id: string, onError: Options["onError"]): Answer {
+    if (!onError) return this.#unanswered(error, id);
+    const own = new Promise<Response>((resolve) => resolve(context.run(id, onError, error)));
+    return own.then((response) => this.#checked(response, id), (error) => this.#unanswered(error, id));
+  }
+
+  #unanswered(error: unknown, id: string): Response {
+    this.#log("error", describe(error), id);
+    return failure(500, "Internal Server Error", "HANDLER_ERROR");
+  }
+
+  #log(level: Level, text: string, request?: string): void {
+    this.#send({ type: "log", level, text, request: request || context.requestId() });
+  }
+}
+
+function failure(status: number, text: string, code: string): Response {
+  return new NativeResponse(text, { status, headers: { "sb-error-code": code } });
+}
+
+function parse(first: Options | Handler, second?: Options | Handler): [Handler, Options] {
+  const [given, options] = typeof first === "function"
+    ? [first, typeof second === "object" ? second : {}]
+    : [typeof second === "function" ? second : first?.handler ?? first?.fetch?.bind(first), first ?? {}];
+  if (typeof given !== "function") {
+    throw new TypeError("Deno.serve needs a handler: Deno.serve((request) => new Response())");
+  }
+  return [given, options];
+}
+
+/** What `Deno.serve` returns. It claims the address that was asked for: the worker's socket is nobody's business. */
+class Server implements Deno.HttpServer {
+  readonly handler: Handler;
+  readonly onError: Options["onError"];
+  readonly addr: Deno.Addr;
+  readonly finished: Promise<void>;
+  stopped = false;
+  #finish!: () => void;
+
+  constructor(handler: Handler, options: Options) {
+    this.handler = handler;
+    this.onError = options.onError;
+    this.addr = options.path === undefined
+      ? { transport: "tcp", hostname: options.hostname ?? "0.0.0.0", port: options.port ?? 8000 }
+      : { transport: "unix", path: options.path };
+    this.finished = new Promise((resolve) => this.#finish = resolve);
+
+    const { onListen, signal } = options;
+    if (onListen) queueMicrotask(() => onListen(this.addr));
+    if (signal?.aborted) this.shutdown();
+    signal?.addEventListener("abort", () => this.shutdown(), { once: true });
+  }
+
+  shutdown(): Promise<void> {
+    this.stopped = true;
+    this.#finish();
+    return this.finished;
+  }
+
+  ref(): void {}
+
+  unref(): void {}
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.shutdown();
+  }
+}

@@ -1,0 +1,137 @@
+/** Background tasks: what was passed to `EdgeRuntime.waitUntil`. */
+
+import { requestId } from "./context.ts";
+import { describe } from "./describe.ts";
+import type { Send, TaskOutcome } from "./messages.ts";
+
+const { setTimeout, clearTimeout } = globalThis;
+const MAX_TIMEOUT_MS = 2 ** 31 - 1;
+
+export interface WaitUntilOptions {
+  name?: string;
+  /** Milliseconds. */
+  timeout?: number;
+}
+
+type Start = (signal: AbortSignal) => unknown;
+
+export interface TaskHooks {
+  send: Send;
+  /** Called once for each task that fails. */
+  onRejected(promise: Promise<unknown>, reason: unknown): void;
+}
+
+export class Tasks {
+  #hooks: TaskHooks;
+  #lastId = 0;
+  #known = new WeakSet<object>();
+  #collected: Promise<unknown>[] | undefined;
+  #warned = false;
+
+  constructor(hooks: TaskHooks) {
+    this.#hooks = hooks;
+  }
+
+  /**
+   * Returns its argument, or for a function the promise of its result.
+   * Throws `TypeError` for options that are no `WaitUntilOptions`.
+   */
+  waitUntil = (work: unknown, options?: WaitUntilOptions): unknown => {
+    check(options);
+    if (isThenable(work)) {
+      // The same work twice is one task.
+      if (!this.#known.has(work)) {
+        this.#known.add(work);
+        this.#watch(adopt(work), options?.name ?? "", options?.timeout);
+      }
+      return work;
+    }
+    if (typeof work === "function") return this.#start(work as Start, options);
+    this.#warn(work);
+    return work;
+  };
+
+  /** The tasks that `action` starts before it returns. */
+  startedBy(action: () => void): Promise<unknown>[] {
+    const collected: Promise<unknown>[] = [];
+    this.#collected = collected;
+    try {
+      action();
+    } finally {
+      this.#collected = undefined;
+    }
+    return collected;
+  }
+
+  #start(start: Start, options?: WaitUntilOptions): Promise<unknown> {
+    const controller = new AbortController();
+    const promise = new Promise((resolve) => resolve(start(controller.signal)));
+    this.#known.add(promise);
+    this.#watch(promise, options?.name ?? start.name, options?.timeout, controller);
+    return promise;
+  }
+
+  #watch(promise: Promise<unknown>, name: string, timeoutMs?: number, controller?: AbortController): void {
+    const task = ++this.#lastId;
+    this.#hooks.send({ type: "task_started", task, name: name || undefined, request: requestId() });
+    this.#collected?.push(promise);
+
+    let open = true;
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    const settle = (outcome: TaskOutcome, error?: string): boolean => {
+      if (!open) return false;
+      open = false;
+      if (timer !== undefined) clearTimeout(timer);
+      this.#hooks.send({ type: "task_settled", task, outcome, error });
+      return true;
+    };
+
+    if (timeoutMs !== undefined && timeoutMs <= MAX_TIMEOUT_MS) {
+      timer = setTimeout(() => {
+        const late = `${name ? `task "${name}"` : "the task"} took longer than ${timeoutMs} ms`;
+        settle("timed_out", `TimeoutError: ${late}`);
+        controller?.abort(new DOMException(late, "TimeoutError"));
+      }, timeoutMs);
+    }
+    promise.then(
+      () => settle("fulfilled"),
+      (reason) => {
+        if (settle("rejected", describe(reason))) this.#hooks.onRejected(promise, reason);
+      },
+    );
+  }
+
+  #warn(work: unknown): void {
+    if (this.#warned) return;
+    this.#warned = true;
+    const text = `EdgeRuntime.waitUntil was given ${work === null ? "null" : typeof work}, which is not a ` +
+      "promise, so there is nothing to wait for: write EdgeRuntime.waitUntil(work()), where work is async";
+    this.#hooks.send({ type: "log", level: "warning", text, request: requestId() });
+  }
+}
+
+function isThenable(value: unknown): value is PromiseLike<unknown> {
+  return value !== null && (typeof value === "object" || typeof value === "function") &&
+    typeof (value as { then?: unknown }).then === "function";
+}
+
+/** A query of supabase-js, for one, does its work when `then` is called, each time: this calls it once. */
+function adopt(work: PromiseLike<unknown>): Promise<unknown> {
+  return work instanceof Promise ? work : new Promise((resolve, reject) => work.then(resolve, reject));
+}
+
+function check(options: unknown): void {
+  if (options === undefined) return;
+  if (options === null || typeof options !== "object") {
+    throw new TypeError("waitUntil: options must be an object, such as { name, timeout }");
+  }
+  const { name, timeout } = options as Record<string, unknown>;
+  if (name !== undefined && typeof name !== "string") {
+    throw new TypeError(`waitUntil: name must be a string, not ${typeof name}`);
+  }
+  if (timeout !== undefined && !(typeof timeout === "number" && timeout > 0 && Number.isFinite(timeout))) {
+    throw new TypeError(
+      `waitUntil: timeout must be a positive number of milliseconds, not ${describe(timeout)}`,
+    );
+  }
+}

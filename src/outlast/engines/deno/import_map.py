@@ -1,0 +1,120 @@
+"""The import map a function runs with: the user's own, and our answers to what needs no network.
+
+The user's map is the one that Deno would have taken (``import_map`` of config.toml, ``imports`` of deno.json or the
+file that its ``importMap`` names), its relative addresses made absolute because ours lies elsewhere.
+"""
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urljoin
+
+import msgspec
+
+from outlast.config.settings import FunctionSettings
+from outlast.core.errors import OutlastError
+
+GUEST = Path(__file__).with_name("guest")
+
+_ANSWERED = (
+    (re.compile(r"""["'](jsr:/?@edge-runtime/js(?:@[^"'/]*)?)["']"""), GUEST / "edge_runtime.ts"),
+    (
+        re.compile(r"""["'](jsr:/?@supabase/functions-js(?:@[^"'/]*)?/edge-runtime(?:\.d\.ts)?)["']"""),
+        GUEST / "empty.ts",
+    ),
+    (re.compile(r"""["'](https://deno\.land/std(?:@[^"'/]*)?/http/server\.ts)["']"""), GUEST / "std_http_server.ts"),
+)
+"""An import map answers exact names only, so every spelling that the sources use gets an entry of its own."""
+
+_SOURCES = {".ts", ".tsx", ".js", ".jsx", ".mjs", ".mts"}
+_COMMENT_OR_STRING = re.compile(r'"(?:\\.|[^"\\])*"|//[^\n]*|/\*.*?\*/|,(?=\s*[}\]])', re.DOTALL)
+
+
+class ImportMapError(OutlastError):
+    """A deno.json or import map that cannot be read."""
+
+
+def merged(function: FunctionSettings) -> dict[str, Any]:
+    """The import map for ``function``. Raises `ImportMapError`."""
+    imports, scopes = _own(function)
+    return {"imports": {**_answers(function), **imports}, **({"scopes": scopes} if scopes else {})}
+
+
+def _answers(function: FunctionSettings) -> dict[str, str]:
+    answers = {
+        "jsr:@edge-runtime/js@2": (GUEST / "edge_runtime.ts").as_uri(),
+        "jsr:@supabase/functions-js/edge-runtime.d.ts": (GUEST / "empty.ts").as_uri(),
+    }
+    for source in _sources(function):
+        text = source.read_text("utf-8", "replace")
+        for pattern, module in _ANSWERED:
+            answers.update((name, module.as_uri()) for name in pattern.findall(text))
+    return answers
+
+
+def _sources(function: FunctionSettings) -> Iterator[Path]:
+    """Code that may name what we answer: the function's and its neighbours', not its packages."""
+    folders = [function.folder, function.folder.parent / "_shared"]
+    yield function.entrypoint
+    for folder in folders:
+        for parent, names, files in os.walk(folder):
+            names[:] = [name for name in names if name != "node_modules" and not name.startswith(".")]
+            yield from (Path(parent, name) for name in files if Path(name).suffix in _SOURCES)
+
+
+def _own(function: FunctionSettings) -> tuple[dict[str, str], dict[str, Any]]:
+    if function.import_map is not None:
+        return _absolute(_read(function.import_map), function.import_map)
+    if function.deno_config is None:
+        return {}, {}
+    config = _read(function.deno_config)
+    if isinstance(named := config.get("importMap"), str):
+        file = function.deno_config.parent / named
+        return _absolute(_read(file), file)
+    return _absolute(_with_subpaths(config), function.deno_config)
+
+
+def _with_subpaths(config: dict[str, Any]) -> dict[str, Any]:
+    """What Deno itself adds to the ``imports`` of a deno.json: a package may be imported by its sub-paths."""
+    imports = config.get("imports", {})
+    more = {}
+    for name, address in imports.items():
+        scheme = re.match(r"(npm|jsr):/?(?=[^/])", address) if isinstance(address, str) else None
+        if scheme is not None and not name.endswith("/") and f"{name}/" not in imports:
+            more[f"{name}/"] = f"{scheme[1]}:/{address[scheme.end() :]}/"
+    return {"imports": {**more, **imports}, "scopes": config.get("scopes", {})}
+
+
+def _absolute(found: dict[str, Any], file: Path) -> tuple[dict[str, str], dict[str, Any]]:
+    base = file.as_uri()
+
+    def resolved(address: Any) -> Any:
+        if isinstance(address, str) and address.startswith(("./", "../", "/")):
+            return urljoin(base, address)
+        return address
+
+    def resolved_map(entries: Any) -> dict[str, Any]:
+        if not isinstance(entries, dict):
+            raise ImportMapError(f'{file}: "imports" must be an object')
+        return {resolved(name): resolved(address) for name, address in entries.items()}
+
+    scopes = found.get("scopes") or {}
+    return (
+        resolved_map(found.get("imports") or {}),
+        {resolved(scope): resolved_map(entries) for scope, entries in scopes.items()},
+    )
+
+
+def _read(file: Path) -> dict[str, Any]:
+    """JSON, with the comments and trailing commas that Deno allows."""
+    try:
+        text = file.read_text("utf-8")
+        without = _COMMENT_OR_STRING.sub(lambda found: found[0] if found[0].startswith('"') else " ", text)
+        value = msgspec.json.decode(without)
+    except (OSError, UnicodeDecodeError, msgspec.DecodeError) as error:
+        raise ImportMapError(f"{file}: {error}") from error
+    if not isinstance(value, dict):
+        raise ImportMapError(f"{file}: not a JSON object")
+    return value

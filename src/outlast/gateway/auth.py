@@ -1,0 +1,270 @@
+"""Who may call a function: the check of the JWT that a request carries.
+
+The three answers are those of Supabase's edge runtime, so that a client cannot tell the two apart. The
+gateway asks for functions with ``verify_jwt`` only, and never for OPTIONS: a preflight has no credentials.
+
+A decision needs no ``await`` unless a token names a key that the remote key set may have learned meanwhile.
+Accepted headers are remembered until they expire, which makes the usual request one lookup in a dictionary.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import math
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar, Final
+
+import msgspec
+
+from outlast.core.errors import OutlastError
+from outlast.gateway import keys
+from outlast.gateway.keys import UnusableKeyError
+
+MAX_REMEMBERED: Final = 1024
+MAX_REMEMBERED_BYTES: Final = 4096
+"""Longer headers are verified each time, so that what is remembered stays below 4 MiB."""
+
+# RFC 9110, section 11.1: a scheme is case-insensitive (Supabase's runtime insists on "Bearer").
+_BEARER = re.compile(rb"bearer +([^ \t,]+) *", re.IGNORECASE)
+_COMPACT_JWS = re.compile(rb"(([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+))\.([A-Za-z0-9_-]+)")
+
+
+class TokenError(OutlastError):
+    """Why a token is not accepted. The text is for the node's log, never for the client."""
+
+
+@dataclass(frozen=True, slots=True)
+class Denial:
+    """The answer to a request that may not pass."""
+
+    status: ClassVar[int] = 401
+    content_type: ClassVar[bytes] = b"application/json"
+
+    code: str
+    """Value of ``sb-error-code``."""
+    body: bytes
+    challenge: bytes
+    """Value of ``WWW-Authenticate``, which RFC 9110 section 15.5.2 requires with every 401."""
+    reason: str
+    """What exactly was wrong, for the log. Holds nothing of the token but ``alg`` and ``kid``."""
+
+
+MISSING: Final = Denial(
+    code="UNAUTHORIZED_NO_AUTH_HEADER",
+    body=b'{"msg":"Error: Missing authorization header"}',
+    challenge=b"Bearer",
+    reason="the request has no Authorization header",
+)
+MALFORMED: Final = Denial(
+    code="UNAUTHORIZED_INVALID_JWT_FORMAT",
+    body=b"""{"msg":"Error: Auth header is not 'Bearer {token}'"}""",
+    challenge=b'Bearer error="invalid_request"',
+    reason="the Authorization header is not 'Bearer TOKEN'",
+)
+
+
+def _invalid(reason: str) -> Denial:
+    return Denial(
+        code="UNAUTHORIZED_INVALID_JWT",
+        body=b'{"msg":"Invalid JWT"}',
+        challenge=b'Bearer error="invalid_token"',
+        reason=reason,
+    )
+
+
+class _Header(msgspec.Struct):
+    alg: str
+    kid: str | None = None
+    crit: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+
+
+class _Claims(msgspec.Struct):
+    exp: int | float | msgspec.UnsetType = msgspec.UNSET
+    nbf: int | float | msgspec.UnsetType = msgspec.UNSET
+    iat: int | float | msgspec.UnsetType = msgspec.UNSET
+
+
+_header_decoder = msgspec.json.Decoder(_Header)
+_claims_decoder = msgspec.json.Decoder(_Claims)
+
+
+@dataclass(frozen=True, slots=True)
+class UnverifiedToken:
+    """A token taken apart (RFC 7515, section 7.1). Nothing in it is to be believed yet."""
+
+    alg: str
+    kid: str | None
+    signing_input: bytes
+    payload: bytes
+    signature: bytes
+
+    @classmethod
+    def parse(cls, text: bytes) -> UnverifiedToken:
+        """Raises TokenError."""
+        parts = _COMPACT_JWS.fullmatch(text)
+        if parts is None:
+            raise TokenError("the token is not three base64url parts joined by dots")
+        try:
+            header = _header_decoder.decode(_base64url(parts[2]))
+            payload, signature = _base64url(parts[3]), _base64url(parts[4])
+        except (msgspec.MsgspecError, binascii.Error, UnicodeError) as error:
+            raise TokenError(f"the token cannot be read: {error}") from error
+        if header.crit is not msgspec.UNSET:
+            raise TokenError("the token demands extensions (crit), of which none is known")
+        return cls(header.alg, header.kid, parts[1], payload, signature)
+
+
+def _base64url(text: bytes) -> bytes:
+    return base64.urlsafe_b64decode(text + b"==")
+
+
+def _check_times(payload: bytes, now: float) -> float:
+    """When the token ends (infinity if it does not say). No leeway. RFC 7519, sections 4.1.4 to 4.1.6.
+
+    Raises TokenError when that is past, when its time has not come, or when it does not tell it in numbers.
+    """
+    try:
+        claims = _claims_decoder.decode(payload)
+    except (msgspec.MsgspecError, UnicodeError) as error:
+        raise TokenError(f"the token's claims cannot be read: {error}") from error
+    if claims.nbf is not msgspec.UNSET and now < claims.nbf:
+        raise TokenError(f"the token is valid only in {claims.nbf - now:.0f} s (nbf)")
+    if claims.exp is msgspec.UNSET:
+        return math.inf
+    if now >= claims.exp:
+        raise TokenError(f"the token expired {now - claims.exp:.0f} s ago (exp)")
+    return claims.exp
+
+
+class Pending:
+    """The decision needs the remote key set: ``await pending.resolve()`` for it."""
+
+    __slots__ = ("_authorization", "_token", "_verifier")
+
+    def __init__(self, verifier: JwtVerifier, token: UnverifiedToken, authorization: bytes) -> None:
+        self._verifier = verifier
+        self._token = token
+        self._authorization = authorization
+
+    async def resolve(self) -> Denial | None:
+        """``None`` when the request may pass. Takes ``keys.FETCH_TIMEOUT_S`` at most; never raises."""
+        await self._verifier.refresh_keys()
+        return self._verifier.judge(self._token, self._authorization)
+
+
+class JwtVerifier:
+    """Decides by the Authorization header whether a request may pass.
+
+    ``secret`` verifies HS256; the key set ``jwks`` (JSON text) and the one behind ``jwks_url`` verify ES256
+    and RS256. A key of ``jwks`` goes before a remote one of the same id. ``fetch`` gets the body behind
+    ``jwks_url`` and may raise anything. ``clock`` gives seconds since the epoch. ``warn`` is called with one
+    line when the remote keys could not be fetched.
+
+    Raises UnusableKeyError when ``secret`` or ``jwks`` cannot be used.
+    """
+
+    def __init__(
+        self,
+        *,
+        secret: str | None = None,
+        jwks: str | None = None,
+        jwks_url: str | None = None,
+        fetch: keys.Fetch | None = None,
+        clock: Callable[[], float] = time.time,
+        warn: Callable[[str], object] = lambda _: None,
+    ) -> None:
+        self._secret = keys.secret_key(secret) if secret else None
+        try:
+            self._local = keys.parse_key_set(jwks) if jwks else ()
+        except UnusableKeyError as error:
+            raise UnusableKeyError(f"SUPABASE_JWKS: {error}") from error
+        self._clock = clock
+        # Invariant: a header is in here only if its token was verified with a key that is still trusted; the
+        # value is the first moment at which that has to be looked at again.
+        self._accepted: dict[bytes, float] = {}
+        self._remote = (
+            keys.RemoteKeys(jwks_url, fetch or keys.fetch_over_http, clock, warn, self._accepted.clear)
+            if jwks_url
+            else None
+        )
+
+    def check(self, authorization: bytes | None) -> Denial | Pending | None:
+        """``None`` when the request may pass. Never waits for anything and never raises.
+
+        ``Pending`` comes only for an ES256 or RS256 token whose key is not at hand, or not fresh, and only if
+        the key set was not fetched just now.
+        """
+        if not authorization:
+            return MISSING
+        now = self._clock()
+        accepted_until = self._accepted.get(authorization)
+        if accepted_until is not None:
+            if now < accepted_until:
+                return None
+            del self._accepted[authorization]
+        bearer = _BEARER.fullmatch(authorization)
+        if bearer is None:
+            return MALFORMED
+        try:
+            token = UnverifiedToken.parse(bearer[1])
+        except TokenError as error:
+            return _invalid(str(error))
+        if self._wants_remote(token, now):
+            return Pending(self, token, authorization)
+        return self.judge(token, authorization)
+
+    def judge(self, token: UnverifiedToken, authorization: bytes) -> Denial | None:
+        """The decision with the keys now at hand."""
+        now = self._clock()
+        key, trusted_until = self._find(token)
+        if key is None:
+            return _invalid(_no_key(token))
+        if not key.signed(token.signing_input, token.signature):
+            return _invalid(f"the token's {token.alg} signature is wrong")
+        try:
+            valid_until = _check_times(token.payload, now)
+        except TokenError as error:
+            return _invalid(str(error))
+        self._remember(authorization, min(valid_until, trusted_until), now)
+        return None
+
+    async def refresh_keys(self) -> None:
+        """Fetches the remote key set unless that was done just now."""
+        if self._remote is not None:
+            await self._remote.refresh()
+
+    def _find(self, token: UnverifiedToken) -> tuple[keys.Key | None, float]:
+        """The token's key, and until when it is trusted without another look at where it came from."""
+        if token.alg == "HS256":
+            return self._secret, math.inf
+        key = keys.select(self._local, token.alg, token.kid)
+        if key is not None or self._remote is None:
+            return key, math.inf
+        return keys.select(self._remote.keys, token.alg, token.kid), self._remote.fresh_until
+
+    def _wants_remote(self, token: UnverifiedToken, now: float) -> bool:
+        if self._remote is None or token.alg not in ("ES256", "RS256"):
+            return False
+        key, trusted_until = self._find(token)
+        return (key is None or now >= trusted_until) and self._remote.may_refresh(now)
+
+    def _remember(self, authorization: bytes, until: float, now: float) -> None:
+        if until <= now or len(authorization) > MAX_REMEMBERED_BYTES:
+            return
+        if len(self._accepted) >= MAX_REMEMBERED:
+            del self._accepted[next(iter(self._accepted))]  # the oldest
+        self._accepted[authorization] = until
+
+
+def _no_key(token: UnverifiedToken) -> str:
+    if token.alg == "HS256":
+        return "the token is signed with HS256, but no JWT secret is set"
+    if token.alg not in ("ES256", "RS256"):
+        return f"the token's algorithm {token.alg[:40]!r} is not one of HS256, ES256, RS256"
+    if token.kid is None:
+        return f"the token names no key (kid), and there is not exactly one key for {token.alg}"
+    return f"the token's key {token.kid[:80]!r} is not among the known {token.alg} keys"

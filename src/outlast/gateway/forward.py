@@ -1,0 +1,56 @@
+"""The request head that a worker gets, written anew: no byte of the client's framing reaches it."""
+
+from dataclasses import dataclass
+
+from outlast.wire import http1
+
+# Said by the gateway alone. A client that sends these is not believed, unless it is a trusted proxy.
+_FORWARDED = frozenset([b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto", b"forwarded"])
+_OURS = frozenset([b"sb-request-id", b"x-sb-execution-id", b"x-outlast-peer"])
+_NOT_PASSED_ON = _FORWARDED | _OURS
+
+
+@dataclass(slots=True, frozen=True)
+class Origin:
+    """Who is at the other end of a client connection."""
+
+    address: bytes
+    port: int
+    local: bytes
+    """Host and port that the connection came in at, for requests without a Host."""
+    trusted: bool
+    """Whether it is a proxy whose X-Forwarded fields count."""
+
+    @property
+    def peer(self) -> bytes:
+        host = b"[%b]" % self.address if b":" in self.address else self.address
+        return b"%b:%d" % (host, self.port)
+
+
+def request_head(head: http1.RequestHead, target: bytes, request_id: bytes, origin: Origin) -> bytes:
+    host = head.host or origin.local
+    lines = [b"%b %b HTTP/1.1\r\nhost: %b\r\n" % (head.method, target, host)]
+    lines += [b"%b: %b\r\n" % field for field in head.fields if field[0] not in _NOT_PASSED_ON]
+    if origin.trusted:
+        lines.append(_appended(head, host, origin))
+    else:
+        lines.append(
+            b"x-forwarded-for: %b\r\nx-forwarded-host: %b\r\nx-forwarded-proto: http\r\n" % (origin.address, host)
+        )
+    lines.append(b"x-outlast-peer: %b\r\nsb-request-id: %b\r\n" % (origin.peer, request_id))
+    if head.length == http1.CHUNKED:
+        lines.append(b"transfer-encoding: chunked\r\n")
+    elif head.length or head.method in (b"POST", b"PUT", b"PATCH"):
+        # RFC 9110 section 8.6: a method that means content says so even where there is none.
+        lines.append(b"content-length: %d\r\n" % head.length)
+    if head.upgrade is not None:
+        lines.append(b"connection: upgrade\r\nupgrade: %b\r\n" % head.upgrade)
+    lines.append(b"\r\n")
+    return b"".join(lines)
+
+
+def _appended(head: http1.RequestHead, host: bytes, origin: Origin) -> bytes:
+    hops = b", ".join([*http1.values(head.fields, b"x-forwarded-for"), origin.address])
+    hosts = http1.values(head.fields, b"x-forwarded-host") or [host]
+    protos = http1.values(head.fields, b"x-forwarded-proto") or [b"http"]
+    return b"x-forwarded-for: %b\r\nx-forwarded-host: %b\r\nx-forwarded-proto: %b\r\n" % (hops, hosts[0], protos[0])

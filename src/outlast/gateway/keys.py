@@ -1,0 +1,197 @@
+"""The keys that tokens are verified with, and where they come from.
+
+Every key belongs to exactly one algorithm from the moment it is read: the shared secret to HS256, an EC key
+to ES256, an RSA key to RS256. A token's ``alg`` merely selects among them. So a token "signed" with a public
+key as if that were a secret finds only the secret, and fails; ``none`` and all other algorithms find no key.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import urllib.request
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+import jwt
+import msgspec
+
+from outlast.core.errors import OutlastError
+
+FETCH_TIMEOUT_S: Final = 5.0
+FETCH_COOLDOWN_S: Final = 30.0
+"""Made-up key ids cost the issuer of the keys at most one request in this time."""
+FETCH_RETRY_S: Final = 5.0
+"""A failed fetch is repeated sooner: on a developer's machine the issuer often starts after the node."""
+FRESH_S: Final = 600.0
+"""After this a remote key set is fetched again even if nothing is missing, so that a withdrawn key ends."""
+MAX_KEY_SET_BYTES: Final = 1024 * 1024
+MIN_RSA_BITS: Final = 2048
+"""RFC 7518, section 3.3."""
+
+Fetch = Callable[[str], Awaitable[bytes]]
+
+
+class UnusableKeyError(OutlastError):
+    """A secret or a key set (RFC 7517) cannot be used."""
+
+
+class _Algorithm(Protocol):
+    def verify(self, msg: bytes, key: object, sig: bytes) -> bool: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One key and the one algorithm that it serves."""
+
+    alg: str
+    kid: str | None
+    material: object
+    algorithm: _Algorithm
+
+    def signed(self, message: bytes, signature: bytes) -> bool:
+        return self.algorithm.verify(message, self.material, signature)
+
+
+def secret_key(secret: str) -> Key:
+    """The HS256 key. Raises UnusableKeyError when the secret is no secret, but a public key by mistake."""
+    algorithm = jwt.get_algorithm_by_name("HS256")
+    try:
+        material = algorithm.prepare_key(secret)
+    except (jwt.InvalidKeyError, UnicodeError) as error:
+        raise UnusableKeyError(f"the JWT secret cannot be used for HS256: {error}") from error
+    return Key("HS256", None, material, algorithm)
+
+
+class _Jwk(msgspec.Struct):
+    """The members that matter here. Private ones are not read: a private key serves by its public half."""
+
+    kty: str
+    kid: str | None = None
+    use: str | None = None
+    key_ops: list[str] | None = None
+    alg: str | None = None
+    crv: str | None = None
+    x: str | None = None
+    y: str | None = None
+    n: str | None = None
+    e: str | None = None
+
+
+class _JwkSet(msgspec.Struct):
+    keys: list[msgspec.Raw]
+
+
+_jwk_decoder = msgspec.json.Decoder(_Jwk)
+_jwk_set_decoder = msgspec.json.Decoder(_JwkSet)
+
+
+def parse_key_set(text: str | bytes) -> tuple[Key, ...]:
+    """The ES256 and RS256 keys of a JWK set.
+
+    Keys of other kinds and uses, and broken ones, are left out (RFC 7517, section 5): an issuer may add what
+    this version does not know. Raises UnusableKeyError when the text is no JWK set at all.
+    """
+    try:
+        entries = _jwk_set_decoder.decode(text).keys
+    except (msgspec.MsgspecError, UnicodeError) as error:
+        raise UnusableKeyError(f'not a JWK set, which looks like {{"keys": [...]}}: {error}') from error
+    return tuple(key for entry in entries if (key := _parse_key(entry)) is not None)
+
+
+def _parse_key(entry: msgspec.Raw) -> Key | None:
+    try:
+        jwk = _jwk_decoder.decode(entry)
+        if jwk.use not in (None, "sig") or (jwk.key_ops is not None and "verify" not in jwk.key_ops):
+            return None
+        if jwk.kty == "EC" and jwk.crv == "P-256" and jwk.alg in (None, "ES256") and jwk.x and jwk.y:
+            return _public_key("ES256", jwk.kid, {"kty": "EC", "crv": "P-256", "x": jwk.x, "y": jwk.y})
+        if jwk.kty == "RSA" and jwk.alg in (None, "RS256") and jwk.n and jwk.e:
+            key = _public_key("RS256", jwk.kid, {"kty": "RSA", "n": jwk.n, "e": jwk.e})
+            return key if getattr(key.material, "key_size", 0) >= MIN_RSA_BITS else None
+    except (msgspec.MsgspecError, jwt.PyJWTError, ValueError):
+        return None  # ValueError: bad base64url, or numbers that are no key, such as a point off the curve
+    return None
+
+
+def _public_key(alg: str, kid: str | None, members: dict[str, str]) -> Key:
+    algorithm = jwt.get_algorithm_by_name(alg)
+    return Key(alg, kid, algorithm.from_jwk(members), algorithm)
+
+
+def select(keys: Iterable[Key], alg: str, kid: str | None) -> Key | None:
+    """The key that a token means. Without ``kid`` that is clear only if exactly one key has the algorithm."""
+    candidates = [key for key in keys if key.alg == alg and kid in (None, key.kid)]
+    return candidates[0] if candidates and (kid is not None or len(candidates) == 1) else None
+
+
+class RemoteKeys:
+    """The key set behind a URL, as it was last seen. ``replaced`` is called when it has been fetched anew."""
+
+    def __init__(
+        self,
+        url: str,
+        fetch: Fetch,
+        clock: Callable[[], float],
+        warn: Callable[[str], object],
+        replaced: Callable[[], object],
+    ) -> None:
+        self.keys: tuple[Key, ...] = ()
+        self.fresh_until = -math.inf
+        self._url = url
+        self._fetch = fetch
+        self._clock = clock
+        self._warn = warn
+        self._replaced = replaced
+        self._attempted_at = -math.inf
+        self._pause_s = 0.0
+        self._running: asyncio.Task[None] | None = None
+
+    def may_refresh(self, now: float) -> bool:
+        # A clock set back must not lengthen the pause: a time before the last attempt counts as after it.
+        return self._running is not None or not 0 <= now - self._attempted_at < self._pause_s
+
+    async def refresh(self) -> None:
+        """Fetches the key set, once for all who ask meanwhile, unless the last attempt is too recent.
+
+        When the fetch fails, ``warn`` is called and the keys stay what they were: an issuer's outage does not
+        lock out those who hold good tokens.
+        """
+        if self._running is None:
+            if not self.may_refresh(self._clock()):
+                return
+            self._running = asyncio.create_task(self._refresh(), name="refresh JWT keys")
+        # A client that goes away must not end the fetch that others wait for.
+        await asyncio.shield(self._running)
+
+    async def _refresh(self) -> None:
+        self._attempted_at, self._pause_s = self._clock(), FETCH_RETRY_S
+        try:
+            async with asyncio.timeout(FETCH_TIMEOUT_S):
+                text = await self._fetch(self._url)
+            self.keys = parse_key_set(text)
+        except Exception as error:  # whatever a fetch can raise, the decision falls on the keys at hand
+            self._warn(f"the JWT keys at {self._url} could not be fetched: {str(error) or type(error).__name__}")
+        else:
+            self._pause_s = FETCH_COOLDOWN_S
+            self.fresh_until = self._clock() + FRESH_S
+            self._replaced()
+        finally:
+            self._running = None
+
+
+async def fetch_over_http(url: str) -> bytes:
+    """The body behind an http(s) URL, at most MAX_KEY_SET_BYTES. Raises OSError or UnusableKeyError."""
+    return await asyncio.to_thread(_fetch_blocking, url)
+
+
+def _fetch_blocking(url: str) -> bytes:
+    if not url.startswith(("http://", "https://")):
+        raise UnusableKeyError(f"{url} is no http or https address")
+    request = urllib.request.Request(url, headers={"Accept": "application/json"})  # noqa: S310, checked above
+    with urllib.request.urlopen(request, timeout=FETCH_TIMEOUT_S) as response:  # noqa: S310
+        body: bytes = response.read(MAX_KEY_SET_BYTES + 1)
+    if len(body) > MAX_KEY_SET_BYTES:
+        raise UnusableKeyError(f"the answer is longer than {MAX_KEY_SET_BYTES} bytes")
+    return body

@@ -1,0 +1,67 @@
+"""What the gateway needs from others, and what its connections share."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from outlast.gateway.auth import Denial, Pending
+from outlast.wire.invocation import Exchange, Invocation, Reply
+
+
+class Service(Protocol):
+    """A function that can be called."""
+
+    @property
+    def verify_jwt(self) -> bool: ...
+
+    def submit(self, invocation: Invocation, reply: Reply, body: bytes, complete: bool) -> Exchange:
+        """Takes over a request. ``body``: what has come of its body; ``complete``: that this is all."""
+
+
+class Verifier(Protocol):
+    """Who may call a function that verifies its callers."""
+
+    def check(self, authorization: bytes | None) -> Denial | Pending | None:
+        """None: let it pass."""
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A request that has ended, for the log."""
+
+    function: str
+    method: str
+    path: str
+    status: int
+    """0 if the client left before there was an answer."""
+    ms: float
+    request_id: str
+    execution_id: str
+
+
+@dataclass(frozen=True)
+class Timeouts:
+    """In seconds."""
+
+    head_s: float = 10.0
+    """From the first byte of a request head to its last."""
+    body_s: float = 30.0
+    """Silence in the middle of a request body."""
+    send_s: float = 60.0
+    """A client that does not take what it is sent."""
+    keep_alive_s: float = 75.0
+    """Between two requests."""
+    linger_s: float = 2.0
+    """For a client to read the answer that it was refused with, before its connection is closed."""
+
+
+@dataclass(frozen=True)
+class Ports:
+    """Everything that a connection uses."""
+
+    services: Mapping[str, Service]
+    verifier: Verifier
+    on_served: Callable[[Served], None]
+    """Called once for each request whose head was read, when it has ended."""
+    trust_proxy: bool = False
+    timeouts: Timeouts = Timeouts()

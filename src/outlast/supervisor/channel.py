@@ -1,0 +1,110 @@
+"""The node's ends of what a worker says: its control channel, and what it prints."""
+
+import asyncio
+import codecs
+import os
+from collections.abc import Callable
+from typing import cast
+
+from outlast.core.errors import OutlastError
+from outlast.wire import messages
+from outlast.wire.framing import Lines
+
+
+class Channel(asyncio.Protocol):
+    """The control channel of one worker.
+
+    ``on_message`` is called for each message, in order; ``on_broken`` once, when the worker says what it must not,
+    after which nothing more is read. ``closed`` is done when the worker's end has closed and all was delivered.
+    """
+
+    def __init__(
+        self,
+        on_open: Callable[[], None],
+        on_message: Callable[[messages.FromWorker], None],
+        on_broken: Callable[[OutlastError], None],
+    ) -> None:
+        self.closed = asyncio.get_running_loop().create_future()
+        self._on_open = on_open
+        self._on_message = on_message
+        self._on_broken = on_broken
+        self._lines = Lines()
+        self._transport: asyncio.Transport | None = None
+
+    @property
+    def is_open(self) -> bool:
+        return self._transport is not None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        if self._transport is not None:
+            # There is one channel to a worker: whatever in it opens another one has no business to.
+            cast(asyncio.Transport, transport).abort()
+            return
+        self._transport = cast(asyncio.Transport, transport)
+        self._on_open()
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            for line in self._lines.feed(data):
+                self._on_message(messages.decode_from_worker(line))
+        except OutlastError as error:
+            self._lines = Lines()
+            self.close()
+            self._on_broken(error)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if not self.closed.done():
+            self.closed.set_result(None)
+
+    def send(self, message: messages.ToWorker) -> None:
+        if self._transport is not None:
+            self._transport.write(messages.encode(message))
+
+    def close(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()
+
+
+class Output(asyncio.Protocol):
+    """What a worker writes to its standard output or error, line by line.
+
+    A line longer than 64 KiB is delivered in pieces. ``closed`` is done when all was delivered.
+    """
+
+    MAX_LINE = 64 * 1024
+
+    def __init__(self, on_line: Callable[[str], None]) -> None:
+        self.closed = asyncio.get_running_loop().create_future()
+        self._on_line = on_line
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._pending = ""
+        self._transport: asyncio.BaseTransport | None = None
+
+    @classmethod
+    async def read(cls, descriptor: int, on_line: Callable[[str], None]) -> "Output":
+        """Reads from ``descriptor``, which is closed at the end."""
+        pipe = os.fdopen(descriptor, "rb", 0)
+        _, output = await asyncio.get_running_loop().connect_read_pipe(lambda: cls(on_line), pipe)
+        return output
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        *lines, self._pending = (self._pending + self._decoder.decode(data)).split("\n")
+        for line in lines:
+            self._on_line(line)
+        if len(self._pending) > self.MAX_LINE:
+            line, self._pending = self._pending, ""
+            self._on_line(line)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._pending:
+            self._on_line(self._pending)
+            self._pending = ""
+        if not self.closed.done():
+            self.closed.set_result(None)
+
+    def close(self) -> None:
+        if self._transport is not None:
+            self._transport.close()

@@ -1,0 +1,129 @@
+"""One invocation on its way: waiting for a worker, then carried by a link to it."""
+
+from typing import TYPE_CHECKING
+
+from outlast.core import outcome
+from outlast.wire import bodies
+from outlast.wire.invocation import Invocation, Reply
+
+if TYPE_CHECKING:
+    from outlast.supervisor.link import Link
+    from outlast.supervisor.pool import Pool
+    from outlast.supervisor.worker import Worker
+
+MAX_HELD = 64 * 1024
+
+
+class Exchange:
+    """The source's handle (`outlast.wire.invocation.Exchange`), and the supervisor's record of the call."""
+
+    __slots__ = (
+        "_complete",
+        "_held",
+        "_held_bytes",
+        "_paused",
+        "_pool",
+        "begun",
+        "ended",
+        "generation",
+        "invocation",
+        "link",
+        "reply",
+        "sent",
+        "waits_since",
+        "worker",
+    )
+
+    def __init__(
+        self, pool: "Pool", invocation: Invocation, reply: Reply, body: bytes, complete: bool, generation: int
+    ) -> None:
+        self.invocation = invocation
+        self.reply = reply
+        self.generation = generation
+        """It may be served by code of this generation or a later one."""
+        self.worker: Worker | None = None
+        self.link: Link | None = None
+        self.waits_since = 0.0
+        self.sent = False
+        """Whether a worker may have seen some of it: then it cannot go to another one."""
+        self.ended = False
+        self._pool = pool
+        self._held = [invocation.head]
+        self._held_bytes = 0
+        self._paused = False
+        self._complete = False
+        if body:
+            self.write(body)
+        if complete:
+            self.finish()
+
+    # What the source does.
+
+    def write(self, data: bytes) -> None:
+        if self.invocation.chunked and not self._complete:
+            data = bodies.chunk(data)
+        if self.link is not None:
+            self.link.write(data)
+            return
+        self._held.append(data)
+        self._held_bytes += len(data)
+        if self._held_bytes > MAX_HELD and not self._paused:
+            self._paused = True
+            self.reply.pause()
+
+    def finish(self) -> None:
+        if self._complete:
+            # The protocol was changed, so this is about the connection.
+            if self.link is not None:
+                self.link.write_eof()
+            return
+        if self.invocation.chunked:
+            self._send(bodies.LAST_CHUNK)
+        self._complete = True
+
+    def cancel(self) -> None:
+        if self.ended:
+            return
+        self.ended = True
+        if self.link is not None:
+            self.link.abandon()
+        elif self.worker is None:
+            self._pool.forget(self)
+
+    def pause(self) -> None:
+        if self.link is not None:
+            self.link.pause()
+
+    def resume(self) -> None:
+        if self.link is not None:
+            self.link.resume()
+
+    # What the supervisor does.
+
+    @property
+    def body_complete(self) -> bool:
+        return self._complete
+
+    def ride(self, link: "Link") -> bytes:
+        """From now on ``link`` carries it. Returns what has come of the request so far."""
+        self.link = link
+        self.sent = True
+        held = self._held[0] if len(self._held) == 1 else b"".join(self._held)
+        self._held.clear()
+        if self._paused:
+            self._paused = False
+            self.reply.resume()
+        if not self._complete:
+            self.reply.proceed()
+        return held
+
+    def fail(self, end: outcome.RequestEnd, **detail: object) -> None:
+        if not self.ended:
+            self.ended = True
+            self.reply.fail(end, self.worker.execution_id if self.worker is not None else "", **detail)
+
+    def _send(self, data: bytes) -> None:
+        if self.link is not None:
+            self.link.write(data)
+        else:
+            self._held.append(data)

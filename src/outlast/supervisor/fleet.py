@@ -1,0 +1,75 @@
+"""All functions of a project: which pool serves each, and what a change of files or settings means to them."""
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+from outlast.config.settings import Project
+from outlast.core.outcome import EndReason
+from outlast.supervisor.pool import Pool, Resources
+
+
+class Fleet:
+    def __init__(self, project: Project, resources: Resources) -> None:
+        self._project = project
+        self._resources = resources
+        self._leaving: set[Pool] = set()
+        """Pools of functions that are no longer served; their workers finish what they have."""
+        self._pools = {name: Pool(function, project.policy, resources) for name, function in project.functions.items()}
+        self.services: Mapping[str, Pool] = MappingProxyType(self._pools)
+        """The functions by name, as they are now."""
+
+    async def prepare(self) -> None:
+        """Fetches what every function needs, two at a time. What fails is logged, and tried again on a request."""
+        two = asyncio.Semaphore(2)
+
+        async def prepare(pool: Pool) -> None:
+            async with two:
+                await asyncio.wait([pool.prepare()])
+
+        await asyncio.gather(*(prepare(pool) for pool in [*self._pools.values()]))
+
+    def apply(self, project: Project, changed: Iterable[Path]) -> None:
+        """Serves what the settings say now. Functions that neither they nor a changed file concern go on untouched.
+
+        ``changed``: paths as they were named, and with links resolved.
+        """
+        other_policy = project.policy is not self._project.policy
+        self._project = project
+        paths = set(changed)
+        for name in [*self._pools]:
+            if name not in project.functions or other_policy:
+                self._dismiss(self._pools.pop(name))
+        for name, function in project.functions.items():
+            pool = self._pools.get(name)
+            if pool is None:
+                pool = self._pools[name] = Pool(function, project.policy, self._resources)
+                pool.prepare()
+            elif pool.function != function or any(pool.is_concerned(path) for path in paths):
+                pool.reload(function)
+
+    @property
+    def modules(self) -> set[Path]:
+        """The local files that the functions import, as far as that is known."""
+        return {module for pool in self._pools.values() for module in pool.modules}
+
+    def _dismiss(self, pool: Pool) -> None:
+        self._leaving.add(pool)
+        pool.close(EndReason.RELOAD)
+        asyncio.ensure_future(pool.wait_ended()).add_done_callback(lambda _: self._leaving.discard(pool))
+
+    async def close(self, grace_s: float) -> None:
+        """Tells every worker to end, waits for their requests and tasks up to ``grace_s``, then ends what is left."""
+        pools = [*self._pools.values(), *self._leaving]
+        for pool in pools:
+            pool.close(EndReason.TERMINATION)
+        ended = [asyncio.ensure_future(pool.wait_ended()) for pool in pools]
+        if not ended:
+            return
+        try:
+            await asyncio.wait(ended, timeout=grace_s)
+        finally:
+            for pool in pools:
+                pool.kill(EndReason.TERMINATION)
+        await asyncio.wait(ended)

@@ -1,0 +1,231 @@
+"""One HTTP/1.1 connection to a worker. It carries one exchange at a time."""
+
+import asyncio
+from typing import Protocol, cast
+
+from outlast.core import outcome
+from outlast.core.errors import OutlastError
+from outlast.supervisor.exchange import Exchange
+from outlast.wire import bodies, http1
+from outlast.wire.idle import IdleTimer
+
+
+class Owner(Protocol):
+    """The worker at the other end, which hears how each exchange went."""
+
+    execution_id: str
+
+    def link_done(self, link: "Link", exchange: Exchange, reusable: bool) -> None:
+        """The exchange is over, well or not."""
+
+    def link_unused(self, link: "Link", exchange: Exchange) -> None:
+        """The worker could not be reached; nothing of the exchange was sent."""
+
+    def link_lost(self, link: "Link", exchange: Exchange) -> None:
+        """The connection closed before the answer began. The exchange has not been told."""
+
+    def link_misused(self, exchange: Exchange, error: OutlastError) -> None:
+        """What the worker sent is not an HTTP response. The exchange has been told, `link_done` follows."""
+
+
+class Link(asyncio.Protocol):
+    __slots__ = (
+        "_body",
+        "_buffer",
+        "_exchange",
+        "_idle",
+        "_idle_limit_s",
+        "_loop",
+        "_owner",
+        "_paused",
+        "_raw",
+        "_reusable",
+        "_transport",
+        "free_since",
+    )
+
+    def __init__(self, owner: Owner, idle_limit_s: float) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._owner = owner
+        self._idle_limit_s = idle_limit_s
+        self._transport: asyncio.Transport | None = None
+        self._idle = IdleTimer(self._loop, self._on_silence)
+        self.free_since = 0.0
+        # As long as one exchange:
+        self._exchange: Exchange | None = None
+        self._buffer = b""
+        self._body: bodies.Body | None = None
+        self._reusable = False
+        self._raw = False
+        self._paused = False
+
+    async def connect(self, path: str, exchange: Exchange) -> None:
+        """Opens the connection and carries its first exchange."""
+        try:
+            await self._loop.create_unix_connection(lambda: self, path)
+        except OSError:
+            self._owner.link_unused(self, exchange)
+            return
+        if exchange.ended:
+            self._owner.link_done(self, exchange, reusable=True)
+        else:
+            self.carry(exchange)
+
+    @property
+    def is_open(self) -> bool:
+        return self._transport is not None and not self._transport.is_closing()
+
+    def carry(self, exchange: Exchange) -> None:
+        assert self._transport is not None
+        self._exchange = exchange
+        self._body = None
+        self._raw = False
+        self._idle.expect(self._idle_limit_s)
+        self._transport.write(exchange.ride(self))
+
+    def close(self) -> None:
+        self._idle.cancel()
+        if self._transport is not None:
+            self._transport.abort()
+
+    # What the exchange asks for.
+
+    def write(self, data: bytes) -> None:
+        assert self._transport is not None
+        self._idle.touch()
+        self._transport.write(data)
+
+    def write_eof(self) -> None:
+        if self.is_open:
+            assert self._transport is not None
+            self._transport.write_eof()
+
+    def pause(self) -> None:
+        if self.is_open:
+            assert self._transport is not None
+            self._idle.expect(0)
+            self._paused = True
+            self._transport.pause_reading()
+
+    def resume(self) -> None:
+        if self._paused and self.is_open:
+            assert self._transport is not None
+            self._idle.expect(self._idle_limit_s)
+            self._paused = False
+            self._transport.resume_reading()
+
+    def abandon(self) -> None:
+        """The caller is gone: closing the connection is how a worker learns of it."""
+        self._finish(reusable=False)
+
+    # What the event loop tells.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        exchange = self._exchange
+        if exchange is None:
+            # Nothing was asked: what is this an answer to?
+            self.close()
+            return
+        self._idle.touch()
+        try:
+            if self._raw:
+                exchange.reply.data(data, last=False)
+            elif self._body is None:
+                self._read_head(exchange, self._buffer + data if self._buffer else data)
+            else:
+                self._read_body(exchange, self._body, data)
+        except OutlastError as error:
+            exchange.fail(outcome.RequestEnd.BAD_RESPONSE)
+            self._owner.link_misused(exchange, error)
+            self._finish(reusable=False)
+
+    def pause_writing(self) -> None:
+        if self._exchange is not None:
+            self._exchange.reply.pause()
+
+    def resume_writing(self) -> None:
+        if self._exchange is not None:
+            self._exchange.reply.resume()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._idle.cancel()
+        exchange = self._exchange
+        if exchange is None:
+            return
+        if self._raw:
+            exchange.ended = True
+            exchange.reply.data(b"", last=True)
+        elif self._body is not None:
+            try:
+                self._body.eof()
+            except OutlastError:
+                exchange.fail(outcome.RequestEnd.WORKER_ERROR)
+            else:
+                exchange.ended = True
+                exchange.reply.data(b"", last=True)
+        else:
+            self._exchange = None
+            self._owner.link_lost(self, exchange)
+            return
+        self._finish(reusable=False)
+
+    # Reading the response.
+
+    def _read_head(self, exchange: Exchange, data: bytes) -> None:
+        end = http1.response_head_end(data)
+        if end < 0:
+            self._buffer = data
+            return
+        self._buffer = b""
+        head = http1.parse_response(data[:end], exchange.invocation.method)
+        rest = data[end:]
+        if head.status == 101:
+            if not exchange.invocation.upgrades:
+                raise http1.MalformedResponse("101 answers a request that asked for no other protocol")
+            self._raw = True
+            exchange.reply.begin(head, self._owner.execution_id, rest, last=False)
+        elif head.status < 200:
+            self._read_head(exchange, rest)
+        else:
+            self._reusable = head.keep_alive
+            body = self._body = bodies.decoder(head.length)
+            content, beyond = body.feed(rest)
+            last = body.done
+            exchange.ended = last
+            exchange.reply.begin(head, self._owner.execution_id, content, last)
+            if last:
+                self._finish(self._reusable and not beyond)
+
+    def _read_body(self, exchange: Exchange, body: bodies.Body, data: bytes) -> None:
+        content, beyond = body.feed(data)
+        last = body.done
+        exchange.ended = last
+        if content or last:
+            exchange.reply.data(content, last)
+        if last:
+            self._finish(self._reusable and not beyond)
+
+    def _on_silence(self) -> None:
+        exchange = self._exchange
+        if exchange is not None:
+            exchange.fail(outcome.RequestEnd.IDLE_TIMEOUT)
+            self._finish(reusable=False)
+
+    def _finish(self, reusable: bool) -> None:
+        exchange = self._exchange
+        if exchange is None:
+            return
+        self._exchange = None
+        exchange.link = None
+        # A worker that answered without reading the whole request would take its rest for the next one.
+        reusable = reusable and exchange.body_complete and self.is_open
+        if reusable:
+            self.resume()
+            self._idle.expect(0)
+            self.free_since = self._loop.time()
+        else:
+            self.close()
+        self._owner.link_done(self, exchange, reusable)

@@ -1,0 +1,41 @@
+"""Events as JSON lines, one object a line, for programs."""
+
+import time
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+
+_encoder: Final = msgspec.json.Encoder(enc_hook=str)
+
+
+class JsonLines:
+    """Renders events; keeps the text of the current second, which hundreds of lines may share."""
+
+    def __init__(self) -> None:
+        self._second = -1
+        self._stamp = ""
+
+    def render(self, now: float, record: Mapping[str, object]) -> str:
+        """``record`` as one line with its newline, ``ts`` (RFC 3339, UTC, milliseconds) before all else."""
+        second, millisecond = divmod(int(now * 1000), 1000)
+        if second != self._second:
+            self._stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+            self._second = second
+        try:
+            text = _encoder.encode(record).decode()
+        except (ValueError, TypeError, OverflowError, RecursionError):
+            # Lone surrogates (from bytes that are no UTF-8), and what JSON has no form for. It gets logged
+            # all the same: a log that drops what is odd drops what one looks for.
+            text = _encoder.encode({name: _plain(value) for name, value in record.items()}).decode()
+        return f'{{"ts":"{self._stamp}.{millisecond:03d}Z",{text[1:]}\n'
+
+
+def _plain(value: object) -> object:
+    if value is None or isinstance(value, bool | float):
+        return value
+    try:
+        text = str(value)
+    except RecursionError:
+        text = f"<{type(value).__name__}, nested too deeply>"
+    return text.encode("utf-8", "replace").decode()

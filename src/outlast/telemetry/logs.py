@@ -1,0 +1,137 @@
+"""The node's log: events, written as JSON lines for programs or as readable lines for a terminal."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from enum import IntEnum, StrEnum
+from typing import Final
+
+from outlast.telemetry.json_lines import JsonLines
+from outlast.telemetry.pretty import Pretty
+
+MAX_TEXT_BYTES: Final = 64 * 1024
+"""Of one message or field. A function may print megabytes at once; a line of a log should stay a line."""
+_SURELY_SHORT: Final = MAX_TEXT_BYTES // 4  # characters: no character takes more than four bytes
+
+
+class Format(StrEnum):
+    """``--log-format``."""
+
+    PRETTY = "pretty"
+    JSON = "json"
+
+
+class Level(IntEnum):
+    """How much an event matters."""
+
+    label: str
+    """As it is written in JSON."""
+
+    DEBUG = 10, "debug"
+    INFO = 20, "info"
+    WARNING = 30, "warning"
+    ERROR = 40, "error"
+
+    def __new__(cls, value: int, label: str) -> Level:
+        level = int.__new__(cls, value)
+        level._value_ = value
+        level.label = label
+        return level
+
+    @classmethod
+    def named(cls, name: str) -> Level:
+        """The level for a word that a worker sent. An unknown word means ``INFO``: workers may err."""
+        return _LEVELS.get(name, cls.INFO)
+
+
+_LEVELS: Final = {
+    **{level.label: level for level in Level},
+    # console.warn and console.trace of the guests
+    "warn": Level.WARNING,
+    "trace": Level.DEBUG,
+}
+
+REQUEST_LEVEL: Final = Level.INFO
+"""Of ``request`` events."""
+
+
+class Log:
+    """Writes each event with one call of ``write``, which gets text that ends in a newline.
+
+    ``colour`` counts for ``Format.PRETTY`` alone. ``clock`` gives seconds since the epoch. Events below
+    ``level`` cost a comparison.
+
+    ``emit`` never raises because of what an event holds, nor because the stream cannot be written: a full
+    disk or a closed pipe must not end requests. ``lost`` counts the events that could not be written.
+    """
+
+    def __init__(
+        self,
+        write: Callable[[str], object],
+        *,
+        format: Format,  # noqa: A002, the name of the command-line option
+        colour: bool = False,
+        clock: Callable[[], float] = time.time,
+        level: Level = Level.INFO,
+    ) -> None:
+        self.level = level
+        self.lost = 0
+        self._write = write
+        self._clock = clock
+        self._render = JsonLines().render if format is Format.JSON else Pretty(colour=colour).render
+
+    def emit(
+        self,
+        event: str,
+        *,
+        level: Level = Level.INFO,
+        msg: str | None = None,
+        function: str | None = None,
+        execution_id: str | None = None,
+        request_id: str | None = None,
+        task_id: str | None = None,
+        **fields: object,
+    ) -> None:
+        """Writes one event. What is ``None`` is left out.
+
+        The names of ``fields`` are chosen by Outlast's code, never by a function; the values may be anything.
+        A worker's log is ``functools.partial(log.emit, function=..., execution_id=...)``.
+        """
+        if level < self.level:
+            return
+        record: dict[str, object] = {"level": level.label, "event": event}
+        if function is not None:
+            record["function"] = function
+        if execution_id is not None:
+            record["execution_id"] = execution_id
+        if request_id is not None:
+            record["request_id"] = request_id
+        if task_id is not None:
+            record["task_id"] = task_id
+        if msg is not None:
+            record["msg"] = _cut(msg)
+        for name, value in fields.items():
+            if type(value) is str and len(value) > _SURELY_SHORT:
+                record[name] = _cut(value)
+            elif value is not None:
+                record[name] = value
+        self._deliver(record)
+
+    def _deliver(self, record: dict[str, object]) -> None:
+        text = self._render(self._clock(), record)
+        try:
+            self._write(text)
+        except (OSError, ValueError):  # ValueError: the stream was closed, or its encoding lacks a character
+            self.lost += 1
+
+
+def _cut(text: str) -> str:
+    if len(text) <= _SURELY_SHORT:
+        return text
+    data = text.encode("utf-8", "replace")
+    if len(data) <= MAX_TEXT_BYTES:
+        return text
+    # "ignore" drops the character that the cut went through.
+    kept = data[:MAX_TEXT_BYTES].decode("utf-8", "ignore")
+    return f"{kept}… ({len(data) - len(kept.encode()):,} bytes left out)"

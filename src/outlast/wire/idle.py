@@ -1,0 +1,65 @@
+"""A time-out for silence that costs one attribute store each time something is heard."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+
+class Handle(Protocol):
+    def cancel(self) -> None: ...
+
+
+class Clock(Protocol):
+    """What an asyncio event loop offers."""
+
+    def time(self) -> float: ...
+
+    def call_later(self, delay: float, callback: Callable[[], object]) -> Handle: ...
+
+
+class IdleTimer:
+    """Calls ``on_idle`` once, when `expect` or `touch` was last called ``limit_s`` ago.
+
+    The timer of the event loop is not moved at each sign of life: when it fires it looks at the last one and, if that
+    is too fresh, sets itself again for what remains.
+    """
+
+    __slots__ = ("_clock", "_handle", "_heard_at", "_limit_s", "_on_idle")
+
+    def __init__(self, clock: Clock, on_idle: Callable[[], object]) -> None:
+        self._clock = clock
+        self._on_idle = on_idle
+        self._limit_s = 0.0
+        self._heard_at = 0.0
+        self._handle: Handle | None = None
+
+    def expect(self, limit_s: float) -> None:
+        """From now on, something must be heard every ``limit_s``; 0 stops the watch."""
+        self._heard_at = self._clock.time()
+        if self._handle is not None and limit_s and limit_s < self._limit_s:
+            self._handle.cancel()
+            self._handle = None
+        self._limit_s = limit_s
+        if limit_s and self._handle is None:
+            self._handle = self._clock.call_later(limit_s, self._look)
+
+    def touch(self) -> None:
+        """Something was heard."""
+        self._heard_at = self._clock.time()
+
+    def cancel(self) -> None:
+        """Never call ``on_idle`` again."""
+        self._limit_s = 0.0
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
+
+    def _look(self) -> None:
+        self._handle = None
+        if not self._limit_s:
+            return
+        remaining = self._heard_at + self._limit_s - self._clock.time()
+        if remaining > 0:
+            self._handle = self._clock.call_later(remaining, self._look)
+        else:
+            self._limit_s = 0.0
+            self._on_idle()

@@ -1,0 +1,123 @@
+"""What node and worker say to each other over the control channel: one JSON object a line.
+
+A message names its kind in ``type``. Unknown fields are ignored, so that either side may be the newer one; an unknown
+kind or a broken value raises `BrokenMessage`, which ends that worker and never the node. The vectors in
+``tests/wire/vectors.json`` hold for every guest language.
+"""
+
+from typing import Literal
+
+import msgspec
+
+from outlast.core import outcome
+from outlast.core.errors import OutlastError
+
+Level = Literal["debug", "info", "warning", "error"]
+
+
+class BrokenMessage(OutlastError):
+    """A worker sent something that is not a message of the control channel."""
+
+
+class _Message(msgspec.Struct, tag_field="type", gc=False, omit_defaults=True):
+    pass
+
+
+# What the node says.
+
+
+class Boot(_Message, tag="boot"):
+    """Evaluate the function's code now. Sent once, to a worker in standby; answered by `Ready` or `BootFailed`."""
+
+    function: str
+    entrypoint: str
+    """``file:`` URL."""
+
+
+class BeforeUnload(_Message, tag="beforeunload"):
+    """Dispatch `beforeunload` with this reason; answered by `Unloaded`."""
+
+    reason: outcome.UnloadReason
+
+
+class Exit(_Message, tag="exit"):
+    """Dispatch `unload` and end the process."""
+
+
+# What a worker says.
+
+
+class Ready(_Message, tag="ready"):
+    """The code is evaluated and requests can be sent."""
+
+    socket: str = "http.sock"
+    """The file in the worker's folder that it listens on."""
+
+
+class BootFailed(_Message, tag="boot_failed"):
+    error: str
+
+
+class TaskStarted(_Message, tag="task_started"):
+    task: int
+    """Chosen by the worker, unique in its life."""
+    name: str = ""
+    request: str = ""
+    """Request id; empty for a task that the top level of the module started."""
+
+
+class TaskSettled(_Message, tag="task_settled"):
+    task: int
+    outcome: Literal["fulfilled", "rejected", "timed_out"]
+    error: str = ""
+    """With its stack."""
+
+
+class Logged(_Message, tag="log"):
+    """What the function printed."""
+
+    level: Level
+    text: str
+    request: str = ""
+
+
+class Uncaught(_Message, tag="uncaught"):
+    """An error that neither the code nor a listener of its own handled. It retires the worker."""
+
+    error: str
+    request: str = ""
+
+
+class Unloaded(_Message, tag="unloaded"):
+    """Every listener of `beforeunload` has returned, and what it passed to `waitUntil` has settled."""
+
+    reason: outcome.UnloadReason
+
+
+ToWorker = Boot | BeforeUnload | Exit
+FromWorker = Ready | BootFailed | TaskStarted | TaskSettled | Logged | Uncaught | Unloaded
+
+_encoder = msgspec.json.Encoder()
+_from_worker: msgspec.json.Decoder[FromWorker] = msgspec.json.Decoder(FromWorker)
+_to_worker: msgspec.json.Decoder[ToWorker] = msgspec.json.Decoder(ToWorker)
+
+
+def encode(message: ToWorker | FromWorker) -> bytes:
+    """The message as one line, its newline included."""
+    return _encoder.encode(message) + b"\n"
+
+
+def decode_from_worker(line: bytes) -> FromWorker:
+    """One line without its newline. Raises `BrokenMessage`."""
+    try:
+        return _from_worker.decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise BrokenMessage(f"{error}: {bytes(line[:200])!r}") from error
+
+
+def decode_to_worker(line: bytes) -> ToWorker:
+    """One line without its newline. Raises `BrokenMessage`."""
+    try:
+        return _to_worker.decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise BrokenMessage(f"{error}: {bytes(line[:200])!r}") from error

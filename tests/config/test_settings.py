@@ -1,0 +1,342 @@
+"""What ``load`` makes of config.toml, outlast.toml, .env, the environment and the command line."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from outlast.config.settings import ConfigError, FunctionSettings, JwtSettings
+from outlast.core.errors import OutlastError
+from outlast.core.language import Language
+from outlast.core.limits import Limits
+from outlast.core.policy import OneshotBackground, Policy
+
+SERVE = "Deno.serve(() => new Response('ok'))\n"
+LOCAL_SECRET = "super-secret-jwt-token-with-at-least-32-characters-long"
+# The keys that `supabase status` shows for every local project.
+ANON_KEY = (
+    "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJpc3MiOiJzdXBhYmFzZS1kZW1vIiwicm9sZSI6ImFub24iLCJleHAiOjE5ODM4MTI5"
+    "OTZ9.CRXP1A7WOeoJeXxjNni43kdQwgnWNReilDMblYTn_I0"
+)
+SERVICE_ROLE_KEY = (
+    "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJpc3MiOiJzdXBhYmFzZS1kZW1vIiwicm9sZSI6InNlcnZpY2Vfcm9sZSIsImV4cCI6"
+    "MTk4MzgxMjk5Nn0.EGIM96RAZx35lJzdJsyH-qQwv8Hdp7fsn3W0YpN81IU"
+)
+NOT_A_PORT = "is not a whole number from 0 to 65535"
+NOT_A_POLICY = "is not one of per_worker, per_request, oneshot"
+WRONG_VALUES = [
+    (
+        "edge_runtime",
+        "enabled = false",
+        "is false: edge functions are switched off; set it to true to serve them",
+    ),
+    ("edge_runtime", "enabled = 'yes'", "'yes' is not true or false"),
+    ("edge_runtime", "policy = 'per_wroker'", f"'per_wroker' {NOT_A_POLICY}"),
+    ("edge_runtime", "policy = 1", f"1 {NOT_A_POLICY}"),
+    ("edge_runtime", "inspector_port = '80'", f"'80' {NOT_A_PORT}"),
+    ("edge_runtime", "inspector_port = true", f"true {NOT_A_PORT}"),
+    ("edge_runtime", "inspector_port = 65536", f"65536 {NOT_A_PORT}"),
+    ("edge_runtime", "inspector_port = -1", f"-1 {NOT_A_PORT}"),
+    ("edge_runtime", "secrets = 'A'", "'A' is not a table"),
+    ("edge_runtime.secrets", "PIN = 1234", "must be a string"),
+    (
+        "edge_runtime.secrets",
+        'A = "b\\u0000"',
+        "cannot be an environment variable: it has an = in its name or a NUL in it",
+    ),
+    ("functions", "hello = true", "true is not a table"),
+    ("functions.hello", "verify_jwt = 'yes'", "'yes' is not true or false"),
+    ("functions.hello", "verify_jwt = 0", "0 is not true or false"),
+    ("functions.hello", "enabled = {}", "a table is not true or false"),
+    ("functions.hello", "entrypoint = 1.5", "1.5 is not a string"),
+    ("functions.hello", "import_map = []", "an array is not a string"),
+    ("functions.hello", "static_files = 'a'", "'a' is not an array of strings"),
+    ("functions.hello", "static_files = [\n1]", "1 in this array is not a string"),
+    ("functions.hello", "env = 'A=1'", "'A=1' is not a table"),
+    ("auth", "jwt_secret = 'short'", "is shorter than 16 characters"),
+    ("auth", "jwt_secret = 1", "1 is not a string"),
+]
+
+
+def own(env: Mapping[str, str]) -> dict[str, str]:
+    """What a function's environment holds beside the three defaults."""
+    return {name: value for name, value in env.items() if not name.startswith("SUPABASE_")}
+
+
+def test_a_project_without_any_settings(project: Any) -> None:
+    loaded = project.load()
+    supabase = project.root / "supabase"
+    assert loaded.functions == {
+        "hello": FunctionSettings(
+            name="hello",
+            folder=supabase / "functions/hello",
+            entrypoint=supabase / "functions/hello/index.ts",
+            language=Language.TYPESCRIPT,
+            verify_jwt=True,
+            import_map=None,
+            deno_config=None,
+            static_files=(),
+            env={
+                "SUPABASE_URL": "http://127.0.0.1:54321",
+                "SUPABASE_ANON_KEY": ANON_KEY,
+                "SUPABASE_SERVICE_ROLE_KEY": SERVICE_ROLE_KEY,
+            },
+            oneshot_background=OneshotBackground.CUT,
+            limits=Limits(request_idle_ms=150_000, unload_grace_ms=2_000, boot_timeout_ms=30_000),
+        )
+    }
+    assert loaded.policy is Policy.PER_WORKER
+    assert loaded.inspector_port is None
+    assert loaded.disabled == frozenset()
+    assert loaded.jwt == JwtSettings(secret=LOCAL_SECRET, jwks=None, jwks_url=None)
+    assert loaded.sources == (
+        supabase / "config.toml",
+        supabase / "outlast.toml",
+        supabase / "functions/.env",
+    )
+    assert loaded.warnings == ()
+
+
+def test_settings_are_frozen_and_comparable(project: Any) -> None:
+    first, second = project.load(), project.load()
+    assert first == second
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        first.policy = Policy.ONESHOT
+    with pytest.raises(TypeError):
+        first.functions["hello"].env["A"] = "b"
+    with pytest.raises(TypeError):
+        first.functions["other"] = first.functions["hello"]
+    project.write({"supabase/functions/.env": "A=1"})
+    assert project.load() != first
+
+
+def test_no_secret_shows_in_a_repr(project: Any) -> None:
+    project.write({"supabase/functions/.env": "TOKEN=hunter2"})
+    text = repr(project.load(environ={"SUPABASE_JWT_SECRET": "swordfish-swordfish"}))
+    assert "entrypoint" in text
+    assert "hunter2" not in text
+    assert "swordfish" not in text
+
+
+def test_a_config_error_is_the_projects_own() -> None:
+    assert issubclass(ConfigError, OutlastError)
+
+
+class TestConfigToml:
+    def test_every_key(self, project: Any) -> None:
+        project.write(
+            {
+                "supabase/functions/open/index.ts": SERVE,
+                "supabase/functions/off/index.ts": SERVE,
+                "supabase/config.toml": (
+                    "project_id = 'x'\n[db]\nport = 54322\n"
+                    "[edge_runtime]\nenabled = true\npolicy = 'oneshot'\ninspector_port = 8083\n"
+                    "deno_version = 2\n"
+                    "[functions.open]\nverify_jwt = false\nnew_key = 1\n"
+                    "[functions.off]\nenabled = false\n"
+                ),
+            }
+        )
+        loaded = project.load()
+        assert loaded.policy is Policy.ONESHOT
+        assert loaded.inspector_port == 8083
+        assert {name: f.verify_jwt for name, f in loaded.functions.items()} == {"hello": True, "open": False}
+        assert loaded.disabled == {"off"}
+        assert loaded.warnings == ()
+
+    def test_the_command_line_wins(self, project: Any) -> None:
+        project.write({"supabase/config.toml": "edge_runtime.policy='oneshot'\n[functions.hello]\nverify_jwt = true\n"})
+        loaded = project.load(policy=Policy.PER_REQUEST, verify_jwt=False)
+        assert loaded.policy is Policy.PER_REQUEST
+        assert not loaded.functions["hello"].verify_jwt
+
+    def test_inspector_port_0_is_none(self, project: Any) -> None:
+        project.write({"supabase/config.toml": "edge_runtime.inspector_port = 0\n"})
+        assert project.load().inspector_port is None
+
+    @pytest.mark.parametrize(("section", "line", "problem"), WRONG_VALUES)
+    def test_wrong_values(self, project: Any, section: str, line: str, problem: str) -> None:
+        project.write({"supabase/config.toml": f"# a comment\n[{section}]\n{line}\n"})
+        key = line.split("=")[0].strip()
+        assert project.error() == f"supabase/config.toml:3: {section}.{key}: {problem}"
+
+    @pytest.mark.parametrize(
+        ("text", "error"),
+        [
+            ("edge_runtime = 1", "1: edge_runtime: 1 is not a table"),
+            ("\nfunctions = []", "2: functions: an array is not a table"),
+            ("functions = {hello = {env = {A = 1}}}", "1: functions.hello.env.A: must be a string"),
+            (
+                "[edge_runtime.secrets]\n'A=B' = 'c'",
+                '2: edge_runtime.secrets."A=B": cannot be an environment variable: '
+                "it has an = in its name or a NUL in it",
+            ),
+            ("a = 1\nb = ?\n", "2: is not valid TOML: Invalid value"),
+            ("a = 1\n[b]\n[b]\n", "3: is not valid TOML: Cannot declare ('b',) twice"),
+            ("a = 1\n\nb = '''", "3: is not valid TOML: Expected \"'''\""),
+        ],
+    )
+    def test_wrong_documents(self, project: Any, text: str, error: str) -> None:
+        project.write({"supabase/config.toml": text})
+        assert project.error() == f"supabase/config.toml:{error}"
+
+    def test_a_broken_encoding(self, project: Any) -> None:
+        (project.root / "supabase/config.toml").write_bytes(b"a = '\xff'")
+        assert project.error() == "supabase/config.toml: is not UTF-8 text; save it as UTF-8"
+
+    def test_windows_text_files(self, project: Any) -> None:
+        (project.root / "supabase/config.toml").write_bytes(
+            b"\xef\xbb\xbf[edge_runtime]\r\npolicy = 'oneshot'\r\nenabled = 1\r\n"
+        )
+        assert project.error() == "supabase/config.toml:3: edge_runtime.enabled: 1 is not true or false"
+
+
+class TestEnvReferences:
+    """``env(NAME)`` in a value."""
+
+    CONFIG = (
+        "[edge_runtime]\nenabled = 'env(ON)'\npolicy = 'env(POLICY)'\ninspector_port = 'env(PORT)'\n"
+        "[functions.hello]\nverify_jwt = 'env(VERIFY)'\n"
+    )
+
+    def test_every_type_of_value(self, project: Any) -> None:
+        project.write({"supabase/config.toml": self.CONFIG})
+        loaded = project.load(environ={"ON": "True", "POLICY": "oneshot", "PORT": "9229", "VERIFY": "0"})
+        assert (loaded.policy, loaded.inspector_port) == (Policy.ONESHOT, 9229)
+        assert not loaded.functions["hello"].verify_jwt
+
+    def test_the_files_that_supabase_reads(self, project: Any) -> None:
+        project.write(
+            {
+                "supabase/config.toml": self.CONFIG,
+                "supabase/.env": "POLICY=per_request\nON=true\n",
+                ".env.local": "PORT=1\nPOLICY=oneshot\n",
+                "supabase/functions/.env": "VERIFY=true\n",
+            }
+        )
+        loaded = project.load(environ={"VERIFY": "false"})
+        assert (loaded.policy, loaded.inspector_port) == (Policy.PER_REQUEST, 1)
+        assert not loaded.functions["hello"].verify_jwt
+        assert project.root / "supabase/.env" in loaded.sources
+        assert project.root / ".env.local" in loaded.sources
+        assert project.root / ".env.development" in loaded.sources
+
+    def test_files_that_nothing_refers_to_are_not_read(self, project: Any) -> None:
+        project.write({".env": "this is not a .env file", "supabase/.env": "neither is this"})
+        assert project.root / ".env" not in project.load().sources
+
+    @pytest.mark.parametrize(
+        ("environ", "error"),
+        [
+            (
+                {"ON": "1"},
+                "3: edge_runtime.policy: env(POLICY) is not set; set POLICY in the environment or in supabase/.env",
+            ),
+            ({"ON": "yes"}, "2: edge_runtime.enabled: 'yes' is not true or false"),
+            (
+                {"ON": "1", "POLICY": "oneshot", "PORT": "٣", "VERIFY": "1"},
+                "4: edge_runtime.inspector_port: '٣' is not a whole number from 0 to 65535",
+            ),
+            (
+                {"ON": "1", "POLICY": "x"},
+                "3: edge_runtime.policy: 'x' is not one of per_worker, per_request, oneshot",
+            ),
+        ],
+    )
+    def test_wrong_values(self, project: Any, environ: dict[str, str], error: str) -> None:
+        defaults = {"POLICY": "oneshot", "PORT": "1", "VERIFY": "1"} if "POLICY" in environ else {"PORT": "1"}
+        project.write({"supabase/config.toml": self.CONFIG})
+        assert project.error(environ={**defaults, "VERIFY": "1", **environ}) == f"supabase/config.toml:{error}"
+
+    def test_a_secret_that_is_not_set_is_skipped(self, project: Any) -> None:
+        project.write(
+            {
+                "supabase/config.toml": (
+                    "[edge_runtime.secrets]\nthere = 'env(THERE)'\ngone = 'env(GONE)'\n"
+                    "[functions.hello.env]\nEMPTY = 'env(EMPTY)'\n"
+                )
+            }
+        )
+        loaded = project.load(environ={"THERE": "here", "EMPTY": ""})
+        assert own(loaded.functions["hello"].env) == {"THERE": "here"}
+        assert loaded.warnings == (
+            "supabase/config.toml:3: edge_runtime.secrets.gone: is skipped: "
+            "the variable that env(GONE) reads is not set",
+            "supabase/config.toml:5: functions.hello.env.EMPTY: is skipped: "
+            "the variable that env(EMPTY) reads is not set",
+        )
+
+
+class TestOutlastToml:
+    def test_for_all_and_for_one(self, project: Any) -> None:
+        project.write(
+            {
+                "supabase/functions/other/index.ts": SERVE,
+                "supabase/outlast.toml": (
+                    "oneshot_background = 'wait'\n[limits]\nrequest_idle_ms = 0\nunload_grace_ms = 5\n"
+                    "[functions.hello]\noneshot_background = 'cut'\n"
+                    "[functions.hello.limits]\nunload_grace_ms = 0\nboot_timeout_ms = 7\n"
+                ),
+            }
+        )
+        functions = project.load().functions
+        assert functions["hello"].limits == Limits(request_idle_ms=0, unload_grace_ms=0, boot_timeout_ms=7)
+        assert functions["hello"].oneshot_background is OneshotBackground.CUT
+        assert functions["other"].limits == Limits(request_idle_ms=0, unload_grace_ms=5)
+        assert functions["other"].oneshot_background is OneshotBackground.WAIT
+
+    def test_functions_that_are_not_served_may_be_named(self, project: Any) -> None:
+        project.write(
+            {
+                "supabase/functions/resize/main.py": "",
+                "supabase/config.toml": "[functions.off]\nenabled = false\n",
+                "supabase/outlast.toml": "[functions]\nresize = {}\noff = {}\n",
+            }
+        )
+        assert list(project.load().functions) == ["hello"]
+
+    @pytest.mark.parametrize(
+        ("text", "error"),
+        [
+            ("\n[limit]\n", "2: limit: there is no such key; did you mean limits?"),
+            (
+                "colour = 1",
+                "1: colour: there is no such key; known here: oneshot_background, limits, functions",
+            ),
+            (
+                "[limits]\nrequest_idle = 1",
+                "2: limits.request_idle: there is no such key; did you mean request_idle_ms?",
+            ),
+            (
+                "[limits]\nboot_timeout_ms = -1",
+                "2: limits.boot_timeout_ms: -1 is not a whole number of 0 or more",
+            ),
+            (
+                "[limits]\nboot_timeout_ms = 1.5",
+                "2: limits.boot_timeout_ms: 1.5 is not a whole number of 0 or more",
+            ),
+            ("oneshot_background = 'kill'", "1: oneshot_background: 'kill' is not one of cut, wait"),
+            (
+                "[functions.hello]\nverify_jwt = false",
+                "2: functions.hello.verify_jwt: there is no such key; known here: oneshot_background, limits",
+            ),
+            (
+                "[functions.hello.limits]\nunload_grace = 1",
+                "2: functions.hello.limits.unload_grace: there is no such key; did you mean unload_grace_ms?",
+            ),
+            (
+                "[functions.hello]\n[functions.helo]\n",
+                "2: functions.helo: there is no such function; there are: hello, off",
+            ),
+            (
+                "[functions.off.limits]\nboot_timeout_ms = 'x'",
+                "2: functions.off.limits.boot_timeout_ms: 'x' is not a whole number of 0 or more",
+            ),
+            ("limits = ", "1: is not valid TOML: Invalid value"),
+        ],
+    )
+    def test_wrong_values(self, project: Any, text: str, error: str) -> None:
+        project.write({"supabase/config.toml": "[functions.off]\nenabled = false\n"})
+        project.write({"supabase/outlast.toml": text})
+        assert project.error() == f"supabase/outlast.toml:{error}"
