@@ -1,0 +1,14 @@
+import { caseOf, gate, workOf } from "../_shared/gate.ts";
+
+Deno.serve(async (req) => {
+  const work = workOf(req);
+  switch (caseOf(req)) {
+    case "exit":
+      return Deno.exit(3);
+    case "waits":
+      return new Response(await gate(work));
+    case "task":
+      EdgeRuntime.waitUntil(gate(work), { name: work });
+  }
+  return new Response(String(Deno.pid));
+});
