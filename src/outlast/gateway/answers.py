@@ -1,6 +1,9 @@
 """Response heads, and the answers that the gateway gives in its own name."""
 
 import json
+import time
+from email.utils import formatdate
+from functools import lru_cache
 from http import HTTPStatus
 
 from outlast.core.outcome import RequestEnd
@@ -12,20 +15,20 @@ TEXT = b"text/plain; charset=utf-8"
 JSON = b"application/json"
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
+# Said by the gateway alone.
+_OURS = frozenset([b"sb-request-id", b"x-sb-execution-id"])
 
-def forwarded_head(
-    head: http1.ResponseHead, *, request_id: bytes, execution_id: bytes, framing: bytes, connection: bytes
-) -> bytes:
-    """A worker's response head as the client gets it. ``framing`` and ``connection`` are whole field lines or empty."""
-    fields = b"".join([b"%b: %b\r\n" % field for field in head.fields])
-    return b"HTTP/1.1 %d %b\r\n%bsb-request-id: %b\r\nx-sb-execution-id: %b\r\n%b%b\r\n" % (
+
+def forwarded_head(head: http1.ResponseHead, request_id: bytes, execution_id: bytes, framing: bytes) -> bytes:
+    """A worker's response head as the client gets it. ``framing``: whole field lines."""
+    fields = b"".join([b"%b: %b\r\n" % field for field in head.fields if field[0] not in _OURS])
+    return b"HTTP/1.1 %d %b\r\n%bsb-request-id: %b\r\nx-sb-execution-id: %b\r\n%b\r\n" % (
         head.status,
         head.reason,
         fields,
         request_id,
         execution_id,
         framing,
-        connection,
     )
 
 
@@ -35,19 +38,26 @@ def answer(
     *,
     content_type: bytes,
     fields: list[tuple[bytes, bytes]],
-    close: bool,
+    code: str,
+    request_id: str,
+    execution_id: str = "",
+    connection: bytes = b"",
     with_body: bool = True,
 ) -> bytes:
     """A whole response. Without its body (HEAD) it still says how long that would be."""
-    lines = [b"%b: %b\r\n" % field for field in fields]
-    if close:
-        lines.append(b"connection: close\r\n")
+    ours = [(b"date", _date(int(time.time()))), (b"sb-request-id", request_id.encode())]
+    if code:
+        ours.append((b"sb-error-code", code.encode()))
+    if execution_id:
+        ours.append((b"x-sb-execution-id", execution_id.encode()))
+    if connection:
+        ours.append((b"connection", connection))
     return b"HTTP/1.1 %d %b\r\ncontent-type: %b\r\ncontent-length: %d\r\n%b\r\n%b" % (
         status,
         _REASONS.get(status, b""),
         content_type,
         len(body),
-        b"".join(lines),
+        b"".join([b"%b: %b\r\n" % field for field in [*fields, *ours]]),
         body if with_body else b"",
     )
 
@@ -60,3 +70,8 @@ def body_of(end: RequestEnd, execution_id: str, detail: dict[str, object]) -> tu
     if end is RequestEnd.WORKER_LIMIT:
         body["execution_id"] = execution_id
     return JSON, json.dumps(body).encode()
+
+
+@lru_cache(maxsize=1)
+def _date(unix_s: int) -> bytes:
+    return formatdate(unix_s, usegmt=True).encode()

@@ -21,10 +21,10 @@ class Origin:
     trusted: bool
     """Whether it is a proxy whose X-Forwarded fields count."""
 
-    @property
-    def peer(self) -> bytes:
-        host = b"[%b]" % self.address if b":" in self.address else self.address
-        return b"%b:%d" % (host, self.port)
+
+def authority(address: bytes, port: int) -> bytes:
+    """As it stands in a URL."""
+    return b"[%b]:%d" % (address, port) if b":" in address else b"%b:%d" % (address, port)
 
 
 def request_head(head: http1.RequestHead, target: bytes, request_id: bytes, origin: Origin) -> bytes:
@@ -37,7 +37,7 @@ def request_head(head: http1.RequestHead, target: bytes, request_id: bytes, orig
         lines.append(
             b"x-forwarded-for: %b\r\nx-forwarded-host: %b\r\nx-forwarded-proto: http\r\n" % (origin.address, host)
         )
-    lines.append(b"x-outlast-peer: %b\r\nsb-request-id: %b\r\n" % (origin.peer, request_id))
+    lines.append(b"x-outlast-peer: %b\r\nsb-request-id: %b\r\n" % (authority(origin.address, origin.port), request_id))
     if head.length == http1.CHUNKED:
         lines.append(b"transfer-encoding: chunked\r\n")
     elif head.length or head.method in (b"POST", b"PUT", b"PATCH"):

@@ -15,7 +15,10 @@ class Service(Protocol):
     def verify_jwt(self) -> bool: ...
 
     def submit(self, invocation: Invocation, reply: Reply, body: bytes, complete: bool) -> Exchange:
-        """Takes over a request. ``body``: what has come of its body; ``complete``: that this is all."""
+        """Takes over a request. ``body``: what has come of its body; ``complete``: that this is all.
+
+        Before it returns, it may call ``reply.proceed``, ``pause`` and ``fail``, but not ``begin``.
+        """
 
 
 class Verifier(Protocol):
@@ -37,6 +40,8 @@ class Served:
     ms: float
     request_id: str
     execution_id: str
+    why: str = ""
+    """What was wrong with it, where the gateway refused it."""
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,8 @@ from outlast.supervisor.exchange import Exchange
 from outlast.wire import bodies, http1
 from outlast.wire.idle import IdleTimer
 
+BUSY_RETRY_AFTER_S = 1
+
 
 class Owner(Protocol):
     """The worker at the other end, which hears how each exchange went."""
@@ -40,6 +42,7 @@ class Link(asyncio.Protocol):
         "_paused",
         "_raw",
         "_reusable",
+        "_scanned",
         "_transport",
         "free_since",
     )
@@ -54,6 +57,8 @@ class Link(asyncio.Protocol):
         # As long as one exchange:
         self._exchange: Exchange | None = None
         self._buffer = b""
+        """The beginning of a response head, of which ``_scanned`` bytes are known not to hold its end."""
+        self._scanned = 0
         self._body: bodies.Body | None = None
         self._reusable = False
         self._raw = False
@@ -63,17 +68,29 @@ class Link(asyncio.Protocol):
         """Opens the connection and carries its first exchange."""
         try:
             await self._loop.create_unix_connection(lambda: self, path)
-        except OSError:
+        except (ConnectionRefusedError, ConnectionResetError, FileNotFoundError, BrokenPipeError):
             self._owner.link_unused(self, exchange)
             return
+        except OSError:
+            # The worker is there: too many connections wait for it to accept them, or the node has too many files open.
+            exchange.fail(outcome.RequestEnd.WORKER_BUSY, retry_after_s=BUSY_RETRY_AFTER_S)
+            self._owner.link_done(self, exchange, reusable=False)
+            return
         if exchange.ended:
-            self._owner.link_done(self, exchange, reusable=True)
-        else:
+            self._owner.link_done(self, exchange, reusable=self.is_open)
+        elif self.is_open:
             self.carry(exchange)
+        else:
+            # It was closed before it was accepted, or spoken on before anything was asked.
+            self._owner.link_unused(self, exchange)
 
     @property
     def is_open(self) -> bool:
         return self._transport is not None and not self._transport.is_closing()
+
+    @property
+    def _unsent(self) -> int:
+        return self._transport.get_write_buffer_size() if self._transport is not None else 0
 
     def carry(self, exchange: Exchange) -> None:
         assert self._transport is not None
@@ -129,13 +146,16 @@ class Link(asyncio.Protocol):
             # Nothing was asked: what is this an answer to?
             self.close()
             return
-        self._idle.touch()
         try:
             if self._raw:
+                self._idle.touch()
                 exchange.reply.data(data, last=False)
             elif self._body is None:
-                self._read_head(exchange, self._buffer + data if self._buffer else data)
+                # No sign of life: a head that comes byte by byte, or after ever more interim responses, must end too.
+                self._buffer += data
+                self._read_head(exchange)
             else:
+                self._idle.touch()
                 self._read_body(exchange, self._body, data)
         except OutlastError as error:
             exchange.fail(outcome.RequestEnd.BAD_RESPONSE)
@@ -174,30 +194,35 @@ class Link(asyncio.Protocol):
 
     # Reading the response.
 
-    def _read_head(self, exchange: Exchange, data: bytes) -> None:
-        end = http1.response_head_end(data)
-        if end < 0:
-            self._buffer = data
-            return
-        self._buffer = b""
-        head = http1.parse_response(data[:end], exchange.invocation.method)
-        rest = data[end:]
+    def _read_head(self, exchange: Exchange) -> None:
+        while (end := http1.response_head_end(self._buffer, self._scanned)) >= 0:
+            head = http1.parse_response(self._buffer[:end], exchange.invocation.method)
+            self._buffer = self._buffer[end:]
+            self._scanned = 0
+            if head.status >= 200 or head.status == 101:
+                rest, self._buffer = self._buffer, b""
+                self._idle.touch()
+                self._begin(exchange, head, rest)
+                return
+        self._scanned = len(self._buffer)
+
+    def _begin(self, exchange: Exchange, head: http1.ResponseHead, rest: bytes) -> None:
         if head.status == 101:
             if not exchange.invocation.upgrades:
                 raise http1.MalformedResponse("101 answers a request that asked for no other protocol")
+            if not exchange.body_complete:
+                raise http1.MalformedResponse("101 came before the request was complete")
             self._raw = True
             exchange.reply.begin(head, self._owner.execution_id, rest, last=False)
-        elif head.status < 200:
-            self._read_head(exchange, rest)
-        else:
-            self._reusable = head.keep_alive
-            body = self._body = bodies.decoder(head.length)
-            content, beyond = body.feed(rest)
-            last = body.done
-            exchange.ended = last
-            exchange.reply.begin(head, self._owner.execution_id, content, last)
-            if last:
-                self._finish(self._reusable and not beyond)
+            return
+        self._reusable = head.keep_alive
+        body = self._body = bodies.decoder(head.length)
+        content, beyond = body.feed(rest)
+        last = body.done
+        exchange.ended = last
+        exchange.reply.begin(head, self._owner.execution_id, content, last)
+        if last:
+            self._finish(self._reusable and not beyond)
 
     def _read_body(self, exchange: Exchange, body: bodies.Body, data: bytes) -> None:
         content, beyond = body.feed(data)
@@ -220,8 +245,10 @@ class Link(asyncio.Protocol):
             return
         self._exchange = None
         exchange.link = None
+        self._buffer = b""
+        self._scanned = 0
         # A worker that answered without reading the whole request would take its rest for the next one.
-        reusable = reusable and exchange.body_complete and self.is_open
+        reusable = reusable and exchange.body_complete and self.is_open and not self._unsent
         if reusable:
             self.resume()
             self._idle.expect(0)

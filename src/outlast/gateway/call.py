@@ -1,0 +1,329 @@
+"""One request on its way, from its head to the end of its answer."""
+
+import asyncio
+import random
+import time
+from http import HTTPStatus
+from typing import Protocol
+
+from outlast.core import ids, outcome, routes
+from outlast.gateway import answers, forward
+from outlast.gateway.auth import Denial, Pending
+from outlast.gateway.ports import Ports, Served, Service
+from outlast.wire import bodies, http1
+from outlast.wire.invocation import Exchange, Invocation
+
+_random_bits = random.SystemRandom().getrandbits
+
+
+class Client(Protocol):
+    """The connection that a request came by, as the request sees it."""
+
+    origin: forward.Origin
+    is_last: bool
+    """Whether the connection closes after this answer. A call sets it, and never takes it back."""
+
+    def send(self, data: bytes) -> None: ...
+
+    def read(self, wanted: bool) -> None:
+        """Whether more of the request's body, or of a tunnel, can be taken now."""
+
+    def take_early(self) -> bytes:
+        """What has come behind the request, which is no other request after all."""
+
+    def answered(self) -> None:
+        """All of the answer was sent. Nothing more is heard of this call."""
+
+    def cut(self, reset: bool) -> None:
+        """There will be no more of the answer. ``reset``: an orderly end would make it look complete."""
+
+
+class Call:
+    """Implements `outlast.wire.invocation.Reply`."""
+
+    __slots__ = (
+        "_checking",
+        "_chunked",
+        "_client",
+        "_content",
+        "_exchange",
+        "_execution_id",
+        "_head",
+        "_ports",
+        "_request_id",
+        "_route",
+        "_started_at",
+        "_until_close",
+        "_why",
+        "body",
+        "status",
+        "tunnel",
+    )
+
+    def __init__(self, client: Client, ports: Ports, head: http1.RequestHead) -> None:
+        self._client = client
+        self._ports = ports
+        self._head = head
+        self._started_at = time.perf_counter()
+        self._request_id = new_request_id()
+        self._route: routes.Route | None = None
+        self._checking: asyncio.Task[None] | None = None
+        self._exchange: Exchange | None = None
+        self._execution_id = ""
+        self._why = ""
+        self._chunked = False
+        """Whether the answer is."""
+        self._until_close = False
+        """Whether the end of the connection is what ends the answer."""
+        self._content = b""
+        """What of the body came together with the head."""
+        self.body = bodies.decoder(head.length) if head.length else None
+        """Knows what is still missing of the request; None when nothing is."""
+        self.status = 0
+        """Of the answer, once its head is sent."""
+        self.tunnel = False
+        """Whether the connection has changed its protocol, and carries nothing but what the two ends say."""
+
+    # What the connection tells.
+
+    def receive(self, data: bytes) -> bytes:
+        """Takes more of the body, or of what the tunnel carries. Returns what lies beyond. Raises BadBody."""
+        body, exchange = self.body, self._exchange
+        if body is None:
+            if self.tunnel and exchange is not None:
+                exchange.write(data)
+                return b""
+            return data
+        content, beyond = body.feed(data)
+        if body.done:
+            self.body = None
+        if exchange is None:
+            self._content = content
+            return beyond
+        if content:
+            exchange.write(content)
+        if body.done:
+            exchange.finish()
+        return beyond
+
+    def serve(self) -> None:
+        """Finds out who answers. Call it once, when `receive` has got what came together with the head."""
+        head = self._head
+        if head.path == routes.HEALTH:
+            self._answer(200, b'{"message":"ok"}', answers.JSON)
+            return
+        found = self._route = routes.route(head.path, head.query)
+        service = self._ports.services.get(found.name) if found is not None else None
+        if found is None or service is None:
+            self.fail(outcome.RequestEnd.NOT_FOUND, "")
+        elif not service.verify_jwt or head.method == b"OPTIONS":
+            self._hand_over(service, found)
+        else:
+            self._check(service, found)
+
+    def refuse(self, why: str, status: int) -> None:
+        """What came of the request cannot be read, or does not come: nothing behind it will be read either."""
+        self._client.is_last = True
+        exchange, self._exchange = self._exchange, None
+        if exchange is not None:
+            exchange.cancel()
+        if self.status:
+            self._client.cut(self._until_close)
+            return
+        self._why = why
+        self._answer(status, b"%b\n" % why.encode(), answers.TEXT, code=HTTPStatus(status).name)
+
+    def hang_up(self) -> None:
+        """The client has closed its side of the tunnel."""
+        if self._exchange is not None:
+            self._exchange.finish()
+
+    def lost(self) -> None:
+        """The client is gone before its answer was complete."""
+        if self._checking is not None:
+            self._checking.cancel()
+        if self._exchange is not None:
+            self._exchange.cancel()
+        self._report()
+
+    def hold(self, held: bool) -> None:
+        """Whether the client takes less than the answer brings."""
+        if self._exchange is None:
+            return
+        if held:
+            self._exchange.pause()
+        else:
+            self._exchange.resume()
+
+    # On the way to the function.
+
+    def _check(self, service: Service, found: routes.Route) -> None:
+        given = http1.values(self._head.fields, b"authorization")
+        verdict = self._ports.verifier.check(b", ".join(given) if given else None)
+        if isinstance(verdict, Pending):
+            self._checking = asyncio.get_running_loop().create_task(self._check_later(service, found, verdict))
+        else:
+            self._heed(service, found, verdict)
+
+    async def _check_later(self, service: Service, found: routes.Route, pending: Pending) -> None:
+        verdict = await pending.resolve()
+        self._checking = None
+        self._heed(service, found, verdict)
+
+    def _heed(self, service: Service, found: routes.Route, denial: Denial | None) -> None:
+        if denial is None:
+            self._hand_over(service, found)
+            return
+        self._why = denial.reason
+        challenge = [(b"www-authenticate", denial.challenge)]
+        self._answer(denial.status, denial.body, denial.content_type, challenge, code=denial.code)
+
+    def _hand_over(self, service: Service, found: routes.Route) -> None:
+        head, complete = self._head, self.body is None
+        invocation = Invocation(
+            function=found.name,
+            request_id=self._request_id,
+            method=head.method,
+            head=forward.request_head(head, found.target, self._request_id.encode(), self._client.origin),
+            chunked=head.length == http1.CHUNKED,
+            upgrades=head.upgrade is not None,
+        )
+        content, self._content = self._content, b""
+        exchange = service.submit(invocation, self, content, complete)
+        if not self.status:
+            self._exchange = exchange
+
+    # What becomes of it there (`outlast.wire.invocation.Reply`).
+
+    def proceed(self) -> None:
+        if self.body is not None:
+            if self._head.expects_continue:
+                self._client.send(answers.CONTINUE)
+            self._client.read(True)
+
+    def begin(self, head: http1.ResponseHead, execution_id: str, content: bytes, last: bool) -> None:
+        self._execution_id = execution_id
+        self.status = head.status
+        framing = self._framing(head)
+        written = answers.forwarded_head(head, self._request_id.encode(), execution_id.encode(), framing)
+        self._client.send(written + self._framed(content, last))
+        if last:
+            self._end()
+        elif self.tunnel:
+            assert self._exchange is not None
+            if early := self._client.take_early():
+                self._exchange.write(early)
+            self._client.read(True)
+
+    def data(self, content: bytes, last: bool) -> None:
+        if framed := self._framed(content, last):
+            self._client.send(framed)
+        if last:
+            self._end()
+
+    def fail(self, end: outcome.RequestEnd, execution_id: str, **detail: object) -> None:
+        if self.status:
+            self._client.cut(self._until_close)
+            return
+        self._execution_id = execution_id
+        fields = []
+        if isinstance(seconds := detail.pop("retry_after_s", None), int):
+            fields.append((b"retry-after", b"%d" % seconds))
+        content_type, body = answers.body_of(end, execution_id, detail)
+        self._answer(end.status, body, content_type, fields, code=end.code)
+
+    def pause(self) -> None:
+        if self.body is not None or self.tunnel:
+            self._client.read(False)
+
+    def resume(self) -> None:
+        if self.body is not None or self.tunnel:
+            self._client.read(True)
+
+    # The answer.
+
+    def _framing(self, head: http1.ResponseHead) -> bytes:
+        """The fields that say where the answer ends, and what becomes of the connection then."""
+        client = self._client
+        if head.status == 101:
+            assert head.upgrade is not None
+            self.tunnel = True
+            client.is_last = True
+            return b"connection: upgrade\r\nupgrade: %b\r\n" % head.upgrade
+        length = b""
+        if self.body is not None:
+            # The function answered before it had the whole request, and nobody may want the rest of that.
+            client.is_last = True
+        if head.length >= 0:
+            # Of an answer without a body (to HEAD, 304) it says how long that would be; 204 has none to speak of.
+            if head.declared_length is not None and head.declared_length >= 0 and head.status != 204:
+                length = b"content-length: %d\r\n" % head.declared_length
+        elif self._head.minor_version == 1:
+            self._chunked = True
+            length = b"transfer-encoding: chunked\r\n"
+        else:
+            self._until_close = True
+            client.is_last = True
+        if client.is_last:
+            return length + b"connection: close\r\n"
+        return length if self._head.minor_version else length + b"connection: keep-alive\r\n"
+
+    def _framed(self, content: bytes, last: bool) -> bytes:
+        if not self._chunked:
+            return content
+        framed = bodies.chunk(content) if content else b""
+        return framed + bodies.LAST_CHUNK if last else framed
+
+    def _answer(
+        self,
+        status: int,
+        body: bytes,
+        content_type: bytes,
+        fields: list[tuple[bytes, bytes]] | None = None,
+        code: str = "",
+    ) -> None:
+        """Answers in the gateway's own name, without having read what is missing of the request."""
+        if self.body is not None:
+            self._client.is_last = True
+        self.status = status
+        written = answers.answer(
+            status,
+            body,
+            content_type=content_type,
+            fields=fields or [],
+            code=code,
+            request_id=self._request_id,
+            execution_id=self._execution_id,
+            connection=self._connection_field(),
+            with_body=self._head.method != b"HEAD",
+        )
+        self._client.send(written)
+        self._end()
+
+    def _connection_field(self) -> bytes:
+        if self._client.is_last:
+            return b"close"
+        return b"" if self._head.minor_version else b"keep-alive"
+
+    def _end(self) -> None:
+        self._exchange = None
+        self._report()
+        self._client.answered()
+
+    def _report(self) -> None:
+        self._ports.on_served(
+            Served(
+                function=self._route.name if self._route is not None else "",
+                method=self._head.method.decode("latin-1"),
+                path=self._head.path.decode("latin-1"),
+                status=self.status,
+                ms=(time.perf_counter() - self._started_at) * 1000,
+                request_id=self._request_id,
+                execution_id=self._execution_id,
+                why=self._why,
+            )
+        )
+
+
+def new_request_id() -> str:
+    return ids.uuid7(time.time_ns() // 1_000_000, _random_bits(ids.RANDOM_BITS))
