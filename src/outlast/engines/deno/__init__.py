@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from outlast.config.settings import FunctionSettings
-from outlast.engines.deno.prepare import BOOTSTRAP, DENO, Prepared, prepare
+from outlast.engines.deno.prepare import BOOTSTRAP, DENO, Prepared, Run, prepare
 from outlast.engines.processes import Command
 
 SOCKETS = ("control.sock", "http.sock", "node.sock")
@@ -14,13 +14,18 @@ HARMLESS_SYS = "hostname,osRelease,osUptime,cpus,homedir,loadavg,systemMemoryInf
 DENO_SETTINGS = ("DENO_TLS_CA_STORE", "DENO_CERT", "NPM_CONFIG_REGISTRY", "JSR_URL")
 """What of the node's own environment Deno needs to find what it fetched; functions do not see it."""
 
+QUIET = {"NO_COLOR": "1", "DENO_NO_UPDATE_CHECK": "1", "DENO_DISABLE_NODE_SHIM": "1"}
+"""Without the last one Deno puts a `node` of its own on PATH, which functions would find in their environment."""
+
 
 class DenoEngine:
     """Implements `outlast.supervisor.pool.Engine`."""
 
     def __init__(
-        self, *, state_dir: Path, shared_dir: Path, environ: Mapping[str, str], inspector_port: int | None
+        self, *, run: Run, state_dir: Path, shared_dir: Path, environ: Mapping[str, str], inspector_port: int | None
     ) -> None:
+        """``run``: for programs that prepare functions."""
+        self._run = run
         self._folders = state_dir / "functions"
         self._shared_dir = shared_dir
         self._inspector_port = inspector_port
@@ -30,7 +35,7 @@ class DenoEngine:
         }
 
     async def prepare(self, function: FunctionSettings) -> "DenoProgram":
-        prepared = await prepare(function, folder=self._folders / function.name, env=self._fetch_env)
+        prepared = await prepare(function, folder=self._folders / function.name, env=self._fetch_env, run=self._run)
         return DenoProgram(prepared, self._shared_dir, self._hidden_env, self._inspector_port)
 
 
@@ -47,7 +52,7 @@ class DenoProgram:
         function = self.prepared.function
         sockets = [folder / name for name in SOCKETS]
         read = [function.folder, self.shared_dir, *function.static_files, folder / "tmp", *sockets]
-        hidden = {"OUTLAST_WORKER_DIR": str(folder), "NO_COLOR": "1", "DENO_NO_UPDATE_CHECK": "1", **self.hidden_env}
+        hidden = {"OUTLAST_WORKER_DIR": str(folder), **QUIET, **self.hidden_env}
         inspector = [] if self.inspector_port is None else [f"--inspect=127.0.0.1:{self.inspector_port}"]
         argv = [
             DENO,

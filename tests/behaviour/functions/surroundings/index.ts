@@ -1,0 +1,39 @@
+import { caseOf } from "../_shared/gate.ts";
+
+const here = (path: string) => new URL(path, import.meta.url);
+
+/** What a request to `/surroundings/CASE?at=PATH` tries to do; it answers with the result, or with 403 and the error. */
+const attempts: Record<string, (at: string) => unknown> = {
+  "environment": () => Deno.env.toObject(),
+  "environment-of-node": async () => ({ ...(await import("node:process")).env }),
+  "environment-of-process": () => Deno.readTextFile("/proc/self/environ"),
+  "read": (at) => Deno.readTextFile(at),
+  "read-own": () => Deno.readTextFile(here("./data.txt")),
+  "read-shared": () => Deno.readTextFile(here("../_shared/data.txt")),
+  "read-neighbour": () => Deno.readTextFile(here("../mirror/data.txt")),
+  "write": (at) => Deno.writeTextFile(at, "written"),
+  "write-own": () => Deno.writeTextFile(here("./data.txt"), "written"),
+  "write-shared": () => Deno.writeTextFile(here("../_shared/data.txt"), "written"),
+  "write-temporary": async () => {
+    const file = await Deno.makeTempFile();
+    await Deno.writeTextFile(file, "written");
+    return [file.startsWith(Deno.env.get("TMPDIR")!), await Deno.readTextFile(file)];
+  },
+  "run": async (at) => (await new Deno.Command("/bin/sh", { args: ["-c", `echo > '${at}'`] }).output()).code,
+  "run-by-node": async (at) => {
+    const { execFileSync } = await import("node:child_process");
+    return execFileSync("/bin/sh", ["-c", `echo > '${at}'`]).length;
+  },
+  "ffi": () => void Deno.dlopen("libc.so.6", { getpid: { parameters: [], result: "i32" } }),
+  "kill": (at) => Deno.kill(Number(at), "SIGTERM"),
+  "harmless": () => typeof Deno.hostname() + typeof Deno.osRelease() + navigator.hardwareConcurrency,
+};
+
+Deno.serve(async (req) => {
+  try {
+    const result = await attempts[caseOf(req)](new URL(req.url).searchParams.get("at") ?? "");
+    return Response.json(result ?? null);
+  } catch (error) {
+    return Response.json(String(error), { status: 403 });
+  }
+});
