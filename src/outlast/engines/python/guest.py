@@ -1,0 +1,242 @@
+"""What runs inside the worker process of a Python function: it connects to the node, listens, and waits to be told."""
+
+import asyncio
+import atexit
+import contextvars
+import os
+import sys
+from pathlib import Path
+from typing import Any, NoReturn
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from uvicorn.server import ServerState
+
+from outlast.engines.python import gate, loading
+from outlast.engines.python.control import Channel
+from outlast.engines.python.lifespan import Lifespan, StartupFailed
+from outlast.engines.python.output import Output
+from outlast.engines.python.pulse import Pulse
+from outlast.runtime import reports
+from outlast.runtime.describe import describe
+from outlast.runtime.edge_runtime import dispatch, dispatch_error, dispatch_rejection, settled, tasks
+from outlast.runtime.events import BeforeUnloadEvent, Event, UnloadDetail
+from outlast.runtime.serving import log, serving
+from outlast.wire import messages
+
+try:
+    import uvloop
+except ImportError:
+    # An interpreter or environment of the function's own may be without it.
+    uvloop = None  # type: ignore[assignment]
+
+KEEP_ALIVE_S = 3600
+"""The node closes idle connections; a worker that did might close one just as a request comes."""
+
+
+def main(folder: str) -> NoReturn:
+    """Never returns. Call it in a process that is to become a worker, single-threaded and without an event loop.
+
+    ``folder`` holds ``control.sock``, where the node listens; ``http.sock`` is made there.
+    """
+    loop: asyncio.AbstractEventLoop = (uvloop or asyncio).new_event_loop()
+    asyncio.set_event_loop(loop)
+    guest = Guest(Path(folder), loop)
+    code = 1
+    try:
+        loop.run_until_complete(guest.listen())
+        loop.run_forever()
+    except SystemExit as exit_:
+        code = exit_code(exit_)
+    except BaseException as error:
+        reports.send(messages.Uncaught(describe(error)))
+    guest.end(code)
+
+
+class Guest:
+    def __init__(self, folder: Path, loop: asyncio.AbstractEventLoop) -> None:
+        self._folder = folder
+        self._loop = loop
+        self._end_process = os._exit
+        self._told: set[str] = set()
+        self._work: set[asyncio.Task[None]] = set()
+        self._lifespan: Lifespan | None = None
+        self._server: asyncio.AbstractServer | None = None
+        self._channel = Channel(loop, str(folder / "control.sock"), self._obey, self._on_lost)
+        reports.connect(self._channel.send, self._channel.flush)
+        self._output = Output(self._on_thread_error)
+        self._output.install()
+        self._pulse = Pulse(loop, self._is_busy, self._on_stuck)
+        self._gate = gate.Gate(self._pulse.quicken, self._output.end_request, self._on_exit)
+        gate.install()
+        serving.inside_worker = True
+        serving.on_app = self._use
+        loop.set_exception_handler(self._on_loop_error)
+        os._exit = self.end
+        os.register_at_fork(after_in_child=self._become_stranger)
+
+    async def listen(self) -> None:
+        config = uvicorn.Config(
+            self._gate,
+            http=HttpToolsProtocol,
+            ws=WebSocketsSansIOProtocol,
+            interface="asgi3",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            date_header=False,
+            timeout_keep_alive=KEEP_ALIVE_S,
+        )
+        config.load()
+        state = ServerState()
+
+        def connection() -> HttpToolsProtocol:
+            app_state = self._lifespan.state if self._lifespan is not None else {}
+            return HttpToolsProtocol(config, state, app_state, self._loop)
+
+        self._server = await self._loop.create_unix_server(connection, str(self._folder / "http.sock"), backlog=1024)
+
+    def end(self, status: int) -> NoReturn:
+        """Ends the process at once; what it has said is not lost."""
+        self._output.finish()
+        self._channel.flush()
+        self._end_process(status)
+
+    # What the node says.
+
+    def _obey(self, message: messages.ToWorker) -> None:
+        self._pulse.quicken()
+        match message:
+            case messages.Boot():
+                self._do(self._boot(loading.path_of(message.entrypoint)))
+            case messages.BeforeUnload():
+                self._unloading(message)
+            case messages.Exit():
+                self._do(self._leave())
+
+    def _do(self, work: Any) -> None:
+        task = self._loop.create_task(work)
+        self._work.add(task)
+        task.add_done_callback(self._work.discard)
+
+    async def _boot(self, path: Path) -> None:
+        tasks.attach(self._loop)
+        try:
+            module = loading.load(path)
+        except SystemExit:
+            raise
+        except BaseException as error:
+            self._fail(describe(error))
+        dispatch(Event("load"))
+        app = serving.app or getattr(module, "app", None)
+        if app is None and len(tasks):
+            log("warning", f"{'/'.join(path.parts[-2:])} was evaluated, but serves nothing yet: call serve(handler)")
+            return
+        if problem := loading.why_it_cannot_serve(path, app):
+            self._fail(problem)
+        assert app is not None
+        await self._serve(app)
+
+    def _use(self, app: Any) -> None:
+        """`serve` was called; while the module is evaluated, its end is waited for."""
+        if self._gate.app is not None:
+            self._gate.app = app
+        elif not self._is_booting():
+            self._do(self._serve(app))
+
+    def _is_booting(self) -> bool:
+        return asyncio.current_task(self._loop) in self._work
+
+    async def _serve(self, app: Any) -> None:
+        self._lifespan = Lifespan(app)
+        try:
+            await self._lifespan.startup()
+        except StartupFailed as error:
+            self._fail(str(error))
+        self._gate.app = app
+        reports.send(messages.Ready())
+
+    def _fail(self, error: str) -> NoReturn:
+        self._output.finish()
+        reports.send(messages.BootFailed(error))
+        self.end(1)
+
+    def _unloading(self, message: messages.BeforeUnload) -> None:
+        reason = message.reason
+        started = []
+        if reason not in self._told:
+            self._told.add(reason)
+            started = dispatch(BeforeUnloadEvent("beforeunload", UnloadDetail(reason.value)))
+
+        async def wait() -> None:
+            await settled(started)
+            reports.send(messages.Unloaded(reason))
+
+        if started:
+            self._do(wait())
+        else:
+            reports.send(messages.Unloaded(reason))
+
+    async def _leave(self) -> None:
+        if self._lifespan is not None and (problem := await self._lifespan.shutdown()):
+            log("error", problem)
+        await settled(dispatch(Event("unload")))
+        atexit._run_exitfuncs()
+        self.end(0)
+
+    # What happens in this process.
+
+    def _is_busy(self) -> bool:
+        return self._gate.running > 0 or len(tasks) > 0
+
+    def _on_stuck(self) -> None:
+        self._channel.flush()
+        self._channel.receive()
+
+    def _on_lost(self) -> None:
+        """The node is gone: nobody is left to hear anything."""
+        self._end_process(1)
+
+    def _on_exit(self, exit_: SystemExit) -> None:
+        """`sys.exit` in a handler."""
+        dispatch(Event("unload"))
+        atexit._run_exitfuncs()
+        self.end(exit_code(exit_))
+
+    def _on_thread_error(self, error: BaseException) -> None:
+        self._loop.call_soon_threadsafe(dispatch_error, error, context=contextvars.copy_context())
+
+    def _on_loop_error(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        error = context.get("exception")
+        promise = context.get("future") or context.get("task")
+        if error is None:
+            text = context.get("message", "")
+            if "was destroyed but it is pending" in text:
+                text = f"{text} {promise!r}: nothing refers to it; EdgeRuntime.wait_until keeps a task alive"
+            log("warning", text)
+        elif promise is not None:
+            dispatch_rejection(promise, error, uncaught=True)
+        else:
+            dispatch_error(error)
+
+    def _become_stranger(self) -> None:
+        """In a child process that the function has forked: neither the channel nor the output is its own."""
+        self._channel.abandon()
+        self._output.uninstall()
+        os._exit = self._end_process
+        reports.connect(lambda _: None, lambda: None)
+
+
+def exit_code(exit_: SystemExit) -> int:
+    """As Python itself ends: a text is an error message."""
+    if exit_.code is None or isinstance(exit_.code, int):
+        return exit_.code or 0
+    sys.stderr.write(f"{exit_.code}\n")
+    return 1
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,54 @@
+"""The function's module."""
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+from urllib.parse import unquote, urlsplit
+
+FALLBACK_NAME = "outlast_function"
+
+
+def path_of(entrypoint: str) -> Path:
+    """Of a ``file:`` URL."""
+    return Path(unquote(urlsplit(entrypoint).path))
+
+
+def load(path: Path) -> ModuleType:
+    """Evaluates the file as the module of its name, so that what is beside it can import it.
+
+    Modules beside it can be imported, and so can the project's ``_shared`` folder, as a package. Raises whatever the
+    module raises.
+    """
+    _extend_path(path)
+    # A bytecode file written beside the function would look like a change to it.
+    sys.dont_write_bytecode = True
+    name = path.stem if path.stem.isidentifier() and path.stem not in sys.modules else FALLBACK_NAME
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{path.name} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def _extend_path(path: Path) -> None:
+    wanted = [path.parent, *(above for above in path.parents[1:3] if (above / "_shared").is_dir())]
+    missing = [str(folder) for folder in wanted if str(folder) not in sys.path]
+    sys.path[:0] = missing
+
+
+def why_it_cannot_serve(path: Path, app: object) -> str | None:
+    """Why ``app``, the module's attribute or None, is no ASGI application; None if it may be one."""
+    where = "/".join(path.parts[-2:])
+    if app is None:
+        return f"{where} serves nothing: call serve(handler), or define an ASGI application `app` (FastAPI, Starlette)"
+    if not callable(app):
+        return f"`app` in {where} is of type {type(app).__name__}, which is no ASGI application"
+    if hasattr(app, "wsgi_app") or type(app).__name__ == "WSGIHandler":
+        return (
+            f"`app` in {where} is a WSGI application: it needs an adapter, such as `a2wsgi`: "
+            "app = a2wsgi.WSGIMiddleware(app)"
+        )
+    return None

@@ -1,0 +1,187 @@
+"""What the function prints, logs and warns of becomes messages that know their level and their request."""
+
+import faulthandler
+import io
+import logging
+import sys
+import threading
+import traceback
+import warnings
+from collections.abc import Callable
+from typing import Any, TextIO, cast
+
+from outlast.runtime import reports
+from outlast.runtime.context import request_id
+from outlast.runtime.describe import describe
+from outlast.wire.messages import Level, Logged
+
+MAX_PENDING = 64 * 1024
+
+OnThreadError = Callable[[BaseException], None]
+
+
+class Writer(io.TextIOBase):
+    """Stands for `sys.stdout` or `sys.stderr`.
+
+    A message is what was written up to a line end that ends a `write`: one `print` is one message, however many lines
+    it has. Threads and requests do not mix within a line.
+    """
+
+    def __init__(self, level: Level, raw: TextIO) -> None:
+        self._level = level
+        self._raw = raw
+        self._pending: dict[tuple[int, str], str] = {}
+
+    def write(self, text: str) -> int:
+        if not isinstance(text, str):
+            raise TypeError(f"write() argument must be str, not {type(text).__name__}")
+        key = (threading.get_ident(), request_id.get())
+        whole = self._pending.pop(key, "") + text if self._pending else text
+        if text.endswith("\n"):
+            self.say(self._level, whole[:-1])
+        elif len(whole) > MAX_PENDING:
+            self.say(self._level, whole)
+        elif whole:
+            self._pending[key] = whole
+        return len(text)
+
+    def say(self, level: Level, text: str) -> None:
+        reports.send(Logged(level, text, request_id.get()))
+
+    def flush(self) -> None:
+        key = (threading.get_ident(), request_id.get())
+        if self._pending and (text := self._pending.pop(key, "")):
+            self.say(self._level, text)
+
+    def finish(self) -> None:
+        """Says everything that has not come to the end of its line."""
+        while self._pending:
+            (_, request), text = self._pending.popitem()
+            reports.send(Logged(self._level, text, request))
+
+    def end_request(self) -> None:
+        """The request of this context is over, and its lines with it."""
+        if self._pending:
+            self.flush()
+
+    def writable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return self._raw.fileno()
+
+    @property
+    def buffer(self) -> Any:
+        """Bytes go past the channel: the node reads them from the process's output, without their request."""
+        return self._raw.buffer
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        return "utf-8"
+
+    @property
+    def errors(self) -> str:  # type: ignore[override]
+        return "backslashreplace"
+
+
+class _LastResort(logging.Handler):
+    """For loggers that nothing is configured for. Not a handler of the root logger: whatever the function configures,
+    with `logging.basicConfig` for one, finds `logging` as fresh as in any Python process."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            reports.send(Logged(level_of(record.levelno), self.format(record), request_id.get()))
+        except Exception:
+            self.handleError(record)
+
+
+def level_of(number: int) -> Level:
+    if number >= logging.ERROR:
+        return "error"
+    if number >= logging.WARNING:
+        return "warning"
+    return "info" if number >= logging.INFO else "debug"
+
+
+class Output:
+    """``on_thread_error`` is called, in that thread, with an error that ended a thread."""
+
+    def __init__(self, on_thread_error: OnThreadError) -> None:
+        self._on_thread_error = on_thread_error
+        self._raw = sys.stdout, sys.stderr
+        self.stdout = Writer("info", sys.stdout)
+        self.stderr = Writer("error", sys.stderr)
+
+    def install(self) -> None:
+        sys.stdout, sys.stderr = cast(TextIO, self.stdout), cast(TextIO, self.stderr)
+        faulthandler.enable(file=2)
+        _install_logging()
+        warnings.showwarning = _show_warning
+        sys.unraisablehook = _show_unraisable
+        threading.excepthook = self._on_thread_excepthook
+        traceback.TracebackException.print = _print_traceback  # type: ignore[method-assign, assignment]
+
+    def uninstall(self) -> None:
+        """For a child process of the function's own."""
+        sys.stdout, sys.stderr = self._raw
+
+    def end_request(self) -> None:
+        self.stdout.end_request()
+        self.stderr.end_request()
+
+    def finish(self) -> None:
+        self.stdout.finish()
+        self.stderr.finish()
+        for raw in self._raw:
+            raw.flush()
+
+    def _on_thread_excepthook(self, args: threading.ExceptHookArgs) -> None:
+        if args.exc_value is not None and not isinstance(args.exc_value, SystemExit):
+            self._on_thread_error(args.exc_value)
+
+
+def _install_logging() -> None:
+    logging.lastResort = _LastResort()
+    logging.getLogger().setLevel(logging.INFO)
+    # The gate logs what goes wrong in an application, and this says the same once more, with frames that mean nothing.
+    logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL + 1)
+    emit = logging.StreamHandler.emit
+
+    def emit_with_level(self: "logging.StreamHandler[Any]", record: logging.LogRecord) -> None:
+        if not isinstance(self.stream, Writer):
+            emit(self, record)
+            return
+        try:
+            self.stream.say(level_of(record.levelno), self.format(record))
+        except Exception:
+            self.handleError(record)
+
+    # A handler's line has its record's level, whichever stream the handler was made for.
+    logging.StreamHandler.emit = emit_with_level  # type: ignore[method-assign, assignment]
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    text = warnings.formatwarning(message, category, filename, lineno, line).rstrip("\n")
+    if file is None or isinstance(file, Writer):
+        reports.send(Logged("warning", text, request_id.get()))
+    else:
+        file.write(text + "\n")
+
+
+def _show_unraisable(unraisable: Any) -> None:
+    what = unraisable.err_msg or "Exception ignored in"
+    error = unraisable.exc_value
+    text = f"{what}: {unraisable.object!r}"
+    reports.send(Logged("error", text if error is None else f"{text}\n{describe(error)}", request_id.get()))
+
+
+def _print_traceback(self: traceback.TracebackException, *, file: TextIO | None = None, chain: bool = True) -> None:
+    """In one piece: `traceback.print_exc()` writes line by line otherwise."""
+    (file or sys.stderr).write("".join(self.format(chain=chain)))

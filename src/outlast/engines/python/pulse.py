@@ -1,0 +1,82 @@
+"""Notices that the event loop is stuck, and by what.
+
+While there is something to do, a timer's signal asks the loop for a sign of life. Python runs the handler of a signal
+between two steps of whatever code holds up the loop, so that it sees that code's own frame, and can still do what
+cannot wait: pass on what was printed, and hear the node.
+"""
+
+import linecache
+import signal
+import time
+from asyncio import AbstractEventLoop
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+
+from outlast.runtime.describe import is_users_code
+from outlast.runtime.serving import log
+
+TICK_S = 0.5
+STUCK_AFTER_S = 1.0
+
+
+class Pulse:
+    """``is_busy`` is asked at each tick, and the ticks end when it says no; ``on_stuck`` is called at each tick of a
+    stuck loop."""
+
+    def __init__(self, loop: AbstractEventLoop, is_busy: Callable[[], bool], on_stuck: Callable[[], None]) -> None:
+        self._loop = loop
+        self._is_busy = is_busy
+        self._on_stuck = on_stuck
+        self._ticking = False
+        self._asked_at = 0.0
+        """When the loop was asked for a sign of life that it has not given; or 0."""
+        self._named = False
+        """Whether what holds up the loop has been named already."""
+        signal.signal(signal.SIGALRM, self._tick)
+
+    def quicken(self) -> None:
+        """There is something to do."""
+        if not self._ticking:
+            self._ticking = True
+            signal.setitimer(signal.ITIMER_REAL, TICK_S, TICK_S)
+
+    def _beat(self) -> None:
+        self._asked_at = 0.0
+        self._named = False
+
+    def _tick(self, _number: int, frame: FrameType | None) -> None:
+        now = time.monotonic()
+        if not self._asked_at:
+            if not self._is_busy():
+                self._ticking = False
+                signal.setitimer(signal.ITIMER_REAL, 0)
+                return
+            self._asked_at = now
+            self._loop.call_soon_threadsafe(self._beat)
+            return
+        blocked_s = now - self._asked_at
+        if blocked_s < STUCK_AFTER_S * 0.9:
+            return
+        if not self._named:
+            self._named = True
+            log(
+                "warning",
+                f"the event loop has been blocked for {blocked_s:.1f} s by {_where(frame)}: no other request or task "
+                "of this worker goes on meanwhile. Call something that can be awaited, or asyncio.to_thread(...)",
+            )
+        self._on_stuck()
+
+
+def _where(frame: FrameType | None) -> str:
+    """The innermost of the function's own frames."""
+    innermost = frame
+    while frame is not None and not is_users_code(frame.f_code.co_filename):
+        frame = frame.f_back
+    frame = frame or innermost
+    if frame is None:
+        return "code that is not Python"
+    name = frame.f_code.co_qualname.rpartition("<locals>.")[2]
+    file = frame.f_code.co_filename
+    line = linecache.getline(file, frame.f_lineno).strip()
+    return f"{name} ({Path(file).name}, line {frame.f_lineno}" + (f": {line})" if line else ")")

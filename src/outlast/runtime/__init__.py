@@ -1,0 +1,1 @@
+"""The runtime API of Python functions. It works by itself, too: in a unit test, or as `python main.py`."""

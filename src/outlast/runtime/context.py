@@ -1,0 +1,6 @@
+"""Which request the running code belongs to: in its handler, and in all that the handler has started."""
+
+from contextvars import ContextVar
+
+request_id: ContextVar[str] = ContextVar("outlast_request_id", default="")
+"""Empty outside of requests."""

@@ -1,0 +1,48 @@
+"""Errors as text."""
+
+import functools
+import sysconfig
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+
+_PACKAGE = Path(__file__).parents[1]
+_MACHINERY = (
+    "<frozen ",
+    f"{_PACKAGE / 'runtime'}/",
+    f"{_PACKAGE / 'engines'}/",
+    f"{sysconfig.get_path('stdlib')}/",
+    f"{sysconfig.get_path('platstdlib')}/",
+)
+
+
+@functools.lru_cache(maxsize=4096)
+def is_users_code(file_name: str) -> bool:
+    """Whether a file belongs to the function rather than to Python, a library or Outlast."""
+    return not (file_name.startswith(_MACHINERY) or "/site-packages/" in file_name)
+
+
+def describe(error: BaseException) -> str:
+    """The traceback as Python prints it, without the frames that lead up to the function's own code.
+
+    Never raises, whatever the error's own methods do.
+    """
+    try:
+        whole = traceback.TracebackException.from_exception(error, compact=True)
+        for part in _parts(whole):
+            _trim(part.stack)
+        return "".join(whole.format()).rstrip("\n")
+    except Exception:
+        return f"{type(error).__name__} [an error that cannot be printed]"
+
+
+def _parts(whole: traceback.TracebackException) -> Iterator[traceback.TracebackException]:
+    yield whole
+    for part in (whole.__cause__, whole.__context__, *(getattr(whole, "exceptions", None) or ())):
+        if part is not None:
+            yield from _parts(part)
+
+
+def _trim(stack: traceback.StackSummary) -> None:
+    first = next((index for index, frame in enumerate(stack) if is_users_code(frame.filename)), 0)
+    del stack[:first]

@@ -1,0 +1,195 @@
+"""`EdgeRuntime` and the event listeners: the one set of them that a process has."""
+
+import asyncio
+import contextvars
+import functools
+import inspect
+from collections.abc import Awaitable, Callable, Coroutine
+from contextvars import ContextVar
+from typing import Any, Literal, TypeVar, overload
+
+from outlast.runtime import reports
+from outlast.runtime.context import request_id
+from outlast.runtime.describe import describe
+from outlast.runtime.events import (
+    BeforeUnloadEvent,
+    ErrorEvent,
+    Event,
+    EventType,
+    Listener,
+    Listeners,
+    UnhandledRejectionEvent,
+)
+from outlast.runtime.tasks import AnyFuture, Tasks, collected, plain_name
+from outlast.wire.messages import Uncaught
+
+T = TypeVar("T")
+BeforeUnloadListener = TypeVar("BeforeUnloadListener", bound=Callable[[BeforeUnloadEvent], object])
+RejectionListener = TypeVar("RejectionListener", bound=Callable[[UnhandledRejectionEvent], object])
+ErrorListener = TypeVar("ErrorListener", bound=Callable[[ErrorEvent], object])
+PlainListener = TypeVar("PlainListener", bound=Callable[[Event], object])
+Decorator = Callable[[T], T]
+
+_inside_listener: ContextVar[bool] = ContextVar("outlast_inside_listener", default=False)
+"""What a listener starts: its own failures are reported, but not sent round again."""
+
+_listeners = Listeners()
+
+
+# What tells of errors that nobody caught.
+
+
+def dispatch_rejection(promise: AnyFuture | None, reason: BaseException, *, uncaught: bool = False) -> None:
+    """``uncaught``: unless a listener prevents it, the node hears of it as an error that nothing caught."""
+    _dispatch_error(UnhandledRejectionEvent("unhandledrejection", reason, promise), reason, uncaught)
+
+
+def dispatch_error(error: BaseException) -> None:
+    """An error outside of any task."""
+    _dispatch_error(ErrorEvent("error", error, f"{type(error).__name__}: {error}"), error, uncaught=True)
+
+
+def _dispatch_error(event: UnhandledRejectionEvent | ErrorEvent, error: BaseException, uncaught: bool) -> None:
+    if _inside_listener.get():
+        if uncaught:
+            report_uncaught(error)
+        return
+    pending = dispatch(event)
+    if not uncaught:
+        return
+    request = request_id.get()
+
+    def decide() -> None:
+        if not event.default_prevented:
+            report_uncaught(error, request)
+
+    if pending:
+        asyncio.gather(*pending, return_exceptions=True).add_done_callback(lambda _: decide())
+    else:
+        decide()
+
+
+def report_uncaught(error: BaseException, request: str | None = None) -> None:
+    reports.send(Uncaught(describe(error), request_id.get() if request is None else request))
+
+
+def dispatch(event: Event) -> list[AnyFuture]:
+    """Calls every listener now. Returns the tasks that they start, to which they may add more; see `settled`."""
+    return contextvars.copy_context().run(_dispatch, event)
+
+
+async def settled(started: list[AnyFuture]) -> None:
+    """Waits for all of them, those included that are added while it waits. How they end does not matter."""
+    while pending := [future for future in started if not future.done()]:
+        await asyncio.wait(pending)
+
+
+def _dispatch(event: Event) -> list[AnyFuture]:
+    started: list[AnyFuture] = []
+    collected.set(started)
+    _inside_listener.set(True)
+    for listener in _listeners.of(event):
+        try:
+            result = listener(event)
+            if inspect.isawaitable(result):
+                tasks.wait_until(result, name=f"{event.type} listener {plain_name(listener)}".rstrip())
+        except Exception as error:
+            report_uncaught(error)
+    return started
+
+
+tasks = Tasks(on_rejected=dispatch_rejection)
+
+
+# What functions use.
+
+
+class EdgeRuntime:
+    """The same object as in TypeScript, in Python's spelling."""
+
+    @overload
+    @staticmethod
+    def wait_until(
+        awaitable: Coroutine[Any, Any, T], *, name: str = "", timeout: float | None = None
+    ) -> asyncio.Task[T]: ...
+
+    @overload
+    @staticmethod
+    def wait_until(
+        awaitable: asyncio.Future[T], *, name: str = "", timeout: float | None = None
+    ) -> asyncio.Future[T]: ...
+
+    @overload
+    @staticmethod
+    def wait_until(awaitable: Awaitable[T], *, name: str = "", timeout: float | None = None) -> asyncio.Future[T]: ...
+
+    @staticmethod
+    def wait_until(awaitable: Any, *, name: str = "", timeout: float | None = None) -> Any:
+        """Starts background work that outlasts the response; the worker stays alive until it has settled.
+
+        Takes a coroutine, a task, a future, ``asyncio.to_thread(...)``; returns the task, which need not be awaited or
+        kept. It may be called at the top level of the module, in a handler, sync or async, after the response and in
+        another task. A failure is logged with its traceback, dispatches `unhandledrejection`, and touches no other
+        task.
+
+        ``name`` is what logs call it; that of the function by default. After ``timeout`` seconds it is cancelled.
+
+        Raises `TypeError` or `ValueError` for a name or timeout that is none. A value that cannot be awaited is
+        returned unchanged, with one warning.
+        """
+        return tasks.wait_until(awaitable, name=name, timeout=timeout)
+
+
+@overload
+def add_event_listener(event: Literal["beforeunload"]) -> Decorator[BeforeUnloadListener]: ...
+
+
+@overload
+def add_event_listener(event: Literal["beforeunload"], listener: BeforeUnloadListener) -> BeforeUnloadListener: ...
+
+
+@overload
+def add_event_listener(event: Literal["unhandledrejection"]) -> Decorator[RejectionListener]: ...
+
+
+@overload
+def add_event_listener(event: Literal["unhandledrejection"], listener: RejectionListener) -> RejectionListener: ...
+
+
+@overload
+def add_event_listener(event: Literal["error"]) -> Decorator[ErrorListener]: ...
+
+
+@overload
+def add_event_listener(event: Literal["error"], listener: ErrorListener) -> ErrorListener: ...
+
+
+@overload
+def add_event_listener(event: Literal["load", "unload"]) -> Decorator[PlainListener]: ...
+
+
+@overload
+def add_event_listener(event: Literal["load", "unload"], listener: PlainListener) -> PlainListener: ...
+
+
+def add_event_listener(event: EventType, listener: Listener | None = None) -> Any:
+    """Calls ``listener(event)``, sync or async, when that happens; without a listener, it is a decorator.
+
+    - ``beforeunload``: the worker is about to end, because of ``event.detail.reason``. Once for each reason. What async
+      listeners do, and what is passed to `EdgeRuntime.wait_until` in one, has a short grace.
+    - ``unhandledrejection``: a background task failed, or a task whose exception nobody has asked for; ``event.reason``
+      is the exception, ``event.promise`` the task. `event.prevent_default()` says that it has been handled.
+    - ``error``: an error in a callback of the event loop or in a thread: ``event.error``. May be prevented too.
+    - ``load``, ``unload``: the module has been evaluated; the process is about to end.
+
+    Raises `ValueError` for any other event.
+    """
+    if listener is None:
+        return functools.partial(add_event_listener, event)
+    _listeners.add(event, listener)
+    return listener
+
+
+def remove_event_listener(event: EventType, listener: Callable[..., object]) -> None:
+    """Undoes `add_event_listener`; does nothing for what does not listen."""
+    _listeners.remove(event, listener)

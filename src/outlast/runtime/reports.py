@@ -1,0 +1,34 @@
+"""Where the runtime says what happens in it: to the node inside a worker, to `logging` anywhere else."""
+
+import logging
+from collections.abc import Callable
+
+from outlast.wire import messages
+
+_logger = logging.getLogger("outlast")
+_LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+
+
+def _log(message: messages.FromWorker) -> None:
+    match message:
+        case messages.Logged():
+            _logger.log(_LEVELS[message.level], message.text)
+        case messages.TaskSettled() if message.outcome != "fulfilled":
+            _logger.error("background task %s was %s: %s", message.task, message.outcome, message.error)
+        case messages.Uncaught():
+            _logger.error("uncaught: %s", message.error)
+
+
+def _no_flush() -> None:
+    pass
+
+
+send: Callable[[messages.FromWorker], None] = _log
+flush: Callable[[], None] = _no_flush
+"""After it, nothing that was sent can be lost any more."""
+
+
+def connect(to_node: Callable[[messages.FromWorker], None], flush_to_node: Callable[[], None]) -> None:
+    """From now on the node hears everything."""
+    global send, flush
+    send, flush = to_node, flush_to_node

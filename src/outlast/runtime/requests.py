@@ -1,0 +1,109 @@
+"""The request that a handler gets: Fetch's, in Python's spelling, on top of Starlette's."""
+
+import asyncio
+import builtins
+from collections import deque
+from collections.abc import AsyncIterator, MutableMapping
+from typing import Any
+
+import starlette.requests
+from starlette.datastructures import QueryParams
+from starlette.requests import ClientDisconnect
+from starlette.types import Receive, Scope
+
+__all__ = ["ClientDisconnect", "Request"]
+
+Bytes = builtins.bytes
+"""Inside of the class, ``bytes`` is a method."""
+
+
+class Request(starlette.requests.Request):
+    """``method``, ``url``, ``headers`` (a multi-dict that ignores case), ``cookies``, ``client`` as Starlette has them.
+
+    The body is read once, whole (`json`, `text`, `bytes`, `form`; again at will) or chunk by chunk (``async for``).
+    Reading raises `ClientDisconnect` when the client is gone before all of it has come.
+    """
+
+    def __init__(self, scope: Scope, receive: Receive) -> None:
+        self._inbox = Inbox(receive)
+        super().__init__(scope, self._inbox.receive)
+
+    @property
+    def path(self) -> str:
+        """Decoded, from the function's own name on: ``/hello/what/ever``."""
+        path: str = self.scope["path"]
+        return path
+
+    @property
+    def query(self) -> QueryParams:
+        """A multi-dict: ``query["page"]``, ``query.get("page")``, ``query.getlist("tag")``."""
+        return self.query_params
+
+    async def bytes(self) -> Bytes:
+        return await self.body()
+
+    async def text(self) -> str:
+        """As UTF-8; what is none of it becomes U+FFFD, as in Fetch."""
+        return (await self.body()).decode(errors="replace")
+
+    async def __aiter__(self) -> AsyncIterator[Bytes]:
+        async for chunk in self.stream():
+            if chunk:
+                yield chunk
+
+    async def disconnected(self) -> None:
+        """Returns when the client is gone, or the response is complete. It may be awaited beside reading the body."""
+        await self._inbox.ended()
+
+
+class Inbox:
+    """What the server has to say of one request, for one who reads the body and others who wait for the end.
+
+    Who waits for the end must look for it, and may so come upon a part of the body: that is kept for the reader, and no
+    more is looked for until the reader has taken it, so that a large body does not gather here.
+    """
+
+    __slots__ = ("_kept", "_lock", "_looked_for", "_over", "_receive", "_taken")
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._kept: deque[MutableMapping[str, Any]] = deque()
+        self._over: MutableMapping[str, Any] | None = None
+        self._lock: asyncio.Lock | None = None
+        self._taken: asyncio.Event | None = None
+
+    async def receive(self) -> MutableMapping[str, Any]:
+        """As of an ASGI server."""
+        if self._lock is None:
+            # The usual case: nobody has asked for the end.
+            return await self._receive()
+        assert self._taken is not None
+        async with self._lock:
+            if self._kept:
+                message = self._kept.popleft()
+                self._taken.set()
+                return message
+            return await self._look()
+
+    async def ended(self) -> None:
+        if self._lock is None:
+            self._lock, self._taken = asyncio.Lock(), asyncio.Event()
+        assert self._taken is not None
+        while self._over is None:
+            async with self._lock:
+                if self._over is not None:
+                    return
+                message = await self._look()
+                if self._over is None:
+                    self._kept.append(message)
+                    self._taken.clear()
+            if self._over is None and message.get("more_body", False):
+                await self._taken.wait()
+
+    async def _look(self) -> MutableMapping[str, Any]:
+        if self._over is None:
+            message = await self._receive()
+            if message["type"] != "http.disconnect":
+                return message
+            self._over = message
+        return self._over

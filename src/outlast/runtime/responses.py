@@ -1,0 +1,177 @@
+"""The response that a handler returns: Fetch's, in Python's spelling; Starlette's and FastAPI's code takes it, too."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
+from typing import Any, TypeVar
+
+import starlette.responses
+from starlette.background import BackgroundTask
+from starlette.concurrency import iterate_in_threadpool
+from starlette.types import Receive, Scope, Send
+
+from outlast.runtime import reports, sse
+
+Chunk = str | bytes | bytearray | memoryview
+Body = Chunk | Iterable[Chunk] | AsyncIterable[Chunk] | None
+HeadersInit = Mapping[str, str] | Iterable[tuple[str, str]]
+RawHeaders = list[tuple[bytes, bytes]]
+
+R = TypeVar("R", bound="Response")
+
+_NULL_BODY = (101, 204, 205, 304)
+_REDIRECTS = (301, 302, 303, 307, 308)
+
+
+class Response(starlette.responses.Response):
+    """``Response(body, status=200, headers={...})``.
+
+    ``body`` is text, bytes, nothing, or chunks of these: an async iterator or generator, or a plain one, which then
+    runs in a thread. When the client goes away in the middle, the generator is ended: its ``finally`` runs. ``headers``
+    is a mapping, or pairs where a name occurs twice.
+
+    Raises `ValueError` for a status or header that HTTP does not have, and `TypeError` for a body that cannot be sent.
+    """
+
+    def __init__(
+        self,
+        body: Body = None,
+        status: int = 200,
+        headers: HeadersInit | None = None,
+        *,
+        background: BackgroundTask | None = None,
+    ) -> None:
+        if not 200 <= status <= 599:
+            raise ValueError(f"a response's status is a number from 200 to 599, not {status!r}")
+        self.status_code = status
+        self.background = background
+        self.raw_headers = raw = _raw(headers) if headers is not None else []
+        self._stream: AsyncIterable[Chunk] | None = None
+        self.body = b""
+        if isinstance(body, str):
+            self.body = body.encode()
+            _set_default(raw, b"content-type", b"text/plain;charset=UTF-8")
+        elif isinstance(body, bytes | bytearray | memoryview):
+            self.body = bytes(body)
+        elif body is not None:
+            self._stream = _chunks(body)
+        if status in _NULL_BODY:
+            if self.body or self._stream is not None:
+                raise ValueError(f"a response with status {status} has no body")
+        elif self._stream is None:
+            _set_default(raw, b"content-length", b"%d" % len(self.body))
+
+    @property
+    def status(self) -> int:
+        return self.status_code
+
+    @classmethod
+    def json(cls: type[R], data: Any, status: int = 200, headers: HeadersInit | None = None) -> R:
+        """Raises `TypeError` or `ValueError` for what JSON cannot hold."""
+        text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        raw = _raw(headers) if headers is not None else []
+        _set_default(raw, b"content-type", b"application/json")
+        response = cls(text.encode(), status)
+        response.raw_headers = [*raw, *response.raw_headers]
+        return response
+
+    @classmethod
+    def redirect(cls: type[R], url: object, status: int = 302) -> R:
+        """Raises `ValueError` for a status that does not redirect."""
+        if status not in _REDIRECTS:
+            raise ValueError(f"{status} does not redirect: use one of {', '.join(map(str, _REDIRECTS))}")
+        return cls(None, status, {"location": starlette.responses.RedirectResponse(str(url)).headers["location"]})
+
+    @classmethod
+    def events(
+        cls: type[R], source: AsyncIterable[sse.Item] | Iterable[sse.Item], headers: HeadersInit | None = None
+    ) -> R:
+        """Server-sent events. An item is the text of one event, or a mapping of ``data`` (text, or anything that JSON
+        can hold), ``event``, ``id`` and ``retry`` (milliseconds)."""
+        raw = _raw(headers) if headers is not None else []
+        _set_default(raw, b"content-type", b"text/event-stream")
+        _set_default(raw, b"cache-control", b"no-cache")
+        response = cls(sse.stream(source), 200)
+        response.raw_headers = raw
+        return response
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._stream is None:
+            await super().__call__(scope, receive, send)
+            return
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        if scope["method"] != "HEAD":
+            await _until_disconnected(receive, _send_all(self._stream, send))
+        reports.flush()
+        await send({"type": "http.response.body", "body": b""})
+        if self.background is not None:
+            await self.background()
+
+
+async def _send_all(stream: AsyncIterable[Chunk], send: Send) -> None:
+    async for chunk in stream:
+        body = chunk.encode() if isinstance(chunk, str) else bytes(chunk)
+        await send({"type": "http.response.body", "body": body, "more_body": True})
+
+
+async def _until_disconnected(receive: Receive, work: Any) -> None:
+    """Runs ``work`` in this task, whose context it has, and cancels it there when the client is gone."""
+    task = asyncio.current_task()
+    assert task is not None
+    gone = False
+
+    def stop(watch: asyncio.Task[None]) -> None:
+        nonlocal gone
+        if not watch.cancelled():
+            gone = True
+            task.cancel()
+
+    watch = asyncio.get_running_loop().create_task(_disconnect(receive))
+    watch.add_done_callback(stop)
+    try:
+        await work
+    except asyncio.CancelledError:
+        if not gone or task.uncancel() > 0:
+            raise
+    finally:
+        watch.remove_done_callback(stop)
+        watch.cancel()
+
+
+async def _disconnect(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def _chunks(body: object) -> AsyncIterable[Chunk]:
+    if isinstance(body, AsyncIterable):
+        return body
+    if isinstance(body, Mapping) or not isinstance(body, Iterable):
+        raise TypeError(
+            f"a response's body is str, bytes or an iterator of these, not {type(body).__name__}: "
+            "for JSON, write Response.json(...)"
+        )
+    return _in_thread(body)
+
+
+async def _in_thread(body: Iterable[Chunk]) -> AsyncIterator[Chunk]:
+    async for chunk in iterate_in_threadpool(body):
+        yield chunk
+
+
+def _raw(headers: HeadersInit) -> RawHeaders:
+    pairs = headers.items() if isinstance(headers, Mapping) else headers
+    raw = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in pairs]
+    for name, value in raw:
+        if b"\n" in value or b"\r" in value or b"\0" in value:
+            raise ValueError(f"the value of header {name.decode('latin-1')!r} holds a line end or NUL")
+    return raw
+
+
+def _set_default(raw: RawHeaders, name: bytes, value: bytes) -> None:
+    for present, _ in raw:
+        if present == name:
+            return
+    raw.append((name, value))

@@ -1,0 +1,126 @@
+"""`serve`: which handler answers the requests, and how it becomes an ASGI application."""
+
+import inspect
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar, cast, overload
+
+import starlette.responses
+from starlette.concurrency import run_in_threadpool
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from outlast.runtime import reports
+from outlast.runtime.context import request_id
+from outlast.runtime.describe import describe
+from outlast.runtime.requests import ClientDisconnect, Request
+from outlast.wire.messages import Level, Logged
+
+Handler = Callable[[Request], starlette.responses.Response | Awaitable[starlette.responses.Response]]
+H = TypeVar("H", bound=Handler)
+
+
+class HandlerApp:
+    """A handler as an ASGI application."""
+
+    def __init__(self, handler: Handler) -> None:
+        call = getattr(handler, "__call__", None)  # noqa: B004, an object with an async __call__
+        self._is_async = inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(call)
+        self._handler = handler
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            return
+        if scope["type"] == "websocket":
+            log("error", "serve(handler) takes no WebSockets: define an ASGI `app` (Starlette, FastAPI) for them")
+            await send({"type": "websocket.close", "code": 1003})
+            return
+        request = Request(scope, receive)
+        try:
+            answer: Any = (
+                await cast(Awaitable[Any], self._handler(request))
+                if self._is_async
+                else await self._call_in_thread(request)
+            )
+        except ClientDisconnect:
+            return
+        except Exception as error:
+            log("error", describe(error))
+            answer = internal_server_error()
+        if not isinstance(answer, starlette.responses.Response):
+            log("error", f"handler returned {_shown(answer)}, not a Response")
+            answer = _failure(502, "Bad Gateway", "BAD_RESPONSE")
+        reports.flush()
+        await answer(scope, request.receive, send)
+
+    async def _call_in_thread(self, request: Request) -> Any:
+        answer = await run_in_threadpool(self._handler, request)
+        return await answer if inspect.isawaitable(answer) else answer
+
+
+class _Serving:
+    """What has been served so far; there is one in a process."""
+
+    def __init__(self) -> None:
+        self.app: ASGIApp | None = None
+        self.inside_worker = False
+        self.on_app: Callable[[ASGIApp], None] | None = None
+        """Called each time there is something to send requests to."""
+
+
+serving = _Serving()
+
+
+@overload
+def serve(handler: H, *, host: str = "127.0.0.1", port: int = 8000) -> H: ...
+
+
+@overload
+def serve(handler: None = None, *, host: str = "127.0.0.1", port: int = 8000) -> Callable[[H], H]: ...
+
+
+def serve(handler: Any = None, *, host: str = "127.0.0.1", port: int = 8000) -> Any:
+    """Answers requests with ``handler(request)``, an ``async def`` or, in a thread, a plain function.
+
+    Also a decorator: ``@serve``. It returns the handler and does not block. Inside Outlast, host and port are ignored.
+    In a module that is run by itself (``python main.py``), a plain server starts there once the module's code has run.
+    The last call wins. Raises `TypeError` for what cannot be called.
+    """
+    if handler is None:
+        return lambda decorated: serve(decorated, host=host, port=port)
+    if not callable(handler):
+        raise TypeError(f"serve needs a handler, a function of a request, not {_shown(handler)}")
+    if serving.app is not None:
+        log("warning", "serve was called again: from now on its last handler answers every request")
+    serving.app = app = HandlerApp(handler)
+    if serving.on_app is not None:
+        serving.on_app(app)
+    if not serving.inside_worker and _is_main_module(handler):
+        from outlast.runtime import standalone
+
+        standalone.serve_when_module_ends(app, host, port)
+    return handler
+
+
+def internal_server_error() -> starlette.responses.Response:
+    return _failure(500, "Internal Server Error", "HANDLER_ERROR")
+
+
+def log(level: Level, text: str) -> None:
+    reports.send(Logged(level, text, request_id.get()))
+
+
+def _failure(status: int, text: str, code: str) -> starlette.responses.Response:
+    return starlette.responses.PlainTextResponse(text, status, {"sb-error-code": code})
+
+
+def _shown(value: object) -> str:
+    try:
+        text = repr(value)
+    except Exception:
+        text = f"an object of type {type(value).__name__}"
+    return text if len(text) <= 200 else text[:200] + "..."
+
+
+def _is_main_module(handler: object) -> bool:
+    main = sys.modules.get("__main__")
+    return getattr(handler, "__module__", None) == "__main__" and hasattr(main, "__file__")

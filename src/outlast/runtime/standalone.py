@@ -1,0 +1,62 @@
+"""A plain server for a function that is run by itself: `python main.py`."""
+
+import concurrent.futures.thread  # noqa: F401, see below
+import contextlib
+import logging
+import sys
+import threading
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from outlast.runtime.edge_runtime import dispatch, tasks
+from outlast.runtime.events import Event
+
+_chosen: tuple[ASGIApp, str, int] | None = None
+
+
+def serve_when_module_ends(app: ASGIApp, host: str, port: int) -> None:
+    """`serve` does not block: what the module defines after it must exist when the first request comes.
+
+    So this runs on the main thread's way out, and early there, while threads can still be started: callbacks registered
+    last run first, and `concurrent.futures`, whose own one ends its threads, was imported before.
+    """
+    global _chosen
+    if _chosen is None:
+        threading._register_atexit(_run)  # type: ignore[attr-defined]
+    _chosen = (app, host, port)
+
+
+def _run() -> None:
+    if _chosen is None or hasattr(sys, "last_value") or sys.flags.interactive:
+        # The module has failed, or a prompt has ended.
+        return
+    import uvicorn
+
+    app, host, port = _chosen
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s")
+    with contextlib.suppress(KeyboardInterrupt):
+        uvicorn.run(_Started(app), host=host, port=port, lifespan="on")
+
+
+class _Started:
+    """Starts, in the server's loop, the tasks that the module's top level asked for."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._live(receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        import asyncio
+
+        await receive()
+        tasks.attach(asyncio.get_running_loop())
+        dispatch(Event("load"))
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        dispatch(Event("unload"))
+        await send({"type": "lifespan.shutdown.complete"})

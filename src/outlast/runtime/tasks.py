@@ -1,0 +1,199 @@
+"""Background tasks: what was passed to `EdgeRuntime.wait_until`."""
+
+import asyncio
+import concurrent.futures
+import contextvars
+import inspect
+import itertools
+import weakref
+from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
+from typing import Any, Literal
+
+from outlast.runtime import reports
+from outlast.runtime.context import request_id
+from outlast.runtime.describe import describe
+from outlast.wire.messages import Logged, TaskSettled, TaskStarted
+
+AnyFuture = asyncio.Future[Any]
+Outcome = Literal["fulfilled", "rejected", "timed_out"]
+
+collected: ContextVar[list[AnyFuture] | None] = ContextVar("outlast_collected_tasks", default=None)
+"""Where this context's code wants to have every task that it starts from now on, or None."""
+
+
+class _Open:
+    """A task that has not settled. To be referenced from here keeps it alive: asyncio does not."""
+
+    __slots__ = ("given", "name", "number", "timed_out", "timeout_s", "timer")
+
+    def __init__(self, given: object, number: int, name: str, timeout_s: float | None) -> None:
+        self.given = given
+        self.number = number
+        self.name = name
+        self.timeout_s = timeout_s
+        self.timed_out = False
+        self.timer: asyncio.TimerHandle | None = None
+
+
+class Tasks:
+    """``on_rejected`` is called once for each task that fails."""
+
+    def __init__(self, on_rejected: Callable[[AnyFuture | None, BaseException], None]) -> None:
+        self._on_rejected = on_rejected
+        self._numbers = itertools.count(1)
+        self._open: dict[AnyFuture, _Open] = {}
+        self._by_awaitable: dict[int, AnyFuture] = {}
+        """By `id`: what is given need not be hashable."""
+        self._known: weakref.WeakSet[AnyFuture] = weakref.WeakSet()
+        self._deferred: list[tuple[Awaitable[Any], str, float | None]] = []
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._warned = False
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def attach(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Where tasks run that are started by threads, or were started before any loop ran. Call it in that loop."""
+        self._loop = loop
+        deferred, self._deferred = self._deferred, []
+        for awaitable, name, timeout_s in deferred:
+            self.wait_until(awaitable, name=name, timeout=timeout_s)
+
+    def wait_until(self, awaitable: Any, *, name: str = "", timeout: float | None = None) -> Any:
+        """See `outlast.runtime.edge_runtime.EdgeRuntime.wait_until`."""
+        _check(name, timeout)
+        if isinstance(awaitable, concurrent.futures.Future):
+            awaitable = asyncio.wrap_future(awaitable, loop=self._loop)
+        if not inspect.isawaitable(awaitable):
+            self._warn(awaitable)
+            return awaitable
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            return self._without_loop(awaitable, name, timeout)
+        return self._start(loop, awaitable, name, timeout)
+
+    def begin(self, name: str) -> int:
+        """For work that somebody else runs: says that it has started. Returns its number, for `settle`."""
+        number = next(self._numbers)
+        reports.send(TaskStarted(number, name, request_id.get()))
+        return number
+
+    def settle(self, number: int, error: BaseException | None, future: AnyFuture | None = None) -> None:
+        """Call it once for each `begin`."""
+        if error is None:
+            reports.send(TaskSettled(number, "fulfilled"))
+        else:
+            reports.send(TaskSettled(number, "rejected", describe(error)))
+            if not isinstance(error, asyncio.CancelledError):
+                self._on_rejected(future, error)
+
+    def _start(
+        self, loop: asyncio.AbstractEventLoop, awaitable: Awaitable[Any], name: str, timeout_s: float | None
+    ) -> AnyFuture:
+        future = self._by_awaitable.get(id(awaitable))
+        if future is None and asyncio.isfuture(awaitable):
+            future = awaitable
+        if future is not None and future in self._known:
+            # The same work twice is one task.
+            return future
+        # Said before any of its code runs: should that end the process, the task has a record.
+        name = name or _name_of(awaitable)
+        task = _Open(awaitable, self.begin(name), name, timeout_s)
+        if future is None:
+            future = loop.create_task(awaitable if inspect.iscoroutine(awaitable) else _wait_for(awaitable))
+            self._by_awaitable[id(awaitable)] = future
+        self._open[future] = task
+        self._known.add(future)
+        if (started := collected.get()) is not None:
+            started.append(future)
+        if timeout_s is not None:
+            task.timer = loop.call_later(timeout_s, self._on_timeout, future, task)
+        future.add_done_callback(self._on_done)
+        return future
+
+    def _on_timeout(self, future: AnyFuture, task: _Open) -> None:
+        # Its end is what is reported, not the attempt: it may still have something to clean up.
+        task.timed_out = True
+        future.cancel()
+
+    def _on_done(self, future: AnyFuture) -> None:
+        task = self._open.pop(future)
+        self._by_awaitable.pop(id(task.given), None)
+        if task.timer is not None:
+            task.timer.cancel()
+        error = None if future.cancelled() else future.exception()
+        if task.timed_out:
+            what = f'task "{task.name}"' if task.name else "the task"
+            text = f"TimeoutError: {what} took longer than {task.timeout_s} s"
+            reports.send(TaskSettled(task.number, "timed_out", text))
+        elif future.cancelled():
+            # Somebody has decided so: it is no failure that anyone must hear of.
+            reports.send(TaskSettled(task.number, "rejected", "CancelledError: the task was cancelled"))
+        else:
+            self.settle(task.number, error, future)
+
+    def _without_loop(self, awaitable: Awaitable[Any], name: str, timeout_s: float | None) -> Any:
+        loop = self._loop
+        if loop is None:
+            # Top level of a module that is run by itself: `serve` brings the loop.
+            self._deferred.append((awaitable, name, timeout_s))
+            return awaitable
+        started: concurrent.futures.Future[AnyFuture] = concurrent.futures.Future()
+
+        def start() -> None:
+            try:
+                started.set_result(self._start(loop, awaitable, name, timeout_s))
+            except BaseException as error:
+                started.set_exception(error)
+
+        loop.call_soon_threadsafe(start, context=contextvars.copy_context())
+        return started.result()
+
+    def _warn(self, value: object) -> None:
+        if self._warned:
+            return
+        self._warned = True
+        if callable(value):
+            given = getattr(value, "__name__", type(value).__name__)
+            what, call = f"the function {given}", f"{given}(...)"
+        else:
+            what, call = f"a value of type {type(value).__name__}", "work()"
+        text = (
+            f"EdgeRuntime.wait_until was given {what}, which is not awaitable, so there is nothing to wait for: "
+            f"write EdgeRuntime.wait_until({call}) with an `async def` function, or "
+            "EdgeRuntime.wait_until(asyncio.to_thread(work, ...)) with any other"
+        )
+        reports.send(Logged("warning", text, request_id.get()))
+
+
+def _check(name: object, timeout: object) -> None:
+    if not isinstance(name, str):
+        raise TypeError(f"wait_until: name must be a str, not {type(name).__name__}")
+    if timeout is None:
+        return
+    if isinstance(timeout, bool) or not isinstance(timeout, int | float):
+        raise TypeError(f"wait_until: timeout must be a number of seconds, not {type(timeout).__name__}")
+    if not 0 < timeout < float("inf"):
+        raise ValueError(f"wait_until: timeout must be a positive number of seconds, not {timeout}")
+
+
+def _name_of(awaitable: object) -> str:
+    """That of the function whose work it is; empty for a bare future."""
+    if isinstance(awaitable, asyncio.Task):
+        awaitable = awaitable.get_coro()
+    if getattr(awaitable, "cr_code", None) is asyncio.to_thread.__code__:
+        function = awaitable.cr_frame.f_locals["func"] if awaitable.cr_frame else None  # type: ignore[attr-defined]
+        awaitable = function if function is not None else awaitable
+    return plain_name(awaitable)
+
+
+def plain_name(function: object) -> str:
+    """``work`` for ``handler.<locals>.work``; empty for what has no name."""
+    function = getattr(function, "func", function)
+    return str(getattr(function, "__qualname__", "")).rpartition("<locals>.")[2]
+
+
+async def _wait_for(awaitable: Awaitable[Any]) -> Any:
+    return await awaitable
