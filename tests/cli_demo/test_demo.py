@@ -83,7 +83,8 @@ def test_without_once_it_goes_on_serving() -> None:
     assert process.stdout is not None
     shown = ""
     while "Ctrl-C ends the demo." not in shown:
-        assert (line := process.stdout.readline()), shown
+        line = process.stdout.readline()
+        assert line, shown
         shown += line
     url = re.search(r"curl (http://\S+/cleanup)", shown)
     functions = re.search(r"change a function below (\S+) ", shown)
