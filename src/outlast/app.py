@@ -3,23 +3,27 @@
 import asyncio
 import contextlib
 import signal
-from collections.abc import Callable, Coroutine, Mapping
+import traceback
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any, Self
 
 from outlast.config import settings
-from outlast.config.settings import Project
+from outlast.config.settings import JwtSettings, Project
 from outlast.core.errors import OutlastError
+from outlast.core.language import Language
 from outlast.core.policy import Policy
 from outlast.engines.deno import DenoEngine
-from outlast.engines.processes import Spawner
-from outlast.gateway.auth import JwtVerifier
+from outlast.engines.processes import Command, Process, Spawner
+from outlast.engines.python.engine import ZYGOTE, PythonEngine
+from outlast.gateway.auth import Denial, JwtVerifier, Pending
 from outlast.gateway.keys import UnusableKeyError
 from outlast.gateway.ports import Ports, Served
 from outlast.gateway.server import Gateway
 from outlast.supervisor.fleet import Fleet
-from outlast.supervisor.pool import Resources
+from outlast.supervisor.pool import Engine, Resources
 from outlast.supervisor.rundir import run_dir
 from outlast.supervisor.watch import Watch
 from outlast.telemetry.logs import REQUEST_LEVEL, Level, Log
@@ -57,50 +61,69 @@ async def serve(options: Options, log: Log, on_ready: Callable[[str], None] | No
     Raises `OutlastError` when it cannot start: wrong configuration, an address in use.
     """
     project = options.load(_url(options.host, options.port))
-    stop = _Signals()
+    asyncio.get_running_loop().set_exception_handler(partial(_log_bug, log))
     prepared = asyncio.Event()
-    with run_dir() as folder, stop:
-        spawner = Spawner()
-        engine = DenoEngine(
+    with run_dir() as folder, _Signals() as stop:
+        spawner, zygote = Spawner(), Spawner(ZYGOTE)
+        python = PythonEngine(
+            zygote=zygote,
+            run=spawner.run,
+            state_dir=project.state_dir,
+            functions_dir=project.functions_dir,
+            environ=options.environ,
+            report=partial(_log_progress, log),
+        )
+        deno = DenoEngine(
+            run=spawner.run,
             state_dir=project.state_dir,
             shared_dir=project.shared_dir,
             environ=options.environ,
             inspector_port=project.inspector_port,
         )
-        fleet = Fleet(project, Resources(engine, spawner.spawn, folder, log, prepared.set))
+        engines: dict[Language, Engine] = {Language.TYPESCRIPT: deno, Language.PYTHON: python}
+
+        async def spawn(command: Command) -> Process:
+            return await (spawner if command.fork is None else zygote).spawn(command)
+
+        fleet = Fleet(project, Resources(engines, spawn, folder, log, prepared.set))
+        verifier = _Verifier(project.jwt, log)
         gateway = Gateway(
             Ports(
                 services=fleet.services,
-                verifier=_verifier(project, log),
+                verifier=verifier,
                 on_served=partial(_log_served, log),
                 trust_proxy=options.trust_proxy,
             )
         )
-        host, port = await gateway.listen(options.host, options.port)
-        if port != options.port:
-            project = options.load(_url(host, port))
-            fleet.apply(project, ())
-        for warning in project.warnings:
-            log.emit("config", level=Level.WARNING, msg=warning)
-        log.emit("ready", url=_url(host, port))
-        if on_ready is not None:
-            on_ready(_url(host, port))
+        try:
+            url = _url(*await gateway.listen(options.host, options.port))
+            watch = await _watch(project, log)
+            reloading = _Reloading(partial(options.load, url), project, fleet, verifier, log)
+            # Once more, now that the address is known and no change goes unseen.
+            reloading.reload(())
+            log.emit("ready", url=url)
+            if on_ready is not None:
+                on_ready(url)
 
-        side_tasks = [
-            asyncio.create_task(fleet.prepare(), name="fetch dependencies ahead"),
-            asyncio.create_task(_reload(options, project, _url(host, port), fleet, prepared, log), name="reload"),
-        ]
-        await _until(stop.first(), side_tasks)
+            side_tasks = [
+                asyncio.create_task(fleet.prepare(), name="fetch dependencies ahead"),
+                asyncio.create_task(reloading.follow(watch), name="reload"),
+                asyncio.create_task(reloading.widen(watch, prepared), name="watch what functions import"),
+            ]
+            await _until(stop.first, side_tasks)
 
-        for task in side_tasks:
-            task.cancel()
-        await gateway.close()
-        closing: asyncio.Future[None] = asyncio.ensure_future(fleet.close(options.graceful_exit_timeout_s))
-        await asyncio.wait({closing, asyncio.ensure_future(stop.second())}, return_when=asyncio.FIRST_COMPLETED)
-        closing.cancel()
-        await asyncio.wait([closing])
-        gateway.abort()
-        await spawner.close()
+            for task in side_tasks:
+                task.cancel()
+            await gateway.close()
+            over = asyncio.get_running_loop().time() + options.graceful_exit_timeout_s
+            await fleet.close(options.graceful_exit_timeout_s, stop.second)
+            # What has been answered may not have been sent yet.
+            await _first(stop.second, asyncio.ensure_future(gateway.wait_closed()), until=over)
+        finally:
+            gateway.abort()
+            await python.close()
+            await zygote.close()
+            await spawner.close()
         return stop.exit_code
 
 
@@ -109,84 +132,140 @@ class _Signals:
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._first: asyncio.Future[int] = self._loop.create_future()
-        self._second: asyncio.Future[int] = self._loop.create_future()
+        self.first: asyncio.Future[int] = self._loop.create_future()
+        self.second: asyncio.Future[int] = self._loop.create_future()
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> Self:
         for number in (signal.SIGINT, signal.SIGTERM):
             self._loop.add_signal_handler(number, self._hear, number)
+        return self
 
     def __exit__(self, *_: object) -> None:
         for number in (signal.SIGINT, signal.SIGTERM):
             self._loop.remove_signal_handler(number)
 
     def _hear(self, number: int) -> None:
-        for future in (self._first, self._second):
+        for future in (self.first, self.second):
             if not future.done():
                 future.set_result(number)
                 return
 
-    async def first(self) -> None:
-        await self._first
-
-    async def second(self) -> None:
-        await self._second
-
     @property
     def exit_code(self) -> int:
-        return 128 + self._second.result() if self._second.done() else 0
+        return 128 + self.second.result() if self.second.done() else 0
 
 
-async def _until(stopped: Coroutine[None, None, None], side_tasks: list[asyncio.Task[None]]) -> None:
+async def _until(stopped: asyncio.Future[int], side_tasks: list[asyncio.Task[None]]) -> None:
     """Waits for ``stopped``. Raises what a side task raises: none of them may fail unseen."""
-    stop = asyncio.create_task(stopped)
-    pending = {stop, *side_tasks}
-    while not stop.done():
+    pending: set[asyncio.Future[int] | asyncio.Task[None]] = {stopped, *side_tasks}
+    while not stopped.done():
         done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
         for task in done:
             task.result()
 
 
-async def _reload(
-    options: Options, project: Project, url: str, fleet: Fleet, prepared: asyncio.Event, log: Log
-) -> None:
-    """Serves what the files say, whenever they change."""
-    watch = Watch(project.functions_dir.resolve(), project.state_dir.resolve())
-    sources = {source.resolve() for source in project.sources}
-    watch.files(sources)
+async def _first(*futures: asyncio.Future[Any], until: float) -> None:
+    """Waits for one of them, not longer than to a moment of the event loop's clock."""
+    remaining = until - asyncio.get_running_loop().time()
+    await asyncio.wait(futures, timeout=max(remaining, 0), return_when=asyncio.FIRST_COMPLETED)
 
-    async def widen() -> None:
+
+async def _watch(project: Project, log: Log) -> Watch:
+    # The folder of a function that is one file is just where that file happens to be: a home directory, perhaps.
+    alone = any(function.folder == project.functions_dir for function in project.functions.values())
+    watch = Watch(
+        None if alone else project.functions_dir.resolve(),
+        ignored=project.state_dir.resolve(),
+        on_trouble=lambda text: log.emit("config", level=Level.WARNING, msg=text),
+    )
+    await watch.files(source.resolve() for source in project.sources)
+    return watch
+
+
+class _Reloading:
+    """Serves what the files say, whenever they change."""
+
+    def __init__(
+        self, load: Callable[[], Project], project: Project, fleet: Fleet, verifier: "_Verifier", log: Log
+    ) -> None:
+        self._load = load
+        self._project = project
+        self._fleet = fleet
+        self._verifier = verifier
+        self._log = log
+        self._warned: set[str] = set()
+
+    def reload(self, changed: Iterable[Path]) -> None:
+        try:
+            project = self._load()
+            self._verifier.use(project.jwt)
+        except OutlastError as error:
+            self._log.emit("config", level=Level.ERROR, msg=f"{error}; going on with what was valid before")
+            return
+        for warning in project.warnings:
+            if warning not in self._warned:
+                self._log.emit("config", level=Level.WARNING, msg=warning)
+        self._warned = {*project.warnings}
+        self._project = project
+        self._fleet.apply(project, changed)
+
+    async def follow(self, watch: Watch) -> None:
+        async with contextlib.aclosing(watch.changes()) as changes:
+            async for changed in changes:
+                self.reload(changed)
+                await self._look_at(watch)
+
+    async def widen(self, watch: Watch, prepared: asyncio.Event) -> None:
+        """Watches what functions import, each time that more is known of it."""
         while True:
             await prepared.wait()
             prepared.clear()
-            watch.files(sources | fleet.modules)
+            await self._look_at(watch)
 
-    widening = asyncio.create_task(widen())
-    try:
-        async with contextlib.aclosing(watch.changes()) as changes:
-            async for changed in changes:
-                try:
-                    project = options.load(url)
-                except OutlastError as error:
-                    log.emit("config", level=Level.ERROR, msg=f"{error}; going on with what was valid before")
-                    continue
-                sources = {source.resolve() for source in project.sources}
-                fleet.apply(project, changed)
-    finally:
-        widening.cancel()
+    async def _look_at(self, watch: Watch) -> None:
+        entrypoints = {function.entrypoint for function in self._project.functions.values()}
+        sources = {path.resolve() for path in (*self._project.sources, *entrypoints)}
+        await watch.files(sources | self._fleet.modules)
 
 
-def _verifier(project: Project, log: Log) -> JwtVerifier:
-    jwt = project.jwt
-    try:
-        return JwtVerifier(
-            secret=jwt.secret,
-            jwks=jwt.jwks,
-            jwks_url=jwt.jwks_url,
-            warn=lambda text: log.emit("config", level=Level.WARNING, msg=text),
-        )
-    except UnusableKeyError as error:
-        raise OutlastError(f"the keys that callers' tokens are checked with cannot be used: {error}") from error
+class _Verifier:
+    """Implements `outlast.gateway.ports.Verifier` with the keys that the settings name at the time."""
+
+    def __init__(self, jwt: JwtSettings, log: Log) -> None:
+        self._log = log
+        self._jwt = jwt
+        self._verifier = self._made(jwt)
+
+    def use(self, jwt: JwtSettings) -> None:
+        """Raises `OutlastError` for keys that cannot be used; the old ones stay."""
+        if jwt != self._jwt:
+            self._verifier = self._made(jwt)
+            self._jwt = jwt
+
+    def check(self, authorization: bytes | None) -> Denial | Pending | None:
+        return self._verifier.check(authorization)
+
+    def _made(self, jwt: JwtSettings) -> JwtVerifier:
+        try:
+            return JwtVerifier(
+                secret=jwt.secret,
+                jwks=jwt.jwks,
+                jwks_url=jwt.jwks_url,
+                warn=lambda text: self._log.emit("config", level=Level.WARNING, msg=text),
+            )
+        except UnusableKeyError as error:
+            raise OutlastError(f"the keys that callers' tokens are checked with cannot be used: {error}") from error
+
+
+def _log_bug(log: Log, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """What raises where nobody can catch it is a defect of Outlast's own."""
+    error = context.get("exception")
+    stack = "".join(traceback.format_exception(error)) if isinstance(error, BaseException) else None
+    log.emit("internal_error", level=Level.ERROR, msg=str(context.get("message")), stack=stack)
+
+
+def _log_progress(log: Log, function: str, text: str, ms: float | None) -> None:
+    log.emit("prepare", function=function, msg=text, ms=ms)
 
 
 def _log_served(log: Log, served: Served) -> None:
@@ -200,6 +279,7 @@ def _log_served(log: Log, served: Served) -> None:
         path=served.path,
         status=served.status,
         ms=round(served.ms, 2),
+        msg=served.why or None,
     )
 
 

@@ -26,6 +26,10 @@ class State(StrEnum):
     EXITED = "exited"
 
 
+COMING_UP = frozenset({State.STARTING, State.STANDBY, State.BOOTING})
+"""On the way to being ready."""
+
+
 class Event(StrEnum):
     CONNECTED = "connected"
     """The worker opened its control channel."""

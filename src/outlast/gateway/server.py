@@ -13,12 +13,25 @@ class ListenError(OutlastError):
     """The address cannot be listened on."""
 
 
+class _Connections(set[Connection]):
+    """Those that are open. Each enters and leaves by itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left = asyncio.Event()
+        """Set whenever one has left."""
+
+    def discard(self, element: object) -> None:
+        super().discard(element)
+        self.left.set()
+
+
 class Gateway:
     """An HTTP/1.1 server in front of the services in ``ports``."""
 
     def __init__(self, ports: Ports) -> None:
         self._ports = ports
-        self._connections: set[Connection] = set()
+        self._connections = _Connections()
         self._server: asyncio.Server | None = None
 
     async def listen(self, host: str, port: int) -> tuple[str, int]:
@@ -40,6 +53,12 @@ class Gateway:
         self._server.close()
         for connection in [*self._connections]:
             connection.finish()
+
+    async def wait_closed(self) -> None:
+        """Until the last connection has ended, after `close`."""
+        while self._connections:
+            self._connections.left.clear()
+            await self._connections.left.wait()
 
     def abort(self) -> None:
         """Cuts every connection that is left."""

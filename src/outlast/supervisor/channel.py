@@ -29,17 +29,21 @@ class Channel(asyncio.Protocol):
         self._on_message = on_message
         self._on_broken = on_broken
         self._lines = Lines()
+        self._expected = True
         self._transport: asyncio.Transport | None = None
 
     @property
     def is_open(self) -> bool:
         return self._transport is not None
 
+    def protocol(self) -> asyncio.Protocol:
+        """For the next connection to the worker's control socket. There is one: whatever opens another is cut off."""
+        if self._expected:
+            self._expected = False
+            return self
+        return _Refused()
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        if self._transport is not None:
-            # There is one channel to a worker: whatever in it opens another one has no business to.
-            cast(asyncio.Transport, transport).abort()
-            return
         self._transport = cast(asyncio.Transport, transport)
         self._on_open()
 
@@ -63,6 +67,11 @@ class Channel(asyncio.Protocol):
     def close(self) -> None:
         if self._transport is not None:
             self._transport.abort()
+
+
+class _Refused(asyncio.Protocol):
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        cast(asyncio.Transport, transport).abort()
 
 
 class Output(asyncio.Protocol):

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 from outlast.config.settings import Project
 from outlast.core.outcome import EndReason
@@ -59,17 +60,22 @@ class Fleet:
         pool.close(EndReason.RELOAD)
         asyncio.ensure_future(pool.wait_ended()).add_done_callback(lambda _: self._leaving.discard(pool))
 
-    async def close(self, grace_s: float) -> None:
-        """Tells every worker to end, waits for their requests and tasks up to ``grace_s``, then ends what is left."""
+    async def close(self, grace_s: float, hurry: asyncio.Future[int]) -> None:
+        """Tells every worker to end, waits for their requests and tasks, then ends what is left.
+
+        It waits ``grace_s``, or until ``hurry`` is done.
+        """
         pools = [*self._pools.values(), *self._leaving]
         for pool in pools:
             pool.close(EndReason.TERMINATION)
-        ended = [asyncio.ensure_future(pool.wait_ended()) for pool in pools]
-        if not ended:
-            return
-        try:
-            await asyncio.wait(ended, timeout=grace_s)
-        finally:
-            for pool in pools:
-                pool.kill(EndReason.TERMINATION)
-        await asyncio.wait(ended)
+        ended = asyncio.create_task(_all_ended(pools))
+        first: set[asyncio.Future[Any]] = {ended, hurry}
+        await asyncio.wait(first, timeout=grace_s, return_when=asyncio.FIRST_COMPLETED)
+        for pool in pools:
+            pool.kill(EndReason.TERMINATION)
+        await ended
+
+
+async def _all_ended(pools: Iterable[Pool]) -> None:
+    for pool in pools:
+        await pool.wait_ended()

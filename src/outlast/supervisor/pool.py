@@ -3,17 +3,19 @@
 import asyncio
 import functools
 import time
+import traceback
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from random import SystemRandom
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from outlast.config.settings import FunctionSettings
-from outlast.core import balance, ids
+from outlast.core import balance, ids, lifecycle
 from outlast.core.balance import Place
 from outlast.core.errors import OutlastError
+from outlast.core.language import Language
 from outlast.core.lifecycle import State
 from outlast.core.outcome import EndReason, RequestEnd
 from outlast.core.policy import OneshotBackground, Policy
@@ -54,13 +56,20 @@ class Engine(Protocol):
 class Resources:
     """What every pool of a node uses."""
 
-    engine: Engine
+    engines: Mapping[Language, Engine]
     spawn: Callable[[Command], Awaitable[Process]]
     folder: Path
     """For the workers' own folders. Short, as the paths of unix sockets are (unix(7): 108 bytes)."""
     log: Log
     on_prepared: Callable[[], None]
     """Called when it is known what a function imports."""
+
+
+class _Start(NamedTuple):
+    """What a worker is to be started for: the function as it was when it was asked for."""
+
+    function: FunctionSettings
+    generation: int
 
 
 class Pool:
@@ -74,14 +83,17 @@ class Pool:
         self._resources = resources
         self._loop = asyncio.get_running_loop()
         self._ready: list[Worker] = []
+        """Those that take requests. Invariant: all of them are of the present generation."""
         self._alive: dict[Worker, asyncio.Task[None]] = {}
-        self._starting = 0
-        """Workers on their way to being ready, from the preparation of their program on."""
-        self._preparing: set[asyncio.Task[None]] = set()
+        """With their lives; until nothing is left of them."""
+        self._starts: list[_Start] = []
+        """Workers to be, whose program is not prepared yet."""
         self._waiting: deque[Exchange] = deque()
+        """Requests that no worker has, oldest first."""
         self._overdue: asyncio.TimerHandle | None = None
         self._program: asyncio.Task[Program] | None = None
         self._closing: EndReason | None = None
+        self._killed = False
         self._ended = asyncio.Event()
 
     @property
@@ -105,23 +117,31 @@ class Pool:
         if index is not None:
             self._assign(exchange, self._ready[index])
             return
-        place = self._find_place(len(self._waiting))
+        place = Place.REFUSE if self._killed else self._find_place(len(self._waiting))
         if place is Place.REFUSE:
             exchange.fail(RequestEnd.WORKER_BUSY, retry_after_s=RETRY_AFTER_S)
             return
+        if exchange.waits_since:
+            # It was with a worker that turned out to be gone: its turn is now, and its time runs on.
+            self._waiting.appendleft(exchange)
+        else:
+            exchange.waits_since = self._loop.time()
+            self._waiting.append(exchange)
         if place is Place.START:
             self._start()
-        exchange.waits_since = self._loop.time()
-        self._waiting.append(exchange)
         if self._overdue is None:
             self._overdue = self._loop.call_later(MAX_WAIT_S, self._give_up_overdue)
 
     def _find_place(self, waiting: int) -> Place:
-        alive = self._starting + len(self._ready)
+        # Those of an older generation end as soon as they are ready, so nobody can count on them.
+        starting = sum(start.generation == self.generation for start in self._starts) + sum(
+            worker.state in lifecycle.COMING_UP and worker.generation == self.generation for worker in self._alive
+        )
+        alive = starting + len(self._ready)
         if self._policy is Policy.ONESHOT:
             # Those that have had their one request count until they are gone: each is a whole process.
             alive += sum(worker.state in (State.RETIRED, State.UNLOADING) for worker in self._alive)
-        return balance.place(self._capacity, alive=alive, starting=self._starting, waiting=waiting)
+        return balance.place(self._capacity, alive=alive, starting=starting, waiting=waiting)
 
     def _assign(self, exchange: Exchange, worker: Worker) -> None:
         worker.carry(exchange)
@@ -137,48 +157,54 @@ class Pool:
             self._waiting.remove(exchange)
 
     def _serve_waiting(self) -> None:
-        """Gives what waits to what is ready, oldest first."""
-        passed: deque[Exchange] = deque()
-        while self._waiting and self._ready:
-            exchange = self._waiting.popleft()
-            fit = [worker for worker in self._ready if worker.generation >= exchange.generation]
-            index = balance.choose([worker.requests for worker in fit], self._capacity)
+        """Gives what waits to what is ready, and starts what is missing."""
+        # Each turn looks anew, because assigning a request can lead back to here.
+        while self._waiting:
+            index = balance.choose([worker.requests for worker in self._ready], self._capacity)
             if index is None:
-                passed.append(exchange)
-                if not fit:
-                    continue
                 break
-            self._assign(exchange, fit[index])
-        self._waiting.extendleft(reversed(passed))
-        while self._waiting and self._find_place(len(self._waiting) - 1) is Place.START:
+            self._assign(self._waiting.popleft(), self._ready[index])
+        while self._waiting and not self._killed and self._find_place(len(self._waiting) - 1) is Place.START:
             self._start()
 
     def _give_up_overdue(self) -> None:
         self._overdue = None
         now = self._loop.time()
-        end = RequestEnd.WORKER_BUSY if self._ready else RequestEnd.BOOT_ERROR
+        # Where workers do become ready there are too few of them.
+        end = RequestEnd.WORKER_BUSY if any(worker.was_ready for worker in self._alive) else RequestEnd.BOOT_ERROR
         while self._waiting and self._waiting[0].waits_since + MAX_WAIT_S <= now:
             self._waiting.popleft().fail(end, retry_after_s=RETRY_AFTER_S)
-        if self._waiting:
+        if self._waiting and self._overdue is None:
             remaining = self._waiting[0].waits_since + MAX_WAIT_S - now
             self._overdue = self._loop.call_later(remaining, self._give_up_overdue)
 
-    def _boot_failed(self, generation: int) -> None:
-        """Code of that generation does not boot, so whoever would have been content with it need not wait."""
-        waiting, self._waiting = self._waiting, deque()
-        for exchange in waiting:
-            if exchange.generation <= generation:
-                exchange.fail(RequestEnd.BOOT_ERROR)
-            else:
-                self._waiting.append(exchange)
-        self._serve_waiting()
+    def _fail_waiting(self, end: RequestEnd, count: int | None = None) -> None:
+        """Of the oldest ``count``, or of all."""
+        failed = [*self._waiting][:count]
+        for exchange in failed:
+            self._waiting.remove(exchange)
+        for exchange in failed:
+            exchange.fail(end)
+
+    def _boot_failed(self, generation: int, count: int | None) -> None:
+        """A start came to nothing that so many requests (None: all) were waiting for."""
+        if generation < self.generation:
+            # The files have changed since: whoever waited for what they were gets what they are.
+            self._serve_waiting()
+        elif not self._ready:
+            self._fail_waiting(RequestEnd.BOOT_ERROR, count)
+            self._serve_waiting()
+        # Otherwise other workers did boot. What waits is served by them, and the next request that does not find room
+        # starts another: to do it now could go round and round.
 
     # Workers.
 
     def prepare(self) -> asyncio.Task[Program]:
         """Fetches what the function needs, ahead of the first request. Done once for each state of its files."""
-        if self._program is None or (self._program.done() and self._program.exception() is not None):
-            self._program = self._loop.create_task(self._resources.engine.prepare(self.function))
+        if self._program is None or (self._program.done() and self._prepared_program() is None):
+            self._program = self._loop.create_task(
+                self._resources.engines[self.function.language].prepare(self.function)
+            )
             self._program.add_done_callback(functools.partial(self._prepared, self.generation))
         return self._program
 
@@ -188,48 +214,59 @@ class Pool:
         self._resources.on_prepared()
         error = program.exception()
         if error is not None and generation == self.generation:
-            self._resources.log.emit("boot_failure", level=Level.ERROR, function=self.function.name, msg=str(error))
+            text = str(error) if isinstance(error, OutlastError) else "".join(traceback.format_exception(error))
+            self._resources.log.emit("boot_failure", level=Level.ERROR, function=self.function.name, msg=text)
 
     def _start(self) -> None:
-        self._starting += 1
-        start = self._loop.create_task(self._bring_up())
-        self._preparing.add(start)
-        start.add_done_callback(self._preparing.discard)
+        start = _Start(self.function, self.generation)
+        self._starts.append(start)
+        self.prepare().add_done_callback(functools.partial(self._bring_up, start))
 
-    async def _bring_up(self) -> None:
-        generation = self.generation
-        try:
-            program = await asyncio.shield(self.prepare())
-        except BaseException as error:
-            self._starting -= 1
-            self._boot_failed(generation)
+    def _bring_up(self, start: _Start, prepared: asyncio.Task[Program]) -> None:
+        if start not in self._starts:
+            return
+        self._starts.remove(start)
+        function, generation = start
+        if prepared.cancelled() or prepared.exception() is not None:
+            self._boot_failed(generation, count=None)
             self._check_ended()
-            if isinstance(error, OutlastError):
-                return
-            raise
-        execution_id = ids.uuid7(time.time_ns() // 1_000_000, _random.getrandbits(74))
+            return
+        execution_id = ids.uuid7(time.time_ns() // 1_000_000, _random.getrandbits(ids.RANDOM_BITS))
         worker = Worker(
             execution_id,
-            self.function,
+            function,
             generation=generation,
-            cuts_tasks=self._policy is Policy.ONESHOT and self.function.oneshot_background is OneshotBackground.CUT,
+            cuts_tasks=self._policy is Policy.ONESHOT and function.oneshot_background is OneshotBackground.CUT,
             folder=self._resources.folder / execution_id[-12:],
             owner=self,
             log=self._resources.log,
         )
-        self._alive[worker] = self._loop.create_task(worker.live(program.command, self._resources.spawn))
+        life = self._loop.create_task(worker.live(prepared.result().command, self._resources.spawn))
+        self._alive[worker] = life
+        life.add_done_callback(functools.partial(self._lived, worker))
+
+    def _lived(self, worker: Worker, life: asyncio.Task[None]) -> None:
+        del self._alive[worker]
+        self._check_ended()
+        if not life.cancelled():
+            # It never raises; if it did, the event loop's handler of exceptions shall know.
+            life.result()
 
     # What its workers tell (`outlast.supervisor.worker.Owner`).
 
     def worker_ready(self, worker: Worker) -> None:
-        self._starting -= 1
-        self._ready.append(worker)
-        self._serve_waiting()
-        if self._closing is not None:
-            self._retire(worker, self._closing)
-        elif worker.generation < self.generation:
-            self._retire(worker, EndReason.RELOAD)
+        if worker.generation == self.generation:
+            self._ready.append(worker)
             self._serve_waiting()
+            if self._closing is not None:
+                self._retire(worker, self._closing)
+            return
+        # It serves those that it was started for, who came before the files changed.
+        content = [exchange for exchange in self._waiting if exchange.generation <= worker.generation]
+        for exchange in content[: self._capacity.per_worker]:
+            self._waiting.remove(exchange)
+            self._assign(exchange, worker)
+        self._retire(worker, self._closing or EndReason.RELOAD)
 
     def worker_freed(self, worker: Worker) -> None:
         if self._waiting:
@@ -238,19 +275,21 @@ class Pool:
     def worker_barred(self, worker: Worker) -> None:
         if worker in self._ready:
             self._ready.remove(worker)
+            self._serve_waiting()
 
     def worker_gone(self, worker: Worker, boot_error: str | None) -> None:
-        life = self._alive.pop(worker)
-        life.add_done_callback(lambda _: self._check_ended())
-        if not worker.was_ready:
-            self._starting -= 1
         if boot_error is not None:
-            self._boot_failed(worker.generation)
+            self._boot_failed(worker.generation, self._capacity.per_worker)
         else:
             self._serve_waiting()
 
     def _retire(self, worker: Worker, reason: EndReason) -> None:
         if worker.state in (State.READY, State.RETIRED):
+            worker.retire(reason)
+
+    def _retire_ready(self, reason: EndReason) -> None:
+        retiring, self._ready = self._ready, []
+        for worker in retiring:
             worker.retire(reason)
 
     # The whole pool.
@@ -280,16 +319,18 @@ class Pool:
         self.function = function
         self.generation += 1
         self._program = None
-        for worker in [*self._ready]:
-            worker.retire(EndReason.RELOAD)
+        self._retire_ready(EndReason.RELOAD)
         self.prepare()
         self._serve_waiting()
 
     def close(self, reason: EndReason) -> None:
         """No more requests will come. Workers end when they have nothing left to do."""
         self._closing = reason
+        self._ready.clear()
         for worker in [*self._alive]:
+            # One that boots is told when it has.
             self._retire(worker, reason)
+        self._serve_waiting()
         self._check_ended()
 
     async def wait_ended(self) -> None:
@@ -297,18 +338,16 @@ class Pool:
         await self._ended.wait()
 
     def kill(self, reason: EndReason) -> None:
-        """Ends all that is left, at once."""
-        for exchange in self._waiting:
-            exchange.fail(RequestEnd.BOOT_ERROR)
-        self._waiting.clear()
-        for start in [*self._preparing]:
-            start.cancel()
+        """Ends all that is left, at once; after `close`."""
+        self._killed = True
+        self._starts.clear()
+        self._fail_waiting(RequestEnd.WORKER_BUSY)
         for worker in [*self._alive]:
             worker.kill(reason)
         self._check_ended()
 
     def _check_ended(self) -> None:
-        if self._closing is not None and not (self._alive or self._waiting or self._starting):
+        if self._closing is not None and not (self._alive or self._waiting or self._starts):
             if self._program is not None:
                 self._program.cancel()
             if self._overdue is not None:

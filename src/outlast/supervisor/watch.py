@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from pathlib import Path
 
 import watchfiles
@@ -14,70 +14,94 @@ STEP_MS = 30
 
 
 class Watch:
-    """Watches a folder with all that is below it, and single files wherever they are."""
+    """Watches a folder with all that is below it, and single files wherever they are.
 
-    def __init__(self, folder: Path, ignored: Path) -> None:
+    ``on_trouble`` is called with the reason when the system cannot tell of changes.
+    """
+
+    def __init__(self, folder: Path | None, *, ignored: Path, on_trouble: Callable[[str], None]) -> None:
         """``ignored``: a folder whose changes do not count."""
         self._folder = folder
         self._ignored = ignored
+        self._on_trouble = on_trouble
+        self._loop = asyncio.get_running_loop()
         self._files: frozenset[Path] = frozenset()
-        self._linked: frozenset[Path] = frozenset()
-        self._again = asyncio.Event()
+        self._found: asyncio.Queue[set[Path]] = asyncio.Queue()
+        self._watchers: dict[bool, tuple[_Folders, asyncio.Task[None]]] = {}
+        """The one of whole trees (True), and the one of what lies directly in a folder."""
 
-    def files(self, files: Iterable[Path]) -> None:
-        """From now on these are the single files. They need not exist."""
-        wanted = frozenset(file for file in files if self._folder not in file.parents)
-        linked = frozenset(_linked_folders(self._folder))
-        if (wanted, linked) != (self._files, self._linked):
-            self._files, self._linked = wanted, linked
-            self._again.set()
+    async def files(self, files: Iterable[Path]) -> None:
+        """From now on these are the single files. They need not exist. They are watched when this returns."""
+        self._files = frozenset(files)
+        self._renew()
+        # A watcher has asked the system for its folders before it waits for the first time.
+        await asyncio.sleep(0)
 
     async def changes(self) -> AsyncGenerator[set[Path], None]:
         """Yields what changed, as it was named and with its links resolved. Ends only by being cancelled."""
-        changed: asyncio.Queue[set[Path]] = asyncio.Queue()
-        while True:
-            self._again.clear()
-            # A file that an editor replaces is another one then, so its folder is watched, but not what is below that.
-            parents = {file.parent for file in self._files if file.parent.is_dir()}
-            watchers = [
-                asyncio.ensure_future(self._watch(changed, {self._folder, *self._linked}, recursive=True)),
-                asyncio.ensure_future(self._watch(changed, parents, recursive=False)),
-            ]
-            again = asyncio.ensure_future(self._again.wait())
-            try:
-                while not again.done():
-                    get = asyncio.ensure_future(changed.get())
-                    await asyncio.wait([get, again, *watchers], return_when=asyncio.FIRST_COMPLETED)
-                    if get.done():
-                        yield get.result()
-                    else:
-                        get.cancel()
-                    for watcher in watchers:
-                        if watcher.done():
-                            watcher.result()
-            finally:
-                for task in (*watchers, again):
-                    task.cancel()
-                    with contextlib.suppress(asyncio.CancelledError):
-                        await task
+        try:
+            while True:
+                changed = await self._found.get()
+                # A folder may be new, or another one of the same name.
+                self._renew()
+                yield changed
+        finally:
+            for _, watcher in self._watchers.values():
+                watcher.cancel()
 
-    async def _watch(self, changed: asyncio.Queue[set[Path]], folders: set[Path], *, recursive: bool) -> None:
+    def _renew(self) -> None:
+        # An editor may replace a file by another one of its name, so what is watched is the folder.
+        beside = {file.parent for file in self._files}
+        trees: set[Path] = set()
+        if self._folder is not None:
+            trees = {self._folder, *_linked_folders(self._folder)}
+            # It goes and comes again when a branch without it is checked out.
+            beside.add(self._folder.parent)
+        for deep, wanted in ((True, trees), (False, beside)):
+            folders = _present(wanted)
+            watched, watcher = self._watchers.get(deep, (None, None))
+            if folders == watched:
+                continue
+            self._watchers[deep] = (folders, self._loop.create_task(self._watch(folders, deep)))
+            if watcher is not None:
+                # Not before the new one has begun: a change between the two would go unseen.
+                self._loop.call_soon(watcher.cancel)
+
+    async def _watch(self, folders: "_Folders", deep: bool) -> None:
         if not folders:
-            await asyncio.Event().wait()
-        async for found in watchfiles.awatch(
-            *folders, recursive=recursive, debounce=DEBOUNCE_MS, step=STEP_MS, raise_interrupt=False
-        ):
-            paths = {Path(path) for _, path in found}
-            paths = {path for path in paths if self._ignored not in path.parents and path != self._ignored}
-            if not recursive:
-                paths &= self._files
-            if paths:
-                changed.put_nowait(paths | {path.resolve() for path in paths})
+            return
+        try:
+            async for found in watchfiles.awatch(
+                *(folder for folder, _ in folders), recursive=deep, debounce=DEBOUNCE_MS, step=STEP_MS
+            ):
+                self._report({Path(path) for _, path in found}, deep)
+        except OSError as error:
+            self._on_trouble(f"changes of files are not noticed: {error}")
+
+    def _report(self, named: set[Path], deep: bool) -> None:
+        if not deep:
+            named &= {*self._files, self._folder}
+        counting = {path for path in named if self._ignored != path and self._ignored not in path.parents}
+        if counting:
+            self._found.put_nowait(counting | {path.resolve() for path in counting})
+
+
+_Folders = frozenset[tuple[Path, int]]
+"""With their inode numbers, which tell a folder from its successor."""
+
+
+def _present(folders: Iterable[Path]) -> _Folders:
+    present = set()
+    for folder in folders:
+        with contextlib.suppress(OSError):
+            if folder.is_dir():
+                present.add((folder, folder.stat().st_ino))
+    return frozenset(present)
 
 
 def _linked_folders(folder: Path) -> Iterable[Path]:
     """Folders that functions are links to: their files are below another place."""
-    if folder.is_dir():
+    with contextlib.suppress(OSError):
         for entry in folder.iterdir():
             if entry.is_symlink() and entry.is_dir():
                 yield entry.resolve()

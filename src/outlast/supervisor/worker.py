@@ -111,7 +111,7 @@ class Worker:
         try:
             self._after_ms(self._function.limits.boot_timeout_ms, self._boot_overdue)
             (self._folder / "tmp").mkdir(mode=0o700, parents=True)
-            control = await self._loop.create_unix_server(lambda: self._channel, self._folder / "control.sock")
+            control = await self._loop.create_unix_server(self._channel.protocol, self._folder / "control.sock")
             self._process = await spawn(command(self._folder, self.execution_id))
             self._outputs = [
                 await Output.read(self._process.stdout, functools.partial(self._on_output, Level.INFO)),
@@ -252,7 +252,7 @@ class Worker:
             "shutdown",
             level=Level.ERROR if crashed else Level.INFO,
             reason=reason,
-            msg=f"{reason.words} (exit code {used.code})" if crashed else None,
+            msg=f"{reason.words} ({used.words})" if crashed else None,
             cpu_ms=used.cpu_ms,
             memory_mb=used.memory_mb,
             wall_ms=self._age_ms(),
@@ -282,15 +282,18 @@ class Worker:
             return EndReason.BOOT_FAILURE
         if self._asked_to_exit:
             return self._retired_for or EndReason.TERMINATION
-        return EndReason.CRASH if self._exit is None or self._exit.code < 0 else EndReason.EXIT
+        return EndReason.EXIT if self._exit is not None and self._exit.regular else EndReason.CRASH
 
     def _describe_boot_failure(self, used: Exit) -> str:
         said = "\n".join(self._boot_output or ()).strip()
-        return said or f"the worker ended with exit code {used.code} before it served anything"
+        return said or f"the worker ended before it served anything ({used.words})"
 
     # What the process does.
 
     def _on_open(self) -> None:
+        if self.state is not State.STARTING:
+            # It has been killed meanwhile.
+            return
         self._tell(Event.CONNECTED)
         self._channel.closed.add_done_callback(self._on_channel_closed)
         self.activate()

@@ -4,9 +4,8 @@ The user's map is the one that Deno would have taken (``import_map`` of config.t
 file that its ``importMap`` names), its relative addresses made absolute because ours lies elsewhere.
 """
 
-import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin
@@ -19,16 +18,11 @@ from outlast.core.errors import OutlastError
 GUEST = Path(__file__).with_name("guest")
 
 _ANSWERED = (
-    (re.compile(r"""["'](jsr:/?@edge-runtime/js(?:@[^"'/]*)?)["']"""), GUEST / "edge_runtime.ts"),
-    (
-        re.compile(r"""["'](jsr:/?@supabase/functions-js(?:@[^"'/]*)?/edge-runtime(?:\.d\.ts)?)["']"""),
-        GUEST / "empty.ts",
-    ),
-    (re.compile(r"""["'](https://deno\.land/std(?:@[^"'/]*)?/http/server\.ts)["']"""), GUEST / "std_http_server.ts"),
+    (re.compile(r"jsr:/?@edge-runtime/js(@[^/]*)?"), GUEST / "edge_runtime.ts"),
+    (re.compile(r"jsr:/?@supabase/functions-js(@[^/]*)?/edge-runtime(\.d\.ts)?"), GUEST / "empty.ts"),
+    (re.compile(r"https://deno\.land/std(@[^/]*)?/http/server\.ts"), GUEST / "std_http_server.ts"),
 )
-"""An import map answers exact names only, so every spelling that the sources use gets an entry of its own."""
 
-_SOURCES = {".ts", ".tsx", ".js", ".jsx", ".mjs", ".mts"}
 _COMMENT_OR_STRING = re.compile(r'"(?:\\.|[^"\\])*"|//[^\n]*|/\*.*?\*/|,(?=\s*[}\]])', re.DOTALL)
 
 
@@ -36,44 +30,37 @@ class ImportMapError(OutlastError):
     """A deno.json or import map that cannot be read."""
 
 
-def merged(function: FunctionSettings) -> dict[str, Any]:
-    """The import map for ``function``. Raises `ImportMapError`."""
+def merged(function: FunctionSettings, imported: Iterable[str]) -> dict[str, Any]:
+    """The import map for ``function``. Raises `ImportMapError`.
+
+    Args:
+        imported: the names that its code imports. An import map answers exact names only, so every spelling of what
+            Outlast answers gets an entry of its own.
+    """
     imports, scopes = _own(function)
-    return {"imports": {**_answers(function), **imports}, **({"scopes": scopes} if scopes else {})}
-
-
-def _answers(function: FunctionSettings) -> dict[str, str]:
     answers = {
-        "jsr:@edge-runtime/js@2": (GUEST / "edge_runtime.ts").as_uri(),
-        "jsr:@supabase/functions-js/edge-runtime.d.ts": (GUEST / "empty.ts").as_uri(),
+        name: module.as_uri() for name in sorted({*imported}) for known, module in _ANSWERED if known.fullmatch(name)
     }
-    for source in _sources(function):
-        text = source.read_text("utf-8", "replace")
-        for pattern, module in _ANSWERED:
-            answers.update((name, module.as_uri()) for name in pattern.findall(text))
-    return answers
+    return {"imports": {**answers, **imports}, **({"scopes": scopes} if scopes else {})}
 
 
-def _sources(function: FunctionSettings) -> Iterator[Path]:
-    """Code that may name what we answer: the function's and its neighbours', not its packages."""
-    folders = [function.folder, function.folder.parent / "_shared"]
-    yield function.entrypoint
-    for folder in folders:
-        for parent, names, files in os.walk(folder):
-            names[:] = [name for name in names if name != "node_modules" and not name.startswith(".")]
-            yield from (Path(parent, name) for name in files if Path(name).suffix in _SOURCES)
+def files(function: FunctionSettings) -> list[Path]:
+    """What the map is made from. Raises `ImportMapError`."""
+    if function.import_map is not None:
+        return [function.import_map]
+    if function.deno_config is None:
+        return []
+    if isinstance(named := _read(function.deno_config).get("importMap"), str):
+        return [function.deno_config, function.deno_config.parent / named]
+    return [function.deno_config]
 
 
 def _own(function: FunctionSettings) -> tuple[dict[str, str], dict[str, Any]]:
-    if function.import_map is not None:
-        return _absolute(_read(function.import_map), function.import_map)
-    if function.deno_config is None:
+    read_from = files(function)
+    if not read_from:
         return {}, {}
-    config = _read(function.deno_config)
-    if isinstance(named := config.get("importMap"), str):
-        file = function.deno_config.parent / named
-        return _absolute(_read(file), file)
-    return _absolute(_with_subpaths(config), function.deno_config)
+    found = _read(read_from[-1])
+    return _absolute(_with_subpaths(found) if read_from[-1] == function.deno_config else found, read_from[-1])
 
 
 def _with_subpaths(config: dict[str, Any]) -> dict[str, Any]:

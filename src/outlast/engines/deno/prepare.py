@@ -4,14 +4,13 @@ Everything that Outlast writes for a function lies in one folder of the project'
 merged import map, and a copy of the user's lock file, which Deno may bring up to date.
 """
 
-import asyncio
 import contextlib
 import json
-import os
 import re
-import shutil
-from collections.abc import Iterator, Mapping
+import tempfile
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from deno import find_deno_bin
 from outlast.config.settings import FunctionSettings
 from outlast.core.errors import OutlastError
 from outlast.engines.deno import import_map
+from outlast.engines.processes import Command, Result
 
 GUEST = Path(__file__).with_name("guest")
 BOOTSTRAP = GUEST / "bootstrap.ts"
@@ -46,65 +46,62 @@ class Prepared:
     """The local files that it is made of, links resolved."""
 
 
-async def prepare(function: FunctionSettings, *, folder: Path, env: Mapping[str, str]) -> Prepared:
+Run = Callable[[Command], Awaitable[Result]]
+
+
+async def prepare(function: FunctionSettings, *, folder: Path, env: Mapping[str, str], run: Run) -> Prepared:
     """Fetches what ``function`` imports. Raises `PrepareError`.
 
     Args:
         folder: where to write what is made for this function.
         env: the environment to run Deno in; names the cache (``DENO_DIR``).
+        run: runs a program to its end.
     """
-    flags = _lay_out(function, folder)
-    await _deno("cache", "--quiet", *flags, str(BOOTSTRAP), str(function.entrypoint), env=env, cwd=function.folder)
-    graph = await _deno("info", "--json", *flags, str(function.entrypoint), env=env, cwd=function.folder)
-    return Prepared(function, flags, frozenset(_local_modules(json.loads(graph))))
 
+    async def deno(*arguments: str) -> bytes:
+        told = {**env, "NO_COLOR": "1", "DENO_NO_UPDATE_CHECK": "1"}
+        result = await run(Command([DENO, *arguments], told, function.folder))
+        if result.code:
+            raise PrepareError(_ANSI.sub("", result.err.decode("utf-8", "replace"))[:MAX_REPORT].strip())
+        return result.out
 
-def _lay_out(function: FunctionSettings, folder: Path) -> tuple[str, ...]:
-    """Writes the files of ``folder``; returns the flags that make Deno use them."""
-    folder.mkdir(parents=True, exist_ok=True)
-    map_file, lock_file = folder / "import_map.json", folder / "deno.lock"
-    _write_if_new(map_file, json.dumps(import_map.merged(function), indent=2))
-    their_lock = function.folder / "deno.lock"
-    if their_lock.is_file():
-        shutil.copyfile(their_lock, lock_file)
     config = f"--config={function.deno_config}" if function.deno_config is not None else "--no-config"
-    return config, f"--import-map={map_file}", f"--lock={lock_file}"
+    modules = await _local_modules(function, folder, partial(deno, "info", "--json", "--no-lock", config))
+    imported = [dependency["specifier"] for module in modules for dependency in module.get("dependencies", ())]
+    map_file = _write(folder / "import_map.json", _json(import_map.merged(function, imported)))
+    flags = (config, f"--import-map={map_file}", f"--lock={_lock_file(function, folder)}")
+    await deno("cache", "--quiet", *flags, str(BOOTSTRAP), str(function.entrypoint))
+    made_of = [*(Path(module["local"]) for module in modules), *import_map.files(function)]
+    return Prepared(function, flags, frozenset(path.resolve() for path in made_of))
 
 
-def _local_modules(graph: dict[str, Any]) -> Iterator[Path]:
-    for module in graph.get("modules", ()):
-        if str(module.get("specifier", "")).startswith("file:") and "local" in module:
-            yield Path(module["local"]).resolve()
+async def _local_modules(
+    function: FunctionSettings, folder: Path, info: Callable[..., Awaitable[bytes]]
+) -> list[dict[str, Any]]:
+    """What Deno knows of the files that the function is made of, before it has fetched anything."""
+    own_map = _write(folder / "own_import_map.json", _json(import_map.merged(function, ())))
+    graph = json.loads(await info("--no-remote", "--no-npm", f"--import-map={own_map}", str(function.entrypoint)))
+    return [module for module in graph["modules"] if module["specifier"].startswith("file:") and "local" in module]
 
 
-async def _deno(*arguments: str, env: Mapping[str, str], cwd: Path) -> bytes:
-    process = await asyncio.create_subprocess_exec(
-        DENO,
-        *arguments,
-        env={**env, "NO_COLOR": "1", "DENO_NO_UPDATE_CHECK": "1"},
-        cwd=cwd,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        start_new_session=True,
-    )
-    try:
-        out, err = await process.communicate()
-    except asyncio.CancelledError:
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
-        await process.wait()
-        raise
-    if process.returncode:
-        raise PrepareError(_ANSI.sub("", err.decode("utf-8", "replace"))[:MAX_REPORT].strip())
-    return out
+def _lock_file(function: FunctionSettings, folder: Path) -> Path:
+    """A copy of the user's, which Deno may bring up to date."""
+    lock_file = folder / "deno.lock"
+    with contextlib.suppress(FileNotFoundError):
+        _write(lock_file, (function.folder / "deno.lock").read_bytes())
+    return lock_file
 
 
-def _write_if_new(file: Path, text: str) -> None:
-    """Leaves a file alone that says this already: workers may be reading it."""
+def _json(value: object) -> bytes:
+    return json.dumps(value, indent=2).encode()
+
+
+def _write(file: Path, content: bytes) -> Path:
+    """Replaces a file whole, and leaves it alone if it says this already: workers may be reading it."""
     with contextlib.suppress(OSError):
-        if file.read_text() == text:
-            return
-    beside = file.with_suffix(f".{os.getpid()}.tmp")
-    beside.write_text(text)
-    beside.replace(file)
+        if file.read_bytes() == content:
+            return file
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=file.parent, prefix=f".{file.name}.", delete=False) as beside:
+        beside.write(content)
+    return Path(beside.name).replace(file)
