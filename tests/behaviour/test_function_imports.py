@@ -1,0 +1,165 @@
+"""Where imports come from: some names are answered here without the network, the rest is as the user's files say."""
+
+from collections.abc import AsyncIterator
+from typing import NamedTuple
+
+import pytest
+import pytest_asyncio
+from tests.behaviour.served import Served, served
+from tests.support.node import write_project
+
+NOWHERE = "http://127.0.0.1:9"
+"""Nothing listens there: whatever is fetched from a registry fails at once."""
+EDGE_RUNTIME = [
+    "jsr:@edge-runtime/js@2",
+    "jsr:@edge-runtime/js@^2.0.0",
+    "jsr:@edge-runtime/js@2.1.0",
+    "jsr:@edge-runtime/js",
+    "jsr:/@edge-runtime/js@2",
+]
+TYPES = [
+    "jsr:@supabase/functions-js/edge-runtime.d.ts",
+    "jsr:@supabase/functions-js@2/edge-runtime.d.ts",
+    "jsr:@supabase/functions-js@2.4.1/edge-runtime.d.ts",
+    "jsr:@supabase/functions-js@^2/edge-runtime.d.ts",
+]
+STD = [
+    "https://deno.land/std@0.168.0/http/server.ts",
+    "https://deno.land/std@0.224.0/http/server.ts",
+    "https://deno.land/std/http/server.ts",
+]
+
+
+TASK = "EdgeRuntime.waitUntil(Promise.resolve(), { name: 'task' })"
+SERVE = f"Deno.serve(() => {{ {TASK}; return new Response('ok') }})"
+ANSWERED = {
+    **{f"runtime{n}": f"import {{ EdgeRuntime }} from '{name}'\n{SERVE}" for n, name in enumerate(EDGE_RUNTIME)},
+    **{f"types{n}": f'import "{name}";\n{SERVE}' for n, name in enumerate(TYPES)},
+    **{
+        f"std{n}": f'import {{ serve }} from "{name}"\nserve(() => {{ {TASK}; return new Response("ok") }})'
+        for n, name in enumerate(STD)
+    },
+}
+
+
+class Mapped(NamedTuple):
+    text: str
+    """What the function answers."""
+    source: str
+    files: dict[str, str]
+    """Beside its index.ts."""
+
+
+SAY = "export const say = (where: string) => `said by ${where}`\n"
+MAPPED = {
+    "deno-json": Mapped(
+        "said by _shared",
+        "import { say } from 'say'\nimport { shared } from '@shared/shared.ts'\n"
+        "Deno.serve(() => new Response(say(shared)))",
+        {
+            "deno.json": '{ "imports": { "say": "./lib/say.ts", "@shared/": "../_shared/" } }',
+            "lib/say.ts": SAY,
+            "../_shared/shared.ts": "export const shared = '_shared'",
+        },
+    ),
+    "deno-jsonc": Mapped(
+        "said by jsonc",
+        "import { say } from 'say'\nDeno.serve(() => new Response(say('jsonc')))",
+        {"deno.jsonc": '{\n  // where it is\n  "imports": { "say": "./say.ts", },\n}', "say.ts": SAY},
+    ),
+    "import-map-of-deno-json": Mapped(
+        "said by importMap",
+        "import { say } from 'say'\nDeno.serve(() => new Response(say('importMap')))",
+        {
+            "deno.json": '{ "importMap": "./maps/own.json" }',
+            "maps/own.json": '{ "imports": { "say": "../say.ts" } }',
+            "say.ts": SAY,
+        },
+    ),
+    "import-map-of-all": Mapped(
+        "said by import_map.json",
+        "import { say } from 'say'\nDeno.serve(() => new Response(say('import_map.json')))",
+        {"../import_map.json": '{ "imports": { "say": "./_shared/say.ts" } }', "../_shared/say.ts": SAY},
+    ),
+    "import-map-of-config": Mapped(
+        "said by config.toml",
+        "import { say } from 'tell'\nDeno.serve(() => new Response(say('config.toml')))",
+        {"../../maps/say.json": '{ "imports": { "tell": "../functions/_shared/say.ts" } }'},
+    ),
+    "scopes": Mapped(
+        "said by scope",
+        "import { say } from './inner/say.ts'\nDeno.serve(() => new Response(say()))",
+        {
+            "deno.json": '{ "imports": { "who": "./no.ts" }, "scopes": { "./inner/": { "who": "./inner/who.ts" } } }',
+            "inner/say.ts": "import { who } from 'who'\nexport const say = () => `said by ${who}`",
+            "inner/who.ts": "export const who = 'scope'",
+        },
+    ),
+    "beside-what-is-answered": Mapped(
+        "said by function",
+        "import { say } from 'say'\nimport { EdgeRuntime } from 'jsr:@edge-runtime/js@2'\n"
+        "Deno.serve(() => new Response(say(typeof EdgeRuntime.waitUntil)))",
+        {"deno.json": '{ "imports": { "say": "./say.ts" } }', "say.ts": SAY},
+    ),
+    "another-name-for-what-is-answered": Mapped(
+        "function",
+        "import { EdgeRuntime } from 'runtime'\nDeno.serve(() => new Response(typeof EdgeRuntime.waitUntil))",
+        {"deno.json": '{ "imports": { "runtime": "jsr:@edge-runtime/js@2" } }'},
+    ),
+    "types-by-the-name-of-their-package": Mapped(
+        "function",
+        "import '@supabase/functions-js/edge-runtime.d.ts'\n"
+        "Deno.serve(() => new Response(typeof EdgeRuntime.waitUntil))",
+        {"deno.json": '{ "imports": { "@supabase/functions-js": "jsr:@supabase/functions-js@^2" } }'},
+    ),
+    "json": Mapped(
+        "from JSON",
+        "import words from './words.json' with { type: 'json' }\nDeno.serve(() => new Response(words.hello))",
+        {"words.json": '{ "hello": "from JSON" }'},
+    ),
+    "imported-while-it-runs": Mapped(
+        "said by import()",
+        "Deno.serve(async () => new Response((await import('./later.ts')).say('import()')))",
+        {"later.ts": SAY},
+    ),
+}
+CONFIG = '[functions.import-map-of-config]\nverify_jwt = false\nimport_map = "./maps/say.json"\n'
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def site(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Served]:
+    """Served without a network, and with nothing fetched before."""
+    folder = tmp_path_factory.mktemp("site")
+    sources = {**ANSWERED, **{name: mapped.source for name, mapped in MAPPED.items()}}
+    project = write_project(folder, sources, config=CONFIG)
+    for name, mapped in MAPPED.items():
+        for path, text in mapped.files.items():
+            file = project / "supabase/functions" / name / path
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text)
+    offline = {"HTTP_PROXY": NOWHERE, "HTTPS_PROXY": NOWHERE, "JSR_URL": NOWHERE, "NPM_CONFIG_REGISTRY": NOWHERE}
+    async with served(project, env={**offline, "NO_PROXY": "", "DENO_DIR": str(folder / "deno")}) as site:
+        yield site
+
+
+@pytest.mark.parametrize("function", ANSWERED)
+async def test_what_is_answered_without_the_network(site: Served, function: str) -> None:
+    response = await site.call(function)
+    assert (response.status_code, response.text) == (200, "ok"), site.node.found("boot_failure", function=function)
+    (task,) = await site.finished(response)
+    assert (task["name"], task["outcome"]) == ("task", "fulfilled")
+
+
+@pytest.mark.parametrize("function", MAPPED)
+async def test_maps_of_the_user(site: Served, function: str) -> None:
+    response = await site.call(function)
+    assert response.text == MAPPED[function].text, site.node.found("boot_failure", function=function)
+
+
+async def test_the_users_folder_is_not_written_to(site: Served) -> None:
+    """No lock file, no changed configuration, no node_modules."""
+    await site.call("deno-json")
+    folder = site.node.project / "supabase/functions/deno-json"
+    found = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    assert found == {"index.ts", "deno.json", "lib/say.ts"}
+    assert (folder / "deno.json").read_text() == MAPPED["deno-json"].files["deno.json"]
