@@ -5,7 +5,7 @@ file that its ``importMap`` names), its relative addresses made absolute because
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin
@@ -30,18 +30,21 @@ class ImportMapError(OutlastError):
     """A deno.json or import map that cannot be read."""
 
 
-def merged(function: FunctionSettings, imported: Iterable[str]) -> dict[str, Any]:
+def merged(function: FunctionSettings, imported: Mapping[str, str]) -> dict[str, Any]:
     """The import map for ``function``. Raises `ImportMapError`.
 
     Args:
-        imported: the names that its code imports. An import map answers exact names only, so every spelling of what
-            Outlast answers gets an entry of its own.
+        imported: the names that its code imports, and where the user's own map leads from there. An import map answers
+            exact names only and is applied once, so every name for what Outlast answers gets an entry of its own.
     """
     imports, scopes = _own(function)
     answers = {
-        name: module.as_uri() for name in sorted({*imported}) for known, module in _ANSWERED if known.fullmatch(name)
+        name: module.as_uri()
+        for name, address in sorted(imported.items())
+        for known, module in _ANSWERED
+        if known.fullmatch(address)
     }
-    return {"imports": {**answers, **imports}, **({"scopes": scopes} if scopes else {})}
+    return {"imports": {**imports, **answers}, **({"scopes": scopes} if scopes else {})}
 
 
 def files(function: FunctionSettings) -> list[Path]:

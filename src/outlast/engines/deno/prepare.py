@@ -67,7 +67,7 @@ async def prepare(function: FunctionSettings, *, folder: Path, env: Mapping[str,
 
     config = f"--config={function.deno_config}" if function.deno_config is not None else "--no-config"
     modules = await _local_modules(function, folder, partial(deno, "info", "--json", "--no-lock", config))
-    imported = [dependency["specifier"] for module in modules for dependency in module.get("dependencies", ())]
+    imported = dict(_import(dependency) for module in modules for dependency in module.get("dependencies", ()))
     map_file = _write(folder / "import_map.json", _json(import_map.merged(function, imported)))
     flags = (config, f"--import-map={map_file}", f"--lock={_lock_file(function, folder)}")
     await deno("cache", "--quiet", *flags, str(BOOTSTRAP), str(function.entrypoint))
@@ -79,9 +79,16 @@ async def _local_modules(
     function: FunctionSettings, folder: Path, info: Callable[..., Awaitable[bytes]]
 ) -> list[dict[str, Any]]:
     """What Deno knows of the files that the function is made of, before it has fetched anything."""
-    own_map = _write(folder / "own_import_map.json", _json(import_map.merged(function, ())))
+    own_map = _write(folder / "own_import_map.json", _json(import_map.merged(function, {})))
     graph = json.loads(await info("--no-remote", "--no-npm", f"--import-map={own_map}", str(function.entrypoint)))
     return [module for module in graph["modules"] if module["specifier"].startswith("file:") and "local" in module]
+
+
+def _import(dependency: dict[str, Any]) -> tuple[str, str]:
+    """What the code says, and where that leads to as far as Deno can tell."""
+    name = dependency["specifier"]
+    found = dependency.get("code") or dependency.get("type") or {}
+    return name, found.get("specifier", name)
 
 
 def _lock_file(function: FunctionSettings, folder: Path) -> Path:
