@@ -118,22 +118,24 @@ def test_one_file_that_is_switched_off(project: Any) -> None:
     [
         ("notes.md", "notes.md: is not a function: it does not end in .ts, .tsx, .mts, .js, .jsx, .mjs, .py"),
         ("1.ts", f"1.ts: gives no valid name: {NAME_RULE}; rename the file"),
-        (
-            "resize/main.py",
-            "main.py: cannot be served (Python functions come with a later release: resize is not served)",
-        ),
     ],
 )
 def test_one_file_that_cannot_be_served(folder: Any, file: str, text: str) -> None:
     folder.write({file: SERVE})
-    assert folder.error(file).removeprefix("resize/") == text
+    assert folder.error(file) == text
+
+
+def test_one_python_file(folder: Any) -> None:
+    folder.write({"resize/main.py": ""})
+    function = folder.load("resize/main.py").functions["resize"]
+    assert (function.language, function.entrypoint) == (Language.PYTHON, folder.root / "resize" / "main.py")
 
 
 def test_the_first_entrypoint_of_a_folder_counts(folder: Any) -> None:
     order = ["index.ts", "index.tsx", "index.js", "index.mjs", "index.jsx", "main.py"]
     for start in range(len(order)):
         folder.write({f"f{start}/{name}": SERVE for name in order[start:]})
-    assert entrypoints(folder.load()) == {f"f{i}": f"f{i}/{order[i]}" for i in range(5)}
+    assert entrypoints(folder.load()) == {f"f{i}": f"f{i}/{name}" for i, name in enumerate(order)}
 
 
 def test_what_is_passed_over(project: Any) -> None:
@@ -150,13 +152,12 @@ def test_what_is_passed_over(project: Any) -> None:
         }
     )
     loaded = project.load()
-    assert list(loaded.functions) == ["hello"]
-    assert loaded.functions["hello"].language is Language.TYPESCRIPT
+    languages = {name: function.language for name, function in loaded.functions.items()}
+    assert languages == {"hello": Language.TYPESCRIPT, "resize": Language.PYTHON}
     assert loaded.warnings == (
         "supabase/config.toml:1: functions.gone: is not served: there is no supabase/functions/gone",
         f"supabase/functions/2fast: is not served: {NAME_RULE}",
         f"supabase/functions/empty: is not served: {NONE_OF}",
-        "Python functions come with a later release: resize is not served",
     )
 
 
@@ -305,12 +306,11 @@ def test_a_section_with_a_bad_name(project: Any, name: str) -> None:
             "supabase/functions: holds no folder with a function; put a function at supabase/functions/hello/index.ts",
         ),
         (
-            ["supabase/functions/x/readme.md", "supabase/functions/y/main.py"],
+            ["supabase/functions/x/readme.md"],
             ".",
             "supabase/functions: holds no folder with a function; "
             "put a function at supabase/functions/hello/index.ts "
-            f"(supabase/functions/x: is not served: {NONE_OF}; "
-            "Python functions come with a later release: y is not served)",
+            f"(supabase/functions/x: is not served: {NONE_OF})",
         ),
         (
             ["hello/index.ts"],

@@ -286,12 +286,11 @@ class TestOutlastToml:
         assert functions["other"].limits == Limits(request_idle_ms=0, unload_grace_ms=5)
         assert functions["other"].oneshot_background is OneshotBackground.WAIT
 
-    def test_functions_that_are_not_served_may_be_named(self, project: Any) -> None:
+    def test_a_function_that_is_switched_off_may_be_named(self, project: Any) -> None:
         project.write(
             {
-                "supabase/functions/resize/main.py": "",
                 "supabase/config.toml": "[functions.off]\nenabled = false\n",
-                "supabase/outlast.toml": "[functions]\nresize = {}\noff = {}\n",
+                "supabase/outlast.toml": "[functions]\noff = {}\n",
             }
         )
         assert list(project.load().functions) == ["hello"]

@@ -20,7 +20,6 @@ from outlast.core.policy import OneshotBackground, Policy
 
 __all__ = ["ConfigError", "FunctionSettings", "JwtSettings", "Project", "load"]
 
-_SERVED = frozenset({Language.TYPESCRIPT})
 _SHORTEST_SECRET = 16
 """As Supabase's CLI has it."""
 
@@ -133,12 +132,10 @@ def _read(target: Path, environ: Mapping[str, str], env_file: Path | None, url: 
     overrides = _Overrides.read(own)
     if where.only_file is None:
         overrides.refuse_unknown_functions({*candidates.found, *disabled})
-    functions: dict[str, FunctionSettings] = {}
-    for name, candidate in candidates.found.items():
-        if candidate.language not in _SERVED:
-            warnings.append(f"Python functions come with a later release: {name} is not served")
-            continue
-        functions[name] = _function(where, candidate, sections.table(name), overrides, given, warnings)
+    functions = {
+        name: _function(where, candidate, sections.table(name), overrides, given, warnings)
+        for name, candidate in candidates.found.items()
+    }
     if not functions and not disabled:
         raise _nothing_to_serve(where, warnings)
 
@@ -275,8 +272,6 @@ def _is_json(text: str) -> bool:
 
 def _nothing_to_serve(where: Layout, warnings: list[str]) -> ConfigError:
     reasons = f" ({'; '.join(warnings)})" if warnings else ""
-    if where.only_file is not None:
-        return ConfigError(f"{where.shown(where.only_file)}: cannot be served{reasons}")
     folder = where.functions_dir
     example = where.shown(folder / "hello" / "index.ts")
     if not folder.is_dir():

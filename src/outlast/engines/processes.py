@@ -13,11 +13,12 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from outlast.core.errors import OutlastError
 from outlast.wire.framing import Lines
 
-SPAWNER = Path(__file__).with_name("spawner.py")
+SPAWNER = (sys.executable, "-I", "-S", str(Path(__file__).with_name("spawner.py")))
 SEND_TIMEOUT_S = 5.0
 _RSS_UNIT = 1 if sys.platform == "darwin" else 1024
 """Bytes, of ``ru_maxrss`` (getrusage(2))."""
@@ -27,6 +28,13 @@ class SpawnError(OutlastError):
     """A worker process could not be started."""
 
 
+class SpawnerGone(SpawnError):
+    """The process that starts workers ended before it had started this one."""
+
+    def __init__(self) -> None:
+        super().__init__("the process that starts workers ended")
+
+
 @dataclass(frozen=True)
 class Command:
     """What to run as a worker: an absolute program with its arguments, its whole environment, its folder."""
@@ -34,17 +42,45 @@ class Command:
     argv: Sequence[str]
     env: Mapping[str, str]
     cwd: Path
+    fork: Mapping[str, object] | None = None
+    """What a spawner of forks, instead of running ``argv``, is to run in a copy of itself."""
 
 
 @dataclass(frozen=True)
 class Exit:
-    """How a process ended and what it used."""
+    """How a process ended and what it used. ``None`` is what nobody saw."""
 
-    code: int
+    code: int | None
     """Negative for the signal that ended it."""
-    cpu_ms: int
-    memory_mb: int
+    cpu_ms: int | None
+    memory_mb: int | None
     """The most that was resident at once."""
+
+    @property
+    def regular(self) -> bool:
+        """Whether it ended of its own will, with whatever exit code."""
+        return self.code is not None and self.code >= 0
+
+    @property
+    def words(self) -> str:
+        if self.code is None:
+            return "exit code unknown"
+        if self.code >= 0:
+            return f"exit code {self.code}"
+        return f"signal {-self.code}, {signal.strsignal(-self.code)}"
+
+
+UNSEEN = Exit(None, None, None)
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a program that has run to its end left behind."""
+
+    code: int | None
+    """Negative for the signal that ended it."""
+    out: bytes
+    err: bytes
 
 
 @dataclass(eq=False)
@@ -61,66 +97,95 @@ class Process:
 
 
 class Spawner:
-    """The node's side of ``spawner.py``: started with the first process that is wanted, and again should it end."""
+    """The node's side of ``spawner.py``: started with the first process that is wanted, and again should it end.
 
-    def __init__(self) -> None:
+    What it had started lives on then; only how that ends remains unknown.
+    """
+
+    def __init__(self, argv: Sequence[str] = SPAWNER) -> None:
+        self._argv = argv
         self._child: subprocess.Popen[bytes] | None = None
         self._socket: socket.socket | None = None
         self._lines = Lines()
         self._numbers = itertools.count(1)
-        self._asked: dict[int, asyncio.Future[int]] = {}
+        self._hello: asyncio.Future[Mapping[str, Any]] | None = None
+        self._asked: dict[int, asyncio.Future[tuple[int, asyncio.Future[Exit]]]] = {}
         self._running: dict[int, asyncio.Future[Exit]] = {}
         """By process id."""
+        self._orphans: dict[int, asyncio.Future[Exit]] = {}
+        """Likewise, of spawners that are gone."""
+        self._burials: set[asyncio.Future[int]] = set()
+
+    async def hello(self) -> Mapping[str, Any]:
+        """What the spawner says of itself; it is started unless it runs already. Raises `SpawnError`."""
+        self._open(asyncio.get_running_loop())
+        assert self._hello is not None
+        return await asyncio.shield(self._hello)
 
     async def spawn(self, command: Command) -> Process:
         """Starts a process that leads a group of its own. Raises `SpawnError`."""
+        try:
+            return await self._spawn(command)
+        except SpawnerGone:
+            # Whatever it did with the request has ended with its lifeline, and the next spawner is a new one.
+            return await self._spawn(command)
+
+    async def _spawn(self, command: Command) -> Process:
         loop = asyncio.get_running_loop()
         self._open(loop)
         number = next(self._numbers)
-        request = {"spawn": number, "argv": [*command.argv], "env": {**command.env}, "cwd": str(command.cwd)}
+        what = {"fork": command.fork} if command.fork is not None else {"argv": [*command.argv]}
+        request = {"spawn": number, **what, "env": {**command.env}, "cwd": str(command.cwd)}
         with contextlib.ExitStack() as always, contextlib.ExitStack() as on_failure:
-            pipes = [os.pipe() for _ in ("stdout", "stderr", "lifeline")]
-            (stdout, stdout_w), (stderr, stderr_w), (lifeline_r, lifeline) = pipes
-            for theirs in (stdout_w, stderr_w, lifeline_r):
-                always.callback(os.close, theirs)
-            for ours in (stdout, stderr, lifeline):
-                on_failure.callback(os.close, ours)
+            stdout, stdout_w = _pipe(on_failure, always)
+            stderr, stderr_w = _pipe(on_failure, always)
+            lifeline_r, lifeline = _pipe(always, on_failure)
             answer = self._asked[number] = loop.create_future()
             always.callback(self._asked.pop, number, None)
             self._send(request, [stdout_w, stderr_w, lifeline_r])
-            pid = await answer
+            pid, exited = await answer
             on_failure.pop_all()
-        exited = self._running[pid]
         exited.add_done_callback(lambda _: os.close(lifeline))
         return Process(pid, stdout, stderr, exited, functools.partial(self._kill, pid))
 
+    async def run(self, command: Command) -> Result:
+        """Runs a program to its end, which comes early if this is cancelled. Raises `SpawnError`."""
+        process = await self.spawn(command)
+        try:
+            out, err = await asyncio.gather(_read_all(process.stdout), _read_all(process.stderr))
+            return Result((await process.exited).code, out, err)
+        finally:
+            process.kill()
+
     async def close(self) -> None:
         """Ends the spawner, and with it every worker that still runs."""
-        child = self._child
         self._lost()
-        if child is not None:
-            await asyncio.to_thread(child.wait)
+        for pid in [*self._orphans]:
+            self._kill(pid)
+            # Its lifeline closes with this, so it is ended twice over.
+            self._orphans.pop(pid).set_result(Exit(-signal.SIGKILL, 0, 0))
+        await asyncio.gather(*self._burials)
 
     def _open(self, loop: asyncio.AbstractEventLoop) -> None:
         if self._socket is not None:
             return
         ours, theirs = socket.socketpair()
         with theirs:
-            self._child = subprocess.Popen([sys.executable, "-I", "-S", str(SPAWNER)], stdin=theirs.fileno(), env={})
+            # In a session of its own from the first moment: what a terminal sends (Ctrl-C) is for the node alone.
+            self._child = subprocess.Popen(self._argv, stdin=theirs.fileno(), env={}, cwd="/", start_new_session=True)
         ours.settimeout(SEND_TIMEOUT_S)
-        self._socket, self._lines = ours, Lines()
+        self._socket, self._lines, self._hello = ours, Lines(), loop.create_future()
         loop.add_reader(ours, self._hear)
 
     def _send(self, message: Mapping[str, object], descriptors: Sequence[int] = ()) -> None:
-        if self._socket is None:
-            raise SpawnError("the process that starts workers is gone")
+        assert self._socket is not None
         data = json.dumps(message).encode() + b"\n"
         try:
             sent = socket.send_fds(self._socket, [data], descriptors) if descriptors else 0
             self._socket.sendall(data[sent:])
         except OSError as error:
             self._lost()
-            raise SpawnError(f"the process that starts workers is gone: {error}") from error
+            raise SpawnerGone from error
 
     def _hear(self) -> None:
         assert self._socket is not None
@@ -132,40 +197,101 @@ class Spawner:
             self._lost()
             return
         for line in self._lines.feed(data):
-            message = json.loads(line)
-            if "exited" in message:
-                exited = self._running.pop(message["exited"])
-                code = os.waitstatus_to_exitcode(message["status"])
-                memory_mb = round(message["max_rss"] * _RSS_UNIT / 2**20)
-                exited.set_result(Exit(code, message["cpu_ms"], memory_mb))
-                continue
-            if "spawned" in message:
-                self._running[message["pid"]] = asyncio.get_running_loop().create_future()
-            answer = self._asked.pop(message.get("spawned") or message["failed"], None)
-            if answer is None or answer.done():
-                # Nobody waits any more: closing the lifeline, which that caller did, has ended the process.
-                continue
-            if "spawned" in message:
-                answer.set_result(message["pid"])
-            else:
-                answer.set_exception(SpawnError(f"cannot start a worker process: {message['error']}"))
+            self._take(json.loads(line))
+
+    def _take(self, message: Mapping[str, Any]) -> None:
+        if "hello" in message:
+            assert self._hello is not None
+            self._hello.set_result(message["hello"])
+            return
+        if "exited" in message:
+            exited = self._running.pop(message["exited"])
+            code = os.waitstatus_to_exitcode(message["status"])
+            memory_mb = round(message["max_rss"] * _RSS_UNIT / 2**20)
+            exited.set_result(Exit(code, message["cpu_ms"], memory_mb))
+            return
+        if "spawned" in message:
+            exited = self._running[message["pid"]] = asyncio.get_running_loop().create_future()
+        answer = self._asked.pop(message.get("spawned") or message["failed"], None)
+        if answer is None or answer.done():
+            # Nobody waits any more: closing the lifeline, which that caller did, has ended the process.
+            return
+        if "spawned" in message:
+            answer.set_result((message["pid"], exited))
+        else:
+            answer.set_exception(SpawnError(f"cannot start a worker process: {message['error']}"))
 
     def _kill(self, pid: int) -> None:
         if pid in self._running:
             with contextlib.suppress(SpawnError):
                 self._send({"kill": pid})
+        if pid in self._orphans:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(pid, signal.SIGKILL)
 
     def _lost(self) -> None:
-        """The spawner is gone; what it had started ends with its lifeline."""
+        """The spawner is gone. What it had started goes on, but its end has to be noticed in another way."""
         if self._socket is None:
             return
         asyncio.get_running_loop().remove_reader(self._socket)
         self._socket.close()
-        self._socket = self._child = None
+        child, self._socket, self._child = self._child, None, None
+        assert child is not None and self._hello is not None
+        burial = asyncio.ensure_future(asyncio.to_thread(child.wait))
+        self._burials.add(burial)
+        burial.add_done_callback(self._burials.discard)
         asked, self._asked = self._asked, {}
-        for answer in asked.values():
+        unanswered: list[asyncio.Future[Any]] = [self._hello, *asked.values()]
+        for answer in unanswered:
             if not answer.done():
-                answer.set_exception(SpawnError("the process that starts workers ended"))
+                answer.set_exception(SpawnerGone())
+                # Should nobody have waited, there is nothing to complain of.
+                answer.exception()
         running, self._running = self._running, {}
-        for exited in running.values():
+        for pid, exited in running.items():
+            self._watch_orphan(pid, exited)
+
+    def _watch_orphan(self, pid: int, exited: asyncio.Future[Exit]) -> None:
+        try:
+            # Linux: pidfd_open(2).
+            descriptor = os.pidfd_open(pid)
+        except ProcessLookupError:
+            exited.set_result(UNSEEN)
+            return
+        except (AttributeError, OSError):
+            # One that cannot be watched cannot be looked after.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(pid, signal.SIGKILL)
             exited.set_result(Exit(-signal.SIGKILL, 0, 0))
+            return
+        loop = asyncio.get_running_loop()
+        self._orphans[pid] = exited
+
+        def end() -> None:
+            loop.remove_reader(descriptor)
+            if self._orphans.pop(pid, None) is not None:
+                exited.set_result(UNSEEN)
+
+        loop.add_reader(descriptor, end)
+        exited.add_done_callback(lambda _: end())
+        exited.add_done_callback(lambda _: os.close(descriptor))
+
+
+def _pipe(reading: contextlib.ExitStack, writing: contextlib.ExitStack) -> tuple[int, int]:
+    """A pipe, each end of which one of these closes."""
+    read, write = os.pipe()
+    reading.callback(os.close, read)
+    writing.callback(os.close, write)
+    return read, write
+
+
+async def _read_all(descriptor: int) -> bytes:
+    """What comes until the end, then closes it."""
+    reader = asyncio.StreamReader()
+    transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(descriptor, "rb", 0)
+    )
+    try:
+        return await reader.read()
+    finally:
+        transport.close()

@@ -1,17 +1,20 @@
 """The process that starts worker processes: small, single-threaded, without an event loop, so that forking it is
 cheap and safe.
 
-The node starts it once, as a script of its own (nothing of ``outlast`` is imported here) with a stream socket as its
+The node starts it as a script of its own (nothing of ``outlast`` is imported here) with a stream socket as its
 standard input, and asks over that for processes. A message is one JSON object a line:
 
     node:     {"spawn": N, "argv": [...], "env": {...}, "cwd": "..."}, with three descriptors: stdout, stderr, lifeline
               {"kill": PID}
-    spawner:  {"spawned": N, "pid": PID}    {"failed": N, "error": "..."}
+    spawner:  {"hello": {...}}, once, before all else
+              {"spawned": N, "pid": PID}    {"failed": N, "error": "..."}
               {"exited": PID, "status": WAIT-STATUS, "cpu_ms": N, "max_rss": N}
 
 The lifeline is the read end of a pipe whose write end the node alone holds. When the node is gone, however that came,
 the kernel signals every worker with SIGKILL (fcntl(2): F_SETSIG). Where the kernel has no F_SETSIG (macOS), a worker
 notices that its control channel has closed.
+
+The zygote of the Python engine is this program with another end: what its children do instead of ``execute``.
 """
 
 import contextlib
@@ -22,13 +25,25 @@ import select
 import signal
 import socket
 import sys
+from collections.abc import Mapping
+from typing import Any
 
 LIFELINE_FD = 3
+MAX_RECEIVED_FDS = 64
+HIGHEST_FD = 256
+"""Above all that this process ever has open."""
 
 
-def main() -> None:
-    with contextlib.suppress(OSError):
-        os.setsid()
+def serve(hello: Mapping[str, object]) -> dict[str, Any] | None:
+    """Starts processes for the node until that is gone, and returns None then.
+
+    It also returns in every process that it started, there with the request: this is a worker now, with the standard
+    streams, the lifeline and the folder that it shall have, and has nothing else of this process open. A worker that
+    cannot be made ends with exit code 127.
+
+    Args:
+        hello: what to tell the node of this process.
+    """
     node = socket.socket(fileno=0)
     wakeup_r, wakeup_w = os.pipe()
     os.set_blocking(wakeup_w, False)
@@ -38,6 +53,7 @@ def main() -> None:
     children: set[int] = set()
     pending = b""
     descriptors: list[int] = []
+    _say(node, {"hello": hello})
     while True:
         readable, _, _ = select.select([node.fileno(), wakeup_r], [], [])
         if wakeup_r in readable:
@@ -45,23 +61,37 @@ def main() -> None:
                 os.read(wakeup_r, 4096)
             _reap(node, children)
         if node.fileno() in readable:
-            data, received, _, _ = socket.recv_fds(node, 1 << 20, 64)
+            data, received, _, _ = socket.recv_fds(node, 1 << 20, MAX_RECEIVED_FDS)
             if not data:
-                return
+                return None
             descriptors += received
             *lines, pending = (pending + data).split(b"\n")
             for line in lines:
-                request = json.loads(line)
+                request: dict[str, Any] = json.loads(line)
                 if "spawn" in request:
                     mine, descriptors = descriptors[:3], descriptors[3:]
-                    _spawn(node, children, request, mine)
+                    if _fork(node, children, request, mine):
+                        # Its number means the worker's own standard input from here on.
+                        node.detach()
+                        return request
                 elif request["kill"] in children:
                     # The worker leads a process group of its own: whatever it started ends with it.
                     with contextlib.suppress(ProcessLookupError):
                         os.killpg(request["kill"], signal.SIGKILL)
 
 
-def _say(node: socket.socket, message: dict[str, object]) -> None:
+def execute(request: Mapping[str, Any]) -> None:
+    """Runs the program that was asked for in place of this one. Returns only where that cannot be done."""
+    # Python ignores these, which would be inherited.
+    for number in (signal.SIGPIPE, signal.SIGXFSZ):
+        signal.signal(number, signal.SIG_DFL)
+    try:
+        os.execve(request["argv"][0], request["argv"], request["env"])  # noqa: S606
+    except OSError as error:
+        os.write(2, f"the worker could not be started: {error}\n".encode())
+
+
+def _say(node: socket.socket, message: Mapping[str, object]) -> None:
     with contextlib.suppress(BrokenPipeError):
         node.sendall(json.dumps(message).encode() + b"\n")
 
@@ -71,19 +101,24 @@ def _reap(node: socket.socket, children: set[int]) -> None:
         pid, status, usage = os.wait4(-1, os.WNOHANG)
         if pid == 0:
             return
+        with contextlib.suppress(OSError):
+            # What it started and left behind ends with it.
+            os.killpg(pid, signal.SIGKILL)
         children.discard(pid)
         cpu_ms = round((usage.ru_utime + usage.ru_stime) * 1000)
         _say(node, {"exited": pid, "status": status, "cpu_ms": cpu_ms, "max_rss": usage.ru_maxrss})
 
 
-def _spawn(node: socket.socket, children: set[int], request: dict[str, object], descriptors: list[int]) -> None:
+def _fork(node: socket.socket, children: set[int], request: Mapping[str, Any], descriptors: list[int]) -> bool:
+    """Whether this is the new process."""
     try:
         pid = os.fork()
     except OSError as error:
         _say(node, {"failed": request["spawn"], "error": str(error)})
     else:
         if pid == 0:
-            _become(request, descriptors)
+            _settle(request, descriptors)
+            return True
         children.add(pid)
         with contextlib.suppress(OSError):
             # Both sides do it, so that it holds whichever runs first: a kill right away must find the group.
@@ -91,42 +126,47 @@ def _spawn(node: socket.socket, children: set[int], request: dict[str, object], 
         _say(node, {"spawned": request["spawn"], "pid": pid})
     for descriptor in descriptors:
         os.close(descriptor)
+    return False
 
 
-def _become(request: dict[str, object], descriptors: list[int]) -> None:
-    """Turns this child into the worker. Never returns."""
+def _settle(request: Mapping[str, Any], descriptors: list[int]) -> None:
+    """Gives this child what it shall have and takes from it all else. Does not return where that fails."""
     try:
         with contextlib.suppress(OSError):
             os.setpgid(0, 0)
         signal.set_wakeup_fd(-1)
-        for number in (signal.SIGCHLD, signal.SIGINT, signal.SIGPIPE, signal.SIGTERM):
+        for number in (signal.SIGCHLD, signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_DFL)
-        stdout, stderr, lifeline = (os.dup2(fd, 100 + i, inheritable=False) for i, fd in enumerate(descriptors))
+        stdout, stderr, lifeline = (fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, LIFELINE_FD + 1) for fd in descriptors)
         null = os.open(os.devnull, os.O_RDONLY)
         for source, target in ((null, 0), (stdout, 1), (stderr, 2), (lifeline, LIFELINE_FD)):
             os.dup2(source, target, inheritable=True)
-        os.closerange(LIFELINE_FD + 1, 256)
+        os.closerange(LIFELINE_FD + 1, HIGHEST_FD)
         _hold_on_to_life()
-        os.chdir(str(request["cwd"]))
-        argv, env = request["argv"], request["env"]
-        assert isinstance(argv, list) and isinstance(env, dict)
-        os.execve(argv[0], argv, env)  # noqa: S606
+        os.chdir(request["cwd"])
     except BaseException as error:
         os.write(2, f"the worker could not be started: {error}\n".encode())
-    finally:
         os._exit(127)
 
 
 def _hold_on_to_life() -> None:
     if hasattr(fcntl, "F_SETSIG"):
         fcntl.fcntl(LIFELINE_FD, fcntl.F_SETSIG, signal.SIGKILL)
-        fcntl.fcntl(LIFELINE_FD, fcntl.F_SETOWN, os.getpid())
+        # Negative: the whole process group, so that what the worker started goes too.
+        fcntl.fcntl(LIFELINE_FD, fcntl.F_SETOWN, -os.getpid())
         flags = fcntl.fcntl(LIFELINE_FD, fcntl.F_GETFL)
         fcntl.fcntl(LIFELINE_FD, fcntl.F_SETFL, flags | os.O_ASYNC)
     poll = select.poll()
     poll.register(LIFELINE_FD, 0)
     if poll.poll(0):
         sys.exit("the node is gone")
+
+
+def main() -> None:
+    request = serve({})
+    if request is not None:
+        execute(request)
+        os._exit(127)
 
 
 if __name__ == "__main__":

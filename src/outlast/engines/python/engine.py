@@ -1,0 +1,144 @@
+"""Python functions, run in copies of a zygote or in interpreters of their own."""
+
+import asyncio
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from outlast.config.settings import FunctionSettings
+from outlast.core.errors import OutlastError
+from outlast.engines.processes import Command, Spawner
+from outlast.engines.python import libraries, local_imports, requirements
+from outlast.engines.python.environments import OURS, Environment, Environments
+from outlast.engines.python.start import Start, arguments
+from outlast.engines.python.uv import Run, Uv
+
+ZYGOTE = (
+    *(sys.executable, "-I", "-X", "utf8", "-c"),
+    "import sys; sys.path += [p for p in sys.argv[1:] if p not in sys.path]; "
+    "from outlast.engines.python.zygote import main; main()",
+    *libraries.folders(),
+)
+"""The program to give to a `Spawner`."""
+
+_OTHER_LANGUAGES = {".ts", ".tsx", ".js", ".jsx", ".mjs", ".mts"}
+
+Report = Callable[[str, str, float | None], None]
+"""Called with a function's name, words on the progress of its preparation, and milliseconds where it is done."""
+
+
+class PrepareError(OutlastError):
+    """A function cannot be run; the text is what Python said of it."""
+
+
+class PythonEngine:
+    """Implements `outlast.supervisor.pool.Engine`."""
+
+    def __init__(
+        self,
+        *,
+        zygote: Spawner,
+        run: Run,
+        state_dir: Path,
+        functions_dir: Path,
+        environ: Mapping[str, str],
+        report: Report,
+    ) -> None:
+        """``zygote``: a spawner of `ZYGOTE`. ``run``: for programs that prepare functions."""
+        self._zygote = zygote
+        self._functions_dir = functions_dir
+        self._environments = Environments(state_dir / "envs", Uv(run, environ))
+        self._report = report
+        self._told: dict[str, str] = {}
+        """What was said of a function's start, so that it is said once."""
+
+    async def prepare(self, function: FunctionSettings) -> "PythonProgram":
+        preloaded: Mapping[str, str] = (await self._zygote.hello())["versions"]
+        environment = None
+        if (wanted := await asyncio.to_thread(requirements.read, function)) is not None:
+            environment = await self._environments.provide(
+                wanted, preloaded, lambda text, ms: self._report(function.name, text, ms)
+            )
+        code = [*dict.fromkeys((function.entrypoint.parent, function.folder))]
+        return PythonProgram(
+            function=function,
+            code=code,
+            functions_dir=self._functions_dir,
+            environment=environment,
+            forks=self._can_fork(function, environment, preloaded),
+            modules=await asyncio.to_thread(_modules, function, [*code, self._functions_dir], environment),
+        )
+
+    async def close(self) -> None:
+        await self._environments.close()
+
+    def _can_fork(
+        self, function: FunctionSettings, environment: Environment | None, preloaded: Mapping[str, str]
+    ) -> bool:
+        if environment is None:
+            return True
+        if environment.version != OURS:
+            major, minor = environment.version
+            why = f"it runs on Python {major}.{minor}"
+        else:
+            other = [
+                f"{name} {version} (not {preloaded[name]})"
+                for name, version in sorted(environment.packages.items())
+                if preloaded.get(name, version) != version
+            ]
+            why = f"it needs {', '.join(other)}" if other else ""
+        if why and self._told.get(function.name) != why:
+            self._report(function.name, f"every worker starts a new interpreter, which takes longer: {why}", None)
+        self._told[function.name] = why
+        return not why
+
+
+@dataclass(frozen=True)
+class PythonProgram:
+    """Implements `outlast.supervisor.pool.Program`."""
+
+    function: FunctionSettings
+    code: Sequence[Path]
+    functions_dir: Path
+    environment: Environment | None
+    forks: bool
+    modules: frozenset[Path]
+
+    def command(self, folder: Path, execution_id: str) -> Command:
+        env = {**self.function.env, "SB_EXECUTION_ID": execution_id, "TMPDIR": str(folder / "tmp")}
+        own = self.environment
+        start = Start(
+            folder=str(folder),
+            script=str(self.function.entrypoint),
+            code=[str(path) for path in self.code],
+            shared=[str(self.functions_dir)],
+            environment=own.folder if own is not None and self.forks else None,
+        )
+        if own is None or self.forks:
+            return Command((), env, self.function.folder, fork={**start})
+        paths = libraries.folders() if own.version == OURS else [libraries.own_folder()]
+        return Command([str(own.python), *arguments(paths, start)], env, self.function.folder)
+
+    def concerns(self, path: Path) -> bool:
+        if path in self.modules:
+            return True
+        # A file of _shared that is no code may be data that the code reads.
+        shared = (self.functions_dir / "_shared").resolve()
+        return shared in path.parents and path.suffix not in {".py", *_OTHER_LANGUAGES}
+
+
+def _modules(function: FunctionSettings, roots: Sequence[Path], environment: Environment | None) -> frozenset[Path]:
+    """The local files that it imports. Raises `PrepareError` for one that is not Python."""
+    try:
+        return local_imports.find(function.entrypoint, roots)
+    except SyntaxError as error:
+        if environment is not None and environment.version != OURS:
+            # Its own Python may be of another mind.
+            return frozenset({function.entrypoint.resolve()})
+        line = f"\n    {error.text.strip()}" if error.text else ""
+        raise PrepareError(
+            f"{function.entrypoint}:{error.lineno}: {type(error).__name__}: {error.msg}{line}"
+        ) from error
+    except (OSError, ValueError) as error:
+        raise PrepareError(f"{function.entrypoint}: cannot be read: {error}") from error

@@ -1,0 +1,258 @@
+"""The packages of Python functions: one environment for each set of requirements, built by uv and kept.
+
+An environment is complete as soon as it is there, because it is built elsewhere and then renamed; from then on it is
+used without a look at any network, and never changed. Functions that ask for the same share it.
+"""
+
+import asyncio
+import contextlib
+import fcntl
+import importlib.metadata
+import os
+import shutil
+import sys
+import sysconfig
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+from packaging.utils import canonicalize_name
+
+from outlast.core.errors import OutlastError
+from outlast.engines.python import libraries
+from outlast.engines.python.requirements import Requirements
+from outlast.engines.python.uv import Uv, UvError
+
+OURS = sys.version_info[:2]
+OLDEST = "3.11"
+"""The oldest Python that functions can run on, as pyproject.toml has it for Outlast itself."""
+FORMAT = "1"
+"""Part of every environment's key: another one when what is in an environment changes with Outlast."""
+
+Report = Callable[[str, float | None], None]
+"""Called with words for the user while an environment is built; the last time with the milliseconds it took."""
+
+
+class EnvironmentFailed(OutlastError):
+    """A function's packages cannot be installed; the text is what uv said of it."""
+
+
+class Environment(msgspec.Struct, frozen=True):
+    """An interpreter and its packages, on disk."""
+
+    folder: str
+    version: tuple[int, int]
+    """Of Python."""
+    packages: dict[str, str]
+    """Versions by canonical name."""
+
+    @property
+    def python(self) -> Path:
+        return Path(self.folder, "bin", "python")
+
+    @property
+    def site_packages(self) -> Path:
+        major, minor = self.version
+        return Path(self.folder, "lib", f"python{major}.{minor}", "site-packages")
+
+
+@dataclass(frozen=True)
+class _Interpreter:
+    path: Path
+    version: str
+    """All three numbers."""
+
+    @property
+    def minor(self) -> tuple[int, int]:
+        major, minor, *_ = self.version.split(".")
+        return int(major), int(minor)
+
+
+class Environments:
+    def __init__(self, folder: Path, uv: Uv) -> None:
+        """``folder``: for the environments."""
+        self._folder = folder
+        self._uv = uv
+        self._building: dict[str, asyncio.Task[Environment]] = {}
+
+    async def provide(
+        self, requirements: Requirements, preferred: Mapping[str, str], report: Report
+    ) -> Environment | None:
+        """The environment that fulfils the requirements, built first where it is not there yet.
+
+        None where this process's own interpreter, as it is, does. Raises `EnvironmentFailed`.
+
+        Args:
+            preferred: versions by name, taken where the requirements leave a choice.
+        """
+        interpreter = await self._interpreter(requirements)
+        if not requirements.packages and interpreter.minor == OURS:
+            return None
+        wanted = [f"{name}=={version}" for name, version in sorted(preferred.items())]
+        guest = libraries.requirements() if interpreter.minor != OURS else []
+        python = [str(interpreter.path), interpreter.version, sysconfig.get_platform()]
+        key = requirements.key(FORMAT, *python, *wanted, *guest)
+        folder = self._folder / key
+        if (found := _read(folder)) is not None:
+            return found
+        building = self._building.get(key)
+        if building is None:
+            build = _Build(requirements, interpreter, wanted, guest, folder, self._uv, report)
+            building = self._building[key] = asyncio.create_task(build.run())
+            building.add_done_callback(lambda _: self._building.pop(key))
+        # Whoever else waits for it must not suffer from this one's being cancelled.
+        return await asyncio.shield(building)
+
+    async def close(self) -> None:
+        """Ends what is being built."""
+        for building in [*self._building.values()]:
+            building.cancel()
+            await asyncio.wait([building])
+
+    async def _interpreter(self, requirements: Requirements) -> _Interpreter:
+        ours = ".".join(map(str, sys.version_info[:3]))
+        if requirements.python.contains(ours, prereleases=True):
+            return _Interpreter(Path(sys.executable), ours)
+        wanted = f"{requirements.python},>={OLDEST}"
+        cwd = requirements.source.parent
+        try:
+            path = (await self._uv("python", "find", "--no-project", wanted, cwd=cwd)).strip()
+            tell = "import platform; print(platform.python_version())"
+            version = await self._uv.run_program([path, "-I", "-c", tell], cwd)
+        except UvError as error:
+            raise EnvironmentFailed(
+                f"{requirements.source}: requires Python {requirements.python}, and this is {ours}; "
+                f"no other that is {OLDEST} or later was found on this machine "
+                f"(UV_PYTHON_DOWNLOADS=automatic lets uv fetch one):\n{error}"
+            ) from error
+        return _Interpreter(Path(path), version.strip())
+
+
+@dataclass(frozen=True)
+class _Build:
+    """One environment on its way."""
+
+    requirements: Requirements
+    interpreter: _Interpreter
+    preferred: list[str]
+    guest: list[str]
+    """Our own requirements, where that Python cannot use the libraries of this one."""
+    folder: Path
+    uv: Uv
+    report: Report
+
+    async def run(self) -> Environment:
+        started_at = time.monotonic()
+        source = self.requirements.source
+        try:
+            self.folder.parent.mkdir(parents=True, exist_ok=True)
+            with _scratch(self.folder.parent) as scratch:
+                self.report(f"resolving what {source.name} asks for", None)
+                locked = await self._resolve(scratch)
+                count = sum(line[:1].isalnum() for line in locked.read_text("utf-8").splitlines())
+                self.report(f"installing {count} packages", None)
+                environment = await self._install(locked, scratch / "env")
+        except UvError as error:
+            raise EnvironmentFailed(f"{source}: what it asks for cannot be installed:\n{error}") from error
+        except OSError as error:
+            raise EnvironmentFailed(f"{self.folder}: cannot be written: {error.strerror}") from error
+        self.report(f"installed {len(environment.packages)} packages", (time.monotonic() - started_at) * 1000)
+        return environment
+
+    async def _resolve(self, scratch: Path) -> Path:
+        """Writes down exactly what to install."""
+        source, cwd = self.requirements.source, self.requirements.source.parent
+        exported, locked, excluded = (scratch / name for name in ("exported.txt", "locked.txt", "excluded.txt"))
+        if self.requirements.lock is not None:
+            which = ["--script", str(source)] if source.suffix == ".py" else ["--project", str(source.parent)]
+            without = ["--no-emit-project", "--no-dev"] if source.suffix != ".py" else []
+            await self.uv("export", "--frozen", *which, *without, "--no-hashes", f"--output-file={exported}", cwd=cwd)
+            source = exported
+        # Functions import Outlast, and so they may ask for it; the one that runs them is the one they get.
+        excluded.write_text("outlast\n")
+        # uv keeps to the versions that its output names already, as far as they fit.
+        locked.write_text("\n".join(self.preferred))
+        guest = scratch / "guest.txt"
+        guest.write_text("\n".join(self.guest))
+        await self.uv(
+            *("pip", "compile", str(source), str(guest), f"--output-file={locked}", f"--excludes={excluded}"),
+            *(f"--python={self.interpreter.path}", "--no-header", "--no-annotate"),
+            cwd=cwd,
+        )
+        return locked
+
+    async def _install(self, locked: Path, scratch: Path) -> Environment:
+        cwd = self.requirements.source.parent
+        # Relocatable: its scripts still work when it has moved to its place.
+        await self.uv(
+            "venv", "--relocatable", "--no-project", f"--python={self.interpreter.path}", str(scratch), cwd=cwd
+        )
+        python = scratch / "bin" / "python"
+        # Workers do not write bytecode, so that nothing they do can change what the next one runs.
+        await self.uv(
+            "pip",
+            "install",
+            "--no-deps",
+            "--compile-bytecode",
+            f"--python={python}",
+            f"--requirements={locked}",
+            cwd=cwd,
+        )
+        environment = Environment(str(self.folder), self.interpreter.minor, {})
+        installed = scratch / environment.site_packages.relative_to(self.folder)
+        environment.packages.update(await asyncio.to_thread(_versions, installed))
+        return await asyncio.to_thread(_put, scratch, environment)
+
+
+def _put(scratch: Path, environment: Environment) -> Environment:
+    """Makes an environment usable, all at once."""
+    folder = Path(environment.folder)
+    (scratch / "outlast.json").write_bytes(msgspec.json.encode(environment))
+    if (theirs := _read(folder)) is not None:
+        # Another node was faster.
+        return theirs
+    shutil.rmtree(folder, ignore_errors=True)
+    scratch.rename(folder)
+    return environment
+
+
+def _read(folder: Path) -> Environment | None:
+    try:
+        environment = msgspec.json.decode((folder / "outlast.json").read_bytes(), type=Environment)
+    except (OSError, msgspec.DecodeError):
+        return None
+    # The project may have been moved, and an interpreter may be gone after an upgrade of the system.
+    return environment if environment.folder == str(folder) and environment.python.exists() else None
+
+
+def _versions(site_packages: Path) -> dict[str, str]:
+    found = importlib.metadata.distributions(path=[str(site_packages)])
+    return {canonicalize_name(each.metadata["Name"]): each.version for each in found}
+
+
+@contextlib.contextmanager
+def _scratch(folder: Path) -> Iterator[Path]:
+    """A folder beside the environments, so that they can be renamed; gone afterwards, as are those of dead nodes."""
+    for left in folder.glob(".building-*"):
+        with contextlib.suppress(OSError), _locked(left):
+            shutil.rmtree(left, ignore_errors=True)
+    scratch = Path(tempfile.mkdtemp(prefix=".building-", dir=folder))
+    with _locked(scratch):
+        try:
+            yield scratch
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Raises OSError where another process has it locked. The lock goes with the process, however that ends."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)

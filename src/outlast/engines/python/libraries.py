@@ -1,0 +1,36 @@
+"""Outlast itself and the libraries that it needs inside a Python worker."""
+
+import importlib.metadata
+import importlib.util
+from pathlib import Path
+
+from packaging.requirements import Requirement
+
+_MODULES = {
+    "httptools": "httptools",
+    "msgspec": "msgspec",
+    "python-multipart": "python_multipart",
+    "starlette": "starlette",
+    "uvicorn": "uvicorn",
+    "uvloop": "uvloop",
+    "websockets": "websockets",
+}
+"""What each distribution is imported as."""
+
+
+def folders() -> list[str]:
+    """Where this process finds them: what a bare interpreter of the same version needs on its path."""
+    modules = ("outlast", *_MODULES.values())
+    origins = [spec.origin for spec in map(importlib.util.find_spec, modules) if spec is not None]
+    return [*dict.fromkeys(str(Path(origin).parents[1]) for origin in origins if origin is not None)]
+
+
+def own_folder() -> str:
+    """Where this process finds Outlast."""
+    return str(Path(__file__).parents[3])
+
+
+def requirements() -> list[str]:
+    """What another interpreter needs installed, in the versions that Outlast asks for."""
+    declared = map(Requirement, importlib.metadata.requires("outlast") or ())
+    return [str(each) for each in declared if each.name in _MODULES and each.marker is None]

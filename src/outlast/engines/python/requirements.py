@@ -1,0 +1,135 @@
+"""What a Python function says it needs: in its own head (PEP 723), or in a file beside it."""
+
+import hashlib
+import re
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
+
+from outlast.config.settings import FunctionSettings
+from outlast.core.errors import OutlastError
+
+# PEP 723: comment lines only, from the opening line to the last closing one that they reach.
+_BLOCK = re.compile(r"^# /// script[ \t]*\n((?:#(?: .*)?\n)*)# ///[ \t]*$", re.MULTILINE)
+_INCLUDED = re.compile(r"(?:-r|-c|--requirements?|--constraints?)[ =]*(\S+)")
+_LOCAL = re.compile(r"\.{1,2}/|file:|-e\b|\bpath\b|\bworkspace\b")
+"""May name something that lies beside the source: the same text elsewhere asks for something else."""
+_COMMENT = re.compile(r"(?:^|\s)#.*")
+
+
+class _Tool(msgspec.Struct, frozen=True):
+    uv: dict[str, Any] = {}
+
+
+class _Table(msgspec.Struct, rename="kebab"):
+    dependencies: list[str] = []
+    dynamic: list[str] = []
+    requires_python: str = ""
+    tool: _Tool = _Tool()
+    """Of a script only."""
+
+
+class _Project(msgspec.Struct):
+    project: _Table | None = None
+    tool: _Tool = _Tool()
+
+
+_Shape = TypeVar("_Shape", _Table, _Project)
+
+
+class RequirementsError(OutlastError):
+    """What a function says it needs cannot be read."""
+
+
+@dataclass(frozen=True)
+class Requirements:
+    """What one function asks for."""
+
+    source: Path
+    """The file that says so, in a form that uv reads: main.py, requirements.txt or pyproject.toml."""
+    packages: bool
+    """Whether it asks for any package."""
+    python: SpecifierSet
+    lock: Path | None
+    """Of uv, beside the source: the exact packages."""
+    text: str = field(repr=False)
+    """All that decides what is installed, and nothing else."""
+
+    def key(self, *more: str) -> str:
+        """Names the environment that fulfils this: another one whenever the text or any of ``more`` is another."""
+        parts = [self.text, self.lock.read_text("utf-8") if self.lock is not None else "", *more]
+        if _LOCAL.search(self.text):
+            parts.append(str(self.source.parent))
+        return hashlib.sha256(msgspec.json.encode(parts)).hexdigest()[:20]
+
+
+def read(function: FunctionSettings) -> Requirements | None:
+    """None for a function that asks for nothing. Raises `RequirementsError`."""
+    try:
+        return _of_script(function.entrypoint) or _of_files(function)
+    except (OSError, UnicodeDecodeError) as error:
+        raise RequirementsError(f"what {function.entrypoint} needs cannot be read: {error}") from error
+
+
+def _of_script(script: Path) -> Requirements | None:
+    blocks = _BLOCK.findall(script.read_text("utf-8-sig"))
+    if not blocks:
+        return None
+    if len(blocks) > 1:
+        raise RequirementsError(f"{script}: has more than one # /// script block; keep one of them")
+    text = "".join(line[2:] if line.startswith("# ") else line[1:] for line in blocks[0].splitlines(keepends=True))
+    block = _toml(script, text, _Table)
+    return _of_table(script, block, block.tool, script.with_name(f"{script.name}.lock"))
+
+
+def _of_files(function: FunctionSettings) -> Requirements | None:
+    for folder in dict.fromkeys((function.entrypoint.parent, function.folder)):
+        listed, project = folder / "requirements.txt", folder / "pyproject.toml"
+        if listed.is_file():
+            lines = [*_lines(listed, set())]
+            return Requirements(listed, bool(lines), SpecifierSet(), None, "\n".join(lines))
+        if project.is_file():
+            content = _toml(project, project.read_text("utf-8"), _Project)
+            if content.project is not None:
+                return _of_table(project, content.project, content.tool, folder / "uv.lock")
+    return None
+
+
+def _of_table(source: Path, table: _Table, tool: _Tool, lock: Path) -> Requirements:
+    try:
+        python = SpecifierSet(table.requires_python)
+    except InvalidSpecifier as error:
+        raise RequirementsError(f"{source}: requires-python is not a version specifier: {error}") from error
+    packages = bool(table.dependencies) or "dependencies" in table.dynamic
+    decisive = [table.dependencies, table.dynamic, str(python), tool.uv]
+    return Requirements(
+        source, packages, python, lock if lock.is_file() else None, msgspec.json.encode(decisive).decode()
+    )
+
+
+def _toml(file: Path, text: str, shape: type[_Shape]) -> _Shape:
+    try:
+        return msgspec.convert(tomllib.loads(text), shape)
+    except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
+        where = "its # /// script block" if file.suffix == ".py" else "it"
+        raise RequirementsError(f"{file}: {where} cannot be read: {error}") from error
+
+
+def _lines(file: Path, seen: set[Path]) -> Iterator[str]:
+    """The lines of a requirements file and of those that it includes, comments and empty ones left out."""
+    seen.add(file)
+    for raw in file.read_text("utf-8-sig").splitlines():
+        line = _COMMENT.sub("", raw).strip()
+        if not line:
+            continue
+        yield line
+        if included := _INCLUDED.match(line):
+            other = file.parent / included[1]
+            # What is not there, uv will complain of in better words.
+            if other not in seen and other.is_file():
+                yield from _lines(other, seen)

@@ -1,0 +1,66 @@
+"""The first that runs in a Python worker, forked or not: where modules are found, then the guest."""
+
+import json
+import site
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypedDict
+
+
+class Start(TypedDict):
+    """What a worker is told, as JSON, before it can be told anything over its control channel."""
+
+    folder: str
+    """The worker's own."""
+    script: str
+    code: Sequence[str]
+    """Folders of the function: its modules come before all others."""
+    shared: Sequence[str]
+    """Folders of all functions: their modules come after all others."""
+    environment: str | None
+    """Of the function's own, where a forked worker is to use it."""
+
+
+IN_A_NEW_INTERPRETER = (
+    "import json, sys; own, start = map(json.loads, sys.argv[1:]); sys.path += [p for p in own if p not in sys.path]; "
+    "from outlast.engines.python.start import run; run(start)"
+)
+"""The program of a worker that is not forked. The function's environment comes first: its versions win."""
+
+
+def arguments(own: Sequence[str], start: Start) -> list[str]:
+    """What follows the name of the interpreter to run `IN_A_NEW_INTERPRETER`."""
+    return ["-I", "-B", "-X", "utf8", "-c", IN_A_NEW_INTERPRETER, json.dumps(own), json.dumps(start)]
+
+
+def run(start: Start) -> None:
+    """Called once, on the main thread. What follows is the end of the process."""
+    # The node imports this module too, and has no use for what the guest is made of.
+    from outlast.engines.python import guest
+
+    if start["environment"] is not None:
+        _enter(Path(start["environment"]))
+    sys.path[:] = [*dict.fromkeys([*start["code"], *sys.path, *start["shared"]])]
+    sys.argv[:] = [start["script"]]
+    # The user's folders are the user's, and an environment is not to be changed by what runs in it.
+    sys.dont_write_bytecode = True
+    # Both may have looked at another environment than this worker's.
+    tempfile.tempdir = None
+    time.tzset()
+    guest.main(start["folder"])
+
+
+def _enter(environment: Path) -> None:
+    """Makes the packages of an environment found before those of this process, yet after the standard library."""
+    before = len(sys.path)
+    site.addsitedir(str(next(environment.glob("lib/python3*/site-packages"))))
+    added = sys.path[before:]
+    del sys.path[before:]
+    packages = (index for index, entry in enumerate(sys.path) if Path(entry).name in ("site-packages", "dist-packages"))
+    at = next(packages, before)
+    sys.path[at:at] = added
+    sys.prefix = sys.exec_prefix = str(environment)
+    sys.executable = str(environment / "bin" / "python")

@@ -1,0 +1,86 @@
+"""The process that Python workers are forked from: `outlast.engines.spawner` with the libraries loaded.
+
+It has one thread and no event loop, opens nothing, and runs no code of any function, so that a copy of it is as good
+as a process that has just loaded the same. All copies share the hash seed of their zygote; the generators of
+`random` start anew in each.
+"""
+
+import gc
+import importlib
+import importlib.metadata
+import os
+import re
+import signal
+import sys
+
+from outlast.engines import spawner
+
+PRELOADED = (
+    "asyncio",
+    "concurrent.futures.thread",
+    "contextlib",
+    "dataclasses",
+    "datetime",
+    "email.message",
+    "hashlib",
+    "http.client",
+    "json",
+    "logging",
+    "ssl",
+    "traceback",
+    "typing",
+    "urllib.request",
+    "uuid",
+    "httptools",
+    "uvloop",
+    "uvicorn",
+    "uvicorn.lifespan.on",
+    "uvicorn.protocols.http.httptools_impl",
+    "starlette.applications",
+    "starlette.background",
+    "starlette.requests",
+    "starlette.responses",
+    "starlette.routing",
+    "starlette.websockets",
+    "outlast.engines.python.guest",
+    "outlast.engines.python.start",
+)
+
+_OF_NO_CONSEQUENCE = {"outlast", "_distutils_hack"}
+"""The one is replaced by no environment. The other is loaded by a file of setuptools whenever Python starts."""
+
+
+def main() -> None:
+    # What lives until the fork is not to be looked at again: a look writes to its pages, and copies them.
+    gc.disable()
+    for name in PRELOADED:
+        importlib.import_module(name)
+    versions = _versions()
+    gc.collect()
+    gc.freeze()
+    request = spawner.serve({"versions": versions})
+    if request is None:
+        return
+    gc.enable()
+    # Python's own choice, which the starting of other programs has no use for.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.environ.clear()
+    os.environ.update(request["env"])
+    from outlast.engines.python import start
+
+    start.run(request["fork"])
+
+
+def _versions() -> dict[str, str]:
+    """Of the distributions that any loaded module is from, by canonical name."""
+    loaded = {name.partition(".")[0] for name in sys.modules}
+    found: dict[str, str] = {}
+    for module, distributions in importlib.metadata.packages_distributions().items():
+        if module in loaded and module not in _OF_NO_CONSEQUENCE:
+            for name in distributions:
+                found[re.sub(r"[-_.]+", "-", name).lower()] = importlib.metadata.version(name)
+    return found
+
+
+if __name__ == "__main__":
+    main()
