@@ -19,9 +19,9 @@ def language(request: pytest.FixtureRequest) -> str:
 async def site(
     request: pytest.FixtureRequest, language: str, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Served]:
-    """The functions that the module names in ``FUNCTIONS``, served for all of its tests."""
+    """The functions that the module names in ``FUNCTIONS``, served with its ``ARGUMENTS`` for all of its tests."""
     project = assemble(tmp_path_factory.mktemp("site"), language, request.module.FUNCTIONS)
-    async with served(project) as site:
+    async with served(project, *getattr(request.module, "ARGUMENTS", ())) as site:
         yield site
 
 

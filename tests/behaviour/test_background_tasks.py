@@ -35,7 +35,7 @@ async def test_without_a_name_it_has_an_id(site: Served, work: str) -> None:
     (await site.gate.arrival(work)).let_go()
     (task,) = await site.finished(response)
     assert task["task_id"].startswith(response.headers["x-sb-execution-id"])
-    assert not task.get("name")
+    assert "name" not in task
 
 
 async def test_one_can_be_started_after_the_response(site: Served, work: str) -> None:

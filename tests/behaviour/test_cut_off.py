@@ -3,9 +3,10 @@
 import asyncio
 from pathlib import Path
 
+import pytest
 from tests.behaviour.served import Served, assemble, served
 
-FUNCTIONS = ("leaving", "cut-off")
+FUNCTIONS = ("leaving", "cut-off", "saving")
 
 
 async def test_a_caller_who_leaves_aborts_the_request_and_not_its_task(site: Served, work: str) -> None:
@@ -73,3 +74,29 @@ async def test_shutdown_names_what_it_cuts(tmp_path: Path, language: str) -> Non
         assert cut["ms"] >= 150
         assert cut["request_id"] == response.headers["sb-request-id"]
         assert len(site.node.found("log", msg="beforeunload termination")) == 1
+
+
+@pytest.mark.parametrize("policy", ["per_worker", "oneshot"])
+async def test_what_a_listener_begins_is_waited_for(tmp_path: Path, language: str, policy: str) -> None:
+    project = assemble(tmp_path, language, FUNCTIONS)
+    async with served(project, f"--policy={policy}") as site:
+        response = await site.call("saving")
+        execution_id = response.headers["x-sb-execution-id"]
+        stopping = asyncio.create_task(site.node.stop())
+        arrival = await site.gate.arrival("save")
+        assert site.node.found("shutdown") == []
+        arrival.let_go("state")
+        await site.node.wait_for("log", msg="saved state", execution_id=execution_id)
+        assert await stopping == 0
+        (saved,) = site.node.found("task", name="save")
+        assert (saved["outcome"], saved["execution_id"]) == ("fulfilled", execution_id)
+        assert len(site.node.found("log", msg=lambda text: text.startswith("asked to save"))) == 1
+
+
+async def test_a_listener_that_takes_too_long_is_not_waited_for(tmp_path: Path, language: str) -> None:
+    project = assemble(tmp_path, language, FUNCTIONS, outlast="[limits]\nunload_grace_ms = 100")
+    async with served(project, "--policy=oneshot") as site:
+        await site.call("saving")
+        await (await site.gate.arrival("save")).gone()
+        cut = await site.node.wait_for("task", name="save")
+        assert (cut["outcome"], cut["reason"], cut["level"]) == ("interrupted", "oneshot", "warning")

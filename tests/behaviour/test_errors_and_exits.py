@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 
+import httpx
 import pytest
 from tests.behaviour.served import Served
 
@@ -81,6 +82,26 @@ async def test_a_handler_that_fails(site: Served, case: str, status: int, text: 
     assert logged in line["msg"]
     again = await site.call(f"handlers/{case}")
     assert again.headers["x-sb-execution-id"] == response.headers["x-sb-execution-id"]
+
+
+async def test_a_body_that_breaks_off_does_not_look_whole(site: Served) -> None:
+    with pytest.raises(httpx.RemoteProtocolError):
+        await site.call("handlers/stops-in-its-body")
+    again = await site.call("handlers/returns-text")
+    assert again.status_code == 502
+
+
+async def test_a_task_that_exits_cuts_off_itself_and_the_others(site: Served, work: str) -> None:
+    other = await site.call("exiting/task", params={"work": f"{work}-other"})
+    await site.gate.arrival(f"{work}-other")
+    exiting = await site.call("exiting/exit-in-task", params={"work": work})
+    assert exiting.status_code == 200
+    (await site.gate.arrival(work)).let_go()
+    for response, name in ((exiting, work), (other, f"{work}-other")):
+        (task,) = await site.finished(response)
+        assert (task["name"], task["outcome"], task["reason"]) == (name, "interrupted", "exit")
+    new = await site.call("exiting/pid", params={"work": ""})
+    assert (new.status_code, new.text != other.text) == (200, True)
 
 
 async def test_a_function_that_exits_takes_its_own_worker_along(site: Served, work: str) -> None:

@@ -4,7 +4,8 @@ import asyncio
 
 from tests.behaviour.served import Served
 
-FUNCTIONS = ("printing",)
+FUNCTIONS = ("printing", "printing-oddly")
+ARGUMENTS = ("--log-level=debug",)
 
 
 async def test_levels_lines_and_attribution(site: Served, work: str) -> None:
@@ -14,6 +15,7 @@ async def test_levels_lines_and_attribution(site: Served, work: str) -> None:
     await site.node.wait_for("log", msg=f"{work} after the gate")
     lines = site.node.found("log", request_id=response.headers["sb-request-id"])
     assert [(line["level"], line["msg"].removeprefix(f"{work} ")) for line in lines] == [
+        ("debug", "debug"),
         ("info", "log"),
         ("info", "info"),
         ("warning", "warn"),
@@ -44,7 +46,25 @@ async def test_lines_of_requests_that_run_together_do_not_mix(site: Served, work
         await site.node.wait_for("log", msg=f"{name} ends as {name}", request_id=request_id)
         lines = site.node.found("log", request_id=request_id)
         assert all(line["msg"].startswith(f"{name} ") for line in lines)
-        assert len(lines) == 8
+        assert len(lines) == 9
+
+
+async def test_what_goes_round_the_console_is_read_too(site: Served) -> None:
+    response = await site.call("printing-oddly")
+    execution_id = response.headers["x-sb-execution-id"]
+    for level, text in (("info", "written to stdout"), ("info", "in two"), ("error", "written to stderr")):
+        line = await site.node.wait_for("log", function="printing-oddly", msg=text)
+        assert (line["level"], line["execution_id"]) == (level, execution_id)
+
+
+async def test_a_line_of_a_megabyte_is_cut(site: Served) -> None:
+    response = await site.call("printing-oddly")
+    mine = {"function": "printing-oddly", "request_id": response.headers["sb-request-id"]}
+    line = await site.node.wait_for("log", msg=lambda text: text.startswith("xxxx"), **mine)
+    assert len(line["msg"]) < 70_000
+    await site.node.wait_for("log", msg="half a character: \ufffd", **mine)
+    await site.node.wait_for("log", msg='pretends\n{"event":"ready","url":"http://forged"}', **mine)
+    assert len(site.node.found("ready")) == 1
 
 
 async def test_every_answer_names_its_request_and_its_execution(site: Served, work: str) -> None:

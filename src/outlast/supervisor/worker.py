@@ -11,12 +11,13 @@ from outlast.config.settings import FunctionSettings
 from outlast.core import lifecycle
 from outlast.core.errors import OutlastError
 from outlast.core.lifecycle import Action, Event, State
-from outlast.core.outcome import EndReason, RequestEnd, TaskOutcome, UnloadReason
+from outlast.core.outcome import EndReason, TaskOutcome, UnloadReason
 from outlast.engines.processes import Command, Exit, Process
 from outlast.supervisor.channel import Channel, Output
 from outlast.supervisor.exchange import Exchange
-from outlast.supervisor.link import Link
-from outlast.supervisor.tasks import OpenTasks, Task
+from outlast.supervisor.journal import Journal
+from outlast.supervisor.tasks import OpenTasks
+from outlast.supervisor.traffic import Traffic
 from outlast.telemetry.logs import Level, Log
 from outlast.wire import messages
 
@@ -24,8 +25,6 @@ EXIT_GRACE_S = 1.0
 """From being told to exit, or from the closing of the control channel, to being killed."""
 LAST_WORDS_S = 1.0
 """How long what a dead worker has said is waited for, should a stranger hold its pipes open."""
-MAX_LINK_IDLE_S = 3.0
-"""Servers close idle connections (node:http after 5 s); one about to close must not get a request."""
 BOOT_OUTPUT_LINES = 200
 
 
@@ -65,25 +64,19 @@ class Worker:
         """Which state of the function's files it was started for."""
         self.state = State.STARTING
         self.was_ready = False
-        self.requests = 0
         self.tasks = OpenTasks()
         self._function = function
         self._cuts_tasks = cuts_tasks
         self._folder = folder
         self._owner = owner
-        self._log = log
-        self._emit = functools.partial(log.emit, function=function.name, execution_id=execution_id)
+        self._journal = Journal(log, function.name, execution_id)
+        self._traffic = Traffic(execution_id, self, function.limits.request_idle_ms / 1000)
         self._loop = asyncio.get_running_loop()
         self._started_at = self._loop.time()
         self._process: Process | None = None
         self._exit: Exit | None = None
         self._channel = Channel(self._on_open, self._on_message, self._on_broken)
         self._outputs: list[Output] = []
-        # Requests.
-        self._http_socket = ""
-        self._free_links: list[Link] = []
-        self._exchanges: set[Exchange] = set()
-        # The end.
         self._boot_output: list[str] | None = []
         self._boot_error: str | None = None
         self._retired_for: EndReason | None = None
@@ -94,7 +87,11 @@ class Worker:
         self._final_reason: UnloadReason | None = None
         """The one that the end waits for."""
         self._timers: list[asyncio.TimerHandle] = []
-        self._connecting: set[asyncio.Task[None]] = set()
+
+    @property
+    def requests(self) -> int:
+        """How many it has."""
+        return len(self._traffic)
 
     # The life, from the process to the grave.
 
@@ -147,26 +144,14 @@ class Worker:
 
     def carry(self, exchange: Exchange) -> None:
         """Sends a request to it."""
-        self.requests += 1
-        self._exchanges.add(exchange)
         exchange.worker = self
-        oldest = self._loop.time() - MAX_LINK_IDLE_S
-        while self._free_links:
-            link = self._free_links.pop()
-            if link.is_open and link.free_since > oldest:
-                link.carry(exchange)
-                return
-            link.close()
-        link = Link(self, self._function.limits.request_idle_ms / 1000)
-        connecting = self._loop.create_task(link.connect(self._http_socket, exchange))
-        self._connecting.add(connecting)
-        connecting.add_done_callback(self._connecting.discard)
+        self._traffic.carry(exchange)
 
     def retire(self, reason: EndReason) -> None:
         """No new requests; it ends when what it has is done."""
         if self._retired_for is None:
             self._retired_for = reason
-            self._emit("retire", reason=reason)
+            self._journal.retired(reason)
         self._tell(Event.RETIRE)
         if self.state is State.RETIRED and reason.unload_reason is UnloadReason.TERMINATION:
             self._warn(UnloadReason.TERMINATION)
@@ -191,9 +176,11 @@ class Worker:
 
     def _admit(self) -> None:
         self.was_ready = True
-        self._boot_output = None
+        output, self._boot_output = self._boot_output, None
+        for line in output or ():
+            self._on_output(Level.ERROR, line)
         self._cancel_timers()
-        self._emit("boot", ms=self._age_ms())
+        self._journal.booted(self._age_ms())
         self._owner.worker_ready(self)
 
     def _bar(self) -> None:
@@ -214,14 +201,14 @@ class Worker:
     def _warn(self, reason: UnloadReason) -> None:
         if reason not in self._heard:
             self._heard[reason] = False
-            self._emit("beforeunload", reason=reason)
+            self._journal.warned(reason)
             self._channel.send(messages.BeforeUnload(reason))
 
     def _ask_to_exit(self) -> None:
         self._cancel_timers()
         self._asked_to_exit = True
         self._channel.send(messages.Exit())
-        self._after_ms(EXIT_GRACE_S * 1000, functools.partial(self.kill, EndReason.EARLY_DROP))
+        self._after_ms(EXIT_GRACE_S * 1000, functools.partial(self.kill, self._retired_for or EndReason.TERMINATION))
 
     def _kill_process(self) -> None:
         self._cancel_timers()
@@ -232,31 +219,16 @@ class Worker:
         self._cancel_timers()
         reason = self._end_reason()
         for task in self.tasks.interrupt():
-            self._log_task(task, TaskOutcome.INTERRUPTED, reason=reason)
-        for link in self._free_links:
-            link.close()
-        for exchange in [*self._exchanges]:
-            # One that was not sent yet is about to fail to connect, and goes to another worker.
-            if exchange.sent:
-                exchange.fail(RequestEnd.WORKER_ERROR)
-                self._let_go(exchange) if exchange.link is None else exchange.link.abandon()
+            self._journal.task_cut_off(task, reason, self._ms_since(task.started_at))
+        self._traffic.close()
         used = self._exit or Exit(0, 0, 0)
         if not self.was_ready:
             self._boot_error = self._boot_error or self._describe_boot_failure(used)
-            if self._killed_for in (None, EndReason.BOOT_FAILURE):
-                self._emit("boot_failure", level=Level.ERROR, msg=self._boot_error, ms=self._age_ms())
+            if reason is EndReason.BOOT_FAILURE:
+                self._journal.boot_failed(self._boot_error, self._age_ms())
             else:
                 self._boot_error = None
-        crashed = reason in (EndReason.CRASH, EndReason.EXIT, EndReason.PROTOCOL)
-        self._emit(
-            "shutdown",
-            level=Level.ERROR if crashed else Level.INFO,
-            reason=reason,
-            msg=f"{reason.words} ({used.words})" if crashed else None,
-            cpu_ms=used.cpu_ms,
-            memory_mb=used.memory_mb,
-            wall_ms=self._age_ms(),
-        )
+        self._journal.ended(reason, used, self._age_ms())
         self._owner.worker_gone(self, self._boot_error)
 
     _ACTIONS = {  # noqa: RUF012, a constant
@@ -304,7 +276,7 @@ class Worker:
             self._after_ms(EXIT_GRACE_S * 1000, functools.partial(self.kill, EndReason.PROTOCOL))
 
     def _on_broken(self, error: OutlastError) -> None:
-        self._emit("uncaught", level=Level.ERROR, msg=f"the worker broke its control channel: {error}")
+        self._journal.uncaught(f"the worker broke its control channel: {error}")
         self.kill(EndReason.PROTOCOL)
 
     def _on_message(self, message: messages.FromWorker) -> None:
@@ -313,23 +285,19 @@ class Worker:
                 self.tasks.start(message, self._loop.time())
             case messages.TaskSettled():
                 task = self.tasks.settle(message.task)
-                self._log_task(task, TaskOutcome(message.outcome), error=message.error)
+                ms = self._ms_since(task.started_at)
+                self._journal.task_settled(task, TaskOutcome(message.outcome), message.error, ms)
                 self._check_drained()
             case messages.Logged():
-                self._emit(
-                    "log",
-                    level=Level.named(message.level),
-                    msg=message.text,
-                    request_id=message.request or None,
-                )
+                self._journal.printed(Level.named(message.level), message.text, message.request)
             case messages.Ready() if self.state is State.BOOTING:
-                self._http_socket = str(self._folder / _socket_name(message.socket))
+                self._traffic.socket = str(self._folder / _socket_name(message.socket))
                 self._tell(Event.SERVING)
             case messages.BootFailed():
                 self._boot_error = message.error
                 self.kill(EndReason.BOOT_FAILURE)
             case messages.Uncaught():
-                self._emit("uncaught", level=Level.ERROR, msg=message.error, request_id=message.request or None)
+                self._journal.uncaught(message.error, message.request)
                 self._retire_after_error()
             case messages.Unloaded():
                 self._heard[message.reason] = True
@@ -345,7 +313,7 @@ class Worker:
             self._boot_output.append(line)
             del self._boot_output[:-BOOT_OUTPUT_LINES]
         else:
-            self._emit("log", level=level, msg=line)
+            self._journal.printed(level, line)
 
     def _unload_overdue(self) -> None:
         if self.state is State.UNLOADING and self._final_reason is not None:
@@ -359,65 +327,28 @@ class Worker:
         )
         self.kill(EndReason.BOOT_FAILURE)
 
-    # What its links tell (`outlast.supervisor.link.Owner`).
+    # What becomes of its requests (`outlast.supervisor.traffic.Owner`).
 
-    def link_done(self, link: Link, exchange: Exchange, reusable: bool) -> None:
-        if reusable:
-            self._free_links.append(link)
-        self._let_go(exchange)
+    def request_ended(self) -> None:
+        self._owner.worker_freed(self)
+        self._check_drained()
 
-    def link_unused(self, link: Link, exchange: Exchange) -> None:
+    def unreachable(self, exchange: Exchange) -> None:
         exchange.worker = None
-        self._let_go(exchange)
         self.kill(EndReason.CRASH)
         if not exchange.ended:
             self._owner.place_again(exchange)
 
-    def link_lost(self, link: Link, exchange: Exchange) -> None:
-        """The process is probably about to be gone, and its end says why; if it lives on, it closed by itself."""
-        exchange.link = None
-        self._after_ms(EXIT_GRACE_S * 1000, functools.partial(self._give_up, exchange))
-
-    def link_misused(self, exchange: Exchange, error: OutlastError) -> None:
-        self._emit(
-            "log",
-            level=Level.ERROR,
-            msg=f"the function's response is malformed: {error}",
-            request_id=exchange.invocation.request_id,
-        )
-
-    def _give_up(self, exchange: Exchange) -> None:
-        if exchange in self._exchanges:
-            exchange.fail(RequestEnd.WORKER_ERROR)
-            self._let_go(exchange)
-
-    def _let_go(self, exchange: Exchange) -> None:
-        self._exchanges.discard(exchange)
-        self.requests -= 1
-        self._owner.worker_freed(self)
-        self._check_drained()
+    def response_malformed(self, request_id: str, error: OutlastError) -> None:
+        self._journal.printed(Level.ERROR, f"the function's response is malformed: {error}", request_id)
 
     # Small things.
 
-    def _log_task(self, task: Task, outcome: TaskOutcome, *, error: str = "", reason: EndReason | None = None) -> None:
-        level = Level.INFO if outcome is TaskOutcome.FULFILLED else Level.WARNING
-        if outcome is TaskOutcome.REJECTED:
-            level = Level.ERROR
-        self._emit(
-            "task",
-            level=level,
-            request_id=task.request_id or None,
-            task_id=f"{self.execution_id}.{task.number}",
-            name=task.name,
-            outcome=outcome,
-            ms=round((self._loop.time() - task.started_at) * 1000),
-            reason=reason,
-            msg=reason.words if reason is not None else None,
-            stack=error or None,
-        )
-
     def _age_ms(self) -> int:
-        return round((self._loop.time() - self._started_at) * 1000)
+        return self._ms_since(self._started_at)
+
+    def _ms_since(self, moment: float) -> int:
+        return round((self._loop.time() - moment) * 1000)
 
     def _after_ms(self, delay_ms: float, callback: Callable[[], object]) -> None:
         if delay_ms:

@@ -7,6 +7,9 @@ Deno.serve(async (req) => {
       return Deno.exit(3);
     case "waits":
       return new Response(await gate(work));
+    case "exit-in-task":
+      EdgeRuntime.waitUntil(gate(work).then(() => Deno.exit(0)), { name: work });
+      break;
     case "task":
       EdgeRuntime.waitUntil(gate(work), { name: work });
   }

@@ -10,6 +10,14 @@ const cases: Record<string, () => unknown> = {
   },
   "returns-nothing": () => undefined,
   "returns-text": () => "text",
+  "stops-in-its-body": () => {
+    const chunks = async function* () {
+      yield new TextEncoder().encode("one, ");
+      await Promise.resolve();
+      throw new Error("the body broke off");
+    };
+    return new Response(ReadableStream.from(chunks()));
+  },
 };
 
 Deno.serve((req) => cases[caseOf(req)]() as Response);

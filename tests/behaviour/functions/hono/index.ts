@@ -1,7 +1,9 @@
-import { Hono } from "npm:hono@4";
+import { Hono } from "hono";
+import { cors } from "hono/cors";
 import { gate } from "../_shared/gate.ts";
 
 const app = new Hono().basePath("/hono");
+app.use(cors());
 
 app.get("/books/:id", (c) => {
   const work = c.req.query("work")!;
