@@ -1,0 +1,83 @@
+"""What the log says of one worker's life."""
+
+import functools
+
+from outlast.core.outcome import EndReason, TaskOutcome, UnloadReason
+from outlast.engines.processes import Exit
+from outlast.supervisor.tasks import Task
+from outlast.telemetry.logs import Level, Log
+
+_TASK_LEVELS = {
+    TaskOutcome.FULFILLED: Level.INFO,
+    TaskOutcome.REJECTED: Level.ERROR,
+    TaskOutcome.TIMED_OUT: Level.WARNING,
+    TaskOutcome.INTERRUPTED: Level.WARNING,
+}
+_UNASKED = frozenset([EndReason.CRASH, EndReason.EXIT, EndReason.PROTOCOL])
+
+
+class Journal:
+    """One method for each thing that can happen. Request ids may be empty: then it happened outside of requests."""
+
+    def __init__(self, log: Log, function: str, execution_id: str) -> None:
+        self._execution_id = execution_id
+        self._emit = functools.partial(log.emit, function=function, execution_id=execution_id)
+
+    def booted(self, ms: int) -> None:
+        self._emit("boot", ms=ms)
+
+    def boot_failed(self, error: str, ms: int) -> None:
+        self._emit("boot_failure", level=Level.ERROR, msg=error, ms=ms)
+
+    def retired(self, reason: EndReason) -> None:
+        self._emit("retire", reason=reason)
+
+    def warned(self, reason: UnloadReason) -> None:
+        self._emit("beforeunload", reason=reason)
+
+    def printed(self, level: Level, text: str, request_id: str = "") -> None:
+        self._emit("log", level=level, msg=text, request_id=request_id or None)
+
+    def uncaught(self, error: str, request_id: str = "") -> None:
+        self._emit("uncaught", level=Level.ERROR, msg=error, request_id=request_id or None)
+
+    def task_settled(self, task: Task, outcome: TaskOutcome, error: str, ms: int) -> None:
+        self._task(task, outcome, ms, stack=error or None)
+
+    def task_cut_off(self, task: Task, reason: EndReason, ms: int) -> None:
+        self._task(task, TaskOutcome.INTERRUPTED, ms, reason=reason, msg=reason.words)
+
+    def ended(self, reason: EndReason, used: Exit, wall_ms: int) -> None:
+        unasked = reason in _UNASKED
+        self._emit(
+            "shutdown",
+            level=Level.ERROR if unasked else Level.INFO,
+            reason=reason,
+            msg=f"{reason.words} ({used.words})" if unasked else None,
+            cpu_ms=used.cpu_ms,
+            memory_mb=used.memory_mb,
+            wall_ms=wall_ms,
+        )
+
+    def _task(
+        self,
+        task: Task,
+        outcome: TaskOutcome,
+        ms: int,
+        *,
+        reason: EndReason | None = None,
+        msg: str | None = None,
+        stack: str | None = None,
+    ) -> None:
+        self._emit(
+            "task",
+            level=_TASK_LEVELS[outcome],
+            request_id=task.request_id or None,
+            task_id=f"{self._execution_id}.{task.number}",
+            name=task.name,
+            outcome=outcome,
+            ms=ms,
+            reason=reason,
+            msg=msg,
+            stack=stack,
+        )

@@ -1,0 +1,102 @@
+"""The requests that one worker has, and the connections they go by."""
+
+import asyncio
+from typing import Protocol
+
+from outlast.core.errors import OutlastError
+from outlast.core.outcome import RequestEnd
+from outlast.supervisor.exchange import Exchange
+from outlast.supervisor.link import Link
+
+MAX_LINK_IDLE_S = 3.0
+"""Servers close idle connections (node:http after 5 s); one about to close must not get a request."""
+LOST_GRACE_S = 1.0
+"""From the loss of a connection to the answer, should the end of the process, and with it the reason, not be seen."""
+
+
+class Owner(Protocol):
+    """What the worker hears."""
+
+    def request_ended(self) -> None:
+        """It has one request less."""
+
+    def unreachable(self, exchange: Exchange) -> None:
+        """It does not accept connections. Nothing of the exchange was sent."""
+
+    def response_malformed(self, request_id: str, error: OutlastError) -> None:
+        """What it sent is not an HTTP response."""
+
+
+class Traffic:
+    """Implements `outlast.supervisor.link.Owner`."""
+
+    def __init__(self, execution_id: str, owner: Owner, idle_limit_s: float) -> None:
+        """``idle_limit_s``: the longest silence of the worker in the middle of a request; 0: any."""
+        self.execution_id = execution_id
+        self.socket = ""
+        """Path of the unix socket that the worker serves on."""
+        self._owner = owner
+        self._idle_limit_s = idle_limit_s
+        self._loop = asyncio.get_running_loop()
+        self._exchanges: set[Exchange] = set()
+        self._free: list[Link] = []
+        """The one used last is used next, so that those not needed grow old."""
+        self._connecting: set[asyncio.Task[None]] = set()
+        self._lost: dict[Exchange, asyncio.TimerHandle] = {}
+
+    def __len__(self) -> int:
+        return len(self._exchanges)
+
+    def carry(self, exchange: Exchange) -> None:
+        """Sends a request to the worker."""
+        self._exchanges.add(exchange)
+        oldest = self._loop.time() - MAX_LINK_IDLE_S
+        while self._free:
+            link = self._free.pop()
+            if link.is_open and link.free_since > oldest:
+                link.carry(exchange)
+                return
+            link.close()
+        connecting = self._loop.create_task(Link(self, self._idle_limit_s).connect(self.socket, exchange))
+        self._connecting.add(connecting)
+        connecting.add_done_callback(self._connecting.discard)
+
+    def close(self) -> None:
+        """The worker is gone: so are its connections, and the answers it owed."""
+        for link in self._free:
+            link.close()
+        self._free.clear()
+        for exchange in [*self._exchanges]:
+            # One that was not sent yet is about to fail to connect, and goes to another worker.
+            if exchange.sent:
+                exchange.fail(RequestEnd.WORKER_ERROR)
+                if exchange.link is not None:
+                    exchange.link.abandon()
+                else:
+                    self._let_go(exchange)
+
+    def link_done(self, link: Link, exchange: Exchange, reusable: bool) -> None:
+        if reusable:
+            self._free.append(link)
+        self._let_go(exchange)
+
+    def link_unused(self, link: Link, exchange: Exchange) -> None:
+        self._let_go(exchange)
+        self._owner.unreachable(exchange)
+
+    def link_lost(self, link: Link, exchange: Exchange) -> None:
+        exchange.link = None
+        self._lost[exchange] = self._loop.call_later(LOST_GRACE_S, self._give_up, exchange)
+
+    def link_misused(self, exchange: Exchange, error: OutlastError) -> None:
+        self._owner.response_malformed(exchange.invocation.request_id, error)
+
+    def _give_up(self, exchange: Exchange) -> None:
+        exchange.fail(RequestEnd.WORKER_ERROR)
+        self._let_go(exchange)
+
+    def _let_go(self, exchange: Exchange) -> None:
+        if (timer := self._lost.pop(exchange, None)) is not None:
+            timer.cancel()
+        self._exchanges.discard(exchange)
+        self._owner.request_ended()
