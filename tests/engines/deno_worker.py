@@ -5,7 +5,6 @@ import contextlib
 import http.client
 import io
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import AsyncIterator
@@ -17,6 +16,7 @@ from deno import find_deno_bin
 import outlast.engines.deno
 
 GUEST = Path(outlast.engines.deno.__file__).parent / "guest"
+DENO_DIR = Path(__file__).parents[2] / ".outlast" / "test-deno"
 PATIENCE_S = 20
 PEER = {"x-outlast-peer": "203.0.113.9:4711", "x-forwarded-proto": "https", "host": "example.com:8443"}
 
@@ -116,7 +116,7 @@ class _Bytes:
 async def standby(entrypoint: Path, **environment: str) -> AsyncIterator[DenoWorker]:
     """A worker that has connected and waits for `boot`."""
     # Its sockets' paths must stay short: pytest's own folders are too deep for that.
-    folder = Path(tempfile.mkdtemp(prefix="outlast-"))
+    folder = Path(tempfile.mkdtemp(prefix="guest-"))
     connected: asyncio.Future[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = asyncio.Future()
     node = await asyncio.start_unix_server(
         lambda reader, writer: connected.set_result((reader, writer)),
@@ -172,7 +172,7 @@ async def _start(folder: Path, entrypoint: Path, environment: dict[str, str]) ->
         env={
             "OUTLAST_WORKER_DIR": str(folder),
             "OUTLAST_HIDE": "DENO_DIR,NO_COLOR,DENO_NODE_SHIM_ACTIVE,PATH",
-            "DENO_DIR": os.environ.get("DENO_DIR", str(Path(tempfile.gettempdir()) / "outlast-test-deno")),
+            "DENO_DIR": str(DENO_DIR),
             "NO_COLOR": "1",
             "TMPDIR": str(folder / "tmp"),
             **environment,

@@ -2,9 +2,11 @@
 
 import { encode, type FromWorker, type ToWorker } from "./messages.ts";
 
+const { setImmediate } = globalThis;
+
 /**
- * So many writes may be under way at once if they are small: Linux takes a small write to a Unix socket whole or not at
- * all, so that lines cannot mix. Other systems may take a part of it.
+ * So many lines of each turn of the event loop are written one by one. Linux takes a small write to a Unix socket whole
+ * or not at all, so that lines cannot mix even when one has to wait; other systems may take a part of it.
  */
 const EAGER_WRITES = Deno.build.os === "linux" ? 4 : 1;
 const EAGER_BYTES = 16 * 1024;
@@ -22,8 +24,10 @@ export class Channel {
   #queued = "";
   #writes = 0;
   #bytesUnderWay = 0;
-  #ending = false;
   #latest: Promise<void> = Promise.resolve();
+  #eagerLeft = EAGER_WRITES;
+  #turnIsOpen = false;
+  #ending = false;
 
   constructor(stream: Stream) {
     this.#stream = stream;
@@ -31,14 +35,16 @@ export class Channel {
 
   /**
    * Never blocks, never throws. A `Deno.Conn` has handed what it is given to the kernel when `write` returns, not when
-   * its promise settles: the first lines of a burst are there even if the process dies in the same turn of its loop.
-   * What follows them goes out together as soon as they are through.
+   * its promise settles: the first lines of a turn are there even if the process dies in that turn. What follows them
+   * goes out together when the turn is over.
    */
   send = (message: FromWorker): void => {
     const line = encode(message);
-    const few = this.#writes < EAGER_WRITES && this.#bytesUnderWay + line.length <= EAGER_BYTES;
-    if (this.#ending || this.#queued === "" && (few || this.#writes === 0)) this.#write(line);
+    if (this.#ending || this.#mayBeEager(line)) this.#write(line);
     else this.#queued += line;
+    if (this.#turnIsOpen) return;
+    this.#turnIsOpen = true;
+    setImmediate(this.#endTurn);
   };
 
   /** The process is about to end: nothing waits for its turn any more. */
@@ -49,7 +55,10 @@ export class Channel {
 
   /** Settles when everything sent so far is in the kernel's hands. */
   async drain(): Promise<void> {
-    while (this.#writes > 0) await this.#latest;
+    while (this.#writes > 0 || this.#queued !== "") {
+      if (this.#writes === 0) this.#flush();
+      await this.#latest;
+    }
   }
 
   /** Ends when the node has closed its end, or throws what went wrong. */
@@ -66,6 +75,19 @@ export class Channel {
     }
   }
 
+  #mayBeEager(line: string): boolean {
+    if (this.#queued !== "" || this.#eagerLeft === 0) return false;
+    if (this.#writes > 0 && this.#bytesUnderWay + line.length > EAGER_BYTES) return false;
+    this.#eagerLeft--;
+    return true;
+  }
+
+  #endTurn = (): void => {
+    this.#turnIsOpen = false;
+    this.#eagerLeft = EAGER_WRITES;
+    if (this.#writes === 0) this.#flush();
+  };
+
   #flush(): void {
     const text = this.#queued;
     this.#queued = "";
@@ -76,17 +98,18 @@ export class Channel {
     const bytes = encoder.encode(text);
     this.#writes++;
     this.#bytesUnderWay += bytes.length;
-    // A broken channel shows in `messages`, which ends the process.
-    this.#latest = this.#writeAll(bytes).catch(() => {}).then(() => this.#written(bytes.length));
+    this.#latest = this.#writeAll(bytes);
   }
 
   async #writeAll(bytes: Uint8Array): Promise<void> {
-    for (let done = 0; done < bytes.length;) done += await this.#stream.write(bytes.subarray(done));
-  }
-
-  #written(size: number): void {
+    try {
+      for (let done = 0; done < bytes.length;) done += await this.#stream.write(bytes.subarray(done));
+    } catch {
+      // A broken channel shows in `messages`, which ends the process.
+    }
     this.#writes--;
-    this.#bytesUnderWay -= size;
-    if (this.#writes === 0) this.#flush();
+    this.#bytesUnderWay -= bytes.length;
+    // The turn ended while the kernel had no room.
+    if (this.#writes === 0 && !this.#turnIsOpen) this.#flush();
   }
 }

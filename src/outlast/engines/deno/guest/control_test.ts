@@ -1,0 +1,110 @@
+import assert from "node:assert/strict";
+import { Channel, type Stream } from "./control.ts";
+import type { FromWorker } from "./messages.ts";
+
+const decoder = new TextDecoder();
+
+/** Takes what is written when it is told to, and gives to read what it is given. */
+class FakeStream implements Stream {
+  writes: string[] = [];
+  waiting: (() => void)[] = [];
+  #chunks: Uint8Array[];
+  #most: number;
+
+  constructor({ chunks = [], most = Infinity }: { chunks?: Uint8Array[]; most?: number } = {}) {
+    this.#chunks = chunks;
+    this.#most = most;
+  }
+
+  read(into: Uint8Array): Promise<number | null> {
+    const chunk = this.#chunks.shift();
+    if (!chunk) return Promise.resolve(null);
+    into.set(chunk);
+    return Promise.resolve(chunk.length);
+  }
+
+  write(bytes: Uint8Array): Promise<number> {
+    const taken = bytes.slice(0, this.#most);
+    this.writes.push(decoder.decode(taken));
+    return new Promise((resolve) => this.waiting.push(() => resolve(taken.length)));
+  }
+
+  async acceptAll(): Promise<void> {
+    while (this.waiting.length > 0) {
+      this.waiting.shift()!();
+      for (let turn = 0; turn < 10; turn++) await null;
+    }
+  }
+}
+
+const log = (text: string): FromWorker => ({ type: "log", level: "info", text });
+const texts = (stream: FakeStream) =>
+  stream.writes.join("").trim().split("\n").map((line) => JSON.parse(line).text);
+
+Deno.test("Channel writes the first messages of a turn at once, and the rest together", async () => {
+  const stream = new FakeStream();
+  const channel = new Channel(stream);
+  const all = Array.from({ length: 100 }, (_, number) => `message ${number}`);
+  all.forEach((text) => channel.send(log(text)));
+  const atOnce = stream.writes.length;
+  assert(atOnce >= 1 && atOnce < 10);
+  const drained = channel.drain();
+  await stream.acceptAll();
+  await drained;
+  assert.equal(stream.writes.length, atOnce + 1);
+  assert.deepEqual(texts(stream), all);
+});
+
+Deno.test("Channel never mixes lines when a write is taken in parts", async () => {
+  const stream = new FakeStream({ most: 1000 });
+  const channel = new Channel(stream);
+  const all = ["x".repeat(20_000), "small", "y".repeat(20_000)];
+  all.forEach((text) => channel.send(log(text)));
+  const drained = channel.drain();
+  await stream.acceptAll();
+  await drained;
+  assert(texts(stream).join() === all.join());
+});
+
+Deno.test("Channel writes the rest of a turn when the turn is over", async () => {
+  const stream = new FakeStream();
+  const channel = new Channel(stream);
+  const all = Array.from({ length: 20 }, (_, number) => `message ${number}`);
+  all.forEach((text) => channel.send(log(text)));
+  await stream.acceptAll();
+  assert(texts(stream).length < all.length);
+  await new Promise((resolve) => setImmediate(resolve));
+  assert.deepEqual(texts(stream), all);
+});
+
+Deno.test("Channel waits while the kernel has no room", async () => {
+  const stream = new FakeStream();
+  const channel = new Channel(stream);
+  const all = ["x".repeat(20_000), "y".repeat(20_000), "small"];
+  all.forEach((text) => channel.send(log(text)));
+  await new Promise((resolve) => setImmediate(resolve));
+  assert.equal(stream.writes.length, 1);
+  await stream.acceptAll();
+  assert(texts(stream).join() === all.join());
+});
+
+Deno.test("Channel holds nothing back once the process is about to end", () => {
+  const stream = new FakeStream();
+  const channel = new Channel(stream);
+  const all = Array.from({ length: 50 }, (_, number) => `message ${number}`);
+  all.forEach((text) => channel.send(log(text)));
+  channel.lastWords();
+  channel.send(log("farewell"));
+  assert.deepEqual(texts(stream), [...all, "farewell"]);
+});
+
+Deno.test("Channel reads messages however they were split", async () => {
+  const sent = [{ type: "beforeunload", reason: "cpu" }, { type: "exit", note: "💡" }];
+  const bytes = new TextEncoder().encode(sent.map((message) => JSON.stringify(message) + "\n").join(""));
+  for (const size of [1, 3, bytes.length]) {
+    const chunks = [];
+    for (let at = 0; at < bytes.length; at += size) chunks.push(bytes.slice(at, at + size));
+    const read = await Array.fromAsync(new Channel(new FakeStream({ chunks })).messages());
+    assert.deepEqual(read, sent);
+  }
+});
