@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 import json
+import socket
+import struct
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -262,6 +264,12 @@ class Client:
     def abort(self) -> None:
         self.writer.transport.abort()
 
+    def reset(self) -> None:
+        """Leaves in a way that the gateway cannot take for a closing of one direction."""
+        peer = self.writer.get_extra_info("socket")
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.abort()
+
 
 @dataclass
 class Rig:
@@ -318,7 +326,7 @@ async def gateway(
     try:
         yield rig
     finally:
-        server.close()
+        await server.close()
         server.abort()
         loop.set_exception_handler(None)
     # An exception in a callback of the event loop fails nobody else.

@@ -248,9 +248,10 @@ class Connection(asyncio.Protocol):
             self._idle.expect(0)
 
     def _on_silence(self) -> None:
-        if self._call is not None and self._call.status:
+        if self._transport.get_write_buffer_size():
+            # It does not even take what it was sent.
             self.cut(reset=True)
-        elif self._over or self._writing_paused or (self._call is None and not self._buffer):
+        elif self._over or (self._call is None and not self._buffer):
             self._transport.abort()
         else:
             self._refuse("the request did not arrive in time", 408)

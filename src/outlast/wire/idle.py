@@ -23,24 +23,27 @@ class IdleTimer:
     is too fresh, sets itself again for what remains.
     """
 
-    __slots__ = ("_clock", "_handle", "_heard_at", "_limit_s", "_on_idle")
+    __slots__ = ("_clock", "_handle", "_heard_at", "_limit_s", "_looks_at", "_on_idle")
 
     def __init__(self, clock: Clock, on_idle: Callable[[], object]) -> None:
         self._clock = clock
         self._on_idle = on_idle
         self._limit_s = 0.0
         self._heard_at = 0.0
+        self._looks_at = 0.0
         self._handle: Handle | None = None
 
     def expect(self, limit_s: float) -> None:
         """From now on, something must be heard every ``limit_s``; 0 stops the watch."""
         self._heard_at = self._clock.time()
-        if self._handle is not None and limit_s and limit_s < self._limit_s:
+        self._limit_s = limit_s
+        if not limit_s:
+            return
+        if self._handle is not None and self._heard_at + limit_s < self._looks_at:
             self._handle.cancel()
             self._handle = None
-        self._limit_s = limit_s
-        if limit_s and self._handle is None:
-            self._handle = self._clock.call_later(limit_s, self._look)
+        if self._handle is None:
+            self._look_in(limit_s)
 
     def touch(self) -> None:
         """Something was heard."""
@@ -53,13 +56,17 @@ class IdleTimer:
             self._handle.cancel()
             self._handle = None
 
+    def _look_in(self, delay_s: float) -> None:
+        self._looks_at = self._clock.time() + delay_s
+        self._handle = self._clock.call_later(delay_s, self._look)
+
     def _look(self) -> None:
         self._handle = None
         if not self._limit_s:
             return
         remaining = self._heard_at + self._limit_s - self._clock.time()
         if remaining > 0:
-            self._handle = self._clock.call_later(remaining, self._look)
+            self._look_in(remaining)
         else:
             self._limit_s = 0.0
             self._on_idle()
