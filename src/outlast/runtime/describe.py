@@ -7,10 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 _PACKAGE = Path(__file__).parents[1]
+_OWN = ("<frozen ", f"{_PACKAGE / 'runtime'}/", f"{_PACKAGE / 'engines'}/")
 _MACHINERY = (
-    "<frozen ",
-    f"{_PACKAGE / 'runtime'}/",
-    f"{_PACKAGE / 'engines'}/",
+    *_OWN,
     f"{sysconfig.get_path('stdlib')}/",
     f"{sysconfig.get_path('platstdlib')}/",
 )
@@ -30,7 +29,7 @@ def describe(error: BaseException) -> str:
     try:
         whole = traceback.TracebackException.from_exception(error, compact=True)
         for part in _parts(whole):
-            _trim(part.stack)
+            _trim(part)
         return "".join(whole.format()).rstrip("\n")
     except Exception:
         return f"{type(error).__name__} [an error that cannot be printed]"
@@ -43,6 +42,13 @@ def _parts(whole: traceback.TracebackException) -> Iterator[traceback.TracebackE
             yield from _parts(part)
 
 
-def _trim(stack: traceback.StackSummary) -> None:
-    first = next((index for index, frame in enumerate(stack) if is_users_code(frame.filename)), 0)
+def _trim(part: traceback.TracebackException) -> None:
+    stack = part.stack
+    first = next((index for index, frame in enumerate(stack) if is_users_code(frame.filename)), None)
+    if first is None:
+        # The function's code did not come to run, as when it does not compile.
+        first = next((index for index, frame in enumerate(stack) if not frame.filename.startswith(_OWN)), len(stack))
     del stack[:first]
+    if not stack:
+        # It is printed without a heading then.
+        part.stack = None  # type: ignore[assignment]

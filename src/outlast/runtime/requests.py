@@ -5,9 +5,10 @@ import builtins
 from collections import deque
 from collections.abc import AsyncIterator, MutableMapping
 from typing import Any
+from urllib.parse import quote
 
 import starlette.requests
-from starlette.datastructures import QueryParams
+from starlette.datastructures import URL, QueryParams
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope
 
@@ -26,7 +27,20 @@ class Request(starlette.requests.Request):
 
     def __init__(self, scope: Scope, receive: Receive) -> None:
         self._inbox = Inbox(receive)
+        self._whole_url: URL | None = None
         super().__init__(scope, self._inbox.receive)
+
+    @property
+    def url(self) -> URL:
+        """As the client wrote it: what is percent-encoded there is so here."""
+        if self._whole_url is None:
+            scope = self.scope
+            raw_path = scope.get("raw_path") or quote(scope["path"]).encode()
+            host = self.headers.get("host") or "{}:{}".format(*scope.get("server") or ("localhost", 80))
+            query = scope.get("query_string")
+            path = (raw_path + b"?" + query if query else raw_path).decode("latin-1")
+            self._whole_url = URL(f"{scope.get('scheme', 'http')}://{host}{path}")
+        return self._whole_url
 
     @property
     def path(self) -> str:

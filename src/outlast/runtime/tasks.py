@@ -124,6 +124,9 @@ class Tasks:
         if task.timer is not None:
             task.timer.cancel()
         error = None if future.cancelled() else future.exception()
+        if isinstance(error, SystemExit | KeyboardInterrupt):
+            # The process is about to end, and the end is what interrupts the task.
+            return
         if task.timed_out:
             what = f'task "{task.name}"' if task.name else "the task"
             text = f"TimeoutError: {what} took longer than {task.timeout_s} s"

@@ -36,11 +36,15 @@ class Writer(io.TextIOBase):
         if not isinstance(text, str):
             raise TypeError(f"write() argument must be str, not {type(text).__name__}")
         key = (threading.get_ident(), request_id.get())
-        whole = self._pending.pop(key, "") + text if self._pending else text
+        begun = self._pending.pop(key, None) if self._pending else None
+        whole = begun + text if begun else text
         if text.endswith("\n"):
-            self.say(self._level, whole[:-1])
+            # The end of a line that was too long to wait for.
+            if whole != "\n" or begun is None:
+                self.say(self._level, whole[:-1])
         elif len(whole) > MAX_PENDING:
             self.say(self._level, whole)
+            self._pending[key] = ""
         elif whole:
             self._pending[key] = whole
         return len(text)
@@ -57,7 +61,8 @@ class Writer(io.TextIOBase):
         """Says everything that has not come to the end of its line."""
         while self._pending:
             (_, request), text = self._pending.popitem()
-            reports.send(Logged(self._level, text, request))
+            if text:
+                reports.send(Logged(self._level, text, request))
 
     def end_request(self) -> None:
         """The request of this context is over, and its lines with it."""

@@ -1,0 +1,358 @@
+"""How a Python worker ends, what it prints and logs, and what it does when its event loop is stuck."""
+
+import asyncio
+import json
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tests.python_guest.python_worker import booted, standby
+
+MakeFunction = Callable[[str], Path]
+
+
+class TestEnd:
+    @pytest.mark.parametrize(
+        "listener",
+        [
+            "def told(event):\n    print('told', event.detail.reason)\n    EdgeRuntime.wait_until(save())",
+            "async def told(event):\n    print('told', event.detail.reason)\n    await save()",
+            "async def told(event):\n    print('told', event.detail.reason)\n    await asyncio.sleep(0)\n"
+            "    EdgeRuntime.wait_until(save())",
+        ],
+    )
+    async def test_beforeunload_waits_for_what_its_listeners_start(self, function: MakeFunction, listener: str) -> None:
+        source = f"""
+opened = asyncio.Event()
+async def save():
+    await opened.wait()
+    print("saved")
+
+@add_event_listener("beforeunload")
+{listener}
+
+@serve
+async def handler(request):
+    opened.set()
+    return Response()
+"""
+        async with booted(function(source)) as worker:
+            await worker.message("ready")
+            worker.say(type="beforeunload", reason="wall_clock")
+            await worker.log("told wall_clock")
+            await worker.message("task_started")
+            assert "unloaded" not in worker.kinds
+            await worker.get()
+            await worker.message("unloaded", reason="wall_clock")
+            worker.say(type="beforeunload", reason="wall_clock")
+            worker.say(type="beforeunload", reason="termination")
+            await worker.message("unloaded", reason="termination")
+        told = [text for _, text in worker.printed if text.startswith("told")]
+        assert told == ["told wall_clock", "told termination"]
+        assert worker.kinds.index("unloaded") > worker.messages.index(await worker.log("saved"))
+
+    async def test_exit_dispatches_unload_and_loses_nothing(self, function: MakeFunction) -> None:
+        source = """
+            import atexit
+            atexit.register(print, "atexit")
+            add_event_listener("beforeunload", lambda event: print("never"))
+
+            @add_event_listener("unload")
+            async def unload(event):
+                for number in range(20): print("unload", number)
+                await asyncio.sleep(0)
+                print("no line end", end="")
+
+            serve(lambda request: Response())
+        """
+        async with booted(function(source)) as worker:
+            await worker.message("ready")
+            worker.say(type="exit")
+            assert await worker.ended() == (0, "")
+        told = [text for _, text in worker.printed]
+        assert told == [*(f"unload {number}" for number in range(20)), "no line endatexit"]
+
+    @pytest.mark.parametrize("handler", ["def", "async def"])
+    @pytest.mark.parametrize(("call", "code"), [("sys.exit(3)", 3), ("os._exit(3)", 3), ("exit()", 0)])
+    async def test_user_code_that_exits_loses_nothing(
+        self, function: MakeFunction, handler: str, call: str, code: int
+    ) -> None:
+        call = call.replace("exit()", "raise SystemExit") if call == "exit()" else call
+        source = f"""
+@serve
+{handler} handler(request):
+    for number in range(50): EdgeRuntime.wait_until(asyncio.Event().wait(), name=f"task {{number}}")
+    {call}
+"""
+        async with booted(function(source)) as worker:
+            await worker.message("ready")
+            _, writer = await worker.connect()
+            writer.write(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+            assert (await worker.ended())[0] == code
+            writer.close()
+        names = [message["name"] for message in worker.messages if message["type"] == "task_started"]
+        assert names == [f"task {number}" for number in range(50)]
+
+    async def test_exit_inside_of_a_task(self, function: MakeFunction) -> None:
+        source = """
+            async def work():
+                await asyncio.sleep(0)
+                sys.exit(4)
+
+            EdgeRuntime.wait_until(work())
+            serve(lambda request: Response())
+        """
+        async with booted(function(source)) as worker:
+            assert (await worker.ended())[0] == 4
+        assert "task_started" in worker.kinds
+        assert "task_settled" not in worker.kinds
+
+    async def test_segfault(self, function: MakeFunction) -> None:
+        source = """
+            @serve
+            async def handler(request):
+                import ctypes
+                EdgeRuntime.wait_until(asyncio.Event().wait(), name="doomed")
+                ctypes.string_at(0)
+        """
+        async with booted(function(source)) as worker:
+            await worker.message("ready")
+            _, writer = await worker.connect()
+            writer.write(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+            code, err = await worker.ended()
+            writer.close()
+        assert code == -signal.SIGSEGV
+        assert "Fatal Python error: Segmentation fault" in err
+        assert worker.messages[-1]["name"] == "doomed"
+
+    async def test_a_child_of_its_own_is_no_worker(self, function: MakeFunction) -> None:
+        source = """
+            @serve
+            async def handler(request):
+                EdgeRuntime.wait_until(asyncio.Event().wait())
+                sys.stdout.write("half a line, ")
+                child = os.fork()
+                if not child:
+                    print("in the child")
+                    sys.stdout.flush()
+                    os._exit(0)
+                os.waitpid(child, 0)
+                print("in the worker")
+                return Response("ok")
+        """
+        async with booted(function(source)) as worker:
+            await worker.message("ready")
+            assert (await worker.get()).body == b"ok"
+            await worker.log("half a line, in the worker")
+            assert worker.process.stdout is not None
+            assert await worker.process.stdout.readline() == b"in the child\n"
+            worker.say(type="exit")
+            assert await worker.ended() == (0, "")
+        assert [text for _, text in worker.printed] == ["half a line, in the worker"]
+
+    @pytest.mark.parametrize("when", ["in standby", "ready", "blocked"])
+    async def test_it_ends_with_its_node(self, function: MakeFunction, when: str) -> None:
+        entrypoint = function("""
+            @add_event_listener("unload")
+            def never(event):
+                while True: pass
+
+            @serve
+            async def handler(request):
+                print("blocks")
+                while True: time.sleep(0.1)
+        """)
+        async with standby(entrypoint) as worker:
+            if when != "in standby":
+                worker.boot(entrypoint)
+                await worker.message("ready")
+            if when == "blocked":
+                _, writer = await worker.connect()
+                writer.write(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+                await worker.log("blocks")
+                writer.close()
+            worker.writer.close()
+            assert (await worker.ended())[0] == 1
+
+
+class TestStuckLoop:
+    BLOCKING = """
+def block(until):
+    while time.monotonic() < until: time.sleep(0.02)
+
+@add_event_listener("beforeunload")
+def saving(event): print("told", event.detail.reason)
+
+@serve
+async def handler(request):
+    block(time.monotonic() + float(request.query["s"]))
+    return Response("ok")
+"""
+
+    async def test_the_blocking_frame_is_named_once_in_an_episode(self, function: MakeFunction) -> None:
+        async with booted(function(self.BLOCKING)) as worker:
+            await worker.message("ready")
+            assert (await worker.get("/?s=2.5", request_id="r-3")).body == b"ok"
+            (warning,) = [message for message in worker.messages if message["type"] == "log"]
+            assert (warning["level"], warning["request"]) == ("warning", "r-3")
+            assert "blocked for 1." in warning["text"]
+            assert " by block (main.py, line " in warning["text"]
+            assert "): no other request or task" in warning["text"]
+            await worker.get("/?s=1.8", request_id="r-4")
+            await worker.message("log", level="warning", request="r-4")
+
+    async def test_it_hears_beforeunload_all_the_same(self, function: MakeFunction) -> None:
+        async with booted(function(self.BLOCKING)) as worker:
+            await worker.message("ready")
+            request = asyncio.create_task(worker.get("/?s=60"))
+            await worker.message("log", level="warning")
+            worker.say(type="beforeunload", reason="cpu")
+            await worker.log("told cpu")
+            await worker.message("unloaded", reason="cpu")
+            request.cancel()
+
+
+class TestOutput:
+    async def test_levels_and_requests(self, function: MakeFunction) -> None:
+        source = """
+            logger = logging.getLogger("shop")
+
+            @serve
+            async def handler(request):
+                print("one", 2, sep=", ")
+                print("two\\nlines")
+                print("to stderr", file=sys.stderr)
+                sys.stdout.write("in ")
+                sys.stdout.write("parts\\n")
+                print("flushed", end="", flush=True)
+                logger.debug("not shown")
+                logger.info("info %d", 1)
+                logger.warning("warning")
+                logger.error("error")
+                warnings.warn("old", DeprecationWarning)
+                warnings.warn("look out")
+                try: raise ValueError("no")
+                except ValueError:
+                    traceback.print_exc()
+                    logger.exception("logged")
+                print("\\udcff")
+                print("unfinished", end="")
+                return Response()
+        """
+        async with booted(function(source)) as worker:
+            await worker.message("ready")
+            await worker.get(request_id="r-1")
+            await worker.log("unfinished")
+        assert {message["request"] for message in worker.messages if message["type"] == "log"} == {"r-1"}
+        assert worker.printed[:9] == [
+            ("info", "one, 2"),
+            ("info", "two\nlines"),
+            ("error", "to stderr"),
+            ("info", "in parts"),
+            ("info", "flushed"),
+            ("info", "info 1"),
+            ("warning", "warning"),
+            ("error", "error"),
+            worker.printed[8],
+        ]
+        warned, printed, logged, surrogate, unfinished = worker.printed[8:]
+        assert warned[0] == "warning"
+        assert "UserWarning: look out" in warned[1]
+        assert printed[0] == "error"
+        assert printed[1].startswith("Traceback")
+        assert printed[1].endswith("\nValueError: no")
+        assert logged[1].startswith("logged\nTraceback")
+        assert (surrogate, unfinished) == (("info", "\\udcff"), ("info", "unfinished"))
+
+    @pytest.mark.parametrize(
+        ("configuration", "lines"),
+        [
+            ("logging.basicConfig(level=logging.DEBUG)", ["debug:DEBUG:shop:d", "info:INFO:shop:i"]),
+            ("logging.basicConfig(format='%(message)s!', stream=sys.stdout)", ["info:i!"]),
+            ("logging.getLogger('shop').addHandler(logging.StreamHandler())", ["info:i"]),
+            ("logging.getLogger('shop').setLevel('ERROR')", []),
+        ],
+    )
+    async def test_logging_is_the_functions_to_configure(
+        self, function: MakeFunction, configuration: str, lines: list[str]
+    ) -> None:
+        source = f"""
+            {configuration}
+
+            @serve
+            async def handler(request):
+                logging.getLogger("shop").debug("d")
+                logging.getLogger("shop").info("i")
+                logging.getLogger("shop").error("e")
+                return Response()
+        """
+        async with booted(function(source)) as worker:
+            await worker.message("ready")
+            await worker.get()
+            await worker.message("log", level="error")
+        assert [f"{level}:{text}" for level, text in worker.printed][:-1] == lines
+
+    async def test_threads_and_tasks_do_not_mix_their_lines(self, function: MakeFunction) -> None:
+        source = """
+            async def speak(name):
+                for part in ("a ", "b ", name + "\\n"):
+                    sys.stdout.write(part)
+                    await asyncio.sleep(0)
+
+            @serve
+            async def handler(request):
+                await speak(request.path)
+                return Response()
+        """
+        async with booted(function(source)) as worker:
+            await worker.message("ready")
+            await asyncio.gather(*(worker.get(f"/{number}", request_id=f"r-{number}") for number in range(5)))
+            for number in range(5):
+                assert (await worker.log(f"a b /{number}"))["request"] == f"r-{number}"
+
+    async def test_what_goes_past_sys_stdout(self, function: MakeFunction) -> None:
+        source = """
+            sys.stdout.buffer.write(b"bytes\\n")
+            sys.stdout.buffer.flush()
+            os.system("echo child")
+            serve(lambda request: Response())
+        """
+        async with booted(function(source)) as worker:
+            await worker.message("ready")
+            assert worker.process.stdout is not None
+            assert await worker.process.stdout.readexactly(12) == b"bytes\nchild\n"
+
+    async def test_more_than_the_channel_takes_at_once(self, function: MakeFunction) -> None:
+        source = """
+            @serve
+            async def handler(request):
+                print("x" * 3_000_000)
+                print("\\0" * 300_000)
+                for number in range(20_000): print("line", number)
+                return Response()
+        """
+        async with booted(function(source)) as worker:
+            await worker.message("ready")
+            await worker.get()
+            await worker.log("line 19999")
+        long, zeros, *lines = [text for level, text in worker.printed if level == "info"]
+        assert long.startswith("x" * 1000)
+        assert long.endswith("[cut: it had 3000000 characters]")
+        assert zeros.endswith("[cut: it had 300000 characters]")
+        assert lines == [f"line {number}" for number in range(20_000)]
+
+
+class TestSurroundings:
+    async def test_its_environment_is_what_it_was_given(self, function: MakeFunction) -> None:
+        source = """
+            @serve
+            async def handler(request):
+                names = sorted(set(os.environ) - {"LANG", "LC_CTYPE"})
+                return Response.json([names, __name__, os.getcwd(), threading.active_count()])
+        """
+        entrypoint = function(source)
+        async with booted(entrypoint, GREETING="hi") as worker:
+            await worker.message("ready")
+            seen = json.loads((await worker.get()).body)
+        assert seen == [["GREETING"], "main", str(entrypoint.parent), 1]

@@ -1,0 +1,368 @@
+"""What a Python worker tells its node of background tasks and of errors that nobody caught."""
+
+import asyncio
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tests.python_guest.python_worker import booted
+
+from outlast.wire import messages
+
+MakeFunction = Callable[[str], Path]
+
+
+class TestTasks:
+    async def test_a_task_outlives_its_response(self, function: MakeFunction) -> None:
+        source = """
+            opened = asyncio.Event()
+
+            async def nested(): pass
+
+            async def work():
+                await opened.wait()
+                print("working")
+                EdgeRuntime.wait_until(nested())
+
+            @serve
+            async def handler(request):
+                if request.path == "/open": opened.set()
+                else: EdgeRuntime.wait_until(work())
+                return Response("ok")
+        """
+        async with booted(function(source)) as worker:
+            await worker.message("ready")
+            assert (await worker.get(request_id="r-1")).body == b"ok"
+            await worker.message("task_started", task=1, name="work", request="r-1")
+            assert "task_settled" not in worker.kinds
+            await worker.get("/open", request_id="r-2")
+            assert (await worker.log("working"))["request"] == "r-1"
+            await worker.message("task_started", task=2, name="nested", request="r-1")
+            assert await worker.message("task_settled", task=1)
+            assert await worker.message("task_settled", task=2, outcome="fulfilled")
+        for message in worker.messages:
+            messages.decode_from_worker(json.dumps(message).encode())
+
+    async def test_what_can_be_waited_for_and_the_same_twice_is_one(self, function: MakeFunction) -> None:
+        source = """
+            async def work(): return 1
+            def block(): return 2
+            class Query:
+                __hash__ = None
+                def __await__(self): return work().__await__()
+
+            wait_until = EdgeRuntime.wait_until
+            coroutine, task, future = work(), asyncio.create_task(work()), asyncio.get_running_loop().create_future()
+            future.set_result(None)
+            first = wait_until(coroutine, name="coroutine")
+            assert isinstance(first, asyncio.Task)
+            assert wait_until(coroutine) is first and wait_until(first) is first
+            assert wait_until(task) is task and wait_until(task) is task
+            assert wait_until(future) is future
+            wait_until(asyncio.to_thread(block))
+            query = Query()
+            assert wait_until(query, name="query") is wait_until(query)
+            wait_until(asyncio.gather(work(), work()), name="gather")
+            serve(lambda request: Response())
+        """
+        async with booted(function(source)) as worker:
+            await worker.message("ready")
+            for number in range(1, 7):
+                await worker.message("task_settled", task=number, outcome="fulfilled")
+        started = [message for message in worker.messages if message["type"] == "task_started"]
+        assert [message.get("name") for message in started] == [
+            *("coroutine", "work", None, "block", "query", "gather"),
+        ]
+        assert "request" not in started[0]
+
+    async def test_of_three_the_first_raises(self, function: MakeFunction) -> None:
+        source = """
+            async def work(number):
+                await asyncio.sleep(0)
+                if number == 1: raise ValueError("no")
+                print("did", number)
+
+            @serve
+            async def handler(request):
+                for number in (1, 2, 3): EdgeRuntime.wait_until(work(number), name=f"work {number}")
+                return Response()
+        """
+        async with booted(function(source)) as worker:
+            await worker.message("ready")
+            await worker.get()
+            failed = await worker.message("task_settled", task=1)
+            await worker.message("task_settled", task=2, outcome="fulfilled")
+            await worker.message("task_settled", task=3, outcome="fulfilled")
+        assert failed["outcome"] == "rejected"
+        assert failed["error"].startswith("Traceback")
+        assert failed["error"].endswith("ValueError: no")
+        assert worker.printed == [("info", "did 2"), ("info", "did 3")]
+        assert "uncaught" not in worker.kinds
+
+    async def test_timeout_cancels(self, function: MakeFunction) -> None:
+        source = """
+            async def slow():
+                try: await asyncio.Event().wait()
+                finally: print("tidied")
+
+            EdgeRuntime.wait_until(slow(), timeout=0.01)
+            serve(lambda request: Response())
+        """
+        async with booted(function(source)) as worker:
+            settled = await worker.message("task_settled")
+        assert (settled["outcome"], settled["error"]) == (
+            "timed_out",
+            'TimeoutError: task "slow" took longer than 0.01 s',
+        )
+        assert worker.printed == [("info", "tidied")]
+
+    async def test_cancelled_by_the_function_itself(self, function: MakeFunction) -> None:
+        source = """
+            add_event_listener("unhandledrejection", lambda event: print("heard"))
+            EdgeRuntime.wait_until(asyncio.Event().wait()).cancel()
+            serve(lambda request: Response())
+        """
+        async with booted(function(source)) as worker:
+            settled = await worker.message("task_settled")
+            await worker.message("ready")
+        assert (settled["outcome"], settled["error"]) == ("rejected", "CancelledError: the task was cancelled")
+        assert worker.printed == []
+
+    @pytest.mark.parametrize(
+        ("value", "advice"),
+        [
+            ("store", "the function store, which is not awaitable, so there is nothing to wait for: "),
+            ("7", "a value of type int, which is not awaitable, so there is nothing to wait for: "),
+        ],
+    )
+    async def test_what_cannot_be_awaited(self, function: MakeFunction, value: str, advice: str) -> None:
+        source = f"""
+            def store(data): pass
+            value = {value}
+            assert EdgeRuntime.wait_until(value) is value and EdgeRuntime.wait_until(None) is None
+            serve(lambda request: Response())
+        """
+        async with booted(function(source)) as worker:
+            await worker.message("ready")
+        ((level, text),) = worker.printed
+        assert level == "warning"
+        assert text.startswith(f"EdgeRuntime.wait_until was given {advice}")
+        assert "write EdgeRuntime.wait_until(" in text
+
+    @pytest.mark.parametrize(
+        ("arguments", "error"),
+        [
+            ("name=1", "TypeError: wait_until: name must be a str, not int"),
+            ("timeout='1'", "TypeError: wait_until: timeout must be a number of seconds, not str"),
+            ("timeout=0", "ValueError: wait_until: timeout must be a positive number of seconds, not 0"),
+            ("timeout=float('nan')", "ValueError: wait_until: timeout must be a positive number of seconds, not nan"),
+        ],
+    )
+    async def test_arguments_that_are_none(self, function: MakeFunction, arguments: str, error: str) -> None:
+        async with booted(function(f"EdgeRuntime.wait_until(asyncio.sleep(0), {arguments})")) as worker:
+            failure = await worker.message("boot_failed")
+        assert failure["error"].splitlines()[-1] == error
+
+    async def test_from_a_sync_handler_and_from_any_thread(self, function: MakeFunction) -> None:
+        source = """
+            async def work(where):
+                await asyncio.sleep(0)
+                print("from", where)
+
+            def elsewhere():
+                EdgeRuntime.wait_until(work("thread"))
+
+            @serve
+            def handler(request):
+                assert threading.current_thread() is not threading.main_thread()
+                assert EdgeRuntime.wait_until(work("handler")).get_name()
+                thread = threading.Thread(target=elsewhere)
+                thread.start()
+                thread.join()
+                return Response("ok")
+        """
+        async with booted(function(source)) as worker:
+            await worker.message("ready")
+            assert (await worker.get(request_id="r-6")).body == b"ok"
+            await worker.message("task_started", task=1, name="work", request="r-6")
+            assert (await worker.log("from handler"))["request"] == "r-6"
+            await worker.log("from thread")
+            await worker.message("task_settled", task=2)
+
+    async def test_the_loop_need_not_turn_for_the_record(self, function: MakeFunction) -> None:
+        source = """
+            @serve
+            async def handler(request):
+                print("before")
+                EdgeRuntime.wait_until(asyncio.Event().wait(), name="doomed")
+                number = 0
+                while True:
+                    time.sleep(0.01)
+                    print("still here", number := number + 1)
+        """
+        async with booted(function(source)) as worker:
+            await worker.message("ready")
+            request = asyncio.create_task(worker.get())
+            await worker.log("before")
+            await worker.message("task_started", name="doomed", request="r-1")
+            await worker.log("still here 20")
+            request.cancel()
+
+    async def test_ten_thousand(self, function: MakeFunction) -> None:
+        source = """
+            async def work(): pass
+
+            @serve
+            async def handler(request):
+                for _ in range(10_000): EdgeRuntime.wait_until(work())
+                return Response()
+        """
+        async with booted(function(source)) as worker:
+            await worker.message("ready")
+            await worker.get()
+            await worker.message("task_settled", task=10_000)
+        assert sorted(m["task"] for m in worker.messages if m["type"] == "task_started") == [*range(1, 10_001)]
+        assert sorted(m["task"] for m in worker.messages if m["type"] == "task_settled") == [*range(1, 10_001)]
+
+    async def test_nobody_else_keeps_it_alive(self, function: MakeFunction) -> None:
+        source = """
+            import gc, weakref
+
+            async def wait():
+                future = asyncio.get_running_loop().create_future()
+                future.add_done_callback(lambda _: None)
+                futures.append(weakref.ref(future))
+                await future
+                print("woken")
+
+            futures = []
+            EdgeRuntime.wait_until(wait())
+
+            @serve
+            async def handler(request):
+                gc.collect()
+                futures[0]().set_result(None)
+                return Response()
+        """
+        async with booted(function(source)) as worker:
+            await worker.message("ready")
+            await worker.get()
+            await worker.log("woken")
+            await worker.message("task_settled", outcome="fulfilled")
+
+
+class TestUncaught:
+    LOST = "async def lose(): raise ValueError('lost')\ndef fail(*_): raise ValueError('lost')\n"
+
+    @pytest.mark.parametrize(
+        ("failing", "known_request"),
+        [
+            ("asyncio.create_task(lose())", False),
+            ("asyncio.get_running_loop().create_future().set_exception(ValueError('lost'))", True),
+            ("asyncio.get_running_loop().call_soon(fail)", False),
+            ("threading.Thread(target=fail).start()", False),
+        ],
+    )
+    async def test_it_is_reported_and_the_worker_lives(
+        self, function: MakeFunction, failing: str, known_request: bool
+    ) -> None:
+        source = f"""
+async def handler(request):
+    if request.path == "/fail": {failing}
+    return Response("ok")
+serve(handler)
+"""
+        async with booted(function(self.LOST + source)) as worker:
+            await worker.message("ready")
+            await worker.get("/fail", request_id="r-5")
+            uncaught = await worker.message("uncaught")
+            assert (await worker.get()).body == b"ok"
+        assert uncaught["error"].splitlines()[-1] == "ValueError: lost"
+        assert not known_request or uncaught["request"] == "r-5"
+
+    @pytest.mark.parametrize("listener", ["def", "async def"])
+    @pytest.mark.parametrize(
+        ("event", "failing"),
+        [
+            ("unhandledrejection", "asyncio.create_task(lose())"),
+            ("unhandledrejection", "EdgeRuntime.wait_until(lose())"),
+            ("error", "asyncio.get_running_loop().call_soon(fail)"),
+            ("error", "threading.Thread(target=fail).start()"),
+        ],
+    )
+    async def test_prevented_means_handled(
+        self, function: MakeFunction, listener: str, event: str, failing: str
+    ) -> None:
+        source = f"""
+@add_event_listener("{event}")
+{listener} listener(event):
+    print("heard", getattr(event, "reason", None) or event.error)
+    event.prevent_default()
+
+@serve
+async def handler(request):
+    if request.path == "/fail": {failing}
+    return Response()
+"""
+        async with booted(function(self.LOST + source)) as worker:
+            await worker.message("ready")
+            await worker.get("/fail")
+            await worker.log("heard lost")
+            await worker.get("/")
+            await worker.get("/")
+        assert "uncaught" not in worker.kinds
+
+    async def test_the_promise_is_the_task(self, function: MakeFunction) -> None:
+        source = """
+            @add_event_listener("unhandledrejection")
+            def heard(event):
+                print("heard", event.reason, event.promise is task)
+
+            task = EdgeRuntime.wait_until(lose())
+            serve(lambda request: Response())
+        """
+        async with booted(function(self.LOST + "\n".join(line[12:] for line in source.split("\n")))) as worker:
+            assert (await worker.log("heard lost True"))["level"] == "info"
+
+    @pytest.mark.parametrize("listener", ["def", "async def"])
+    async def test_a_listener_that_fails_is_not_called_again(self, function: MakeFunction, listener: str) -> None:
+        source = f"""
+@add_event_listener("unhandledrejection")
+{listener} listener(event):
+    print("heard", event.reason)
+    raise RuntimeError("again")
+
+EdgeRuntime.wait_until(lose())
+serve(lambda request: Response())
+"""
+        async with booted(function(self.LOST + source)) as worker:
+            if listener == "def":
+                again = await worker.message("uncaught")
+            else:
+                again = await worker.message("task_settled", task=2)
+            await worker.message("ready")
+            await worker.get()
+        assert again["error"].endswith("RuntimeError: again")
+        assert worker.printed == [("info", "heard lost")]
+
+    async def test_a_task_that_nobody_keeps(self, function: MakeFunction) -> None:
+        source = """
+            import gc, weakref
+
+            async def forgotten():
+                await asyncio.get_running_loop().create_future()
+
+            @serve
+            async def handler(request):
+                asyncio.create_task(forgotten())
+                await asyncio.sleep(0)
+                gc.collect()
+                return Response()
+        """
+        async with booted(function(source)) as worker:
+            await worker.message("ready")
+            await worker.get()
+            warned = await worker.message("log", level="warning")
+        assert "forgotten" in warned["text"]
+        assert "EdgeRuntime.wait_until keeps a task alive" in warned["text"]
