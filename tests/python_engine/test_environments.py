@@ -28,12 +28,10 @@ class Builder:
     def __init__(self, folder: Path, spawner: Spawner) -> None:
         self.folder = folder
         self.wheels = folder / "wheels"
-        self.env = {
-            **os.environ,
-            "UV_FIND_LINKS": str(self.wheels),
-            "UV_NO_INDEX": "1",
-            "UV_CACHE_DIR": str(folder / "c"),
-        }
+        self.wheels.mkdir()
+        config = folder / "uv.toml"
+        config.write_text(f'no-index = true\nfind-links = ["{self.wheels}"]\n')
+        self.env = {**os.environ, "UV_CONFIG_FILE": str(config), "UV_CACHE_DIR": str(folder / "cache")}
         self.runs: list[list[str]] = []
         self.began = asyncio.Event()
         self.said: list[tuple[str, bool]] = []
@@ -125,7 +123,7 @@ async def test_a_second_start_asks_nobody(builder: Builder, function: Make) -> N
     made = function({"main.py": script("alpha")})
     first = await builder.provide(made)
     shutil.rmtree(builder.wheels)
-    shutil.rmtree(builder.folder / "c")
+    shutil.rmtree(builder.folder / "cache")
     builder.runs.clear()
     assert await builder.provide(made, builder.open(UV_OFFLINE="1")) == first
     assert builder.runs == []

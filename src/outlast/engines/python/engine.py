@@ -60,6 +60,8 @@ class PythonEngine:
             environment = await self._environments.provide(
                 wanted, preloaded, lambda text, ms: self._report(function.name, text, ms)
             )
+            if environment is not None:
+                _refuse_unsupported(wanted.source, environment)
         code = [*dict.fromkeys((function.entrypoint.parent, function.folder))]
         return PythonProgram(
             function=function,
@@ -126,6 +128,13 @@ class PythonProgram:
         # A file of _shared that is no code may be data that the code reads.
         shared = (self.functions_dir / "_shared").resolve()
         return shared in path.parents and path.suffix not in {".py", *_OTHER_LANGUAGES}
+
+
+def _refuse_unsupported(source: Path, environment: Environment) -> None:
+    for needed in libraries.requirements():
+        version = environment.packages.get(needed.name)
+        if version is not None and not needed.specifier.contains(version, prereleases=True):
+            raise PrepareError(f"{source}: leads to {needed.name} {version}, but Outlast itself needs {needed}")
 
 
 def _modules(function: FunctionSettings, roots: Sequence[Path], environment: Environment | None) -> frozenset[Path]:

@@ -92,7 +92,7 @@ class Environments:
         if not requirements.packages and interpreter.minor == OURS:
             return None
         wanted = [f"{name}=={version}" for name, version in sorted(preferred.items())]
-        guest = libraries.requirements() if interpreter.minor != OURS else []
+        guest = [str(each) for each in libraries.requirements()] if interpreter.minor != OURS else []
         python = [str(interpreter.path), interpreter.version, sysconfig.get_platform()]
         key = requirements.key(FORMAT, *python, *wanted, *guest)
         folder = self._folder / key

@@ -30,7 +30,7 @@ def own_folder() -> str:
     return str(Path(__file__).parents[3])
 
 
-def requirements() -> list[str]:
-    """What another interpreter needs installed, in the versions that Outlast asks for."""
+def requirements() -> list[Requirement]:
+    """The versions of them that Outlast can work with."""
     declared = map(Requirement, importlib.metadata.requires("outlast") or ())
-    return [str(each) for each in declared if each.name in _MODULES and each.marker is None]
+    return [each for each in declared if each.name in _MODULES and each.marker is None]
