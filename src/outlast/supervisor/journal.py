@@ -74,7 +74,7 @@ class Journal:
             level=_TASK_LEVELS[outcome],
             request_id=task.request_id or None,
             task_id=f"{self._execution_id}.{task.number}",
-            name=task.name,
+            name=task.name or None,
             outcome=outcome,
             ms=ms,
             reason=reason,
