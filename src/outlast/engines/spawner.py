@@ -87,7 +87,7 @@ def execute(request: Mapping[str, Any]) -> None:
         signal.signal(number, signal.SIG_DFL)
     try:
         os.execve(request["argv"][0], request["argv"], request["env"])  # noqa: S606
-    except OSError as error:
+    except Exception as error:
         os.write(2, f"the worker could not be started: {error}\n".encode())
 
 

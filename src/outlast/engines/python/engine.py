@@ -24,7 +24,7 @@ ZYGOTE = (
 
 _OTHER_LANGUAGES = {".ts", ".tsx", ".js", ".jsx", ".mjs", ".mts"}
 
-Report = Callable[[str, str, float | None], None]
+Report = Callable[[str, str, int | None], None]
 """Called with a function's name, words on the progress of its preparation, and milliseconds where it is done."""
 
 

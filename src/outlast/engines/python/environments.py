@@ -32,7 +32,7 @@ OLDEST = "3.11"
 FORMAT = "1"
 """Part of every environment's key: another one when what is in an environment changes with Outlast."""
 
-Report = Callable[[str, float | None], None]
+Report = Callable[[str, int | None], None]
 """Called with words for the user while an environment is built; the last time with the milliseconds it took."""
 
 
@@ -117,18 +117,15 @@ class Environments:
         if requirements.python.contains(ours, prereleases=True):
             return _Interpreter(Path(sys.executable), ours)
         wanted = f"{requirements.python},>={OLDEST}"
-        cwd = requirements.source.parent
         try:
-            path = (await self._uv("python", "find", "--no-project", wanted, cwd=cwd)).strip()
-            tell = "import platform; print(platform.python_version())"
-            version = await self._uv.run_program([path, "-I", "-c", tell], cwd)
+            path, version = await self._uv.find_python(wanted, cwd=requirements.source.parent)
         except UvError as error:
             raise EnvironmentFailed(
                 f"{requirements.source}: requires Python {requirements.python}, and this is {ours}; "
                 f"no other that is {OLDEST} or later was found on this machine "
                 f"(UV_PYTHON_DOWNLOADS=automatic lets uv fetch one):\n{error}"
             ) from error
-        return _Interpreter(Path(path), version.strip())
+        return _Interpreter(Path(path), version)
 
 
 @dataclass(frozen=True)
@@ -159,7 +156,7 @@ class _Build:
             raise EnvironmentFailed(f"{source}: what it asks for cannot be installed:\n{error}") from error
         except OSError as error:
             raise EnvironmentFailed(f"{self.folder}: cannot be written: {error.strerror}") from error
-        self.report(f"installed {len(environment.packages)} packages", (time.monotonic() - started_at) * 1000)
+        self.report(f"installed {len(environment.packages)} packages", round((time.monotonic() - started_at) * 1000))
         return environment
 
     async def _resolve(self, scratch: Path) -> Path:

@@ -31,12 +31,18 @@ class Uv:
         # To fetch a whole interpreter is more than what a function asks for, unless the user says so.
         self._env = {"UV_PYTHON_DOWNLOADS": "never", **given, "UV_NO_PROGRESS": "1", "NO_COLOR": "1"}
 
-    async def __call__(self, *arguments: str, cwd: Path) -> str:
-        """Returns what uv wrote to its standard output. Raises `UvError`."""
-        return await self.run_program([UV, *arguments, "--quiet"], cwd)
+    async def __call__(self, *arguments: str, cwd: Path) -> None:
+        """Raises `UvError`."""
+        await self._run_program([UV, *arguments, "--quiet"], cwd)
 
-    async def run_program(self, argv: list[str], cwd: Path) -> str:
-        """Likewise for a program that uv has found."""
+    async def find_python(self, versions: str, *, cwd: Path) -> tuple[str, str]:
+        """The path of an interpreter, and its version in full. Raises `UvError`."""
+        # Asked to be quiet, uv would not say what it has found.
+        found = (await self._run_program([UV, "python", "find", "--no-project", versions], cwd)).strip()
+        tell = "import platform; print(platform.python_version())"
+        return found, (await self._run_program([found, "-I", "-c", tell], cwd)).strip()
+
+    async def _run_program(self, argv: list[str], cwd: Path) -> str:
         result = await self._run(Command(argv, self._env, cwd))
         if result.code:
             said = result.err.decode("utf-8", "replace")[:MAX_REPORT].strip()

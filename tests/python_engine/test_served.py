@@ -1,0 +1,241 @@
+"""Python functions with packages of their own, and ends of all kinds, behind a node."""
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import pytest_asyncio
+from tests.python_engine.conftest import script
+from tests.support.node import Node, serving, write_project
+
+SERVES = """
+from outlast import EdgeRuntime, Request, Response, serve
+"""
+HELLO = (
+    SERVES
+    + """
+import os, sys
+import greeting
+from _shared.words import WORD
+
+@serve
+async def handler(request: Request) -> Response:
+    said = greeting.TEXT + WORD
+    return Response.json({"pid": os.getpid(), "parent": os.getppid(), "said": said, "env": dict(os.environ)})
+"""
+)
+VERSION = """
+import httpx, starlette, sys
+
+VERSIONS = {"httpx": httpx.__version__, "starlette": starlette.__version__, "python": sys.version_info[:2]}
+
+@serve
+async def handler(request: Request) -> Response:
+    return Response.json(VERSIONS)
+"""
+ENDS = (
+    SERVES
+    + """
+import asyncio, ctypes, os, signal, subprocess, sys
+
+ENDS = {
+    "sys.exit": lambda: sys.exit(3),
+    "os._exit": lambda: os._exit(4),
+    "segfault": lambda: ctypes.string_at(0),
+    "killed": lambda: os.kill(os.getpid(), signal.SIGKILL),
+}
+
+async def forever() -> None:
+    await asyncio.Event().wait()
+
+@serve
+async def handler(request: Request) -> Response:
+    if (end := request.query_params.get("end")) is not None:
+        EdgeRuntime.wait_until(forever(), name=end)
+        ENDS[end]()
+    return Response("still here")
+"""
+)
+
+
+def other_python() -> tuple[str, str] | None:
+    """Another minor version that this machine has: its number, and the folder of its program."""
+    for minor in range(sys.version_info.minor + 1, sys.version_info.minor + 4):
+        name = f"python3.{minor}"
+        found = [*Path("~/.pyenv/versions").expanduser().glob(f"3.{minor}.*/bin/{name}"), shutil.which(name)]
+        for program in filter(None, found):
+            with contextlib.suppress(OSError, subprocess.CalledProcessError):
+                subprocess.run([program, "-c", "import venv"], check=True, capture_output=True)
+                return f"3.{minor}", str(Path(program).parent)
+    return None
+
+
+OTHER = other_python()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def node(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Node]:
+    functions: Mapping[str, str] = {
+        "hello/main.py": HELLO,
+        "hello/greeting.py": "TEXT = 'hello '",
+        "_shared/words.py": "WORD = 'world'",
+        "other/main.py": HELLO.replace("from _shared.words import WORD", "WORD = ''"),
+        "other/greeting.py": "TEXT = 'other'",
+        "older/main.py": script("httpx==0.27.*") + SERVES + VERSION,
+        "newer/main.py": script("httpx==0.28.*", "outlast") + SERVES + VERSION,
+        "conflicting/main.py": SERVES + VERSION,
+        "conflicting/requirements.txt": "starlette==0.48.0\nhttpx==0.28.*\n",
+        "impossible/main.py": script("httpx==0.28.*", "httpx==0.27.*") + HELLO,
+        "future/main.py": script(python=">=3.99") + HELLO,
+        "ends/main.py": ENDS,
+    }
+    environment = {}
+    if OTHER is not None:
+        version, folder = OTHER
+        functions = {
+            **functions,
+            "another/main.py": script("httpx==0.28.*", python=f"=={version}.*") + SERVES + VERSION,
+        }
+        environment["PATH"] = f"{folder}:{os.environ['PATH']}"
+    project = write_project(tmp_path_factory.mktemp("served"), functions)
+    async with serving(project, env=environment) as node:
+        yield node
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def client(node: Node) -> AsyncIterator[httpx.AsyncClient]:
+    async with httpx.AsyncClient(base_url=f"{node.url}/functions/v1", timeout=30) as client:
+        yield client
+
+
+async def installed(node: Node, *functions: str) -> None:
+    """Requests wait no longer than for a worker, and a registry may be slow."""
+    for function in functions:
+        await node.wait_for("prepare", function=function, msg=lambda text: text.startswith("installed"), timeout=50)
+
+
+async def test_a_function_has_its_own_modules_and_the_shared_ones(node: Node, client: httpx.AsyncClient) -> None:
+    hello, other = (await client.get("/hello")).json(), (await client.get("/other")).json()
+    assert (hello["said"], other["said"]) == ("hello world", "other")
+    assert hello["pid"] != other["pid"]
+    # Both are forks of one process.
+    assert hello["parent"] == other["parent"] != node.process.pid
+    assert set(hello["env"]) == {
+        *("SUPABASE_URL", "SUPABASE_ANON_KEY", "SUPABASE_SERVICE_ROLE_KEY", "SB_EXECUTION_ID", "TMPDIR")
+    }
+
+
+async def test_two_versions_of_a_package_side_by_side(node: Node, client: httpx.AsyncClient) -> None:
+    await installed(node, "older", "newer")
+    older, newer = (await client.get("/older")).json(), (await client.get("/newer")).json()
+    assert older["httpx"].startswith("0.27.")
+    assert newer["httpx"].startswith("0.28.")
+    # They are forks: what they do not ask for is the zygote's.
+    assert older["starlette"] == newer["starlette"] != "0.48.0"
+    for function in ("older", "newer"):
+        assert not node.found("prepare", function=function, msg=lambda text: "interpreter" in text)
+
+
+async def test_what_the_zygote_has_in_another_version_makes_a_new_interpreter(
+    node: Node, client: httpx.AsyncClient
+) -> None:
+    await installed(node, "conflicting")
+    versions = (await client.get("/conflicting")).json()
+    assert versions["starlette"] == "0.48.0"
+    said = node.found("prepare", function="conflicting", msg=lambda text: "starts a new interpreter" in text)
+    assert len(said) == 1
+    assert "it needs " in said[0]["msg"]
+    assert "starlette 0.48.0 (not " in said[0]["msg"]
+
+
+@pytest.mark.skipif(OTHER is None, reason="there is no other Python on this machine")
+async def test_another_python(node: Node, client: httpx.AsyncClient) -> None:
+    assert OTHER is not None
+    await installed(node, "another")
+    response = await client.get("/another")
+    assert response.status_code == 200, node.log_text()
+    assert ".".join(map(str, response.json()["python"])) == OTHER[0]
+    assert node.found("prepare", function="another", msg=lambda text: f"it runs on Python {OTHER[0]}" in text)
+
+
+@pytest.mark.parametrize(
+    ("function", "said"),
+    [
+        ("impossible", "what it asks for cannot be installed:\n"),
+        ("future", "requires Python >=3.99, and this is "),
+    ],
+)
+async def test_what_cannot_be_had_is_a_boot_error(
+    node: Node, client: httpx.AsyncClient, function: str, said: str
+) -> None:
+    response = await client.get(f"/{function}")
+    assert (response.status_code, response.json()["code"]) == (503, "BOOT_ERROR")
+    failure = await node.wait_for("boot_failure", function=function)
+    assert said in failure["msg"]
+
+
+async def test_it_comes_back_when_it_is_mended(node: Node, client: httpx.AsyncClient) -> None:
+    main = node.project / "supabase" / "functions" / "impossible" / "main.py"
+    main.write_text(script("httpx==0.28.*") + SERVES + VERSION)
+    await installed(node, "impossible")
+    response = await client.get("/impossible")
+    assert response.json()["httpx"].startswith("0.28.")
+
+
+@pytest.mark.parametrize(
+    ("end", "code"),
+    [("sys.exit", "exit code 3"), ("os._exit", "exit code 4"), ("segfault", "signal 11"), ("killed", "signal 9")],
+)
+async def test_a_worker_that_ends_itself_ends_alone(node: Node, client: httpx.AsyncClient, end: str, code: str) -> None:
+    before = (await client.get("/hello")).json()["pid"]
+    response = await client.get("/ends", params={"end": end})
+    assert (response.status_code, response.json()["code"]) == (500, "WORKER_ERROR")
+    task = await node.wait_for("task", function="ends", name=end)
+    assert task["outcome"] == "interrupted"
+    shutdown = await node.wait_for("shutdown", execution_id=task["execution_id"])
+    assert code in shutdown["msg"]
+    assert shutdown["level"] == "error"
+    assert (await client.get("/ends")).text == "still here"
+    assert (await client.get("/hello")).json()["pid"] == before
+
+
+async def test_a_change_of_what_is_shared_concerns_who_imports_it(node: Node, client: httpx.AsyncClient) -> None:
+    before = [(await client.get(path)).json() for path in ("/hello", "/other")]
+    since = len(node.events)
+    (node.project / "supabase" / "functions" / "_shared" / "words.py").write_text("WORD = 'moon'")
+    await node.wait_for("retire", function="hello", reason="reload", since=since)
+    after = [(await client.get(path)).json() for path in ("/hello", "/other")]
+    assert after[0]["said"] == "hello moon"
+    assert after[1]["pid"] == before[1]["pid"]
+    assert not node.found("retire", since, function="other")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere they end with it")
+async def test_the_zygote_s_death_is_noticed_by_nobody(node: Node, client: httpx.AsyncClient) -> None:
+    before = (await client.get("/hello")).json()
+    since = len(node.events)
+    os.kill(before["parent"], signal.SIGKILL)
+    # It is gone when the kernel has given its child another parent.
+    async with asyncio.timeout(20):
+        while (now := (await client.get("/hello")).json())["parent"] == before["parent"]:
+            pass
+    assert now["pid"] == before["pid"]
+    assert not node.found("shutdown", since)
+
+    # A worker that is asked for now is a new zygote's, and the end of an old one is seen all the same.
+    os.kill(before["pid"], signal.SIGKILL)
+    shutdown = await node.wait_for("shutdown", function="hello", since=since)
+    assert shutdown["reason"] == "crash"
+    assert "exit code unknown" in shutdown["msg"]
+    again: dict[str, Any] = (await client.get("/hello")).json()
+    assert again["pid"] != before["pid"]
+    assert again["parent"] not in (before["parent"], now["parent"])
