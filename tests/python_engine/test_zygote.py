@@ -133,19 +133,55 @@ async def test_ends(zygote: Zygote, tmp_path: Path, code: str, end: int) -> None
     assert used.memory_mb and used.memory_mb > 5
 
 
-async def test_a_killed_worker_takes_its_children_with_it(zygote: Zygote, tmp_path: Path) -> None:
-    code = """
-import os, subprocess, sys
+CHILD = """
+import subprocess, sys
 child = subprocess.Popen([sys.executable, "-S", "-c", "import signal; print('here', flush=True); signal.pause()"])
-child.wait()
 """
-    process = await zygote.start(tmp_path / "w", code)
+
+
+async def test_a_killed_worker_takes_its_children_with_it(zygote: Zygote, tmp_path: Path) -> None:
+    process = await zygote.start(tmp_path / "w", f"{CHILD}child.wait()")
     assert await read_line(process.stdout) == "here"
     process.kill()
     assert (await process.exited).code == -signal.SIGKILL
     # The end of the pipe comes when nobody has it open any more.
     assert await read_all(process.stdout) == ""
     os.close(process.stderr)
+
+
+async def test_so_does_one_that_ends_of_itself(zygote: Zygote, tmp_path: Path) -> None:
+    process = await zygote.start(tmp_path / "w", f"{CHILD}import os; os.read(0, 1); os._exit(5)")
+    assert (await process.exited).code == 5
+    assert await read_all(process.stdout) in ("", "here\n")
+    os.close(process.stderr)
+
+
+NODE = """
+import asyncio, sys
+from pathlib import Path
+from outlast.engines.processes import Command, Spawner
+
+async def main():
+    process = await Spawner().spawn(Command([sys.executable, "-c", sys.argv[1]], {}, Path("/")))
+    await process.exited
+
+asyncio.run(main())
+"""
+
+
+@linux
+async def test_a_killed_node_takes_workers_and_their_children_with_it(tmp_path: Path) -> None:
+    fifo = tmp_path / "held"
+    os.mkfifo(fifo)
+    held = f"held = open({str(fifo)!r}, 'w'); print('here', file=held, flush=True); signal.pause()"
+    worker = f"import os, signal\nos.fork()\n{held}"
+    node = await asyncio.create_subprocess_exec(sys.executable, "-c", NODE, worker)
+    # It can be opened when the first of the two has, and ends with the second.
+    with await asyncio.to_thread(open, fifo) as pipe:
+        assert [await asyncio.to_thread(pipe.readline) for _ in range(2)] == ["here\n"] * 2
+        node.kill()
+        assert await asyncio.to_thread(pipe.read) == ""
+    assert await node.wait() == -signal.SIGKILL
 
 
 async def kill_zygote(zygote: Zygote) -> int:

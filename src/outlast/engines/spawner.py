@@ -11,8 +11,8 @@ standard input, and asks over that for processes. A message is one JSON object a
               {"exited": PID, "status": WAIT-STATUS, "cpu_ms": N, "max_rss": N}
 
 The lifeline is the read end of a pipe whose write end the node alone holds. When the node is gone, however that came,
-the kernel signals every worker with SIGKILL (fcntl(2): F_SETSIG). Where the kernel has no F_SETSIG (macOS), a worker
-notices that its control channel has closed.
+the kernel ends every worker, with all that it has started, by SIGKILL (fcntl(2): F_SETSIG). Where the kernel has no
+F_SETSIG (macOS), a worker notices that its control channel has closed.
 
 The zygote of the Python engine is this program with another end: what its children do instead of ``execute``.
 """
@@ -21,6 +21,7 @@ import contextlib
 import fcntl
 import json
 import os
+import resource
 import select
 import signal
 import socket
@@ -75,9 +76,7 @@ def serve(hello: Mapping[str, object]) -> dict[str, Any] | None:
                         node.detach()
                         return request
                 elif request["kill"] in children:
-                    # The worker leads a process group of its own: whatever it started ends with it.
-                    with contextlib.suppress(ProcessLookupError):
-                        os.killpg(request["kill"], signal.SIGKILL)
+                    _end_group(request["kill"])
 
 
 def execute(request: Mapping[str, Any]) -> None:
@@ -97,16 +96,33 @@ def _say(node: socket.socket, message: Mapping[str, object]) -> None:
 
 
 def _reap(node: socket.socket, children: set[int]) -> None:
-    while children:
-        pid, status, usage = os.wait4(-1, os.WNOHANG)
-        if pid == 0:
-            return
-        with contextlib.suppress(OSError):
-            # What it started and left behind ends with it.
-            os.killpg(pid, signal.SIGKILL)
+    while children and (ended := _wait()) is not None:
+        pid, status, usage = ended
         children.discard(pid)
         cpu_ms = round((usage.ru_utime + usage.ru_stime) * 1000)
         _say(node, {"exited": pid, "status": status, "cpu_ms": cpu_ms, "max_rss": usage.ru_maxrss})
+
+
+def _wait() -> tuple[int, int, resource.struct_rusage] | None:
+    """Takes leave of a worker that has ended, if there is one. What it has left behind ends with it."""
+    if not hasattr(os, "waitid"):
+        # macOS, before Python 3.13.
+        pid, status, usage = os.wait4(-1, os.WNOHANG)
+        if pid:
+            _end_group(pid)
+        return (pid, status, usage) if pid else None
+    ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    if ended is None:
+        return None
+    # Now, because its number is its own only until it has been waited for.
+    _end_group(ended.si_pid)
+    return os.wait4(ended.si_pid, 0)
+
+
+def _end_group(pid: int) -> None:
+    """A worker leads a process group of its own: whatever it started is in there, unless it took care not to be."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL)
 
 
 def _fork(node: socket.socket, children: set[int], request: Mapping[str, Any], descriptors: list[int]) -> bool:
