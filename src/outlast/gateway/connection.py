@@ -269,7 +269,7 @@ class Connection(asyncio.Protocol):
         self._watch()
 
     def _pause_reading(self) -> None:
-        if not self._reading_paused:
+        if not self._reading_paused and not self._transport.is_closing():
             self._reading_paused = True
             self._transport.pause_reading()
 

@@ -1,0 +1,561 @@
+"""Real links to a worker that does not keep to HTTP, seen from the client at the other end of a real gateway."""
+
+import asyncio
+import contextlib
+import itertools
+import socket
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tests.gateway import rig
+from tests.gateway.rig import Client
+
+from outlast.core import outcome
+from outlast.core.errors import OutlastError
+from outlast.supervisor.exchange import Exchange
+from outlast.supervisor.link import Link
+from outlast.wire import bodies, http1
+from outlast.wire.invocation import Invocation, Reply
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+FINE = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nfine"
+BRIEF_S = 0.1
+
+
+class Visit:
+    """One connection to the worker, as the worker sees it."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, number: int) -> None:
+        self.reader = reader
+        self.writer = writer
+        self.number = number
+
+    async def request(self) -> bytes:
+        """Reads a request, and returns its target."""
+        head = http1.parse_request(await self.reader.readuntil(b"\r\n\r\n"))
+        decoder = bodies.decoder(head.length)
+        decoder.feed(b"")
+        while not decoder.done:
+            _, beyond = decoder.feed(await self.reader.read(1 << 16))
+            assert beyond == b""
+        return head.target
+
+    def say(self, data: bytes) -> None:
+        if not self.writer.is_closing():
+            self.writer.write(data)
+
+    async def closed(self) -> None:
+        """Until the gateway has closed."""
+        with contextlib.suppress(ConnectionError):
+            async with asyncio.timeout(rig.PATIENCE_S):
+                while await self.reader.read(1 << 16):
+                    pass
+
+
+Behaviour = Callable[[Visit], Awaitable[None]]
+
+
+class Worker:
+    """A service with one worker; as its supervisor would, it keeps the links that can be used again."""
+
+    verify_jwt = False
+    execution_id = "the-worker"
+
+    def __init__(self, path: str, idle_limit_s: float) -> None:
+        self._path = path
+        self._idle_limit_s = idle_limit_s
+        self.free: deque[Link] = deque()
+        self.requests = 0
+        self.misused: list[str] = []
+        self.unused = asyncio.Event()
+        self.freed = asyncio.Event()
+        self._connecting: set[asyncio.Task[None]] = set()
+
+    def submit(self, invocation: Invocation, reply: Reply, body: bytes, complete: bool) -> Exchange:
+        exchange = Exchange(self, invocation, reply, body, complete, 0)
+        exchange.worker = self
+        self.requests += 1
+        while self.free:
+            link = self.free.pop()
+            if link.is_open:
+                link.carry(exchange)
+                return exchange
+        connecting = asyncio.create_task(Link(self, self._idle_limit_s).connect(self._path, exchange))
+        self._connecting.add(connecting)
+        connecting.add_done_callback(self._connecting.discard)
+        return exchange
+
+    def link_done(self, link: Link, exchange: Exchange, reusable: bool) -> None:
+        self.requests -= 1
+        if reusable:
+            self.free.append(link)
+        self.freed.set()
+
+    def link_unused(self, link: Link, exchange: Exchange) -> None:
+        self.unused.set()
+        self.link_lost(link, exchange)
+
+    def link_lost(self, link: Link, exchange: Exchange) -> None:
+        exchange.link = None
+        self.requests -= 1
+        exchange.fail(outcome.RequestEnd.WORKER_ERROR)
+
+    def link_misused(self, exchange: Exchange, error: OutlastError) -> None:
+        self.misused.append(str(error))
+
+    def forget(self, exchange: Exchange) -> None:
+        """Called for what waits for a worker; here nothing does."""
+        raise AssertionError
+
+    async def idle(self) -> None:
+        """Until no request is under way."""
+        async with asyncio.timeout(rig.PATIENCE_S):
+            while self.requests:
+                self.freed.clear()
+                await self.freed.wait()
+
+
+@contextlib.asynccontextmanager
+async def behaving(
+    folder: Path, behaviour: Behaviour, idle_limit_s: float = 60
+) -> AsyncIterator[tuple[Worker, Client, list[Visit]]]:
+    """A gateway whose one worker behaves so in its first connection, and well in all later ones."""
+    visits: list[Visit] = []
+    numbers = itertools.count()
+    faults: list[BaseException] = []
+    serving: set[asyncio.Task[None]] = set()
+
+    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        serving.add(asyncio.create_task(serve(reader, writer)))
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        visit = Visit(reader, writer, next(numbers))
+        visits.append(visit)
+        try:
+            with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+                if visit.number == 0:
+                    await behaviour(visit)
+                    return
+                while True:
+                    target = await visit.request()
+                    visit.say(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(target), target))
+        except AssertionError as error:
+            faults.append(error)
+        finally:
+            writer.close()
+
+    path = str(folder / "http.sock")
+    server = await asyncio.start_unix_server(accept, path)
+    worker = Worker(path, idle_limit_s)
+    try:
+        async with rig.gateway({"play": worker}) as shared, shared.client() as client:  # type: ignore[dict-item]
+            yield worker, client, visits
+            await worker.idle()
+        for link in worker.free:
+            link.close()
+        async with asyncio.timeout(rig.PATIENCE_S):
+            await asyncio.gather(*serving)
+    finally:
+        server.close()
+    assert faults == []
+
+
+def ask(client: Client, target: bytes = b"/play", method: bytes = b"GET") -> None:
+    client.send(b"%b %b HTTP/1.1\r\nHost: a\r\n\r\n" % (method, target))
+
+
+async def expect_well(client: Client) -> None:
+    """The connection goes on, and what it brings is the answer to what was asked."""
+    ask(client, b"/play/next")
+    answer = await client.answer()
+    assert (answer.status, answer.body) == (200, b"/play/next")
+
+
+def saying(*pieces: bytes, then_close: bool = False) -> Behaviour:
+    async def behave(visit: Visit) -> None:
+        await visit.request()
+        for piece in pieces:
+            visit.say(piece)
+            for _ in range(4):
+                await asyncio.sleep(0)
+        if not then_close:
+            await visit.closed()
+
+    return behave
+
+
+MALFORMED = {
+    "garbage": b"hello\r\n\r\n",
+    "a control character": b"\x16\x03\x01",
+    "HTTP/0.9": b"<html>\r\n\r\n",
+    "HTTP/2": b"HTTP/2 200 OK\r\n\r\n",
+    "an empty line first": b"\r\n" + FINE,
+    "bare LF": b"HTTP/1.1 200 OK\nContent-Length: 4\n\nfine",
+    "a status of two digits": b"HTTP/1.1 20 OK\r\n\r\n",
+    "two lengths": b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\nContent-Length: 5\r\n\r\nfine",
+    "a list of lengths": b"HTTP/1.1 200 OK\r\nContent-Length: 4, 5\r\n\r\nfine",
+    "a negative length": b"HTTP/1.1 200 OK\r\nContent-Length: -4\r\n\r\nfine",
+    "length and chunks": b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "another coding": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+    "a bad chunk in the first piece": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n",
+    "a folded line": b"HTTP/1.1 200 OK\r\nA: b\r\n c\r\n\r\n",
+    "101 unasked": b"HTTP/1.1 101 Switching\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n",
+    "an interim answer with a body": b"HTTP/1.1 100 Continue\r\nContent-Length: 4\r\n\r\nfine",
+    "a head without an end": b"HTTP/1.1 200 OK\r\n" + b"A: b\r\n" * 6000,
+    "too many fields": b"HTTP/1.1 200 OK\r\n" + b"A: b\r\n" * 101 + b"\r\n",
+}
+
+
+@pytest.mark.parametrize("raw", MALFORMED.values(), ids=MALFORMED)
+async def test_a_malformed_answer_is_502(tmp_path: Path, raw: bytes) -> None:
+    async with behaving(tmp_path, saying(raw)) as (worker, client, visits):
+        ask(client)
+        answer = await client.answer()
+        assert (answer.status, answer.fields[b"sb-error-code"]) == (502, b"BAD_RESPONSE")
+        assert answer.json["code"] == "BAD_RESPONSE"
+        assert len(worker.misused) == 1
+        await expect_well(client)
+        assert len(visits) == 2
+
+
+async def test_an_answer_before_the_question_is_no_answer_to_it(tmp_path: Path) -> None:
+    async def behave(visit: Visit) -> None:
+        visit.say(b"220 mail.example.com ESMTP\r\n\r\n")
+        await visit.closed()
+
+    async with behaving(tmp_path, behave) as (_, client, visits):
+        ask(client)
+        assert (await client.answer()).status in (500, 502)
+        await expect_well(client)
+        assert len(visits) == 2
+
+
+CUT = {
+    "length": (b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n", b"some", b""),
+    "chunks": (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"4\r\nsome\r\n", b"4\r\nmo"),
+}
+
+
+@pytest.mark.parametrize(
+    ("framing", "how"),
+    [*itertools.product(CUT, ["closes", "falls silent"]), ("chunks", "sends a bad chunk")],
+)
+async def test_a_body_that_stops_cuts_the_connection(tmp_path: Path, framing: str, how: str) -> None:
+    head, body, more = CUT[framing]
+    if how == "sends a bad chunk":
+        more = b"X\r\n"
+    behaviour = saying(head + body, more, then_close=how == "closes")
+    idle_limit_s = BRIEF_S if how == "falls silent" else 60
+    async with behaving(tmp_path, behaviour, idle_limit_s) as (worker, client, _):
+        ask(client)
+        ask(client, b"/play/never")
+        # What there was arrives; what ends the connection is not an end of the body.
+        assert (await client.head()).status == 200
+        got = await client.rest()
+        assert got.startswith(body)
+        with pytest.raises(bodies.BadBody):
+            decoder = bodies.decoder(http1.CHUNKED if b"chunked" in head else 100)
+            assert decoder.feed(got)[0] in (b"some", b"somemo")
+            decoder.eof()
+        assert not worker.free
+
+
+@pytest.mark.parametrize("raw", [b"", b"HTTP/1.1 200 OK\r\nContent-", b"HTTP/1.1 100 Continue\r\n\r\n"])
+async def test_a_worker_that_closes_without_an_answer_is_500(tmp_path: Path, raw: bytes) -> None:
+    async with behaving(tmp_path, saying(raw, then_close=True)) as (_, client, _):
+        ask(client)
+        answer = await client.answer()
+        assert (answer.status, answer.fields[b"sb-error-code"]) == (500, b"WORKER_ERROR")
+        await expect_well(client)
+
+
+async def test_a_worker_that_is_not_there(tmp_path: Path) -> None:
+    async with behaving(tmp_path, saying(FINE)) as (worker, client, visits):
+        (tmp_path / "http.sock").unlink()
+        ask(client)
+        assert (await client.answer()).status == 500
+        assert worker.unused.is_set()
+        assert visits == []
+
+
+async def test_a_worker_with_no_room_for_a_connection_is_busy_not_dead(tmp_path: Path) -> None:
+    path = tmp_path / "full.sock"
+    with socket.socket(socket.AF_UNIX) as listener, contextlib.ExitStack() as waiting:
+        listener.bind(str(path))
+        listener.listen(0)
+        while True:
+            filler = waiting.enter_context(socket.socket(socket.AF_UNIX))
+            filler.setblocking(False)
+            try:
+                filler.connect(str(path))
+            except BlockingIOError:
+                break
+        worker = Worker(str(path), 60)
+        async with rig.gateway({"play": worker}) as shared, shared.client() as client:  # type: ignore[dict-item]
+            ask(client)
+            answer = await client.answer()
+            assert (answer.status, answer.fields[b"sb-error-code"]) == (503, b"WORKER_BUSY")
+            assert answer.fields[b"retry-after"] == b"1"
+            assert not worker.unused.is_set()
+
+
+async def test_a_worker_that_never_answers_is_504(tmp_path: Path) -> None:
+    async with behaving(tmp_path, saying(), BRIEF_S) as (_, client, visits):
+        ask(client)
+        answer = await client.answer()
+        assert (answer.status, answer.fields[b"sb-error-code"]) == (504, b"IDLE_TIMEOUT")
+        await expect_well(client)
+        assert len(visits) == 2
+
+
+@pytest.mark.parametrize(
+    ("first", "again"),
+    [
+        (b"HTTP/1.1 200 OK\r\n", b"A: b\r\n"),
+        (b"", b"HTTP/1.1 103 Early Hints\r\n\r\n"),
+        (b"HTTP/1.1 200 OK\r\nA: ", b"b"),
+    ],
+    ids=["fields", "interim answers", "a value"],
+)
+async def test_a_head_that_never_ends_is_504(tmp_path: Path, first: bytes, again: bytes) -> None:
+    async def behave(visit: Visit) -> None:
+        await visit.request()
+        visit.say(first)
+        gone = asyncio.create_task(visit.closed())
+        while not gone.done():
+            visit.say(again)
+            await asyncio.wait([gone], timeout=BRIEF_S / 10)
+
+    async with behaving(tmp_path, behave, BRIEF_S) as (_, client, visits):
+        ask(client)
+        assert (await client.answer()).status == 504
+        await expect_well(client)
+        assert len(visits) == 2
+
+
+async def test_any_number_of_interim_answers_may_come_first(tmp_path: Path) -> None:
+    async def behave(visit: Visit) -> None:
+        for _ in range(2):
+            await visit.request()
+            visit.say(b"HTTP/1.1 102 Processing\r\n\r\n" * 10_000 + FINE)
+        await visit.closed()
+
+    async with behaving(tmp_path, behave) as (_, client, visits):
+        for _ in range(2):
+            ask(client)
+            answer = await client.answer()
+            assert (answer.status, answer.body, answer.interim) == (200, b"fine", [])
+        assert len(visits) == 1
+
+
+TOO_MUCH = {
+    "two answers": (b"GET", FINE + FINE, 200),
+    "more than the length": (b"GET", FINE + b"!", 200),
+    "more than the last chunk": (b"GET", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n!", 200),
+    "a body for HEAD": (b"HEAD", FINE, 200),
+    "a body with 204": (b"GET", b"HTTP/1.1 204 No Content\r\n\r\nfine", 204),
+    "a body with 304": (b"GET", b"HTTP/1.1 304 Not Modified\r\nContent-Length: 4\r\n\r\nfine", 304),
+}
+
+
+@pytest.mark.parametrize(("method", "raw", "status"), TOO_MUCH.values(), ids=TOO_MUCH)
+async def test_what_lies_behind_an_answer_is_not_the_next_one(
+    tmp_path: Path, method: bytes, raw: bytes, status: int
+) -> None:
+    async with behaving(tmp_path, saying(raw)) as (worker, client, visits):
+        ask(client, method=method)
+        ask(client, b"/play/behind")
+        assert (await client.answer(method)).status == status
+        assert (await client.answer()).body == b"/play/behind"
+        await expect_well(client)
+        assert len(visits) == 2
+        assert worker.misused == []
+
+
+async def test_what_comes_on_a_free_link_closes_it(tmp_path: Path) -> None:
+    async def behave(visit: Visit) -> None:
+        await visit.request()
+        visit.say(FINE)
+        await answered.wait()
+        visit.say(FINE)
+        await visit.closed()
+        closed.set()
+
+    answered, closed = asyncio.Event(), asyncio.Event()
+    async with behaving(tmp_path, behave) as (_, client, visits):
+        ask(client)
+        assert (await client.answer()).body == b"fine"
+        answered.set()
+        async with asyncio.timeout(rig.PATIENCE_S):
+            await closed.wait()
+        await expect_well(client)
+        assert len(visits) == 2
+
+
+async def test_a_free_link_that_the_worker_closed_is_not_used(tmp_path: Path) -> None:
+    async def behave(visit: Visit) -> None:
+        await visit.request()
+        visit.say(FINE)
+        visit.writer.close()
+        await visit.writer.wait_closed()
+        closed.set()
+
+    closed = asyncio.Event()
+    async with behaving(tmp_path, behave) as (worker, client, visits):
+        ask(client)
+        assert (await client.answer()).body == b"fine"
+        async with asyncio.timeout(rig.PATIENCE_S):
+            await closed.wait()
+        # By the time that this is answered, the gateway has heard of it.
+        ask(client, b"/none")
+        assert (await client.answer()).status == 404
+        assert not worker.free[0].is_open
+        await expect_well(client)
+        assert len(visits) == 2
+
+
+@pytest.mark.parametrize(
+    ("raw", "body"),
+    [
+        (b"HTTP/1.1 100 Continue\r\n\r\n" + FINE, b"fine"),
+        (
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nA: b\r\n\r\n3;x\r\nabc\r\n1\r\nd\r\n0\r\nT: 1\r\n\r\n",
+            b"abcd",
+        ),
+    ],
+)
+async def test_an_answer_byte_by_byte(tmp_path: Path, raw: bytes, body: bytes) -> None:
+    async with behaving(tmp_path, saying(*(raw[i : i + 1] for i in range(len(raw))))) as (worker, client, _):
+        ask(client)
+        answer = await client.answer()
+        assert (answer.status, answer.body) == (200, body)
+        assert worker.free
+
+
+async def test_an_answer_that_ends_with_its_connection(tmp_path: Path) -> None:
+    async with behaving(tmp_path, saying(b"HTTP/1.0 200 OK\r\n\r\nsome", b" more", then_close=True)) as (
+        worker,
+        client,
+        _,
+    ):
+        ask(client)
+        answer = await client.answer()
+        assert (answer.body, answer.head.keep_alive) == (b"some more", True)
+        await expect_well(client)
+        assert len(worker.free) == 1
+
+
+@pytest.mark.parametrize("end", ["stays open", "closes at once"])
+async def test_an_answer_before_the_request_was_read(tmp_path: Path, end: str) -> None:
+    async def behave(visit: Visit) -> None:
+        await visit.reader.readuntil(b"\r\n\r\n")
+        visit.say(b"HTTP/1.1 413 Too Much\r\nContent-Length: 4\r\n\r\nstop")
+        if end == "stays open":
+            await visit.closed()
+
+    for attempt in range(20):
+        folder = tmp_path / str(attempt)
+        folder.mkdir()
+        async with behaving(folder, behave) as (worker, client, _):
+            client.send(b"POST /play HTTP/1.1\r\nHost: a\r\nContent-Length: 4000000\r\n\r\n" + bytes(4_000_000))
+            answer = await client.answer()
+            assert (answer.status, answer.body, answer.head.keep_alive) == (413, b"stop", False)
+            assert not worker.free
+
+
+async def test_101_before_the_request_was_complete_is_502(tmp_path: Path) -> None:
+    async def behave(visit: Visit) -> None:
+        await visit.reader.readuntil(b"\r\n\r\n")
+        visit.say(b"HTTP/1.1 101 Switching\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n")
+        await visit.closed()
+
+    async with behaving(tmp_path, behave) as (worker, client, _):
+        client.send(
+            b"POST /play HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\nContent-Length: 9\r\n\r\n"
+        )
+        assert (await client.answer()).status == 502
+        assert "complete" in worker.misused[0]
+
+
+async def test_a_tunnel_from_end_to_end(tmp_path: Path) -> None:
+    async def behave(visit: Visit) -> None:
+        await visit.request()
+        visit.say(b"HTTP/1.1 101 Switching\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\nwelcome")
+        while data := await visit.reader.read(1 << 16):
+            visit.say(data)
+        visit.say(b"bye")
+
+    async with behaving(tmp_path, behave) as (worker, client, _):
+        client.send(b"GET /play HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\nearly")
+        assert (await client.answer()).status == 101
+        await client.exactly(b"welcomeearly")
+        client.send(b"late")
+        await client.exactly(b"late")
+        client.writer.write_eof()
+        assert await client.rest() == b"bye"
+        await worker.idle()
+        assert not worker.free
+
+
+async def test_a_silent_tunnel_is_cut(tmp_path: Path) -> None:
+    behaviour = saying(b"HTTP/1.1 101 Switching\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n")
+    async with behaving(tmp_path, behaviour, BRIEF_S) as (_, client, _):
+        client.send(b"GET /play HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n")
+        assert (await client.answer()).status == 101
+        assert await client.rest() == b""
+
+
+async def test_a_client_that_leaves_closes_the_link(tmp_path: Path) -> None:
+    aborted = asyncio.Event()
+
+    async def behave(visit: Visit) -> None:
+        await visit.request()
+        asked.set()
+        await visit.closed()
+        aborted.set()
+
+    asked = asyncio.Event()
+    async with behaving(tmp_path, behave) as (worker, client, _):
+        ask(client)
+        async with asyncio.timeout(rig.PATIENCE_S):
+            await asked.wait()
+            client.abort()
+            await aborted.wait()
+        await worker.idle()
+        assert not worker.free
+
+
+@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(
+        st.sampled_from(
+            [FINE, b"HTTP/1.1 ", b"200 OK\r\n", b"Content-Length: 3\r\n", b"Transfer-Encoding: chunked\r\n"]
+        )
+        | st.sampled_from([b"\r\n", b"0\r\n\r\n", b"3\r\nabc\r\n", b"HTTP/1.1 100 Continue\r\n\r\n"])
+        | st.binary(max_size=20),
+        max_size=8,
+    )
+)
+async def test_no_worker_can_spoil_the_answer_to_another_request(tmp_path: Path, pieces: list[bytes]) -> None:
+    folder = tmp_path / str(next(_folders))
+    folder.mkdir()
+    async with behaving(folder, saying(*pieces, then_close=True)) as (_, client, _):
+        ask(client)
+        ask(client, b"/play/behind")
+        try:
+            first = await client.answer()
+        except (AssertionError, bodies.BadBody):
+            # It began well, and was cut: nothing may come behind it.
+            assert b"/play/behind" not in client.beyond
+            return
+        assert first.status in (200, 500, 502)
+        second = await client.answer()
+        assert (second.status, second.body) == (200, b"/play/behind")
+
+
+_folders = itertools.count()
