@@ -62,7 +62,11 @@ def serve(hello: Mapping[str, object]) -> dict[str, Any] | None:
                 os.read(wakeup_r, 4096)
             _reap(node, children)
         if node.fileno() in readable:
-            data, received, _, _ = socket.recv_fds(node, 1 << 20, MAX_RECEIVED_FDS)
+            try:
+                data, received, _, _ = socket.recv_fds(node, 1 << 20, MAX_RECEIVED_FDS)
+            except ConnectionError:
+                # It died with something unread.
+                return None
             if not data:
                 return None
             descriptors += received
@@ -91,7 +95,7 @@ def execute(request: Mapping[str, Any]) -> None:
 
 
 def _say(node: socket.socket, message: Mapping[str, object]) -> None:
-    with contextlib.suppress(BrokenPipeError):
+    with contextlib.suppress(ConnectionError):
         node.sendall(json.dumps(message).encode() + b"\n")
 
 

@@ -27,6 +27,8 @@ from outlast.wire.invocation import Invocation, Reply
 
 MAX_WAIT_S = 10.0
 RETRY_AFTER_S = 1
+MAX_HOLD_S = 0.5
+"""A reload takes effect within a second of the change; the rest of that is for noticing it."""
 
 _random = SystemRandom()
 
@@ -92,6 +94,9 @@ class Pool:
         """Requests that no worker has, oldest first."""
         self._overdue: asyncio.TimerHandle | None = None
         self._program: asyncio.Task[Program] | None = None
+        self._next: FunctionSettings | None = None
+        """What the files say by now, while a start for what they said before is under way."""
+        self._held: asyncio.TimerHandle | None = None
         self._closing: EndReason | None = None
         self._killed = False
         self._ended = asyncio.Event()
@@ -133,15 +138,18 @@ class Pool:
             self._overdue = self._loop.call_later(MAX_WAIT_S, self._give_up_overdue)
 
     def _find_place(self, waiting: int) -> Place:
-        # Those of an older generation end as soon as they are ready, so nobody can count on them.
-        starting = sum(start.generation == self.generation for start in self._starts) + sum(
-            worker.state in lifecycle.COMING_UP and worker.generation == self.generation for worker in self._alive
-        )
+        starting = self._starting()
         alive = starting + len(self._ready)
         if self._policy is Policy.ONESHOT:
             # Those that have had their one request count until they are gone: each is a whole process.
             alive += sum(worker.state in (State.RETIRED, State.UNLOADING) for worker in self._alive)
         return balance.place(self._capacity, alive=alive, starting=starting, waiting=waiting)
+
+    def _starting(self) -> int:
+        """How many workers come up. Nobody counts on those of an older generation, which end when they are ready."""
+        return sum(start.generation == self.generation for start in self._starts) + sum(
+            worker.state in lifecycle.COMING_UP and worker.generation == self.generation for worker in self._alive
+        )
 
     def _assign(self, exchange: Exchange, worker: Worker) -> None:
         worker.carry(exchange)
@@ -216,6 +224,7 @@ class Pool:
         if error is not None and generation == self.generation:
             text = str(error) if isinstance(error, OutlastError) else "".join(traceback.format_exception(error))
             self._resources.log.emit("boot_failure", level=Level.ERROR, function=self.function.name, msg=text)
+        self._brought_up()
 
     def _start(self) -> None:
         start = _Start(self.function, self.generation)
@@ -260,6 +269,7 @@ class Pool:
             self._serve_waiting()
             if self._closing is not None:
                 self._retire(worker, self._closing)
+            self._brought_up()
             return
         # It serves those that it was started for, who came before the files changed.
         content = [exchange for exchange in self._waiting if exchange.generation <= worker.generation]
@@ -278,6 +288,7 @@ class Pool:
             self._serve_waiting()
 
     def worker_gone(self, worker: Worker, boot_error: str | None) -> None:
+        self._brought_up()
         if boot_error is not None:
             self._boot_failed(worker.generation, self._capacity.per_worker)
         else:
@@ -316,7 +327,29 @@ class Pool:
 
     def reload(self, function: FunctionSettings) -> None:
         """The files have changed: requests from now on get the new code, what runs goes on to its end."""
-        self.function = function
+        self._next = function
+        if not self._is_bringing_up():
+            self._turn_over()
+        elif self._held is None:
+            # With a start for each of many changes in a row, none of the starts would come to its end.
+            self._held = self._loop.call_later(MAX_HOLD_S, self._turn_over)
+
+    def _is_bringing_up(self) -> bool:
+        return self._starting() > 0 or (self._program is not None and not self._program.done())
+
+    def _brought_up(self) -> None:
+        """A start is over, well or not."""
+        if self._next is not None and not self._is_bringing_up():
+            self._turn_over()
+
+    def _turn_over(self) -> None:
+        """From now on the function is what its files say."""
+        if self._held is not None:
+            self._held.cancel()
+            self._held = None
+        if self._next is None or self._closing is not None:
+            return
+        self.function, self._next = self._next, None
         self.generation += 1
         self._program = None
         self._retire_ready(EndReason.RELOAD)
@@ -350,6 +383,7 @@ class Pool:
         if self._closing is not None and not (self._alive or self._waiting or self._starts):
             if self._program is not None:
                 self._program.cancel()
-            if self._overdue is not None:
-                self._overdue.cancel()
+            for timer in (self._overdue, self._held):
+                if timer is not None:
+                    timer.cancel()
             self._ended.set()

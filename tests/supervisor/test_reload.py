@@ -1,0 +1,241 @@
+"""What changes takes effect within a second, what runs goes on to its end, and nobody else notices."""
+
+import asyncio
+import shutil
+from collections.abc import AsyncIterator, Callable
+
+import httpx
+import pytest
+import pytest_asyncio
+from tests.supervisor.site import Site, connected, function, site, worker_of
+from tests.support.node import write_project
+
+EFFECT_S = 1
+"""What is promised."""
+SLACK_S = 6
+"""For a machine that has other things to do."""
+
+SAVED = """
+Deno.serve(async () => {
+  EdgeRuntime.waitUntil(new Promise((done) => setTimeout(done, 300)), { name: "tick" })
+  await new Promise((done) => setTimeout(done, 20))
+  return new Response("v%d")
+})
+"""
+FUNCTIONS = {
+    "plain": function("v1"),
+    "bystander": function("bystander"),
+    "broken": function("v1"),
+    "slow": function("v1"),
+    "removed": function("v1"),
+    "shares": function(code="shared", imports='import { shared } from "../_shared/shared.ts"'),
+    "_shared/shared.ts": 'export const shared = "v1"',
+    "imports": function(code="outside", imports='import { outside } from "../../../outside.ts"'),
+    "environment": function(code='Deno.env.get("GREETING") ?? "none"'),
+    "configured": function("v1"),
+    "limited": function("v1"),
+    "mapped": function(code="mapped", imports='import { mapped } from "mapped"'),
+    "mapped/deno.json": '{ "importMap": "../../mapped.json" }',
+    "saved": SAVED % 0,
+}
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def served(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
+    folder = tmp_path_factory.mktemp("project")
+    linked = tmp_path_factory.mktemp("elsewhere") / "linked"
+    linked.mkdir()
+    (linked / "index.ts").write_text(function("v1"))
+    write_project(folder, FUNCTIONS, config="[functions.linked]\nverify_jwt = false\n")
+    (folder / "outside.ts").write_text('export const outside = "v1"')
+    (folder / "supabase/mapped.json").write_text('{ "imports": { "mapped": "./one.ts" } }')
+    (folder / "supabase/one.ts").write_text('export const mapped = "v1"')
+    (folder / "supabase/two.ts").write_text('export const mapped = "v2"')
+    (folder / "supabase/functions/linked").symlink_to(linked)
+    async with site(folder, FUNCTIONS, config="[functions.linked]\nverify_jwt = false\n") as served:
+        yield served
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def bystander(served: Site) -> AsyncIterator[None]:
+    """A function that the test does not concern: it must be the same worker after as before."""
+    before = await served.get("bystander")
+    yield
+    assert worker_of(await served.get("bystander")) == worker_of(before)
+
+
+async def until(served: Site, path: str, expected: Callable[[httpx.Response], bool]) -> httpx.Response:
+    """Asks until the answer is as expected."""
+    response = None
+    try:
+        async with asyncio.timeout(EFFECT_S + SLACK_S):
+            while not expected(response := await served.get(path)):
+                assert response.status_code < 500, response.text
+    except TimeoutError:
+        raise AssertionError(f"still {response}: {response and response.text}\n{served.node.log_text()}") from None
+    return response
+
+
+async def takes_effect(served: Site, name: str, edit: Callable[[], object]) -> httpx.Response:
+    """The function answers v1; after the edit, v2."""
+    assert (await until(served, name, lambda response: response.text == "v1")).status_code == 200
+    edit()
+    return await until(served, name, lambda response: response.text == "v2")
+
+
+@pytest.mark.usefixtures("bystander")
+class TestAChange:
+    async def test_of_the_function_itself(self, served: Site) -> None:
+        file = served.functions / "plain/index.ts"
+        old = worker_of(await served.get("plain"))
+        new = await takes_effect(served, "plain", lambda: file.write_text(function("v2")))
+        assert worker_of(new) != old
+        await served.node.wait_for("shutdown", execution_id=old, reason="reload")
+
+    async def test_of_a_file_that_is_replaced_by_another_one(self, served: Site) -> None:
+        def save_as_editors_do() -> None:
+            beside = served.functions / "plain/index.ts~"
+            beside.write_text(function("v3"))
+            beside.replace(served.functions / "plain/index.ts")
+
+        save_as_editors_do()
+        await until(served, "plain", lambda response: response.text == "v3")
+
+    async def test_of_a_shared_file(self, served: Site) -> None:
+        file = served.functions / "_shared/shared.ts"
+        await takes_effect(served, "shares", lambda: file.write_text('export const shared = "v2"'))
+
+    async def test_of_an_imported_file_outside_of_the_functions_folder(self, served: Site) -> None:
+        file = served.node.project / "outside.ts"
+        await takes_effect(served, "imports", lambda: file.write_text('export const outside = "v2"'))
+
+    async def test_of_an_import_map(self, served: Site) -> None:
+        file = served.node.project / "supabase/mapped.json"
+        await takes_effect(served, "mapped", lambda: file.write_text('{ "imports": { "mapped": "./two.ts" } }'))
+
+    async def test_of_a_function_that_is_a_link_to_elsewhere(self, served: Site) -> None:
+        file = (served.functions / "linked").resolve() / "index.ts"
+        await takes_effect(served, "linked", lambda: file.write_text(function("v2")))
+
+    async def test_that_adds_a_function(self, served: Site) -> None:
+        assert (await served.get("added?")).status_code == 404
+        (served.functions / "added").mkdir()
+        (served.functions / "added/index.ts").write_text(function("new"))
+        # Its section is missing, so it asks for a token.
+        await until(served, "added", lambda response: response.status_code == 401)
+
+    async def test_that_removes_a_function_leaves_its_running_request_and_task_alone(self, served: Site) -> None:
+        running = asyncio.create_task(served.get("removed?wait=last-request&task=last-task"))
+        await served.held("last-request", "last-task")
+        shutil.rmtree(served.functions / "removed")
+        await until(served, "removed", lambda response: response.status_code == 404)
+        served.let_go("last-request", "last-task")
+        assert (await running).text == "v1"
+        await served.node.wait_for("task", name="last-task", outcome="fulfilled")
+        await served.node.wait_for("shutdown", function="removed", reason="reload")
+
+    async def test_of_config_toml(self, served: Site) -> None:
+        config = served.node.project / "supabase/config.toml"
+        text = config.read_text()
+        assert (await served.get("configured")).status_code == 200
+        section = "[functions.configured]\nverify_jwt = "
+        config.write_text(text.replace(section + "false", section + "true"))
+        await until(served, "configured", lambda response: response.status_code == 401)
+        config.write_text(text)
+        await until(served, "configured", lambda response: response.status_code == 200)
+
+    async def test_of_outlast_toml(self, served: Site) -> None:
+        old = worker_of(await served.get("limited"))
+        overrides = served.node.project / "supabase/outlast.toml"
+        overrides.write_text("[functions.limited.limits]\nunload_grace_ms = 1000\n")
+        await until(served, "limited", lambda response: worker_of(response) != old)
+
+    async def test_that_makes_the_configuration_wrong_changes_nothing(self, served: Site) -> None:
+        config = served.node.project / "supabase/config.toml"
+        text = config.read_text()
+        old = worker_of(await served.get("configured"))
+        config.write_text(text + "\n[edge_runtime]\npolicy = 'sometimes'\n")
+        complaint = await served.node.wait_for("config", level="error")
+        assert "config.toml:" in complaint["msg"]
+        assert "policy" in complaint["msg"]
+        assert worker_of(await served.get("configured")) == old
+        config.write_text(text)
+
+
+async def test_a_change_of_the_environment_file(served: Site) -> None:
+    file = served.functions / ".env"
+    text = file.read_text()
+    assert (await served.get("environment")).text == "none"
+    file.write_text(f"{text}GREETING=hello\n")
+    await until(served, "environment", lambda response: response.text == "hello")
+
+
+@pytest.mark.usefixtures("bystander")
+async def test_code_that_does_not_compile_answers_503_until_it_is_fixed(served: Site) -> None:
+    file = served.functions / "broken/index.ts"
+    since = served.now
+    old = worker_of(await served.get("broken"))
+    file.write_text("const x: = 3\n")
+    failure = await served.node.wait_for("boot_failure", since=since, function="broken")
+    assert "index.ts:1:" in failure["msg"]
+    refused = await served.get("broken")
+    assert (refused.status_code, refused.json()["code"]) == (503, "BOOT_ERROR")
+    assert refused.headers["sb-error-code"] == "BOOT_ERROR"
+    file.write_text(function("fixed"))
+    async with asyncio.timeout(EFFECT_S + SLACK_S):
+        while (response := await served.get("broken")).status_code == 503:
+            pass
+    assert response.text == "fixed"
+    assert worker_of(response) != old
+
+
+async def test_what_runs_in_the_old_worker_goes_on_to_its_end(served: Site) -> None:
+    slow = asyncio.create_task(served.get("slow?wait=slow-request&task=slow-task"))
+    await served.held("slow-request", "slow-task")
+    (served.functions / "slow/index.ts").write_text(function("v2"))
+    new = await until(served, "slow", lambda response: response.text == "v2")
+    # The old one has heard of it at once.
+    await served.node.wait_for("log", function="slow", msg="beforeunload: termination")
+    served.let_go("slow-request")
+    response = await slow
+    assert response.text == "v1"
+    assert worker_of(response) != worker_of(new)
+    assert not served.node.found("shutdown", execution_id=worker_of(response))
+    served.let_go("slow-task")
+    task = await served.node.wait_for("task", name="slow-task")
+    assert (task["outcome"], task["execution_id"]) == ("fulfilled", worker_of(response))
+    await served.node.wait_for("shutdown", execution_id=worker_of(response), reason="reload")
+
+
+SAVE_EVERY_S = 0.15
+
+
+@pytest.mark.parametrize("lasting_s", [6])
+async def test_a_file_saved_under_load_fails_no_request_and_cuts_no_task(served: Site, lasting_s: float) -> None:
+    since = served.now
+    loop = asyncio.get_running_loop()
+    over = loop.time() + lasting_s
+    answers: list[httpx.Response] = []
+
+    async def call() -> None:
+        async with connected(served.node) as client:
+            while loop.time() < over:
+                answers.append(await client.get("/functions/v1/saved"))
+
+    async def save() -> None:
+        versions = 0
+        while loop.time() < over:
+            versions += 1
+            (served.functions / "saved/index.ts").write_text(SAVED % versions)
+            # The pace of the saves is what is tested.
+            await asyncio.sleep(SAVE_EVERY_S)
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(save())
+        for _ in range(8):
+            group.create_task(call())
+    assert {response.status_code for response in answers} == {200}
+    assert len({response.text for response in answers}) > 3
+    await served.node.wait_for("task", count=len(answers), since=since, function="saved", timeout=60)
+    outcomes = {event["outcome"] for event in served.node.found("task", since, function="saved")}
+    assert outcomes == {"fulfilled"}
