@@ -13,6 +13,7 @@ import re
 import signal
 import sys
 
+import outlast
 from outlast.engines import spawner
 
 PRELOADED = (
@@ -26,6 +27,7 @@ PRELOADED = (
     "http.client",
     "json",
     "logging",
+    "pwd",
     "ssl",
     "traceback",
     "typing",
@@ -34,8 +36,7 @@ PRELOADED = (
     "httptools",
     "uvloop",
     "uvicorn",
-    "uvicorn.lifespan.on",
-    "uvicorn.protocols.http.httptools_impl",
+    "uvicorn.lifespan.off",
     "starlette.applications",
     "starlette.background",
     "starlette.requests",
@@ -55,6 +56,9 @@ def main() -> None:
     gc.disable()
     for name in PRELOADED:
         importlib.import_module(name)
+    # The public names of Outlast are looked up as they are used, and each brings its modules.
+    for name in outlast.__all__:
+        getattr(outlast, name)
     versions = _versions()
     gc.collect()
     gc.freeze()
