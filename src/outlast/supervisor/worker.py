@@ -123,6 +123,9 @@ class Worker:
         finally:
             if control is not None:
                 control.close()
+            if self._process is not None:
+                # Already done, unless it was something here that failed.
+                self._process.kill()
             self._tell(Event.EXITED)
             await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
 
@@ -224,7 +227,7 @@ class Worker:
         used = self._exit or Exit(0, 0, 0)
         if not self.was_ready:
             self._boot_error = self._boot_error or self._describe_boot_failure(used)
-            if reason is EndReason.BOOT_FAILURE:
+            if reason in (EndReason.BOOT_FAILURE, EndReason.PROTOCOL):
                 self._journal.boot_failed(self._boot_error, self._age_ms())
             else:
                 self._boot_error = None

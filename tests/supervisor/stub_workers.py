@@ -1,0 +1,282 @@
+"""Workers without processes: real sockets in this event loop, moved by the test."""
+
+import asyncio
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from outlast.config.settings import FunctionSettings
+from outlast.core.language import Language
+from outlast.core.limits import Limits
+from outlast.core.outcome import EndReason, RequestEnd
+from outlast.core.policy import OneshotBackground, Policy
+from outlast.engines.processes import Command, Exit, Process
+from outlast.supervisor.exchange import Exchange
+from outlast.supervisor.pool import Pool, Resources
+from outlast.telemetry.logs import Format, Log
+from outlast.wire import http1
+from outlast.wire.invocation import Invocation
+
+PATIENCE_S = 10
+
+
+class Stub:
+    """One worker. It does nothing of itself, except that a kill ends it."""
+
+    def __init__(self, command: Command) -> None:
+        self.folder = command.cwd
+        self.execution_id = command.argv[0]
+        self.heard: asyncio.Queue[str] = asyncio.Queue()
+        """What the node has said, by the kind of message."""
+        self.requests = 0
+        self.held: list[asyncio.StreamWriter] = []
+        """Connections whose request `answer` has not answered yet."""
+        self.came = asyncio.Condition()
+        self._exited: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
+        self._outputs = [os.pipe() for _ in ("stdout", "stderr")]
+        self._listening: asyncio.Task[None] | None = None
+        self._control: asyncio.StreamWriter | None = None
+        self._server: asyncio.Server | None = None
+
+    @property
+    def process(self) -> Process:
+        (stdout, _), (stderr, _) = self._outputs
+        return Process(0, stdout, stderr, self._exited, self._killed)
+
+    async def connect(self) -> None:
+        reader, self._control = await asyncio.open_unix_connection(str(self.folder / "control.sock"))
+        self._listening = asyncio.create_task(self._listen(reader))
+
+    async def _listen(self, reader: asyncio.StreamReader) -> None:
+        while line := await reader.readline():
+            self.heard.put_nowait(json.loads(line)["type"])
+
+    def say(self, **message: object) -> None:
+        assert self._control is not None
+        self._control.write(json.dumps(message).encode() + b"\n")
+
+    async def told(self, kind: str) -> None:
+        """Waits until the node has said this, which must be the next that it says."""
+        assert await asyncio.wait_for(self.heard.get(), PATIENCE_S) == kind
+
+    async def booted(self) -> None:
+        """Comes up and serves."""
+        await self.connect()
+        await self.told("boot")
+        await self.serve()
+
+    async def serve(self) -> None:
+        self._server = await asyncio.start_unix_server(self._accept, str(self.folder / "http.sock"))
+        self.say(type="ready")
+
+    def stop_serving(self) -> None:
+        assert self._server is not None
+        self._server.close()
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while head := await reader.readline():
+            await reader.readuntil(b"\r\n\r\n")
+            assert head.startswith(b"GET ")
+            async with self.came:
+                self.requests += 1
+                self.held.append(writer)
+                self.came.notify_all()
+        writer.close()
+
+    async def has(self, count: int) -> None:
+        """Waits until so many requests have come in all."""
+        async with self.came:
+            await asyncio.wait_for(self.came.wait_for(lambda: self.requests >= count), PATIENCE_S)
+
+    def answer(self) -> None:
+        """Answers what it has."""
+        for writer in self.held:
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+        self.held.clear()
+
+    def exit(self, code: int = 0) -> None:
+        if self._exited.done():
+            return
+        for _, output in self._outputs:
+            os.close(output)
+        for writer in (self._control, *self.held):
+            if writer is not None:
+                writer.close()
+        if self._server is not None:
+            self._server.close()
+        self._exited.set_result(Exit(code, 1, 1))
+
+    def prints(self, text: str) -> None:
+        os.write(self._outputs[1][1], text.encode())
+
+    def _killed(self) -> None:
+        # As with a process, the end is not there when the call returns.
+        asyncio.get_running_loop().call_soon(self.exit, -9)
+
+    async def obeys(self) -> None:
+        """Does as it is told until its end."""
+        while True:
+            match await asyncio.wait_for(self.heard.get(), PATIENCE_S):
+                case "beforeunload":
+                    self.say(type="unloaded", reason="termination")
+                case "exit":
+                    self.exit()
+                    return
+
+
+class Caller:
+    """Implements `outlast.wire.invocation.Reply`, and remembers how it ended: with a status, or a `RequestEnd`."""
+
+    def __init__(self) -> None:
+        self.ended: asyncio.Future[int | RequestEnd] = asyncio.get_running_loop().create_future()
+        self.execution_id = ""
+        self.detail: dict[str, object] = {}
+        self.then: Any = None
+        """Called when it has ended."""
+        self.exchange: Exchange
+
+    def proceed(self) -> None: ...
+
+    def begin(self, head: http1.ResponseHead, execution_id: str, content: bytes, last: bool) -> None:
+        self.execution_id = execution_id
+        self._end(head.status)
+
+    def data(self, content: bytes, last: bool) -> None: ...
+
+    def fail(self, end: RequestEnd, execution_id: str, **detail: object) -> None:
+        self.execution_id = execution_id
+        self.detail = detail
+        self._end(end)
+
+    def pause(self) -> None: ...
+
+    def resume(self) -> None: ...
+
+    def _end(self, end: int | RequestEnd) -> None:
+        self.ended.set_result(end)
+        if self.then is not None:
+            self.then()
+
+    async def end(self) -> int | RequestEnd:
+        return await asyncio.wait_for(asyncio.shield(self.ended), PATIENCE_S)
+
+
+class Engine:
+    """Prepares at once, unless the test says otherwise."""
+
+    def __init__(self) -> None:
+        self.prepared = 0
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.error: Exception | None = None
+        self.cancelled = False
+
+    async def prepare(self, function: FunctionSettings) -> "Engine":
+        self.prepared += 1
+        error = self.error
+        try:
+            await self.gate.wait()
+        except asyncio.CancelledError:
+            self.cancelled = True
+            raise
+        if error is not None:
+            raise error
+        return self
+
+    modules: frozenset[Path] = frozenset()
+
+    def command(self, folder: Path, execution_id: str) -> Command:
+        return Command([execution_id], {}, folder)
+
+    def concerns(self, path: Path) -> bool:
+        return False
+
+
+class House:
+    """A pool with all that it needs."""
+
+    def __init__(self, folder: Path, policy: Policy, limits: Limits) -> None:
+        self.engine = Engine()
+        self.spawned: asyncio.Queue[Stub] = asyncio.Queue()
+        self.spawning = asyncio.Event()
+        self.spawning.set()
+        self.spawn_error: Exception | None = None
+        self.lines: list[str] = []
+        self._news = asyncio.Event()
+        log = Log(self._heard, format=Format.JSON)
+        self.function = FunctionSettings(
+            name="stub",
+            folder=folder,
+            entrypoint=folder / "index.ts",
+            language=Language.TYPESCRIPT,
+            verify_jwt=False,
+            import_map=None,
+            deno_config=None,
+            static_files=(),
+            env={},
+            oneshot_background=OneshotBackground.CUT,
+            limits=limits,
+        )
+        engines = {Language.TYPESCRIPT: self.engine}
+        self.pool = Pool(self.function, policy, Resources(engines, self._spawn, folder, log, lambda: None))
+
+    async def _spawn(self, command: Command) -> Process:
+        stub = Stub(command)
+        self.spawned.put_nowait(stub)
+        await self.spawning.wait()
+        if self.spawn_error is not None:
+            raise self.spawn_error
+        return stub.process
+
+    async def worker(self) -> Stub:
+        """The next one that the pool starts."""
+        return await asyncio.wait_for(self.spawned.get(), PATIENCE_S)
+
+    async def ready_worker(self) -> Stub:
+        worker = await self.worker()
+        await worker.booted()
+        return worker
+
+    def call(self) -> Caller:
+        caller = Caller()
+        invocation = Invocation("stub", "r-1", b"GET", b"GET /stub HTTP/1.1\r\nhost: x\r\n\r\n")
+        caller.exchange = self.pool.submit(invocation, caller, b"", complete=True)
+        return caller
+
+    def events(self, event: str) -> list[dict[str, Any]]:
+        return [entry for entry in map(json.loads, self.lines) if entry["event"] == event]
+
+    async def logged(self, event: str) -> dict[str, Any]:
+        """The first event of this name, when it is there."""
+        async with asyncio.timeout(PATIENCE_S):
+            while not (found := self.events(event)):
+                self._news.clear()
+                await self._news.wait()
+        return found[0]
+
+    def _heard(self, line: str) -> None:
+        self.lines.append(line)
+        self._news.set()
+
+    async def ended(self) -> None:
+        await asyncio.wait_for(self.pool.wait_ended(), PATIENCE_S)
+
+
+@asynccontextmanager
+async def house(policy: Policy = Policy.PER_WORKER, **limits: int) -> AsyncIterator[House]:
+    # The paths of sockets must be short.
+    folder = Path(tempfile.mkdtemp(prefix="outlast-test-"))
+    try:
+        opened = House(folder, policy, Limits(**limits))
+        yield opened
+        opened.pool.close(EndReason.TERMINATION)
+        opened.pool.kill(EndReason.TERMINATION)
+        await opened.ended()
+        assert not os.listdir(folder), "workers leave nothing behind"  # noqa: PTH208, nothing waits here
+    finally:
+        shutil.rmtree(folder)

@@ -1,0 +1,335 @@
+"""Which worker gets a request, and what becomes of requests that none can have."""
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+from tests.supervisor.stub_workers import House, house
+
+from outlast.core.errors import OutlastError
+from outlast.core.limits import Limits
+from outlast.core.outcome import EndReason, RequestEnd
+from outlast.core.policy import Policy
+from outlast.supervisor import pool
+
+
+async def test_all_that_wait_are_served_by_the_one_worker_that_was_started_for_them() -> None:
+    async with house() as there:
+        callers = [there.call() for _ in range(3)]
+        worker = await there.ready_worker()
+        await worker.has(3)
+        worker.answer()
+        assert [await caller.end() for caller in callers] == [200, 200, 200]
+        assert there.spawned.empty()
+        assert there.engine.prepared == 1
+
+
+async def test_a_function_that_cannot_be_prepared_fails_all_that_wait_and_is_tried_again() -> None:
+    async with house() as there:
+        there.engine.error = OutlastError("index.ts:1:1: no such thing")
+        callers = [there.call() for _ in range(3)]
+        assert {await caller.end() for caller in callers} == {RequestEnd.BOOT_ERROR}
+        [failure] = there.events("boot_failure")
+        assert failure["msg"] == "index.ts:1:1: no such thing"
+        there.engine.error = None
+        caller = there.call()
+        worker = await there.ready_worker()
+        await worker.has(1)
+        worker.answer()
+        assert await caller.end() == 200
+
+
+async def test_a_defect_of_the_engine_does_not_vanish() -> None:
+    async with house() as there:
+        there.engine.error = ZeroDivisionError("in the engine")
+        assert await there.call().end() is RequestEnd.BOOT_ERROR
+        [failure] = there.events("boot_failure")
+        assert "Traceback" in failure["msg"]
+        assert "ZeroDivisionError: in the engine" in failure["msg"]
+
+
+async def test_a_process_that_cannot_be_started_is_a_failed_boot() -> None:
+    async with house() as there:
+        there.spawn_error = OSError("too many open files")
+        assert await there.call().end() is RequestEnd.BOOT_ERROR
+        assert there.events("boot_failure")[0]["msg"] == "too many open files"
+
+
+async def test_a_worker_that_ends_before_it_serves_says_what_it_printed() -> None:
+    async with house() as there:
+        caller = there.call()
+        worker = await there.worker()
+        await worker.connect()
+        worker.prints("error: out of luck\n")
+        worker.exit(1)
+        assert await caller.end() is RequestEnd.BOOT_ERROR
+        assert there.events("boot_failure")[0]["msg"] == "error: out of luck"
+
+
+async def test_the_backlog_is_bounded() -> None:
+    async with house() as there:
+        there.engine.gate.clear()
+        callers = [there.call() for _ in range(1001)]
+        refused = callers.pop()
+        assert await refused.end() is RequestEnd.WORKER_BUSY
+        assert refused.detail == {"retry_after_s": 1}
+        assert not any(caller.ended.done() for caller in callers)
+
+
+async def test_nobody_waits_for_ever_for_a_worker_that_does_not_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool, "MAX_WAIT_S", 0.05)
+    async with house() as there:
+        there.engine.gate.clear()
+        first, second = there.call(), there.call()
+        assert await first.end() is RequestEnd.BOOT_ERROR
+        assert await second.end() is RequestEnd.BOOT_ERROR
+
+
+async def test_nobody_waits_for_ever_for_workers_that_have_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool, "MAX_WAIT_S", 0.05)
+    async with house(Policy.PER_REQUEST) as there:
+        there.call()
+        busy = await there.ready_worker()
+        await busy.has(1)
+        late = there.call()
+        assert await late.end() is RequestEnd.WORKER_BUSY
+        assert late.detail == {"retry_after_s": 1}
+
+
+async def test_a_caller_that_leaves_before_there_is_a_worker_is_forgotten() -> None:
+    async with house() as there:
+        gone, stays = there.call(), there.call()
+        gone.exchange.cancel()
+        worker = await there.ready_worker()
+        await worker.has(1)
+        worker.answer()
+        assert await stays.end() == 200
+        assert worker.requests == 1
+        assert not gone.ended.done()
+
+
+async def test_one_request_at_a_time_and_the_next_when_a_worker_is_free() -> None:
+    async with house(Policy.PER_REQUEST) as there:
+        callers = [there.call() for _ in range(17)]
+        workers = [await there.ready_worker() for _ in range(16)]
+        for worker in workers:
+            await worker.has(1)
+        assert there.spawned.empty()
+        workers[3].answer()
+        await workers[3].has(2)
+        for worker in workers:
+            worker.answer()
+        assert {await caller.end() for caller in callers} == {200}
+
+
+async def test_a_boot_that_fails_takes_one_request_along_where_each_has_its_own_worker() -> None:
+    async with house(Policy.ONESHOT) as there:
+        callers = [there.call() for _ in range(2)]
+        unlucky, lucky = await there.worker(), await there.worker()
+        unlucky.exit(1)
+        assert await callers[0].end() is RequestEnd.BOOT_ERROR
+        await lucky.booted()
+        await lucky.has(1)
+        lucky.answer()
+        assert await callers[1].end() == 200
+
+
+async def test_a_boot_that_fails_fails_nobody_while_others_did_boot() -> None:
+    async with house(Policy.PER_REQUEST) as there:
+        first = there.call()
+        worker = await there.ready_worker()
+        await worker.has(1)
+        second = there.call()
+        (await there.worker()).exit(1)
+        worker.answer()
+        assert await first.end() == 200
+        await worker.has(2)
+        worker.answer()
+        assert await second.end() == 200
+
+
+async def test_a_request_that_met_a_dying_worker_goes_to_another_one() -> None:
+    async with house() as there:
+        caller = there.call()
+        worker = await there.worker()
+        await worker.connect()
+        await worker.told("boot")
+        await worker.serve()
+        worker.stop_serving()
+        # It was sent nothing, for there is nobody to connect to.
+        (worker.folder / "http.sock").unlink(missing_ok=True)
+        other = await there.ready_worker()
+        await other.has(1)
+        other.answer()
+        assert await caller.end() == 200
+        assert worker.requests == 0
+        assert caller.execution_id == other.execution_id
+
+
+class TestReload:
+    async def reloaded(self, there: House) -> None:
+        there.pool.reload(replace(there.function, limits=Limits(unload_grace_ms=1)))
+
+    async def test_new_requests_get_a_new_worker_and_the_old_one_finishes(self) -> None:
+        async with house() as there:
+            running = there.call()
+            old = await there.ready_worker()
+            await old.has(1)
+            await self.reloaded(there)
+            await old.told("beforeunload")
+            caller = there.call()
+            new = await there.ready_worker()
+            await new.has(1)
+            new.answer()
+            assert await caller.end() == 200
+            assert not running.ended.done()
+            old.answer()
+            assert await running.end() == 200
+            old.say(type="unloaded", reason="termination")
+            await old.told("exit")
+            old.exit()
+
+    async def test_during_a_start_waits_for_it(self) -> None:
+        async with house() as there:
+            first = there.call()
+            old = await there.worker()
+            await self.reloaded(there)
+            second = there.call()
+            await old.booted()
+            await old.has(2)
+            old.answer()
+            assert await first.end() == await second.end() == 200
+            await old.told("beforeunload")
+            third = there.call()
+            new = await there.ready_worker()
+            await new.has(1)
+            new.answer()
+            assert await third.end() == 200
+            assert third.execution_id != first.execution_id
+
+    async def test_does_not_wait_long_for_a_start_that_hangs(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(pool, "MAX_HOLD_S", 0.01)
+        async with house() as there:
+            first = there.call()
+            hanging = await there.worker()
+            await hanging.connect()
+            await hanging.told("boot")
+            await self.reloaded(there)
+            # Started for the one that waits already.
+            new = await there.ready_worker()
+            await new.has(1)
+            second = there.call()
+            await new.has(2)
+            new.answer()
+            assert await first.end() == await second.end() == 200
+            assert there.pool.generation == 1
+            # What was hanging is ready after all: nobody needs it.
+            await hanging.serve()
+            await hanging.told("beforeunload")
+
+    async def test_an_outdated_worker_serves_those_it_was_started_for(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(pool, "MAX_HOLD_S", 0.01)
+        async with house() as there:
+            first = there.call()
+            old = await there.worker()
+            await self.reloaded(there)
+            new = await there.worker()
+            second = there.call()
+            await old.booted()
+            await old.has(1)
+            old.answer()
+            assert await first.end() == 200
+            assert first.execution_id == old.execution_id
+            await new.booted()
+            await new.has(1)
+            new.answer()
+            assert await second.end() == 200
+            assert (old.requests, new.requests) == (1, 1)
+
+    async def test_code_that_failed_to_boot_and_is_fixed_meanwhile_fails_nobody(self) -> None:
+        async with house() as there:
+            caller = there.call()
+            broken = await there.worker()
+            await self.reloaded(there)
+            await broken.connect()
+            broken.say(type="boot_failed", error="SyntaxError: half of a file")
+            fixed = await there.ready_worker()
+            await fixed.has(1)
+            fixed.answer()
+            assert await caller.end() == 200
+            assert there.events("boot_failure")[0]["msg"] == "SyntaxError: half of a file"
+
+
+class TestTheEnd:
+    async def test_what_waits_is_served_first(self) -> None:
+        async with house() as there:
+            caller = there.call()
+            there.pool.close(EndReason.TERMINATION)
+            worker = await there.ready_worker()
+            await worker.has(1)
+            worker.answer()
+            assert await caller.end() == 200
+            await worker.obeys()
+            await there.ended()
+
+    async def test_comes_at_once_where_nothing_runs(self) -> None:
+        async with house() as there:
+            there.engine.gate.clear()
+            there.pool.prepare()
+            await asyncio.sleep(0)
+            there.pool.close(EndReason.TERMINATION)
+            await there.ended()
+            await asyncio.sleep(0)
+            assert there.engine.cancelled
+
+    async def test_a_kill_while_the_function_is_prepared(self) -> None:
+        async with house() as there:
+            there.engine.gate.clear()
+            caller = there.call()
+            await asyncio.sleep(0)
+            there.pool.close(EndReason.TERMINATION)
+            there.pool.kill(EndReason.TERMINATION)
+            assert await caller.end() is RequestEnd.WORKER_BUSY
+            await there.ended()
+            assert there.spawned.empty()
+
+    async def test_a_kill_while_the_process_is_started(self) -> None:
+        async with house() as there:
+            there.spawning.clear()
+            caller = there.call()
+            worker = await there.worker()
+            there.pool.close(EndReason.TERMINATION)
+            there.pool.kill(EndReason.TERMINATION)
+            assert await caller.end() is RequestEnd.WORKER_BUSY
+            # It comes up before it can be killed.
+            await worker.connect()
+            there.spawning.set()
+            await there.ended()
+            assert there.events("shutdown")[0]["reason"] == "termination"
+            assert not there.events("boot_failure")
+
+    async def test_a_request_that_comes_after_the_kill_is_refused(self) -> None:
+        async with house() as there:
+            there.engine.gate.clear()
+            caller = there.call()
+            late = []
+            # A connection goes on to its next request at once.
+            caller.then = lambda: late.append(there.call())
+            there.pool.close(EndReason.TERMINATION)
+            there.pool.kill(EndReason.TERMINATION)
+            assert await late[0].end() is RequestEnd.WORKER_BUSY
+            await there.ended()
+
+    async def test_a_worker_that_boots_is_told_when_it_has(self) -> None:
+        async with house() as there:
+            caller = there.call()
+            worker = await there.worker()
+            await worker.connect()
+            await worker.told("boot")
+            caller.exchange.cancel()
+            there.pool.close(EndReason.TERMINATION)
+            await worker.serve()
+            await worker.obeys()
+            await there.ended()
+            [end] = there.events("shutdown")
+            assert end["reason"] == "termination"

@@ -1,0 +1,148 @@
+"""What a worker may do to its node, and what it may not."""
+
+import asyncio
+
+import pytest
+from tests.supervisor.stub_workers import House, Stub, house
+
+from outlast.core.outcome import RequestEnd
+from outlast.supervisor import worker as workers
+
+
+async def busy_worker(there: House) -> Stub:
+    there.call()
+    worker = await there.ready_worker()
+    await worker.has(1)
+    return worker
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"not JSON\n",
+        b'{"type": "unheard of"}\n',
+        b'{"type": "task_settled", "task": 7, "outcome": "fulfilled"}\n',
+        b'{"type": "task_started", "task": 1}\n' * 2,
+        b"x" * (1024 * 1024 + 1),
+    ],
+    ids=["no JSON", "unknown message", "unknown task", "a task twice", "endless line"],
+)
+async def test_a_breach_of_the_protocol_ends_that_worker_alone(line: bytes) -> None:
+    async with house() as there:
+        caller = there.call()
+        worker = await there.ready_worker()
+        await worker.has(1)
+        assert worker._control is not None
+        worker._control.write(line)
+        assert await caller.end() is RequestEnd.WORKER_ERROR
+        await there.logged("shutdown")
+        [end] = there.events("shutdown")
+        assert (end["reason"], end["level"]) == ("protocol", "error")
+        assert "control channel" in there.events("uncaught")[0]["msg"]
+        again = there.call()
+        other = await there.ready_worker()
+        await other.has(1)
+        other.answer()
+        assert await again.end() == 200
+
+
+async def test_a_socket_outside_of_its_folder_is_a_breach_too() -> None:
+    async with house() as there:
+        caller = there.call()
+        worker = await there.worker()
+        await worker.connect()
+        await worker.told("boot")
+        worker.say(type="ready", socket="../../else.sock")
+        assert await caller.end() is RequestEnd.BOOT_ERROR
+
+
+async def test_a_second_control_channel_is_cut_off_and_changes_nothing() -> None:
+    async with house() as there:
+        caller = there.call()
+        worker = await there.ready_worker()
+        await worker.has(1)
+        reader, writer = await asyncio.open_unix_connection(str(worker.folder / "control.sock"))
+        assert await reader.read() == b""
+        writer.close()
+        worker.answer()
+        assert await caller.end() == 200
+        assert len(there.pool.workers) == 1
+
+
+async def test_a_worker_that_hangs_up_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "EXIT_GRACE_S", 0.01)
+    async with house() as there:
+        worker = await busy_worker(there)
+        assert worker._control is not None
+        worker._control.close()
+        await there.logged("shutdown")
+        assert there.events("shutdown")[0]["reason"] == "protocol"
+
+
+async def test_a_worker_that_does_not_end_when_told_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "EXIT_GRACE_S", 0.01)
+    async with house() as there:
+        worker = await busy_worker(there)
+        there.pool.reload(there.function)
+        worker.answer()
+        await worker.told("beforeunload")
+        worker.say(type="unloaded", reason="termination")
+        await worker.told("exit")
+        await there.logged("shutdown")
+        assert there.events("shutdown")[0]["reason"] == "reload"
+
+
+async def test_listeners_that_never_come_to_an_end_have_their_grace() -> None:
+    async with house(unload_grace_ms=10) as there:
+        worker = await busy_worker(there)
+        there.pool.reload(there.function)
+        worker.answer()
+        await worker.told("beforeunload")
+        await worker.told("exit")
+
+
+async def test_open_tasks_keep_a_retired_worker_and_are_named_when_it_dies() -> None:
+    async with house() as there:
+        worker = await busy_worker(there)
+        worker.say(type="task_started", task=1, name="send-email", request="r-1")
+        worker.say(type="task_started", task=2, name="other")
+        worker.say(type="log", level="info", text="begun")
+        await there.logged("log")
+        there.pool.reload(there.function)
+        worker.answer()
+        await worker.told("beforeunload")
+        worker.say(type="task_settled", task=2, outcome="fulfilled")
+        await there.logged("task")
+        assert worker.heard.empty()
+        worker.exit(-11)
+        await there.logged("shutdown")
+        done, cut = there.events("task")
+        assert (done["name"], done["outcome"]) == ("other", "fulfilled")
+        assert (cut["name"], cut["outcome"], cut["reason"]) == ("send-email", "interrupted", "crash")
+        assert (cut["level"], cut["request_id"]) == ("warning", "r-1")
+
+
+async def test_what_it_said_right_before_its_death_is_heard() -> None:
+    async with house() as there:
+        worker = await busy_worker(there)
+        worker.say(type="task_started", task=1, name="last-minute")
+        worker.exit(1)
+        await there.logged("shutdown")
+        [task] = there.events("task")
+        assert (task["name"], task["reason"]) == ("last-minute", "exit")
+
+
+async def test_an_uncaught_error_retires_it_and_the_next_request_has_another() -> None:
+    async with house() as there:
+        caller = there.call()
+        worker = await there.ready_worker()
+        await worker.has(1)
+        worker.say(type="uncaught", error="Error: nobody caught me")
+        await there.logged("retire")
+        again = there.call()
+        other = await there.ready_worker()
+        await other.has(1)
+        other.answer()
+        worker.answer()
+        assert await caller.end() == await again.end() == 200
+        assert worker.requests == 1
