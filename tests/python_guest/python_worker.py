@@ -35,7 +35,7 @@ class PythonWorker(DenoWorker):
 async def standby(entrypoint: Path, **environment: str) -> AsyncIterator[PythonWorker]:
     """A worker that has connected and waits for `boot`."""
     # Its sockets' paths must stay short: pytest's own folders are too deep for that.
-    folder = Path(tempfile.mkdtemp(prefix="outlast-"))
+    folder = Path(tempfile.mkdtemp(prefix="guest-"))
     connected: asyncio.Future[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = asyncio.Future()
     node = await asyncio.start_unix_server(
         lambda reader, writer: connected.set_result((reader, writer)),

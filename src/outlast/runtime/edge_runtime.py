@@ -28,7 +28,6 @@ BeforeUnloadListener = TypeVar("BeforeUnloadListener", bound=Callable[[BeforeUnl
 RejectionListener = TypeVar("RejectionListener", bound=Callable[[UnhandledRejectionEvent], object])
 ErrorListener = TypeVar("ErrorListener", bound=Callable[[ErrorEvent], object])
 PlainListener = TypeVar("PlainListener", bound=Callable[[Event], object])
-Decorator = Callable[[T], T]
 
 _inside_listener: ContextVar[bool] = ContextVar("outlast_inside_listener", default=False)
 """What a listener starts: its own failures are reported, but not sent round again."""
@@ -141,7 +140,7 @@ class EdgeRuntime:
 
 
 @overload
-def add_event_listener(event: Literal["beforeunload"]) -> Decorator[BeforeUnloadListener]: ...
+def add_event_listener(event: Literal["beforeunload"]) -> Callable[[BeforeUnloadListener], BeforeUnloadListener]: ...
 
 
 @overload
@@ -149,7 +148,7 @@ def add_event_listener(event: Literal["beforeunload"], listener: BeforeUnloadLis
 
 
 @overload
-def add_event_listener(event: Literal["unhandledrejection"]) -> Decorator[RejectionListener]: ...
+def add_event_listener(event: Literal["unhandledrejection"]) -> Callable[[RejectionListener], RejectionListener]: ...
 
 
 @overload
@@ -157,7 +156,7 @@ def add_event_listener(event: Literal["unhandledrejection"], listener: Rejection
 
 
 @overload
-def add_event_listener(event: Literal["error"]) -> Decorator[ErrorListener]: ...
+def add_event_listener(event: Literal["error"]) -> Callable[[ErrorListener], ErrorListener]: ...
 
 
 @overload
@@ -165,7 +164,7 @@ def add_event_listener(event: Literal["error"], listener: ErrorListener) -> Erro
 
 
 @overload
-def add_event_listener(event: Literal["load", "unload"]) -> Decorator[PlainListener]: ...
+def add_event_listener(event: Literal["load", "unload"]) -> Callable[[PlainListener], PlainListener]: ...
 
 
 @overload

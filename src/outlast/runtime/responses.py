@@ -98,14 +98,15 @@ class Response(starlette.responses.Response):
         return response
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if self._stream is None:
-            await super().__call__(scope, receive, send)
-            return
+        if scope["type"] == "websocket":
+            # The refusal of one, by an application of another framework.
+            send = self._wrap_websocket_denial_send(send)
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        if scope["method"] != "HEAD":
-            await _until_disconnected(receive, _send_all(self._stream, send))
-        reports.flush()
-        await send({"type": "http.response.body", "body": b""})
+        if self._stream is not None:
+            if scope.get("method") != "HEAD":
+                await _until_disconnected(receive, _send_all(self._stream, send))
+            reports.flush()
+        await send({"type": "http.response.body", "body": self.body})
         if self.background is not None:
             await self.background()
 

@@ -1,6 +1,7 @@
 """What stands between the server and the function's application: every request passes here."""
 
 import asyncio
+import functools
 import urllib.parse
 from collections.abc import Callable
 from contextvars import ContextVar
@@ -15,6 +16,9 @@ from outlast.runtime.describe import describe
 from outlast.runtime.edge_runtime import tasks
 from outlast.runtime.serving import HandlerApp, internal_server_error, log
 from outlast.runtime.tasks import plain_name
+
+TURNS_TO_RETURN = 16
+"""Of the event loop. Middleware may take a few from the end of the response to the end of the application's call."""
 
 _current: ContextVar["Exchange | None"] = ContextVar("outlast_exchange", default=None)
 
@@ -74,20 +78,18 @@ def introduce(scope: Scope) -> str:
         missing -= 1
         if not missing:
             break
-    scope["server"] = _server(scope)
+    host = next((value for name, value in scope["headers"] if name == b"host"), b"")
+    scope["server"] = _server(host, 443 if scope["scheme"] in ("https", "wss") else 80)
     return id_
 
 
-def _server(scope: Scope) -> tuple[str, int]:
-    default_port = 443 if scope["scheme"] in ("https", "wss") else 80
-    for name, value in scope["headers"]:
-        if name == b"host":
-            try:
-                parts = urllib.parse.urlsplit("//" + value.decode("latin-1"))
-                return parts.hostname or "", parts.port or default_port
-            except ValueError:
-                break
-    return "", default_port
+@functools.lru_cache(maxsize=256)
+def _server(host: bytes, default_port: int) -> tuple[str, int]:
+    try:
+        parts = urllib.parse.urlsplit("//" + host.decode("latin-1"))
+        return parts.hostname or "", parts.port or default_port
+    except ValueError:
+        return "", default_port
 
 
 async def _run_handler(app: HandlerApp, scope: Scope, receive: Receive, send: Send) -> None:
@@ -157,19 +159,23 @@ class Exchange:
         if self._complete and not self._running_named:
             asyncio.get_running_loop().call_soon(self._look)
 
-    def _look(self) -> None:
+    def _look(self, turns: int = TURNS_TO_RETURN) -> None:
         if self._ended or self._running_named or self._number is not None:
             return
-        self._number = tasks.begin(self._name())
+        if turns:
+            asyncio.get_running_loop().call_soon(self._look, turns - 1)
+        else:
+            self._number = tasks.begin(self._name())
 
     def _name(self) -> str:
         endpoint = self._scope.get("endpoint") or self._scope.get("route_handler")
         return plain_name(endpoint) or f"{self._scope['method']} {self._scope['path']}"
 
     def _report(self, error: BaseException) -> None:
+        reported = getattr(error, _REPORTED, False)
         if self._number is not None:
-            tasks.settle(self._number, error, asyncio.current_task())
-        elif not getattr(error, _REPORTED, False):
+            tasks.settle(self._number, None if reported else error, asyncio.current_task())
+        elif not reported:
             log("error", describe(error))
 
 

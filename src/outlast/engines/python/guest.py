@@ -3,6 +3,7 @@
 import asyncio
 import atexit
 import contextvars
+import gc
 import os
 import sys
 from pathlib import Path
@@ -130,6 +131,8 @@ class Guest:
             raise
         except BaseException as error:
             self._fail(describe(error))
+        # What is loaded stays: there is no garbage in it worth a look at each collection.
+        gc.freeze()
         dispatch(Event("load"))
         app = serving.app or getattr(module, "app", None)
         if app is None and len(tasks):

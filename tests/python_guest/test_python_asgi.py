@@ -1,0 +1,278 @@
+"""ASGI applications of any framework as functions: their background tasks, WebSockets, lifespan and streams."""
+
+import asyncio
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.python_guest.python_worker import PythonWorker, booted
+
+MakeFunction = Callable[[str], Path]
+
+FASTAPI = """
+from contextlib import asynccontextmanager
+from fastapi import BackgroundTasks, FastAPI, Form, UploadFile, WebSocket
+from starlette.requests import Request
+
+opened = asyncio.Event()
+
+@asynccontextmanager
+async def lifespan(app):
+    print("started")
+    yield {"greeting": "hi"}
+    print("stopped")
+
+app = FastAPI(lifespan=lifespan)
+
+@app.middleware("http")
+async def middleware(request, call_next):
+    response = await call_next(request)
+    response.headers["x-middleware"] = "1"
+    return response
+
+async def store(number):
+    await opened.wait()
+    print("stored", number)
+
+def mail(number):
+    print("mailed", number)
+
+async def at_once():
+    print("at once")
+
+async def fail():
+    await asyncio.sleep(0)
+    raise ValueError("no")
+
+@app.get("/hello")
+async def hello(request: Request, background: BackgroundTasks):
+    background.add_task(store, 1)
+    background.add_task(mail, 2)
+    background.add_task(at_once)
+    return {"greeting": request.state.greeting, "url": str(request.url)}
+
+@app.get("/open")
+async def open_():
+    opened.set()
+
+@app.get("/fails-later")
+async def fails_later(background: BackgroundTasks):
+    background.add_task(fail)
+    background.add_task(at_once)
+
+@app.get("/fails")
+async def fails():
+    raise ValueError("unexpected")
+
+@app.post("/form")
+async def form(name: str = Form(), file: UploadFile = None):
+    return [name, file.filename, len(await file.read())]
+
+@app.websocket("/hello/ws")
+async def echo(websocket: WebSocket):
+    await websocket.accept()
+    print("peer", websocket.client.host, websocket.url)
+    async for text in websocket.iter_text():
+        await websocket.send_text(text + "!")
+    print("closed")
+"""
+
+KEEP_ALIVE = b"GET %b HTTP/1.1\r\nhost: x\r\nsb-request-id: %b\r\n\r\n"
+
+
+async def answer(reader: asyncio.StreamReader) -> tuple[bytes, bytes]:
+    """Head and body of the next response with a Content-Length on this connection."""
+    head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 20)
+    (length,) = (int(line.split(b":")[1]) for line in head.split(b"\r\n") if line.startswith(b"content-length:"))
+    return head, await asyncio.wait_for(reader.readexactly(length), 20)
+
+
+class TestBackgroundTasks:
+    async def test_they_outlive_the_response_and_free_its_connection(self, function: MakeFunction) -> None:
+        async with booted(function(FASTAPI)) as worker:
+            await worker.message("ready")
+            reader, writer = await worker.connect()
+            writer.write(KEEP_ALIVE % (b"/hello", b"r-1"))
+            head, body = await answer(reader)
+            assert b"x-middleware: 1" in head
+            assert json.loads(body) == {"greeting": "hi", "url": "http://x/hello"}
+            await worker.message("task_started", task=1, name="store", request="r-1")
+            assert "task_settled" not in worker.kinds
+            # The same connection serves the next request while the task of the last one is open.
+            writer.write(KEEP_ALIVE % (b"/open", b"r-2"))
+            await answer(reader)
+            for number, name in enumerate(["store", "mail", "at_once"], start=1):
+                await worker.message("task_started", task=number, name=name, request="r-1")
+                await worker.message("task_settled", task=number, outcome="fulfilled")
+            assert (await worker.log("mailed 2"))["request"] == "r-1"
+            writer.close()
+        assert worker.kinds.count("task_started") == 3
+
+    async def test_one_that_fails_harms_no_other_request(self, function: MakeFunction) -> None:
+        heard = '@add_event_listener("unhandledrejection")\ndef heard(event): print("heard", event.reason)\n'
+        async with booted(function(heard + FASTAPI)) as worker:
+            await worker.message("ready")
+            reader, writer = await worker.connect()
+            writer.write(KEEP_ALIVE % (b"/fails-later", b"r-1") + KEEP_ALIVE % (b"/open", b"r-2"))
+            assert (await answer(reader))[1] == b"null"
+            failed = await worker.message("task_settled", task=1, outcome="rejected")
+            assert (await answer(reader))[1] == b"null"
+            writer.write(KEEP_ALIVE % (b"/open", b"r-3"))
+            assert (await answer(reader))[1] == b"null"
+            writer.close()
+        assert failed["error"].endswith("ValueError: no")
+        # Starlette ends a request's further background tasks with the first that fails.
+        assert worker.printed == [("info", "started"), ("info", "heard no")]
+
+    async def test_what_any_application_does_after_its_response(self, function: MakeFunction) -> None:
+        source = """
+            opened = asyncio.Event()
+
+            async def app(scope, receive, send):
+                if scope["type"] != "http": raise RuntimeError("no lifespan here")
+                if scope["path"] == "/open": opened.set()
+                await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+                await send({"type": "http.response.body", "body": b"ok"})
+                if scope["path"] == "/work":
+                    await opened.wait()
+                    print("worked")
+                if scope["path"] == "/fail":
+                    await asyncio.sleep(0.01)
+                    raise ValueError("no")
+        """
+        async with booted(function(source)) as worker:
+            await worker.message("ready")
+            reader, writer = await worker.connect()
+            writer.write(KEEP_ALIVE % (b"/work", b"r-1"))
+            assert (await answer(reader))[1] == b"ok"
+            await worker.message("task_started", task=1, name="GET /work", request="r-1")
+            writer.write(KEEP_ALIVE % (b"/open", b"r-2") + KEEP_ALIVE % (b"/fail", b"r-3"))
+            assert (await answer(reader))[1] == b"ok"
+            assert (await answer(reader))[1] == b"ok"
+            await worker.message("task_settled", task=1, outcome="fulfilled")
+            failed = await worker.message("task_settled", task=2, outcome="rejected")
+            writer.close()
+        assert failed["error"].endswith("ValueError: no")
+        assert worker.kinds.count("task_started") == 2
+
+
+class TestErrors:
+    async def test_an_application_that_raises(self, function: MakeFunction) -> None:
+        async with booted(function(FASTAPI)) as worker:
+            await worker.message("ready")
+            response = await worker.get("/fails", request_id="r-9")
+            error = await worker.message("log", level="error", request="r-9")
+        assert (response.status, response.body) == (500, b"Internal Server Error")
+        assert error["text"].endswith("ValueError: unexpected")
+        assert "task_started" not in worker.kinds
+
+    async def test_a_bare_one_that_raises(self, function: MakeFunction) -> None:
+        async with booted(function("async def app(scope, receive, send): raise ValueError('bare')")) as worker:
+            await worker.message("ready")
+            response = await worker.get()
+            error = await worker.message("log", level="error")
+        assert (response.status, response.headers["sb-error-code"]) == (500, "HANDLER_ERROR")
+        assert error["text"].endswith("ValueError: bare")
+        assert worker.kinds.count("log") == 1
+
+
+async def test_lifespan(function: MakeFunction) -> None:
+    async with booted(function(FASTAPI)) as worker:
+        await worker.message("ready")
+        worker.say(type="exit")
+        assert (await worker.ended())[0] == 0
+    assert worker.printed == [("info", "started"), ("info", "stopped")]
+
+
+async def test_websocket(function: MakeFunction) -> None:
+    async with booted(function(FASTAPI)) as worker:
+        await worker.message("ready")
+        reader, writer = await worker.connect()
+        writer.write(
+            b"GET /hello/ws HTTP/1.1\r\nhost: example.com\r\nconnection: upgrade\r\nupgrade: websocket\r\n"
+            b"sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+            b"x-forwarded-proto: https\r\nx-outlast-peer: 203.0.113.9:4711\r\nsb-request-id: r-8\r\n\r\n"
+        )
+        head = await reader.readuntil(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 101 ")
+        writer.write(b"\x81\x82\0\0\0\0hi")
+        assert await reader.readexactly(5) == b"\x81\x03hi!"
+        assert (await worker.log("peer 203.0.113.9 wss://example.com/hello/ws"))["request"] == "r-8"
+        writer.write(b"\x88\x80\0\0\0\0")
+        await worker.log("closed")
+        writer.close()
+    assert "task_started" not in worker.kinds
+
+
+async def test_multipart_form(function: MakeFunction) -> None:
+    form = (
+        b'--x\r\ncontent-disposition: form-data; name="name"\r\n\r\nAda\r\n'
+        b'--x\r\ncontent-disposition: form-data; name="file"; filename="f.txt"\r\n\r\n'
+        + b"z" * 100_000
+        + b"\r\n--x--\r\n"
+    )
+    async with booted(function(FASTAPI)) as worker:
+        await worker.message("ready")
+        head = b"POST /form HTTP/1.1\r\nhost: x\r\ncontent-type: multipart/form-data; boundary=x\r\n"
+        raw = await worker.ask(head + b"connection: close\r\ncontent-length: %d\r\n\r\n" % len(form) + form)
+    assert json.loads(raw.partition(b"\r\n\r\n")[2]) == ["Ada", "f.txt", 100_000]
+
+
+async def test_server_sent_events(function: MakeFunction) -> None:
+    source = """
+        async def events():
+            yield "one\\nmore"
+            yield {"event": "tick", "id": 7, "data": {"n": 1}}
+
+        serve(lambda request: Response.events(events()))
+    """
+    async with booted(function(source)) as worker:
+        await worker.message("ready")
+        response = await worker.get()
+    assert response.headers["content-type"] == "text/event-stream"
+    assert response.body == b'data: one\ndata: more\n\nevent: tick\nid: 7\ndata: {"n": 1}\n\n'
+
+
+async def test_large_bodies_do_not_gather_in_memory(function: MakeFunction) -> None:
+    source = """
+        import resource
+
+        async def download(size):
+            for _ in range(size // 65536): yield b"x" * 65536
+
+        @serve
+        async def handler(request):
+            if size := request.query.get("size"):
+                return Response(download(int(size)))
+            asyncio.get_running_loop().create_task(request.disconnected())
+            total = sum([len(chunk) async for chunk in request])
+            return Response.json([total, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss])
+    """
+    size = 1 << 30
+    async with booted(function(source)) as worker:
+        await worker.message("ready")
+        before = await upload(worker, 1 << 20)
+        after = await upload(worker, size)
+        assert (before[0], after[0]) == (1 << 20, size)
+        reader, writer = await worker.connect()
+        writer.write(b"GET /?size=%d HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n" % (size // 4))
+        received = 0
+        while chunk := await reader.read(1 << 20):
+            received += len(chunk)
+        writer.close()
+        assert received > size // 4
+        end = await upload(worker, 1 << 20)
+    assert end[1] - before[1] < 16 * 1024
+
+
+async def upload(worker: PythonWorker, size: int) -> list[int]:
+    reader, writer = await worker.connect()
+    writer.write(b"POST / HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: %d\r\n\r\n" % size)
+    chunk = b"x" * (1 << 18)
+    for _ in range(size // len(chunk)):
+        writer.write(chunk)
+        await writer.drain()
+    raw = await reader.read()
+    writer.close()
+    result: list[int] = json.loads(raw.partition(b"\r\n\r\n")[2])
+    return result
