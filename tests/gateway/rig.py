@@ -5,7 +5,7 @@ import contextlib
 import json
 import socket
 import struct
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,14 +23,14 @@ ADDED = (b"x-forwarded-", b"x-outlast-", b"sb-request-id")
 def response(
     status: int = 200,
     *,
-    fields: http1.Fields | None = None,
+    fields: Sequence[tuple[bytes, bytes]] = (),
     length: int = http1.CHUNKED,
     declared: int | None = None,
     upgrade: bytes | None = None,
 ) -> http1.ResponseHead:
     """A worker's head, as a link would have parsed it."""
     known = length if declared is None else declared
-    return http1.ResponseHead(status, b"Fine", 1, fields or [], length, known, True, upgrade)
+    return http1.ResponseHead(status, b"Fine", 1, tuple(fields), length, known, True, upgrade)
 
 
 class Exchange:

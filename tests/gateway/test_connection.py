@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import dataclasses
 import socket
 from collections.abc import AsyncIterator
 
@@ -284,8 +285,7 @@ async def test_answers_without_a_body(play: Function) -> None:
         ]:
             client.send(GET.replace(b"GET", method))
             exchange = await play.next()
-            head = response(status, length=0)
-            head.declared_length = declared
+            head = dataclasses.replace(response(status, length=0), declared_length=declared)
             exchange.reply.begin(head, rig.EXECUTION_ID, b"", last=True)
             answer = await client.answer(method)
             assert (answer.status, answer.head.declared_length, answer.head.keep_alive) == (status, said, True)
@@ -458,7 +458,7 @@ async def test_where_it_came_from(play: Function) -> None:
         exchange = await play.next()
         port = client.writer.get_extra_info("sockname")[1]
         added = exchange.added()
-        assert exchange.head.fields == []
+        assert exchange.head.fields == ()
         exchange.answer()
         answer = await client.answer()
         assert added == {

@@ -21,15 +21,19 @@ _OURS = frozenset([b"sb-request-id", b"x-sb-execution-id"])
 
 def forwarded_head(head: http1.ResponseHead, request_id: bytes, execution_id: bytes, framing: bytes) -> bytes:
     """A worker's response head as the client gets it. ``framing``: whole field lines."""
-    fields = b"".join([b"%b: %b\r\n" % field for field in head.fields if field[0] not in _OURS])
-    return b"HTTP/1.1 %d %b\r\n%bsb-request-id: %b\r\nx-sb-execution-id: %b\r\n%b\r\n" % (
-        head.status,
-        head.reason,
-        fields,
+    return b"%bsb-request-id: %b\r\nx-sb-execution-id: %b\r\n%b\r\n" % (
+        _status_and_fields(head),
         request_id,
         execution_id,
         framing,
     )
+
+
+@lru_cache(http1.KEPT_HEADS)
+def _status_and_fields(head: http1.ResponseHead) -> bytes:
+    """A head that is read again comes as the same object."""
+    fields = b"".join([b"%b: %b\r\n" % field for field in head.fields if field[0] not in _OURS])
+    return b"HTTP/1.1 %d %b\r\n%b" % (head.status, head.reason, fields)
 
 
 def answer(

@@ -13,7 +13,8 @@ from outlast.gateway.ports import Ports, Served, Service
 from outlast.wire import bodies, http1
 from outlast.wire.invocation import Exchange, Invocation
 
-_random_bits = random.SystemRandom().getrandbits
+# Ids need not be secret, only unlike each other.
+_random_bits = random.Random().getrandbits  # noqa: S311
 
 
 class Client(Protocol):

@@ -1,6 +1,7 @@
 """The request head that a worker gets, written anew: no byte of the client's framing reaches it."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from outlast.wire import http1
 
@@ -10,7 +11,7 @@ _OURS = frozenset([b"sb-request-id", b"x-sb-execution-id", b"x-outlast-peer"])
 _NOT_PASSED_ON = _FORWARDED | _OURS
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(slots=True, frozen=True, eq=False)
 class Origin:
     """Who is at the other end of a client connection."""
 
@@ -28,6 +29,12 @@ def authority(address: bytes, port: int) -> bytes:
 
 
 def request_head(head: http1.RequestHead, target: bytes, request_id: bytes, origin: Origin) -> bytes:
+    return b"%bsb-request-id: %b\r\n\r\n" % (_without_id(head, target, origin), request_id)
+
+
+@lru_cache(http1.KEPT_HEADS)
+def _without_id(head: http1.RequestHead, target: bytes, origin: Origin) -> bytes:
+    """A head that is read again comes as the same object, from the same connection, and is written the same again."""
     host = head.host or origin.local
     lines = [b"%b %b HTTP/1.1\r\nhost: %b\r\n" % (head.method, target, host)]
     lines += [b"%b: %b\r\n" % field for field in head.fields if field[0] not in _NOT_PASSED_ON]
@@ -37,7 +44,7 @@ def request_head(head: http1.RequestHead, target: bytes, request_id: bytes, orig
         lines.append(
             b"x-forwarded-for: %b\r\nx-forwarded-host: %b\r\nx-forwarded-proto: http\r\n" % (origin.address, host)
         )
-    lines.append(b"x-outlast-peer: %b\r\nsb-request-id: %b\r\n" % (authority(origin.address, origin.port), request_id))
+    lines.append(b"x-outlast-peer: %b\r\n" % authority(origin.address, origin.port))
     if head.length == http1.CHUNKED:
         lines.append(b"transfer-encoding: chunked\r\n")
     elif head.length or head.method in (b"POST", b"PUT", b"PATCH"):
@@ -45,7 +52,6 @@ def request_head(head: http1.RequestHead, target: bytes, request_id: bytes, orig
         lines.append(b"content-length: %d\r\n" % head.length)
     if head.upgrade is not None:
         lines.append(b"connection: upgrade\r\nupgrade: %b\r\n" % head.upgrade)
-    lines.append(b"\r\n")
     return b"".join(lines)
 
 

@@ -112,10 +112,8 @@ class Log:
         if msg is not None:
             record["msg"] = _cut(msg)
         for name, value in fields.items():
-            if type(value) is str and len(value) > _SURELY_SHORT:
-                record[name] = _cut(value)
-            elif value is not None:
-                record[name] = value
+            if value is not None:
+                record[name] = _cut(value) if type(value) is str else value
         self._deliver(record)
 
     def _deliver(self, record: dict[str, object]) -> None:

@@ -5,6 +5,9 @@ is anchored at line starts and each of its matches runs through that line's CRLF
 feeds" means that every line is a field line from end to end: one pass both checks and takes apart. Then one
 loop keeps the end-to-end fields and sets aside the few that speak about this connection or this frame.
 
+Clients and workers say the same thing again and again, so the last readings of short heads are kept: the same bytes
+give the same object, which nobody can change. What is refused is read anew each time.
+
 Where the RFCs let a recipient choose between repairing and refusing, this module refuses: a repaired message
 is read differently by the next hop, and that difference is what request smuggling is made of.
 """
@@ -18,6 +21,9 @@ from outlast.core.errors import OutlastError
 
 MAX_HEAD_BYTES = 32 * 1024
 MAX_FIELDS = 100
+MAX_KEPT_BYTES = 1024
+"""A longer head is not kept: so few repeat, and it may take a lot of memory."""
+KEPT_HEADS = 512
 
 CHUNKED = -1
 """``length`` of a message whose body is chunked."""
@@ -65,7 +71,7 @@ _ONE_HOP = frozenset(
 _ONE_HOP_OR_HOST = _ONE_HOP | {b"host"}
 _ORDINARY_OPTIONS = frozenset([b"", b"close", b"keep-alive", b"upgrade", b"te", b"http2-settings"])
 
-Fields = list[tuple[bytes, bytes]]
+Fields = tuple[tuple[bytes, bytes], ...]
 _SetAside = dict[bytes, list[bytes]]
 
 
@@ -85,7 +91,7 @@ class MalformedResponse(OutlastError):
     """A worker's answer that cannot be passed on; its connection is of no further use."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, frozen=True, eq=False)
 class RequestHead:
     """A request head that passed every check.
 
@@ -113,7 +119,7 @@ class RequestHead:
     """What the client asks to change to, in lower case."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, frozen=True, eq=False)
 class ResponseHead:
     """A response head that passed every check; ``fields`` as in ``RequestHead``."""
 
@@ -161,6 +167,10 @@ def response_head_end(buffer: bytes | bytearray, start: int = 0) -> int:
 
 def parse_request(head: bytes) -> RequestHead:
     """Read a complete request head, up to and including its empty line. Raises ``Refusal``."""
+    return _kept_request(head) if len(head) <= MAX_KEPT_BYTES else _parse_request(head)
+
+
+def _parse_request(head: bytes) -> RequestHead:
     line = _REQUEST_LINE.match(head)
     if line is None:
         raise Refusal(_fault_of_request_line(head))
@@ -199,6 +209,8 @@ def parse_response(head: bytes, request_method: bytes) -> ResponseHead:
     ``request_method`` is the method of the request that it answers: it decides whether a body follows.
     """
     try:
+        if len(head) <= MAX_KEPT_BYTES:
+            return _kept_response(head, request_method)
         return _parse_response(head, request_method)
     except Refusal as refusal:
         raise MalformedResponse(str(refusal)) from None
@@ -248,6 +260,10 @@ def _parse_response(head: bytes, request_method: bytes) -> ResponseHead:
     )
 
 
+_kept_request = lru_cache(KEPT_HEADS)(_parse_request)
+_kept_response = lru_cache(KEPT_HEADS)(_parse_response)
+
+
 def _read_fields(head: bytes, position: int, apart: frozenset[bytes]) -> tuple[Fields, _SetAside]:
     """Read the field lines from ``position`` on; those whose names are in ``apart`` come back by name."""
     found = _FIELD.findall(head, position)
@@ -255,7 +271,7 @@ def _read_fields(head: bytes, position: int, apart: frozenset[bytes]) -> tuple[F
         raise Refusal(_fault_of_fields(head, position))
     if len(found) > MAX_FIELDS:
         raise Refusal(f"the head has more than {MAX_FIELDS} fields", 431)
-    fields: Fields = []
+    fields: list[tuple[bytes, bytes]] = []
     aside: _SetAside = {}
     for sent_name, value in found:
         name = sent_name.lower()
@@ -264,7 +280,7 @@ def _read_fields(head: bytes, position: int, apart: frozenset[bytes]) -> tuple[F
             aside.setdefault(name, []).append(value.rstrip(b" \t"))
         else:
             fields.append((name, value.rstrip(b" \t")))
-    return fields, aside
+    return tuple(fields), aside
 
 
 def _host(hosts: list[bytes] | None, minor_version: int) -> bytes:
@@ -332,7 +348,7 @@ def _keeps_alive(options: frozenset[bytes], minor_version: int) -> bool:
 def _without_named(fields: Fields, options: frozenset[bytes]) -> Fields:
     if options <= _ORDINARY_OPTIONS:
         return fields
-    return [field for field in fields if field[0] not in options]
+    return tuple(field for field in fields if field[0] not in options)
 
 
 def _upgrade(aside: _SetAside, options: frozenset[bytes]) -> bytes | None:
