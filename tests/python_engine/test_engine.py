@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 from tests.python_engine import wheels
+from tests.python_engine.builder import Builder
 from tests.python_engine.conftest import Zygote, script
-from tests.python_engine.test_environments import Builder
 
 from outlast.config.settings import FunctionSettings
 from outlast.engines.processes import Command, Spawner

@@ -1,65 +1,25 @@
 """Environments as uv builds them, from packages made on the spot: no registry is asked."""
 
 import asyncio
-import os
 import shutil
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
 from tests.python_engine import wheels
+from tests.python_engine.builder import Builder
 from tests.python_engine.conftest import script
 
 from outlast.config.settings import FunctionSettings
-from outlast.engines.processes import Command, Result, Spawner
-from outlast.engines.python.environments import OURS, Environment, EnvironmentFailed, Environments
+from outlast.engines.processes import Spawner
+from outlast.engines.python.environments import OURS, Environment, EnvironmentFailed
 from outlast.engines.python.requirements import read
-from outlast.engines.python.uv import UV, Uv
+from outlast.engines.python.uv import UV
 
 Make = Callable[..., FunctionSettings]
-
-
-class Builder:
-    """Environments of one project. ``runs`` holds the programs that were run for them."""
-
-    def __init__(self, folder: Path, spawner: Spawner) -> None:
-        self.folder = folder
-        self.wheels = folder / "wheels"
-        self.wheels.mkdir()
-        config = folder / "uv.toml"
-        config.write_text(f'no-index = true\nfind-links = ["{self.wheels}"]\n')
-        self.env = {**os.environ, "UV_CONFIG_FILE": str(config), "UV_CACHE_DIR": str(folder / "cache")}
-        self.runs: list[list[str]] = []
-        self.began = asyncio.Event()
-        self.said: list[tuple[str, bool]] = []
-        self._spawner = spawner
-
-    def open(self, **env: str) -> Environments:
-        """As a node does that is started anew."""
-
-        async def run(command: Command) -> Result:
-            self.runs.append([*command.argv])
-            self.began.set()
-            return await self._spawner.run(command)
-
-        return Environments(self.folder / "envs", Uv(run, {**self.env, **env}))
-
-    async def provide(
-        self,
-        function: FunctionSettings,
-        environments: Environments | None = None,
-        preferred: Mapping[str, str] | None = None,
-    ) -> Environment:
-        requirements = read(function)
-        assert requirements is not None
-        found = await (environments or self.open()).provide(
-            requirements, preferred or {}, lambda text, ms: self.said.append((text, ms is not None))
-        )
-        assert found is not None
-        return found
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")

@@ -9,7 +9,7 @@ from pathlib import Path
 from outlast.config.errors import ConfigError
 from outlast.config.layout import Layout
 from outlast.config.toml_file import Section
-from outlast.core.language import Language
+from outlast.core.language import BY_SUFFIX, Language
 
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 NAME_RULE = "a function's name is a letter, then letters, digits, - and _"
@@ -21,15 +21,6 @@ _ENTRYPOINTS = {
     "index.mjs": Language.TYPESCRIPT,
     "index.jsx": Language.TYPESCRIPT,
     "main.py": Language.PYTHON,
-}
-_LANGUAGES = {
-    ".ts": Language.TYPESCRIPT,
-    ".tsx": Language.TYPESCRIPT,
-    ".mts": Language.TYPESCRIPT,
-    ".js": Language.TYPESCRIPT,
-    ".jsx": Language.TYPESCRIPT,
-    ".mjs": Language.TYPESCRIPT,
-    ".py": Language.PYTHON,
 }
 
 
@@ -136,9 +127,9 @@ def _in_folder(folder: Path) -> Candidate | None:
 def _configured(layout: Layout, name: str, section: Section) -> Candidate:
     entrypoint = existing_file(layout, section, "entrypoint")
     assert entrypoint is not None, "only sections with an entrypoint come here"
-    language = _LANGUAGES.get(entrypoint.suffix)
+    language = BY_SUFFIX.get(entrypoint.suffix)
     if language is None:
-        raise section.error("entrypoint", f"{entrypoint.name!r} does not end in {', '.join(_LANGUAGES)}")
+        raise section.error("entrypoint", f"{entrypoint.name!r} does not end in {', '.join(BY_SUFFIX)}")
     folder = layout.functions_dir / name
     if not entrypoint.is_relative_to(folder):
         folder = entrypoint.parent
@@ -146,9 +137,9 @@ def _configured(layout: Layout, name: str, section: Section) -> Candidate:
 
 
 def _of_file(layout: Layout, file: Path) -> Candidate:
-    language = _LANGUAGES.get(file.suffix)
+    language = BY_SUFFIX.get(file.suffix)
     if language is None:
-        raise ConfigError(f"{layout.shown(file)}: is not a function: it does not end in {', '.join(_LANGUAGES)}")
+        raise ConfigError(f"{layout.shown(file)}: is not a function: it does not end in {', '.join(BY_SUFFIX)}")
     name = file.stem
     if (name == "index" or file.name == "main.py") and NAME.fullmatch(file.parent.name):
         name = file.parent.name

@@ -1,6 +1,8 @@
 """The languages a function can be written in."""
 
+from collections.abc import Mapping
 from enum import StrEnum
+from types import MappingProxyType
 
 
 class Language(StrEnum):
@@ -9,3 +11,17 @@ class Language(StrEnum):
     TYPESCRIPT = "typescript"
     """TypeScript and JavaScript alike."""
     PYTHON = "python"
+
+
+BY_SUFFIX: Mapping[str, Language] = MappingProxyType(
+    {
+        ".ts": Language.TYPESCRIPT,
+        ".tsx": Language.TYPESCRIPT,
+        ".mts": Language.TYPESCRIPT,
+        ".js": Language.TYPESCRIPT,
+        ".jsx": Language.TYPESCRIPT,
+        ".mjs": Language.TYPESCRIPT,
+        ".py": Language.PYTHON,
+    }
+)
+"""What a file is written in. One with another name is data."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from outlast.config.settings import FunctionSettings
+from outlast.core.language import BY_SUFFIX
 from outlast.engines.deno.prepare import BOOTSTRAP, DENO, Prepared, Run, prepare
 from outlast.engines.processes import Command
 
@@ -88,7 +89,7 @@ class DenoProgram:
         if path in self.prepared.modules:
             return True
         # A file of _shared that no import names may be data that the code reads.
-        return self.shared_dir.resolve() in path.parents and path.suffix not in {".ts", ".tsx", ".js", ".jsx", ".mjs"}
+        return self.shared_dir.resolve() in path.parents and path.suffix not in BY_SUFFIX
 
 
 def _paths(paths: list[Path]) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from outlast.config.settings import FunctionSettings
 from outlast.core.errors import OutlastError
+from outlast.core.language import BY_SUFFIX
 from outlast.engines.processes import Command, Spawner
 from outlast.engines.python import libraries, local_imports, requirements
 from outlast.engines.python.environments import OURS, Environment, Environments
@@ -21,8 +22,6 @@ ZYGOTE = (
     *libraries.folders(),
 )
 """The program to give to a `Spawner`."""
-
-_OTHER_LANGUAGES = {".ts", ".tsx", ".js", ".jsx", ".mjs", ".mts"}
 
 Report = Callable[[str, str, int | None], None]
 """Called with a function's name, words on the progress of its preparation, and milliseconds where it is done."""
@@ -127,7 +126,7 @@ class PythonProgram:
             return True
         # A file of _shared that is no code may be data that the code reads.
         shared = (self.functions_dir / "_shared").resolve()
-        return shared in path.parents and path.suffix not in {".py", *_OTHER_LANGUAGES}
+        return shared in path.parents and path.suffix not in BY_SUFFIX
 
 
 def _refuse_unsupported(source: Path, environment: Environment) -> None:
