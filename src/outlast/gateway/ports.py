@@ -28,7 +28,7 @@ class Verifier(Protocol):
         """None: let it pass."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Served:
     """A request that has ended, for the log."""
 
