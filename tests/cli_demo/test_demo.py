@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -71,7 +72,8 @@ def test_a_terminal_shows_tasks_while_they_are_open() -> None:
     assert row.start() < text.index('task "make-report" fulfilled')
 
 
-def test_without_once_it_goes_on_serving() -> None:
+@pytest.fixture
+def going_on() -> Iterator[subprocess.Popen[str]]:
     process = subprocess.Popen(
         [*COMMAND, "--port=0"],
         env=ENV,
@@ -80,10 +82,18 @@ def test_without_once_it_goes_on_serving() -> None:
         stderr=subprocess.PIPE,
         text=True,
     )
-    assert process.stdout is not None
+    yield process
+    if process.poll() is None:
+        # The test has failed. The signal it would have sent ends the workers too.
+        process.send_signal(signal.SIGINT)
+        process.communicate()
+
+
+def test_without_once_it_goes_on_serving(going_on: subprocess.Popen[str]) -> None:
+    assert going_on.stdout is not None
     shown = ""
     while "Ctrl-C ends the demo." not in shown:
-        line = process.stdout.readline()
+        line = going_on.stdout.readline()
         assert line, shown
         shown += line
     url = re.search(r"curl (http://\S+/cleanup)", shown)
@@ -94,9 +104,9 @@ def test_without_once_it_goes_on_serving() -> None:
     assert function.exists()
 
     assert httpx.get(url[1]).json() == {"visits": 2}
-    process.send_signal(signal.SIGINT)
-    rest, errors = process.communicate()
-    assert (process.returncode, errors) == (0, "")
+    going_on.send_signal(signal.SIGINT)
+    rest, errors = going_on.communicate()
+    assert (going_on.returncode, errors) == (0, "")
     assert '"save-visits" fulfilled' in rest
     assert "2 visits saved" in rest
     assert not function.exists()

@@ -1,0 +1,1 @@
+"""Measurements of Outlast against its peers: ``python -m bench``."""

@@ -1,0 +1,75 @@
+"""What is measured: each is a server that runs for as long as its ``with`` block."""
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from deno import find_deno_bin
+
+from bench.load import BenchError
+
+HERE = Path(__file__).parent
+
+
+@contextlib.contextmanager
+def outlast(function: str, arguments: Sequence[str] = ()) -> Iterator[str]:
+    """Serves ``project`` as installed, its log going to a pipe that is read, as under a service manager."""
+    command = [sys.executable, "-m", "outlast", "serve", str(HERE / "project"), "--port=0", "--log-format=json"]
+    with _running([*command, *arguments]) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            event = json.loads(line)
+            if event["event"] == "ready":
+                with _drained(process):
+                    yield f"{event['url']}/functions/v1/{function}"
+                return
+    raise BenchError("outlast ended before it listened")
+
+
+@contextlib.contextmanager
+def deno(script: str) -> Iterator[str]:
+    """Runs a script of this folder, which prints its address."""
+    with tempfile.TemporaryDirectory() as cache:
+        env = {**os.environ, "DENO_DIR": cache, "DENO_NO_UPDATE_CHECK": "1"}
+        command = [find_deno_bin(), "run", "--quiet", "--no-config", "--allow-net", str(HERE / script)]
+        with _running(command, env) as process:
+            assert process.stdout is not None
+            url = process.stdout.readline().decode().strip()
+            if not url:
+                raise BenchError(f"{script} ended before it listened")
+            yield url
+
+
+@contextlib.contextmanager
+def _running(command: Sequence[str], env: dict[str, str] | None = None) -> Iterator[subprocess.Popen[bytes]]:
+    process = subprocess.Popen(command, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.wait()
+
+
+@contextlib.contextmanager
+def _drained(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    """Reads what the process writes, cheaply: a full pipe would stop it."""
+    assert process.stdout is not None
+    descriptor = process.stdout.fileno()
+
+    def drain() -> None:
+        while os.read(descriptor, 1 << 20):
+            pass
+
+    thread = threading.Thread(target=drain)
+    thread.start()
+    try:
+        yield
+    finally:
+        process.terminate()
+        thread.join()
