@@ -1,4 +1,4 @@
-"""What the two documents print, served and observed: the response first, the effect later."""
+"""What the two documents print, and its Python twins, served and observed: the response first, the effect later."""
 
 import asyncio
 import shutil
@@ -11,13 +11,16 @@ import pytest
 import pytest_asyncio
 from tests.behaviour.served import Served, served
 
-SEEDS = Path(__file__).parents[1] / "fixtures/seeds"
+REPOSITORY = Path(__file__).parents[2]
+SEEDS = REPOSITORY / "tests/fixtures/seeds"
+TWINS = REPOSITORY / "examples/python"
+LANGUAGES = ["typescript", "python"]
 
 
 class Seed(NamedTuple):
     function: str
     work: str
-    """What ``_shared/work.ts`` calls the work that its task does."""
+    """What ``_shared/work.ts`` and ``_shared/work.py`` call the work that its task does."""
     answer: object
 
 
@@ -38,27 +41,38 @@ FAILING = [
     Seed("guide-unhandledrejection", "longRunningTask", {"ok": True}),
 ]
 WITHOUT_A_TASK = [Seed("practices-unhandled-rejection", "longRunningTask", {"ok": True})]
+SHOWN = {"typescript": "Error: the long-running task failed", "python": "the long-running task failed"}
+"""How each language shows the error, in a text."""
 LISTENING = {
     "practices-beforeunload": "Function shutting down: termination",
     "guide-beforeunload": "Function will be shutdown due to termination",
 }
 
 
-def project(folder: Path) -> Path:
-    shutil.copytree(SEEDS / "supabase", folder / "supabase")
+def project(folder: Path, language: str) -> Path:
+    if language == "typescript":
+        shutil.copytree(SEEDS / "supabase", folder / "supabase")
+    else:
+        shutil.copytree(TWINS, folder / "supabase/functions", ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copy(SEEDS / "supabase/config.toml", folder / "supabase/config.toml")
     return folder
 
 
+@pytest.fixture(scope="module", params=LANGUAGES)
+def language(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def per_worker(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Served]:
+async def per_worker(tmp_path_factory: pytest.TempPathFactory, language: str) -> AsyncIterator[Served]:
     # No --policy: it is what the document's config.toml says.
-    async with served(project(tmp_path_factory.mktemp("seeds"))) as site:
+    async with served(project(tmp_path_factory.mktemp("seeds"), language)) as site:
         yield site
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def oneshot(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Served]:
-    async with served(project(tmp_path_factory.mktemp("seeds")), "--policy=oneshot") as site:
+async def oneshot(tmp_path_factory: pytest.TempPathFactory, language: str) -> AsyncIterator[Served]:
+    async with served(project(tmp_path_factory.mktemp("seeds"), language), "--policy=oneshot") as site:
         yield site
 
 
@@ -75,6 +89,7 @@ async def call(site: Served, seed: Seed) -> httpx.Response:
 
 def test_every_function_is_observed_here() -> None:
     functions = {path.parent.name for path in SEEDS.glob("supabase/functions/*/index.ts")}
+    assert {path.parent.name for path in TWINS.glob("*/main.py")} == functions
     assert {seed.function for seed in (*SUCCEEDING, *TOP_LEVEL, *FAILING, *WITHOUT_A_TASK)} == functions
 
 
@@ -105,7 +120,7 @@ async def test_the_top_level_starts_a_task_once(per_worker: Served, seed: Seed) 
     assert not per_worker.gate.has_come(seed.work)
 
 
-async def test_the_task_handles_its_own_error(per_worker: Served) -> None:
+async def test_the_task_handles_its_own_error(per_worker: Served, language: str) -> None:
     (seed,) = [seed for seed in FAILING if seed.function == "practices-background-errors"]
     response = await call(per_worker, seed)
     (await per_worker.gate.arrival("longRunningTask")).let_go()
@@ -113,11 +128,11 @@ async def test_the_task_handles_its_own_error(per_worker: Served) -> None:
     (task,) = await per_worker.finished(response)
     assert (task["outcome"], task["level"]) == ("fulfilled", "info")
     line = await per_worker.node.wait_for("log", level="error", function=seed.function)
-    assert line["msg"].startswith("Background task error: Error: the long-running task failed\n    at ")
+    assert line["msg"].startswith(f"Background task error: {SHOWN[language]}")
     assert per_worker.node.found("uncaught", function=seed.function) == []
 
 
-async def test_a_listener_hears_of_the_failed_task(per_worker: Served) -> None:
+async def test_a_listener_hears_of_the_failed_task(per_worker: Served, language: str) -> None:
     (seed,) = [seed for seed in FAILING if seed.function == "guide-unhandledrejection"]
     response = await call(per_worker, seed)
     (await per_worker.gate.arrival("longRunningTask")).let_go()
@@ -125,16 +140,16 @@ async def test_a_listener_hears_of_the_failed_task(per_worker: Served) -> None:
     assert (task["outcome"], task["level"]) == ("rejected", "error")
     assert "the long-running task failed" in task["stack"]
     line = await per_worker.node.wait_for("log", function=seed.function, msg=lambda t: t.startswith("unhandledrej"))
-    assert line["msg"].startswith("unhandledrejection Error: the long-running task failed")
+    assert line["msg"].startswith(f"unhandledrejection {SHOWN[language]}")
     await assert_lives_on(per_worker, seed, response)
 
 
-async def test_a_listener_hears_of_a_rejection_that_nobody_awaits(per_worker: Served) -> None:
+async def test_a_listener_hears_of_a_rejection_that_nobody_awaits(per_worker: Served, language: str) -> None:
     (seed,) = WITHOUT_A_TASK
     response = await call(per_worker, seed)
     (await per_worker.gate.arrival("longRunningTask")).let_go()
     line = await per_worker.node.wait_for("log", function=seed.function, level="error")
-    assert line["msg"].startswith("Unhandled rejection: Error: the long-running task failed")
+    assert line["msg"].startswith(f"Unhandled rejection: {SHOWN[language]}")
     assert per_worker.node.found("task", function=seed.function) == []
     await assert_lives_on(per_worker, seed, response)
 
@@ -182,9 +197,9 @@ async def test_oneshot_does_not_wait_for_what_is_no_task(oneshot: Served) -> Non
 
 
 @pytest.mark.parametrize("function", LISTENING)
-async def test_the_listener_hears_why_and_the_task_still_ends(tmp_path: Path, function: str) -> None:
+async def test_the_listener_hears_why_and_the_task_still_ends(tmp_path: Path, function: str, language: str) -> None:
     (seed,) = [seed for seed in TOP_LEVEL if seed.function == function]
-    async with served(project(tmp_path)) as site:
+    async with served(project(tmp_path, language)) as site:
         await call(site, seed)
         arrival = await site.gate.arrival(seed.work)
         stopping = asyncio.create_task(site.node.stop())
