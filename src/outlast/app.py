@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import resource
 import signal
 import traceback
 from collections.abc import Callable, Iterable, Mapping
@@ -27,6 +28,8 @@ from outlast.supervisor.pool import Engine, Resources
 from outlast.supervisor.rundir import run_dir
 from outlast.supervisor.watch import Watch
 from outlast.telemetry.logs import REQUEST_LEVEL, Level, Log
+
+MAX_OPEN_FILES = 10_240
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,7 @@ async def serve(options: Options, log: Log, on_ready: Callable[[str], None] | No
     Raises `OutlastError` when it cannot start: wrong configuration, an address in use.
     """
     project = options.load(_url(options.host, options.port))
+    _allow_open_files()
     asyncio.get_running_loop().set_exception_handler(partial(_log_bug, log))
     prepared = asyncio.Event()
     with run_dir() as folder, _Signals() as stop:
@@ -281,6 +285,16 @@ def _log_served(log: Log, served: Served) -> None:
         ms=round(served.ms, 2),
         msg=served.why or None,
     )
+
+
+def _allow_open_files() -> None:
+    """A request needs a file for its client and one for its worker; the usual limit (1024, macOS: 256) is low."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MAX_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, MAX_OPEN_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with contextlib.suppress(ValueError, OSError):
+            # macOS refuses more than it allows a process at all; then the limit stays what it is.
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _url(host: str, port: int) -> str:

@@ -1,8 +1,10 @@
 """A gibibyte each way through a served function, and what the node has in memory meanwhile."""
 
 import asyncio
+import contextlib
 import hashlib
 import re
+import resource
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -181,4 +183,21 @@ async def test_a_burst_of_connections_to_a_busy_worker_kills_nobody(tmp_path: Pa
         assert (await first.answer()).body == b"ok"
         assert not node.found("shutdown")
         for client in [*clients, first]:
+            client.abort()
+
+
+async def test_more_clients_than_files_are_allowed_at_first(tmp_path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    source = "Deno.serve(async () => { await new Promise((go) => setTimeout(go, 500)); return new Response('ok') });"
+    async with contextlib.AsyncExitStack() as stack:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (100, hard))
+            node = await stack.enter_async_context(serving(write_project(tmp_path, {"slow": source})))
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        clients = await asyncio.gather(*(connect(node) for _ in range(150)))
+        for client in clients:
+            client.send(b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert {(await client.answer()).body for client in clients} == {b"ok"}
+        for client in clients:
             client.abort()
