@@ -36,7 +36,7 @@ def piped(tmp_path_factory: pytest.TempPathFactory) -> tuple[subprocess.Complete
 def test_all_goes_well(piped: tuple[subprocess.CompletedProcess[str], Path]) -> None:
     done, cache = piped
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.endswith("\n4 responses, 3 background tasks, nothing lost.\n")
+    assert done.stdout.endswith("\n5 responses, 4 background tasks, nothing lost.\n")
     assert "\x1b" not in done.stdout
     assert (cache / "outlast" / "deno").is_dir()
 

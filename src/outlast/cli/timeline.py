@@ -118,7 +118,7 @@ class Timeline:
         match record["event"]:
             case "task":
                 self._task(function, record)
-            case "log" | "config" if record["level"] != "error":
+            case "log" | "config" | "prepare" if record["level"] != "error":
                 self._line(function, Text(record["msg"], "yellow" if record["level"] == "warning" else "dim"))
             case event if record["level"] == "error":
                 self.problems.append(f"{function or 'outlast'}: {event}: {record.get('msg', '')}")
