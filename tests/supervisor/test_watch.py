@@ -1,0 +1,185 @@
+"""Which changes are noticed, and which are nobody's business."""
+
+import asyncio
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from outlast.supervisor.watch import Watch
+
+PATIENCE_S = 20
+
+
+class Watched:
+    """What has been noticed so far."""
+
+    def __init__(self) -> None:
+        self.seen: set[Path] = set()
+        self.troubles: list[str] = []
+        self._news = asyncio.Event()
+
+    async def sees(self, path: Path) -> None:
+        async with asyncio.timeout(PATIENCE_S):
+            while path not in self.seen:
+                self._news.clear()
+                await self._news.wait()
+
+    def add(self, paths: set[Path]) -> None:
+        self.seen |= paths
+        self._news.set()
+
+
+@pytest.fixture
+def functions(tmp_path: Path) -> Path:
+    folder = tmp_path.resolve() / "project/functions"
+    (folder / "hello").mkdir(parents=True)
+    (folder / "hello/index.ts").write_text("")
+    return folder
+
+
+@pytest.fixture
+def outside(tmp_path: Path) -> Path:
+    folder = tmp_path.resolve() / "outside"
+    folder.mkdir()
+    return folder
+
+
+@asynccontextmanager
+async def watching(folder: Path | None, *files: Path, ignored: Path = Path("/nowhere")) -> AsyncIterator[Watched]:
+    watched = Watched()
+    watch = Watch(folder, ignored=ignored, on_trouble=watched.troubles.append)
+    await watch.files(files)
+
+    async def follow() -> None:
+        async for paths in watch.changes():
+            watched.add(paths)
+
+    following = asyncio.create_task(follow())
+    try:
+        yield watched
+    finally:
+        following.cancel()
+        await asyncio.wait([following])
+    assert watched.troubles == []
+
+
+async def test_a_change_right_after_the_start(functions: Path) -> None:
+    async with watching(functions) as watched:
+        (functions / "hello/index.ts").write_text("1")
+        await watched.sees(functions / "hello/index.ts")
+
+
+async def test_new_folders_and_what_is_in_them(functions: Path) -> None:
+    async with watching(functions) as watched:
+        (functions / "new").mkdir()
+        await watched.sees(functions / "new")
+        (functions / "new/index.ts").write_text("1")
+        await watched.sees(functions / "new/index.ts")
+
+
+async def test_the_folder_itself_goes_and_comes_again(functions: Path) -> None:
+    async with watching(functions) as watched:
+        shutil.move(functions, functions.with_name("away"))
+        await watched.sees(functions)
+        watched.seen.clear()
+        shutil.copytree(functions.with_name("away"), functions)
+        await watched.sees(functions)
+        (functions / "hello/index.ts").write_text("1")
+        await watched.sees(functions / "hello/index.ts")
+
+
+async def test_a_folder_that_comes_later(functions: Path) -> None:
+    later = functions.parent / "later"
+    async with watching(later) as watched:
+        later.mkdir()
+        await watched.sees(later)
+        (later / "file").write_text("1")
+        await watched.sees(later / "file")
+
+
+async def test_single_files_wherever_they_are(functions: Path, outside: Path) -> None:
+    (outside / "lib.ts").write_text("")
+    async with watching(functions, outside / "lib.ts") as watched:
+        (outside / "other.ts").write_text("1")
+        (outside / "lib.ts").write_text("1")
+        await watched.sees(outside / "lib.ts")
+        assert outside / "other.ts" not in watched.seen
+
+
+async def test_a_single_file_that_is_replaced_or_comes_into_being(functions: Path, outside: Path) -> None:
+    async with watching(functions, outside / ".env") as watched:
+        (outside / ".env").write_text("A=1")
+        await watched.sees(outside / ".env")
+        watched.seen.clear()
+        (outside / "new").write_text("A=2")
+        (outside / "new").replace(outside / ".env")
+        await watched.sees(outside / ".env")
+
+
+async def test_what_links_lead_to_by_both_of_its_names(functions: Path, outside: Path) -> None:
+    (functions / "linked").symlink_to(outside)
+    async with watching(functions) as watched:
+        (outside / "index.ts").write_text("1")
+        await watched.sees(outside / "index.ts")
+
+
+async def test_a_link_that_is_new(functions: Path, outside: Path) -> None:
+    async with watching(functions) as watched:
+        (functions / "linked").symlink_to(outside)
+        await watched.sees(functions / "linked")
+        (outside / "index.ts").write_text("1")
+        await watched.sees(outside / "index.ts")
+
+
+async def test_the_ignored_folder_and_what_editors_leave(functions: Path) -> None:
+    state = functions / ".outlast"
+    async with watching(functions, ignored=state) as watched:
+        state.mkdir()
+        (state / "cache").write_text("1")
+        (functions / "hello/.index.ts.swp").write_text("1")
+        (functions / "hello/index.ts~").write_text("1")
+        (functions / "hello/index.ts").write_text("1")
+        await watched.sees(functions / "hello/index.ts")
+        assert not [path for path in watched.seen if state in (path, *path.parents) or path.name.endswith(("p", "~"))]
+
+
+async def test_no_change_between_two_sets_of_files_goes_unseen(functions: Path, outside: Path) -> None:
+    watched = Watched()
+    watch = Watch(functions, ignored=Path("/nowhere"), on_trouble=watched.troubles.append)
+    await watch.files([outside / "0"])
+
+    async def follow() -> None:
+        async for paths in watch.changes():
+            watched.add(paths)
+
+    following = asyncio.create_task(follow())
+    for number in range(20):
+        beside = outside / f"{number}"
+        beside.mkdir()
+        (functions / f"hello/{number}.ts").write_text("1")
+        await watch.files([outside / "0", beside / "lib.ts"])
+        await watched.sees(functions / f"hello/{number}.ts")
+    following.cancel()
+    await asyncio.wait([following])
+
+
+async def test_without_a_folder_only_the_files_count(functions: Path) -> None:
+    async with watching(None, functions / "hello/index.ts") as watched:
+        (functions / "hello/other.ts").write_text("1")
+        (functions / "hello/index.ts").write_text("1")
+        await watched.sees(functions / "hello/index.ts")
+        assert watched.seen == {functions / "hello/index.ts"}
+
+
+async def test_what_the_system_cannot_watch_is_told(functions: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def none_left(*_: object, **__: object) -> None:
+        raise OSError("OS file watch limit reached")
+
+    monkeypatch.setattr("watchfiles.awatch", none_left)
+    told: list[str] = []
+    watch = Watch(functions, ignored=Path("/nowhere"), on_trouble=told.append)
+    await watch.files(())
+    assert "limit reached" in told[0]
