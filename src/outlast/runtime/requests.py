@@ -3,14 +3,14 @@
 import asyncio
 import builtins
 from collections import deque
-from collections.abc import AsyncIterator, MutableMapping
+from collections.abc import AsyncIterator, Mapping, MutableMapping
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote, urlsplit
 
 import starlette.requests
 from starlette.datastructures import URL, QueryParams
 from starlette.requests import ClientDisconnect
-from starlette.types import Receive, Scope
+from starlette.types import Message, Receive, Scope
 
 __all__ = ["ClientDisconnect", "Request"]
 
@@ -29,6 +29,41 @@ class Request(starlette.requests.Request):
         self._inbox = Inbox(receive)
         self._whole_url: URL | None = None
         super().__init__(scope, self._inbox.receive)
+
+    @classmethod
+    def make(
+        cls,
+        url: str,
+        *,
+        method: str = "GET",
+        headers: Mapping[str, str] | None = None,
+        body: Bytes | str = b"",
+    ) -> "Request":
+        """A request that nobody has sent, for unit tests: ``await handler(Request.make("http://test/hello"))``."""
+        parts = urlsplit(url)
+        content = body.encode() if isinstance(body, str) else body
+        given = {"host": parts.netloc, "content-length": str(len(content)), **(headers or {})}
+        messages: list[Message] = [{"type": "http.request", "body": content}]
+
+        async def receive() -> Message:
+            return messages.pop() if messages else {"type": "http.disconnect"}
+
+        path = parts.path or "/"
+        scope = {
+            "type": "http",
+            "asgi": {"version": "3.0", "spec_version": "2.3"},
+            "http_version": "1.1",
+            "method": method,
+            "scheme": parts.scheme or "http",
+            "path": unquote(path),
+            "raw_path": path.encode(),
+            "query_string": parts.query.encode(),
+            "root_path": "",
+            "headers": [(name.lower().encode(), value.encode("latin-1")) for name, value in given.items()],
+            "client": ("127.0.0.1", 0),
+            "server": (parts.hostname or "", parts.port or 80),
+        }
+        return cls(scope, receive)
 
     @property
     def url(self) -> URL:
