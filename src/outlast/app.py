@@ -21,7 +21,7 @@ from outlast.engines.processes import Command, Process, Spawner
 from outlast.engines.python.engine import ZYGOTE, PythonEngine
 from outlast.gateway.auth import Denial, JwtVerifier, Pending
 from outlast.gateway.keys import UnusableKeyError
-from outlast.gateway.ports import Ports, Served
+from outlast.gateway.ports import Ports
 from outlast.gateway.server import Gateway
 from outlast.supervisor.fleet import Fleet
 from outlast.supervisor.pool import Engine, Resources
@@ -95,7 +95,7 @@ async def serve(options: Options, log: Log, on_ready: Callable[[str], None] | No
             Ports(
                 services=fleet.services,
                 verifier=verifier,
-                on_served=partial(_log_served, log),
+                on_served=partial(log.emit_struct, "request", level=REQUEST_LEVEL),
                 trust_proxy=options.trust_proxy,
             )
         )
@@ -270,21 +270,6 @@ def _log_bug(log: Log, _: asyncio.AbstractEventLoop, context: dict[str, Any]) ->
 
 def _log_progress(log: Log, function: str, text: str, ms: float | None) -> None:
     log.emit("prepare", function=function, msg=text, ms=ms)
-
-
-def _log_served(log: Log, served: Served) -> None:
-    log.emit(
-        "request",
-        level=REQUEST_LEVEL,
-        function=served.function or None,
-        execution_id=served.execution_id or None,
-        request_id=served.request_id,
-        method=served.method,
-        path=served.path,
-        status=served.status,
-        ms=round(served.ms, 2),
-        msg=served.why or None,
-    )
 
 
 def _allow_open_files() -> None:

@@ -1,5 +1,7 @@
 """Identifiers that sort by the time they were made."""
 
+from collections.abc import Callable
+
 RANDOM_BITS = 74
 
 
@@ -8,3 +10,29 @@ def uuid7(unix_ms: int, random_bits: int) -> str:
     high = unix_ms << 16 | 0x7000 | random_bits >> 62
     text = f"{high << 64 | 1 << 63 | random_bits & 0x3FFF_FFFF_FFFF_FFFF:032x}"
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+class Sequence:
+    """UUIDs of version 7, each greater than the last as long as time does not go back.
+
+    Within a millisecond the last 48 bits count on from where they began (RFC 9562, section 6.2, method 2), which costs
+    a fraction of making each anew.
+    """
+
+    __slots__ = ("_prefix", "_random_bits", "_tail", "_unix_ms")
+
+    def __init__(self, random_bits: Callable[[int], int]) -> None:
+        """``random_bits``: gives a number of so many random bits."""
+        self._random_bits = random_bits
+        self._unix_ms = -1
+        self._prefix = ""
+        self._tail = 0
+
+    def next(self, unix_ms: int) -> str:
+        if unix_ms == self._unix_ms:
+            self._tail += 1
+            return f"{self._prefix}{self._tail:012x}"
+        # One bit less than there is room for, so that counting on never overflows.
+        text = uuid7(unix_ms, self._random_bits(RANDOM_BITS) & ~(1 << 47))
+        self._unix_ms, self._prefix, self._tail = unix_ms, text[:24], int(text[24:], 16)
+        return text

@@ -14,7 +14,7 @@ from outlast.wire import bodies, http1
 from outlast.wire.invocation import Exchange, Invocation
 
 # Ids need not be secret, only unlike each other.
-_random_bits = random.Random().getrandbits  # noqa: S311
+_ids = ids.Sequence(random.Random().getrandbits)  # noqa: S311
 
 
 class Client(Protocol):
@@ -318,7 +318,7 @@ class Call:
                 method=self._head.method.decode("latin-1"),
                 path=self._head.path.decode("latin-1"),
                 status=self.status,
-                ms=(time.perf_counter() - self._started_at) * 1000,
+                ms=round((time.perf_counter() - self._started_at) * 1000, 2),
                 request_id=self._request_id,
                 execution_id=self._execution_id,
                 why=self._why,
@@ -327,4 +327,4 @@ class Call:
 
 
 def new_request_id() -> str:
-    return ids.uuid7(time.time_ns() // 1_000_000, _random_bits(ids.RANDOM_BITS))
+    return _ids.next(time.time_ns() // 1_000_000)

@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+import msgspec
+
 from outlast.gateway.auth import Denial, Pending
 from outlast.wire.invocation import Exchange, Invocation, Reply
 
@@ -28,19 +30,18 @@ class Verifier(Protocol):
         """None: let it pass."""
 
 
-@dataclass(slots=True)
-class Served:
-    """A request that has ended, for the log."""
+class Served(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
+    """A request that has ended, as the log has it."""
 
-    function: str
+    function: str = ""
+    execution_id: str = ""
+    request_id: str
     method: str
     path: str
     status: int
     """0 if the client left before there was an answer."""
     ms: float
-    request_id: str
-    execution_id: str
-    why: str = ""
+    why: str = msgspec.field(default="", name="msg")
     """What was wrong with it, where the gateway refused it."""
 
 

@@ -2,6 +2,8 @@
 
 import functools
 
+import msgspec
+
 from outlast.core.outcome import EndReason, TaskOutcome, UnloadReason
 from outlast.engines.processes import Exit
 from outlast.supervisor.tasks import Task
@@ -16,10 +18,24 @@ _TASK_LEVELS = {
 _UNASKED = frozenset([EndReason.CRASH, EndReason.EXIT, EndReason.PROTOCOL])
 
 
+class _Fulfilled(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
+    """A task that went well, as nearly all do: its event is made at the least cost."""
+
+    function: str
+    execution_id: str
+    request_id: str = ""
+    task_id: str
+    name: str = ""
+    outcome: TaskOutcome
+    ms: int
+
+
 class Journal:
     """One method for each thing that can happen. Request ids may be empty: then it happened outside of requests."""
 
     def __init__(self, log: Log, function: str, execution_id: str) -> None:
+        self._log = log
+        self._function = function
         self._execution_id = execution_id
         self._emit = functools.partial(log.emit, function=function, execution_id=execution_id)
 
@@ -42,7 +58,21 @@ class Journal:
         self._emit("uncaught", level=Level.ERROR, msg=error, request_id=request_id or None)
 
     def task_settled(self, task: Task, outcome: TaskOutcome, error: str, ms: int) -> None:
-        self._task(task, outcome, ms, stack=error or None)
+        if outcome is not TaskOutcome.FULFILLED:
+            self._task(task, outcome, ms, stack=error or None)
+            return
+        self._log.emit_struct(
+            "task",
+            _Fulfilled(
+                function=self._function,
+                execution_id=self._execution_id,
+                request_id=task.request_id,
+                task_id=self._task_id(task),
+                name=task.name,
+                outcome=outcome,
+                ms=ms,
+            ),
+        )
 
     def task_cut_off(self, task: Task, reason: EndReason, ms: int) -> None:
         self._task(task, TaskOutcome.INTERRUPTED, ms, reason=reason, msg=reason.words)
@@ -73,7 +103,7 @@ class Journal:
             "task",
             level=_TASK_LEVELS[outcome],
             request_id=task.request_id or None,
-            task_id=f"{self._execution_id}.{task.number}",
+            task_id=self._task_id(task),
             name=task.name or None,
             outcome=outcome,
             ms=ms,
@@ -81,3 +111,6 @@ class Journal:
             msg=msg,
             stack=stack,
         )
+
+    def _task_id(self, task: Task) -> str:
+        return f"{self._execution_id}.{task.number}"

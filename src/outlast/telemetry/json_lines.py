@@ -18,17 +18,28 @@ class JsonLines:
 
     def render(self, now: float, record: Mapping[str, object]) -> str:
         """``record`` as one line with its newline, ``ts`` (RFC 3339, UTC, milliseconds) before all else."""
-        second, millisecond = divmod(int(now * 1000), 1000)
-        if second != self._second:
-            self._stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
-            self._second = second
         try:
             text = _encoder.encode(record).decode()
         except (ValueError, TypeError, OverflowError, RecursionError):
             # Lone surrogates (from bytes that are no UTF-8), and what JSON has no form for. It gets logged
             # all the same: a log that drops what is odd drops what one looks for.
             text = _encoder.encode({name: _plain(value) for name, value in record.items()}).decode()
-        return f'{{"ts":"{self._stamp}.{millisecond:03d}Z",{text[1:]}\n'
+        return f'{{"ts":"{self._time(now)}",{text[1:]}\n'
+
+    def render_struct(self, now: float, level: str, event: str, struct: msgspec.Struct) -> str:
+        """The same for an event whose fields, of which there is at least one, are those of a struct."""
+        try:
+            text = _encoder.encode(struct).decode()
+        except (ValueError, TypeError, OverflowError, RecursionError):
+            return self.render(now, {"level": level, "event": event, **msgspec.structs.asdict(struct)})
+        return f'{{"ts":"{self._time(now)}","level":"{level}","event":"{event}",{text[1:]}\n'
+
+    def _time(self, now: float) -> str:
+        second, millisecond = divmod(int(now * 1000), 1000)
+        if second != self._second:
+            self._stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+            self._second = second
+        return f"{self._stamp}.{millisecond:03d}Z"
 
 
 def _plain(value: object) -> object:

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from enum import IntEnum, StrEnum
 from typing import Final
 
+import msgspec
+
 from outlast.telemetry.json_lines import JsonLines
 from outlast.telemetry.pretty import Pretty
 
@@ -79,7 +81,7 @@ class Log:
         self.lost = 0
         self._write = write
         self._clock = clock
-        self._render = JsonLines().render if format is Format.JSON else Pretty(colour=colour).render
+        self._renderer = JsonLines() if format is Format.JSON else Pretty(colour=colour)
 
     def emit(
         self,
@@ -114,10 +116,17 @@ class Log:
         for name, value in fields.items():
             if value is not None:
                 record[name] = _cut(value) if type(value) is str else value
-        self._deliver(record)
+        self._deliver(self._renderer.render(self._clock(), record))
 
-    def _deliver(self, record: dict[str, object]) -> None:
-        text = self._render(self._clock(), record)
+    def emit_struct(self, event: str, struct: msgspec.Struct, level: Level = Level.INFO) -> None:
+        """Writes one event whose fields are those of ``struct``, each of them short.
+
+        It costs a third of `emit`: for what happens with every request. Let the struct omit defaults.
+        """
+        if level >= self.level:
+            self._deliver(self._renderer.render_struct(self._clock(), level.label, event, struct))
+
+    def _deliver(self, text: str) -> None:
         try:
             self._write(text)
         except (OSError, ValueError):  # ValueError: the stream was closed, or its encoding lacks a character

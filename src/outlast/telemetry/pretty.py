@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Final
 
+import msgspec
+
 _NODE: Final = "outlast"
 """Stands in the column of functions when an event concerns none."""
 _MIN_FUNCTION_WIDTH: Final = 10
@@ -74,6 +76,10 @@ class Pretty:
             harmless(text).replace("\n", _FOLD),
         )
         return "  ".join(parts).rstrip(" ") + "\n"
+
+    def render_struct(self, now: float, level: str, event: str, struct: msgspec.Struct) -> str:
+        """The same for an event whose fields are those of a struct."""
+        return self.render(now, {"level": level, "event": event, **msgspec.to_builtins(struct)})
 
     def _painted(self, colour: str, text: str) -> str:
         return f"{colour}{text}{_RESET}" if self._colour else text
