@@ -28,6 +28,10 @@ LAST_WORDS_S = 1.0
 BOOT_OUTPUT_LINES = 200
 
 
+_OUTCOMES = {outcome.value: outcome for outcome in TaskOutcome}
+"""A look-up costs less than ``TaskOutcome(value)``."""
+
+
 class Owner(Protocol):
     """What a worker tells its pool."""
 
@@ -245,6 +249,11 @@ class Worker:
     }
 
     def _check_drained(self) -> None:
+        if self.state is State.RETIRED:
+            # A response and the news of a task that outlasts it come on two sockets: one turn of the loop reads both.
+            self._loop.call_soon(self._end_if_drained)
+
+    def _end_if_drained(self) -> None:
         if self.state is State.RETIRED and lifecycle.is_drained(
             requests=self.requests, open_tasks=len(self.tasks), cuts_tasks=self._cuts_tasks
         ):
@@ -289,7 +298,7 @@ class Worker:
             case messages.TaskSettled():
                 task = self.tasks.settle(message.task)
                 ms = self._ms_since(task.started_at)
-                self._journal.task_settled(task, TaskOutcome(message.outcome), message.error, ms)
+                self._journal.task_settled(task, _OUTCOMES[message.outcome], message.error, ms)
                 self._check_drained()
             case messages.Logged():
                 self._journal.printed(Level.named(message.level), message.text, message.request)
