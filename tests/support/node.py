@@ -26,6 +26,7 @@ class Node:
         self.events: list[Event] = []
         self.stderr = ""
         self.url = ""
+        self._is_over = False
         self._news = asyncio.Condition()
         self._reading = asyncio.gather(self._read_log(), self._read_stderr())
 
@@ -48,7 +49,7 @@ class Node:
             try:
                 async with asyncio.timeout(timeout):
                     while len(found := self.found(event, since, **fields)) < count:
-                        if self.process.returncode is not None and self._reading.done():
+                        if self._is_over:
                             raise AssertionError(f"the node ended; no {event} {fields} in:\n{self.log_text()}")
                         await self._news.wait()
             except TimeoutError:
@@ -73,7 +74,9 @@ class Node:
             async with self._news:
                 self.events.append(entry)
                 self._news.notify_all()
+        await self.process.wait()
         async with self._news:
+            self._is_over = True
             self._news.notify_all()
 
     async def _read_stderr(self) -> None:

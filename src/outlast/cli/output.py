@@ -1,19 +1,24 @@
 """Where log lines go."""
 
 import asyncio
-import sys
-from typing import TextIO
-
-from outlast.telemetry.logs import Format, Level, Log
+import os
 
 
 class Lines:
-    """Writes to ``stream`` once for each turn of the event loop, however many lines that turn had."""
+    """Writes to a descriptor once for each turn of the event loop, however many lines that turn had.
 
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
+    Where nothing can be written any more (nobody reads the pipe, the disk is full), lines are lost and ``lost`` counts
+    them: serving goes on.
+    """
+
+    def __init__(self, descriptor: int, encoding: str) -> None:
+        self.lost = 0
+        self._descriptor = descriptor
+        self._encoding = encoding
         self._loop = asyncio.get_running_loop()
         self._pending: list[str] = []
+        # Whoever shares a terminal or a pipe may have made it so, and half of a line could be refused.
+        os.set_blocking(descriptor, True)
 
     def write(self, text: str) -> None:
         if not self._pending:
@@ -22,9 +27,9 @@ class Lines:
 
     def flush(self) -> None:
         pending, self._pending = self._pending, []
-        self._stream.write("".join(pending))
-        self._stream.flush()
-
-
-def open_log(lines: Lines, format: Format, level: Level) -> Log:  # noqa: A002, the name of the option
-    return Log(lines.write, format=format, colour=sys.stdout.isatty(), level=level)
+        data = "".join(pending).encode(self._encoding, "backslashreplace")
+        try:
+            while data:
+                data = data[os.write(self._descriptor, data) :]
+        except OSError:
+            self.lost += len(pending)

@@ -1,6 +1,8 @@
 """``outlast serve``"""
 
+import contextlib
 import os
+import resource
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -11,8 +13,9 @@ import uvloop
 from outlast import app
 from outlast.cli import output
 from outlast.core.policy import Policy
-from outlast.telemetry.logs import Format, Level
+from outlast.telemetry.logs import Format, Level, Log
 
+OPEN_FILES = 65_536
 _LATER = "Accepted; takes effect in a later release."
 
 
@@ -20,14 +23,14 @@ def serve(
     directory: Annotated[
         Path,
         typer.Argument(
-            metavar="[DIR]",
+            metavar="DIR",
             help="Holds supabase/functions; or is a folder of functions; or is one function file.",
             show_default="the current folder",
         ),
     ] = Path(),
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="0: any that is free.", min=0, max=65535)] = 54321,
-    admin_port: Annotated[int, typer.Option(help=_LATER, min=0, max=65535)] = 54323,
+    admin_port: Annotated[int | None, typer.Option(help=_LATER, min=0, max=65535, show_default=False)] = None,
     policy: Annotated[
         Policy | None, typer.Option(help="Overrides [edge_runtime] policy of config.toml.", show_default=False)
     ] = None,
@@ -39,7 +42,7 @@ def serve(
         Format | None, typer.Option(help="pretty on a terminal, json otherwise.", show_default=False)
     ] = None,
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.", metavar="LEVEL")] = "info",
-    database: Annotated[str, typer.Option(help=f"embedded, off or a URL. {_LATER}")] = "off",
+    database: Annotated[str | None, typer.Option(help=f"embedded, off or a URL. {_LATER}", show_default=False)] = None,
     graceful_exit_timeout: Annotated[
         float, typer.Option(help="Seconds that requests and tasks have to finish after SIGTERM or SIGINT.", min=0)
     ] = 15.0,
@@ -62,23 +65,34 @@ def serve(
         graceful_exit_timeout_s=graceful_exit_timeout,
         trust_proxy=trust_proxy,
     )
-    later = {
-        "--admin-port": admin_port != 54323,
-        "--database": database != "off",
-        "--require-sandbox": require_sandbox,
-    }
+    later = {"--admin-port": admin_port, "--database": database, "--require-sandbox": require_sandbox or None}
+    given = [name for name, value in later.items() if value is not None]
     if log_format is None:
         log_format = Format.PRETTY if sys.stdout.isatty() else Format.JSON
+    _allow_many_connections()
 
     async def run() -> int:
-        lines = output.Lines(sys.stdout)
-        log = output.open_log(lines, log_format, Level.named(log_level))
-        for name, given in later.items():
-            if given:
-                log.emit("config", level=Level.WARNING, msg=f"{name} is accepted, but does nothing in this release")
+        lines = output.Lines(sys.stdout.fileno(), "utf-8" if log_format is Format.JSON else sys.stdout.encoding)
+        log = Log(lines.write, format=log_format, colour=_wants_colour(), level=Level.named(log_level))
+        for name in given:
+            log.emit("config", level=Level.WARNING, msg=f"{name} is accepted, but does nothing in this release")
         try:
             return await app.serve(options, log)
         finally:
             lines.flush()
 
     sys.exit(uvloop.run(run()))
+
+
+def _wants_colour() -> bool:
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+
+
+def _allow_many_connections() -> None:
+    """Each request takes two descriptors, and many systems allow 256 or 1024 unless a program asks for more."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, OPEN_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        # macOS has a limit of its own below the hard one; then it stays as it is.
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
