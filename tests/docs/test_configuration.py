@@ -1,0 +1,143 @@
+"""docs/configuration.md names what the code reads: no more, no less, and with the same defaults."""
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import typer.main
+
+from outlast.cli.main import app
+from outlast.config import settings
+from outlast.config.settings import Project
+from outlast.config.toml_file import Section
+from outlast.engines.deno import DENO_SETTINGS
+
+TEXT = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text()
+
+CONFIG = """
+[auth]
+[edge_runtime.secrets]
+TOKEN = "env(UNSET)"
+[functions.hello]
+entrypoint = "functions/hello/index.ts"
+[functions.hello.env]
+PLACE = "here"
+"""
+
+
+def table(heading: str) -> dict[str, str]:
+    """First column (without its backticks) to second, of the first table below a heading."""
+    part = re.split(rf"^#+ {re.escape(heading)}$", TEXT, flags=re.MULTILINE)[1]
+    rows = re.search(r"^\|[^\n]*\n\| ---[^\n]*\n((?:\|[^\n]*\n)+)", part, re.MULTILINE)
+    assert rows is not None
+    cells = [[cell.strip() for cell in row.strip("|").split(" | ")] for row in rows[1].splitlines()]
+    return {name.strip("`"): second.strip("`") for name, second, *_ in cells}
+
+
+class Environ(dict[str, str]):
+    """Remembers what was asked for."""
+
+    def __init__(self, **values: str) -> None:
+        super().__init__(values)
+        self.asked: set[str] = set()
+
+    def get(self, name: str, default: str | None = None) -> str | None:  # type: ignore[override]
+        self.asked.add(name)
+        return super().get(name, default)
+
+
+@pytest.fixture
+def read(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, dict[str, object]]]:
+    """What is read of each TOML file: dotted key to default, where the code names one."""
+    found: dict[str, dict[str, object]] = {}
+
+    def recording(method: Callable[..., object], name: str) -> Callable[..., object]:
+        def wrapper(section: Section, key: str, *arguments: object, **named: object) -> object:
+            path = [*section.path, "NAME" if name == "secret" else key]
+            if path[0] == "functions":
+                path[1] = "NAME"
+            found.setdefault(Path(section.document.shown).name, {})[".".join(path)] = named.get("default")
+            return method(section, key, *arguments, **named)
+
+        return wrapper
+
+    for name in ("flag", "number", "text", "texts", "choice", "secret"):
+        monkeypatch.setattr(Section, name, recording(getattr(Section, name), name))
+    yield found
+
+
+def load(folder: Path, environ: Environ) -> Project:
+    functions = folder / "supabase" / "functions"
+    (functions / "hello").mkdir(parents=True)
+    (functions / "hello" / "index.ts").touch()
+    (folder / "supabase" / "config.toml").write_text(CONFIG)
+    (folder / "supabase" / "outlast.toml").write_text("[functions.hello]\n")
+    return settings.load(folder, environ=environ)
+
+
+def shown(default: object) -> str:
+    return str(default).lower() if isinstance(default, bool) else str(default)
+
+
+def test_keys_of_config_toml(tmp_path: Path, read: dict[str, dict[str, object]]) -> None:
+    project = load(tmp_path, Environ())
+    documented = table("config.toml")
+    assert documented.keys() == read["config.toml"].keys()
+    for key, default in read["config.toml"].items():
+        if default is not None:
+            assert documented[key] == shown(default), key
+    assert documented["edge_runtime.policy"] == project.policy
+
+
+def test_keys_of_outlast_toml(tmp_path: Path, read: dict[str, dict[str, object]]) -> None:
+    project = load(tmp_path, Environ())
+    documented = table("outlast.toml")
+    mine = read["outlast.toml"]
+    assert documented.keys() == {key for key in mine if not key.startswith("functions.")}
+    assert {f"functions.NAME.{key}" for key in documented} == {key for key in mine if key.startswith("functions.")}
+    for key, default in mine.items():
+        if key in documented and default is not None:
+            assert documented[key] == shown(default), key
+    assert documented["oneshot_background"] == project.functions["hello"].oneshot_background
+
+
+def test_the_example_of_outlast_toml_is_valid(tmp_path: Path) -> None:
+    load(tmp_path, Environ())
+    (example,) = re.findall(r"^```toml\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
+    (tmp_path / "supabase" / "functions" / "import").mkdir()
+    (tmp_path / "supabase" / "functions" / "import" / "index.ts").touch()
+    (tmp_path / "supabase" / "outlast.toml").write_text(example)
+    project = settings.load(tmp_path, environ={})
+    assert project.functions["import"].limits.request_idle_ms == 600_000
+
+
+def test_variables_of_functions(tmp_path: Path) -> None:
+    project = load(tmp_path, Environ(SUPABASE_DB_URL="postgres://here"))
+    assert table(".env").keys() == {*project.functions["hello"].env, "SB_EXECUTION_ID"} - {"PLACE"}
+
+
+def test_variables_of_the_server(tmp_path: Path) -> None:
+    environ = Environ(SUPABASE_URL="http://there", SUPABASE_ANON_KEY="", SUPABASE_SERVICE_ROLE_KEY="")
+    load(tmp_path, environ)
+    assert table("The server's environment").keys() == {*environ.asked, "DENO_DIR", *DENO_SETTINGS} - {"UNSET"}
+
+
+@pytest.mark.parametrize("command", ["serve", "demo"])
+def test_options(command: str) -> None:
+    group = typer.main.get_command(app)
+    options = {
+        parameter.opts[0]: parameter.default
+        for parameter in group.commands[command].params  # type: ignore[attr-defined]
+        if parameter.param_type_name == "option" and parameter.opts[0] != "--help"
+    }
+    documented = table(f"outlast {command}")
+    assert documented.keys() == options.keys()
+    for name, default in options.items():
+        if default is not None:
+            assert documented[name] == ("off" if default is False else str(default)), name
+
+
+def test_every_command_is_documented() -> None:
+    group = typer.main.get_command(app)
+    assert set(re.findall(r"^### outlast (\w+)$", TEXT, re.MULTILINE)) == set(group.commands)  # type: ignore[attr-defined]

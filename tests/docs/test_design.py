@@ -1,0 +1,42 @@
+"""docs/design.md and the README name what is there."""
+
+import re
+import typing
+from pathlib import Path
+
+from outlast.wire import messages
+
+ROOT = Path(__file__).parents[2]
+DESIGN = (ROOT / "docs" / "design.md").read_text()
+EXAMPLES = ROOT / "src" / "outlast" / "examples" / "supabase" / "functions"
+
+
+def test_the_messages_are_those_of_the_control_channel() -> None:
+    documented = set(re.findall(r"^\| `(\w+)` \| (node|worker) \|", DESIGN, re.MULTILINE))
+    defined = {
+        (kind.__struct_config__.tag, side)
+        for side, union in (("node", messages.ToWorker), ("worker", messages.FromWorker))
+        for kind in typing.get_args(union)
+    }
+    assert documented == defined
+
+
+def test_the_files_are_there() -> None:
+    tree = DESIGN[DESIGN.index("src/outlast/\n") : DESIGN.index("### Who may import whom")]
+    folder = ""
+    for line in tree.splitlines()[1:]:
+        if found := re.match(r"  (\w+)/ ", line):
+            folder = found[1]
+            assert (ROOT / "src" / "outlast" / folder).is_dir()
+        for name in re.findall(r"(\w+\.py)\b", line):
+            assert list((ROOT / "src" / "outlast" / folder).rglob(name)) or name == "app.py", f"{folder}: {name}"
+
+
+def test_every_module_of_the_supervisor_is_named() -> None:
+    modules = {path.name for path in (ROOT / "src" / "outlast" / "supervisor").glob("[!_]*.py")}
+    assert {name for name in modules if name not in DESIGN} == set()
+
+
+def test_the_python_function_in_the_readme_is_the_packaged_example() -> None:
+    (block,) = re.findall(r"^```python\n(.*?)^```$", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    assert block == (EXAMPLES / "python-task" / "main.py").read_text()
