@@ -5,12 +5,12 @@ from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
-from tests.behaviour.served import Served, assemble, served
+from tests.behaviour.served import LANGUAGES, Served, assemble, served
 
 _numbers = itertools.count(1)
 
 
-@pytest.fixture(scope="module", params=["typescript"])
+@pytest.fixture(scope="module", params=LANGUAGES)
 def language(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 

@@ -8,12 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 from tests.behaviour.gate import Gate, open_gate
 from tests.support.node import Event, Node, serving
 
 FUNCTIONS = Path(__file__).with_name("functions")
+LANGUAGES = ("typescript", "python")
 ENTRYPOINTS = {"typescript": "index.ts", "python": "main.py"}
 SUFFIXES = {"typescript": {".ts"}, "python": {".py"}}
+
+TYPESCRIPT_ONLY = pytest.mark.parametrize("language", ["typescript"], indirect=True, scope="module")
+PYTHON_ONLY = pytest.mark.parametrize("language", ["python"], indirect=True, scope="module")
 
 
 @dataclass

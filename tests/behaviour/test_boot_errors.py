@@ -1,39 +1,106 @@
 """A function that cannot be started is answered for with 503, and the log says what its author must mend."""
 
 from collections.abc import AsyncIterator
+from typing import NamedTuple
 
 import pytest
 import pytest_asyncio
-from tests.behaviour.served import Served, served
+from tests.behaviour.served import ENTRYPOINTS, PYTHON_ONLY, Served, served
 from tests.support.node import write_project
 
+
+class Broken(NamedTuple):
+    source: str
+    said: list[str]
+    """Words that its author needs."""
+
+
 BROKEN = {
-    "syntax-error": ("const greeting = 'hello'\nconst = 1\n", ["index.ts:2:7", "expected"]),
-    "throws": ("import.meta.url\nthrow new Error('no key for the mail service')\n", ["no key for", "index.ts:2:7"]),
-    "throws-nothing": ("throw undefined", ["undefined"]),
-    "missing-file": ("import './missing.ts'\nDeno.serve(() => new Response())", ["missing.ts", "index.ts:1:8"]),
-    "missing-name": ("import { nothing } from './other.ts'\nnothing()", ["nothing", "other.ts"]),
-    "missing-package": ("import 'not-in-any-map'\n", ["not-in-any-map", "index.ts:1:8"]),
-    "bad-deno-json": ("Deno.serve(() => new Response())", ["deno.json"]),
-    "rejects-late": ("await new Promise((d) => setTimeout(d, 20))\nawait Promise.reject(new Error('late'))", ["late"]),
-    "exits": ("Deno.exit(7)", ["7"]),
+    "syntax-error": {
+        "typescript": Broken("const greeting = 'hello'\nconst = 1\n", ["index.ts:2:7", "expected"]),
+        "python": Broken("greeting = 'hello'\n= 1\n", ["main.py:2", "SyntaxError: invalid syntax", "= 1"]),
+    },
+    "throws": {
+        "typescript": Broken(
+            "import.meta.url\nthrow new Error('no key for the mail service')\n", ["no key for", "index.ts:2:7"]
+        ),
+        "python": Broken(
+            "import os\nraise LookupError('no key for the mail service')\n", ["no key for", 'main.py", line 2']
+        ),
+    },
+    "throws-nothing": {
+        "typescript": Broken("throw undefined", ["undefined"]),
+        "python": Broken("raise ValueError", ["ValueError", 'main.py", line 1']),
+    },
+    "missing-file": {
+        "typescript": Broken("import './missing.ts'\nDeno.serve(() => new Response())", ["missing.ts", "index.ts:1:8"]),
+        "python": Broken("from _shared.missing import words\n", ["_shared.missing", 'main.py", line 1']),
+    },
+    "missing-name": {
+        "typescript": Broken("import { nothing } from './other.ts'\nnothing()", ["nothing", "other.ts"]),
+        "python": Broken("from other import nothing\nnothing()", ["nothing", "other.py"]),
+    },
+    "missing-package": {
+        "typescript": Broken("import 'not-in-any-map'\n", ["not-in-any-map", "index.ts:1:8"]),
+        "python": Broken("import not_installed_anywhere\n", ["not_installed_anywhere", 'main.py", line 1']),
+    },
+    "broken-settings": {
+        "typescript": Broken("Deno.serve(() => new Response())", ["deno.json"]),
+        "python": Broken("# /// script\n# dependencies = [\n# ///\n", ["main.py", "# /// script", "cannot be read"]),
+    },
+    "rejects-late": {
+        "typescript": Broken(
+            "await new Promise((d) => setTimeout(d, 20))\nawait Promise.reject(new Error('late'))", ["late"]
+        ),
+        "python": Broken(
+            "import contextlib\nfrom starlette.applications import Starlette\n"
+            "@contextlib.asynccontextmanager\nasync def lifespan(app):\n    raise LookupError('late')\n    yield\n"
+            "app = Starlette(lifespan=lifespan)\n",
+            ["LookupError: late", 'main.py", line 5'],
+        ),
+    },
+    "exits": {
+        "typescript": Broken("Deno.exit(7)", ["7"]),
+        "python": Broken("import sys\nsys.exit(7)", ["7"]),
+    },
 }
 FILES = {
-    "missing-name/other.ts": "export const something = 1",
+    "typescript": {
+        "missing-name/other.ts": "export const something = 1",
+        "broken-settings/deno.json": '{ "imports": ',
+    },
+    "python": {"missing-name/other.py": "something = 1"},
 }
-WHOLE = "Deno.serve(() => new Response('ok'))"
-NEVER_SERVES = {"never-serves": "export const nothing = 1", "never-ends": "await new Promise(() => {})"}
+WHOLE = {
+    "typescript": "Deno.serve(() => new Response('ok'))",
+    "python": "from outlast import Response, serve\nserve(lambda request: Response('ok'))",
+}
+NEVER_SERVES = {
+    "never-serves": {
+        "typescript": "export const nothing = 1",
+        "python": "import asyncio\nfrom outlast import EdgeRuntime\nEdgeRuntime.wait_until(asyncio.Event().wait())",
+    },
+    "never-ends": {
+        "typescript": "await new Promise(() => {})",
+        "python": "import threading\nthreading.Event().wait()",
+    },
+}
+HOW_TO_SERVE = {
+    "typescript": "call Deno.serve(handler) or export default { fetch }",
+    "python": "call serve(handler)",
+}
+OWN_FRAMES = {"typescript": "bootstrap.ts", "python": "outlast/"}
+SERVES_NOTHING = "nothing = 1"
 OUTLAST_TOML = "\n".join(f"[functions.{name}.limits]\nboot_timeout_ms = 1500" for name in NEVER_SERVES)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def site(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Served]:
-    sources = {name: source for name, (source, _) in BROKEN.items()}
-    project = write_project(
-        tmp_path_factory.mktemp("site"), {**sources, **FILES, **NEVER_SERVES, "whole": WHOLE}, outlast=OUTLAST_TOML
-    )
-    (project / "supabase/functions/bad-deno-json/deno.json").write_text('{ "imports": ')
-    async with served(project) as site:
+async def site(tmp_path_factory: pytest.TempPathFactory, language: str) -> AsyncIterator[Served]:
+    sources = {name: sources[language].source for name, sources in BROKEN.items()}
+    sources |= {name: sources[language] for name, sources in NEVER_SERVES.items()}
+    sources |= {"whole": WHOLE[language], "serves-nothing": SERVES_NOTHING}
+    files = {f"{name}/{ENTRYPOINTS[language]}": source for name, source in sources.items()} | FILES[language]
+    async with served(write_project(tmp_path_factory.mktemp("site"), files, outlast=OUTLAST_TOML)) as site:
         yield site
 
 
@@ -43,15 +110,15 @@ def assert_boot_error(status: int, body: object) -> None:
 
 
 @pytest.mark.parametrize("function", BROKEN)
-async def test_the_log_says_what_is_wrong(site: Served, function: str) -> None:
+async def test_the_log_says_what_is_wrong(site: Served, language: str, function: str) -> None:
     response = await site.call(function)
     assert_boot_error(response.status_code, response.json())
     assert response.headers["sb-error-code"] == "BOOT_ERROR"
     failure = await site.node.wait_for("boot_failure", function=function)
     assert failure["level"] == "error"
-    for words in BROKEN[function][1]:
+    for words in BROKEN[function][language].said:
         assert words in failure["msg"], failure["msg"]
-    assert "bootstrap.ts" not in failure["msg"]
+    assert OWN_FRAMES[language] not in failure["msg"]
 
 
 async def test_it_is_tried_again_with_the_next_request(site: Served) -> None:
@@ -60,6 +127,15 @@ async def test_it_is_tried_again_with_the_next_request(site: Served) -> None:
         response = await site.call("throws")
         assert_boot_error(response.status_code, response.json())
     await site.node.wait_for("boot_failure", function="throws", since=since, count=2)
+
+
+async def test_what_was_said_before_the_first_request_is_not_said_again(site: Served) -> None:
+    """What is wrong with a file that cannot even be read by its language is known from the start."""
+    responses = [await site.call("syntax-error") for _ in range(3)]
+    for response in responses:
+        assert_boot_error(response.status_code, response.json())
+        await site.node.wait_for("request", request_id=response.headers["sb-request-id"])
+    assert len(site.node.found("boot_failure", function="syntax-error")) == 1
 
 
 @pytest.mark.parametrize("function", NEVER_SERVES)
@@ -71,11 +147,19 @@ async def test_what_never_serves_is_given_up(site: Served, function: str) -> Non
     assert "boot_timeout_ms" in failure["msg"]
 
 
-async def test_what_only_exports_is_told_how_to_serve(site: Served) -> None:
+async def test_what_does_not_serve_yet_is_told_how_to(site: Served, language: str) -> None:
     since = site.now
     await site.call("never-serves")
     line = await site.node.wait_for("log", level="warning", function="never-serves", since=since)
-    assert "call Deno.serve(handler) or export default { fetch }" in line["msg"]
+    assert HOW_TO_SERVE[language] in line["msg"]
+
+
+@PYTHON_ONLY
+async def test_a_module_without_work_that_serves_nothing_is_not_waited_for(site: Served) -> None:
+    response = await site.call("serves-nothing")
+    assert_boot_error(response.status_code, response.json())
+    failure = await site.node.wait_for("boot_failure", function="serves-nothing")
+    assert failure["msg"].startswith("serves-nothing/main.py serves nothing: call serve(handler), or define an ASGI")
 
 
 async def test_its_neighbours_are_served(site: Served) -> None:

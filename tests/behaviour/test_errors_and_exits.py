@@ -9,10 +9,13 @@ import pytest
 from tests.behaviour.served import Served
 
 FUNCTIONS = ("failing", "listening", "exiting", "handlers")
+STACK = {"typescript": ["\n    at ", "index.ts:"], "python": ["Traceback ", 'main.py", line ']}
 
 
 @pytest.mark.parametrize(("case", "said"), [("lost", "was lost"), ("in-timer", "was thrown")])
-async def test_an_uncaught_error_retires_the_worker(site: Served, work: str, case: str, said: str) -> None:
+async def test_an_uncaught_error_retires_the_worker(
+    site: Served, work: str, language: str, case: str, said: str
+) -> None:
     """Its other requests and tasks finish, and the next request gets a new worker."""
     since = site.now
     with_task = await site.call("failing/task", params={"work": f"{work}-task"})
@@ -26,7 +29,9 @@ async def test_an_uncaught_error_retires_the_worker(site: Served, work: str, cas
     (await site.gate.arrival(work)).let_go()
     error = await site.node.wait_for("uncaught", execution_id=old)
     assert error["level"] == "error"
-    assert f"Error: {work} {said}\n    at " in error["msg"]
+    for words in STACK[language]:
+        assert words in error["msg"]
+    assert f"Error: {work} {said}" in error["msg"]
     if case == "lost":
         # What a timer's callback throws has lost its request by the time the runtime tells of it.
         assert error["request_id"] == failing.headers["sb-request-id"]
@@ -50,7 +55,7 @@ async def test_an_uncaught_error_retires_the_worker(site: Served, work: str, cas
 async def test_a_listener_can_handle_what_nobody_awaits(site: Served, work: str) -> None:
     response = await site.call("listening/harmless", params={"work": work})
     (await site.gate.arrival(work)).let_go()
-    await site.node.wait_for("log", msg=f"heard {work} harmless true")
+    await site.node.wait_for("log", msg=f"heard {work} harmless with its promise")
     again = await site.call("listening/harmless", params={"work": f"{work}-again"})
     assert again.headers["x-sb-execution-id"] == response.headers["x-sb-execution-id"]
     assert site.node.found("uncaught", function="listening") == []
@@ -59,7 +64,7 @@ async def test_a_listener_can_handle_what_nobody_awaits(site: Served, work: str)
 async def test_a_listener_that_prevents_nothing_handles_nothing(site: Served, work: str) -> None:
     response = await site.call("listening/serious", params={"work": work})
     (await site.gate.arrival(work)).let_go()
-    await site.node.wait_for("log", msg=f"heard {work} serious true")
+    await site.node.wait_for("log", msg=f"heard {work} serious with its promise")
     error = await site.node.wait_for("uncaught", execution_id=response.headers["x-sb-execution-id"])
     assert f"{work} serious" in error["msg"]
 

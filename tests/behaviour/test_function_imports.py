@@ -1,4 +1,4 @@
-"""Where imports come from: some names are answered here without the network, the rest is as the user's files say."""
+"""Imports of TypeScript: some names are answered here without the network, the rest is as the user's files say."""
 
 from collections.abc import AsyncIterator
 from typing import NamedTuple

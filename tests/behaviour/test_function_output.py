@@ -6,9 +6,11 @@ from tests.behaviour.served import Served
 
 FUNCTIONS = ("printing", "printing-oddly")
 ARGUMENTS = ("--log-level=debug",)
+OBJECT = {"typescript": 'object { a: [ 1, "two" ] }', "python": "object {'a': [1, 'two']}"}
+HALF_A_CHARACTER = {"typescript": "\ufffd", "python": "\\ud83c"}
 
 
-async def test_levels_lines_and_attribution(site: Served, work: str) -> None:
+async def test_levels_lines_and_attribution(site: Served, work: str, language: str) -> None:
     calling = asyncio.create_task(site.call("printing", params={"work": work}))
     (await site.gate.arrival(work)).let_go("after the gate")
     response = await calling
@@ -21,7 +23,7 @@ async def test_levels_lines_and_attribution(site: Served, work: str) -> None:
         ("warning", "warn"),
         ("error", "error"),
         ("info", "one\n  two\nthree"),
-        ("info", 'object { a: [ 1, "two" ] }'),
+        ("info", OBJECT[language]),
         ("info", "Grüße 🌍"),
         ("info", "after the gate"),
     ]
@@ -57,12 +59,12 @@ async def test_what_goes_round_the_console_is_read_too(site: Served) -> None:
         assert (line["level"], line["execution_id"]) == (level, execution_id)
 
 
-async def test_a_line_of_a_megabyte_is_cut(site: Served) -> None:
+async def test_a_line_of_a_megabyte_is_cut(site: Served, language: str) -> None:
     response = await site.call("printing-oddly")
     mine = {"function": "printing-oddly", "request_id": response.headers["sb-request-id"]}
     line = await site.node.wait_for("log", msg=lambda text: text.startswith("xxxx"), **mine)
     assert len(line["msg"]) < 70_000
-    await site.node.wait_for("log", msg="half a character: \ufffd", **mine)
+    await site.node.wait_for("log", msg=f"half a character: {HALF_A_CHARACTER[language]}", **mine)
     await site.node.wait_for("log", msg='pretends\n{"event":"ready","url":"http://forged"}', **mine)
     assert len(site.node.found("ready")) == 1
 

@@ -10,7 +10,7 @@ import httpx
 import jwt
 import pytest
 import pytest_asyncio
-from tests.behaviour.served import Served, assemble, served
+from tests.behaviour.served import PYTHON_ONLY, TYPESCRIPT_ONLY, Served, assemble, served
 
 NODE_ENVIRONMENT = {
     "SUPABASE_JWT_SECRET": "the-secret-that-tokens-are-signed-with",
@@ -42,7 +42,7 @@ async def attempt(site: Served, case: str, at: object = "") -> httpx.Response:
     return await site.call(f"surroundings/{case}", params={"at": str(at)})
 
 
-@pytest.mark.parametrize("way", ["environment", "environment-of-node"])
+@pytest.mark.parametrize("way", ["environment", "environment-of-libraries"])
 async def test_it_gets_the_variables_it_was_given_and_no_others(site: Served, way: str) -> None:
     response = await attempt(site, way)
     environment = response.json()
@@ -63,6 +63,18 @@ async def test_it_gets_the_variables_it_was_given_and_no_others(site: Served, wa
     assert temporary.startswith("/")
 
 
+@PYTHON_ONLY
+async def test_a_copy_of_the_zygote_has_nothing_of_the_node(site: Served) -> None:
+    """The kernel remembers the environment and the descriptors that a process was begun with."""
+    said = (await attempt(site, "environment-of-process")).json()
+    assert not [name for name, value in NODE_ENVIRONMENT.items() if name in said or value in said]
+    assert "PATH=" not in said
+    connections = [path for path in (await attempt(site, "descriptors")).json() if path.startswith("socket:")]
+    # Where it serves, this request, the way to the node, and what event loops wake themselves with.
+    assert len(connections) <= 5, connections
+
+
+@TYPESCRIPT_ONLY
 @pytest.mark.parametrize(
     ("case", "at"),
     [

@@ -94,6 +94,8 @@ class Pool:
         """Requests that no worker has, oldest first."""
         self._overdue: asyncio.TimerHandle | None = None
         self._program: asyncio.Task[Program] | None = None
+        self._known_failure: tuple[int, str] | None = None
+        """Of the preparation of a generation: each request tries again, and what it finds is news only once."""
         self._next: FunctionSettings | None = None
         """What the files say by now, while a start for what they said before is under way."""
         self._held: asyncio.TimerHandle | None = None
@@ -223,7 +225,9 @@ class Pool:
         error = program.exception()
         if error is not None and generation == self.generation:
             text = str(error) if isinstance(error, OutlastError) else "".join(traceback.format_exception(error))
-            self._resources.log.emit("boot_failure", level=Level.ERROR, function=self.function.name, msg=text)
+            known, self._known_failure = self._known_failure, (generation, text)
+            if known != self._known_failure:
+                self._resources.log.emit("boot_failure", level=Level.ERROR, function=self.function.name, msg=text)
         self._brought_up()
 
     def _start(self) -> None:

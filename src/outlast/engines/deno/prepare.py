@@ -59,7 +59,9 @@ async def prepare(function: FunctionSettings, *, folder: Path, env: Mapping[str,
     """
 
     async def deno(*arguments: str) -> bytes:
-        told = {**env, "NO_COLOR": "1", "DENO_NO_UPDATE_CHECK": "1"}
+        # A backtrace would be Deno's own, and say nothing of the function.
+        told = {name: value for name, value in env.items() if name not in ("RUST_BACKTRACE", "RUST_LIB_BACKTRACE")}
+        told |= {"NO_COLOR": "1", "DENO_NO_UPDATE_CHECK": "1"}
         result = await run(Command([DENO, *arguments], told, function.folder))
         if result.code:
             raise PrepareError(_ANSI.sub("", result.err.decode("utf-8", "replace"))[:MAX_REPORT].strip())

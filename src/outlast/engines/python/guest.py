@@ -34,6 +34,8 @@ except ImportError:
 
 KEEP_ALIVE_S = 3600
 """The node closes idle connections; a worker that did might close one just as a request comes."""
+TURNS_TO_SETTLE = 16
+"""Of the event loop. A task that waits for nothing takes a few to its end, and is not to be cut off in them."""
 
 
 def main(folder: str) -> NoReturn:
@@ -176,12 +178,11 @@ class Guest:
 
         async def wait() -> None:
             await settled(started)
+            for _ in range(TURNS_TO_SETTLE):
+                await asyncio.sleep(0)
             reports.send(messages.Unloaded(reason))
 
-        if started:
-            self._do(wait())
-        else:
-            reports.send(messages.Unloaded(reason))
+        self._do(wait())
 
     async def _leave(self) -> None:
         if self._lifespan is not None and (problem := await self._lifespan.shutdown()):
@@ -221,7 +222,7 @@ class Guest:
                 text = f"{text} {promise!r}: nothing refers to it; EdgeRuntime.wait_until keeps a task alive"
             log("warning", text)
         elif promise is not None:
-            dispatch_rejection(promise, error, uncaught=True)
+            _context_of(promise).run(dispatch_rejection, promise, error, uncaught=True)
         else:
             dispatch_error(error)
 
@@ -231,6 +232,16 @@ class Guest:
         self._output.uninstall()
         os._exit = self._end_process
         reports.connect(lambda _: None, lambda: None)
+
+
+def _context_of(promise: asyncio.Future[Any]) -> contextvars.Context:
+    """A copy of what a task ran in: asyncio tells of what nobody retrieved wherever it happens to find out."""
+    if hasattr(promise, "get_context"):
+        context: contextvars.Context = promise.get_context()
+        return context.copy()
+    # Before Python 3.12, tasks do not tell.
+    contexts = (held for held in gc.get_referents(promise) if isinstance(held, contextvars.Context))
+    return next(contexts, contextvars.Context()).copy()
 
 
 def exit_code(exit_: SystemExit) -> int:

@@ -1,7 +1,8 @@
 import { caseOf, gate, workOf } from "../_shared/gate.ts";
 
 addEventListener("unhandledrejection", (event) => {
-  console.log("heard", (event.reason as Error).message, event.promise instanceof Promise);
+  const promise = event.promise instanceof Promise ? "with its promise" : "alone";
+  console.log("heard", (event.reason as Error).message, promise);
   if (!(event.reason as Error).message.includes("serious")) event.preventDefault();
 });
 

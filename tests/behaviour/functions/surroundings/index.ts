@@ -5,7 +5,7 @@ const here = (path: string) => new URL(path, import.meta.url);
 /** What a request to `/surroundings/CASE?at=PATH` tries to do; it answers with the result, or with 403 and the error. */
 const attempts: Record<string, (at: string) => unknown> = {
   "environment": () => Deno.env.toObject(),
-  "environment-of-node": async () => ({ ...(await import("node:process")).env }),
+  "environment-of-libraries": async () => ({ ...(await import("node:process")).env }),
   "environment-of-process": () => Deno.readTextFile("/proc/self/environ"),
   "read": (at) => Deno.readTextFile(at),
   "read-own": () => Deno.readTextFile(here("./data.txt")),
