@@ -1,6 +1,6 @@
 """A served project whose functions do what a request's query says, held up at a gate where the test wants them."""
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -66,12 +66,14 @@ class Site:
 
 
 @asynccontextmanager
-async def site(folder: Path, functions: dict[str, str], *arguments: str, **files: str) -> AsyncIterator[Site]:
+async def site(
+    folder: Path, functions: dict[str, str], *arguments: str, env: Mapping[str, str] | None = None, **files: str
+) -> AsyncIterator[Site]:
     """``files``: texts of ``config`` and ``outlast``, as of `write_project`."""
     async with open_gate() as gate:
         write_project(folder, functions, **files)
         (folder / "supabase/functions/.env").write_text(f"GATE={gate.url}\n")
-        async with serving(folder, *arguments) as node, connected(node) as client:
+        async with serving(folder, *arguments, env=env) as node, connected(node) as client:
             yield Site(node, client, gate)
 
 

@@ -5,6 +5,7 @@ import shutil
 from collections.abc import AsyncIterator, Callable
 
 import httpx
+import jwt
 import pytest
 import pytest_asyncio
 from tests.supervisor.site import Site, connected, function, site, worker_of
@@ -34,6 +35,7 @@ FUNCTIONS = {
     "environment": function(code='Deno.env.get("GREETING") ?? "none"'),
     "configured": function("v1"),
     "limited": function("v1"),
+    "guarded": function("v1"),
     "mapped": function(code="mapped", imports='import { mapped } from "mapped"'),
     "mapped/deno.json": '{ "importMap": "../../mapped.json" }',
     "saved": SAVED % 0,
@@ -160,6 +162,25 @@ class TestAChange:
         assert "policy" in complaint["msg"]
         assert worker_of(await served.get("configured")) == old
         config.write_text(text)
+
+
+async def test_a_change_of_the_secret_that_tokens_are_checked_with(served: Site) -> None:
+    config = served.node.project / "supabase/config.toml"
+    text = config.read_text()
+    secret = "a-secret-of-more-than-thirty-two-bytes"
+    token = jwt.encode({"role": "anon"}, secret, "HS256")
+
+    async def status() -> int:
+        response = await served.client.get("/functions/v1/guarded", headers={"authorization": f"Bearer {token}"})
+        return response.status_code
+
+    config.write_text(text.replace("[functions.guarded]\nverify_jwt = false", "[functions.guarded]\n"))
+    async with asyncio.timeout(EFFECT_S + SLACK_S):
+        while await status() != 401:
+            pass
+        config.write_text(f'[auth]\njwt_secret = "{secret}"\n{config.read_text()}')
+        while await status() != 200:
+            pass
 
 
 async def test_a_change_of_the_environment_file(served: Site) -> None:

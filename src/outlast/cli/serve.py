@@ -1,8 +1,6 @@
 """``outlast serve``"""
 
-import contextlib
 import os
-import resource
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -15,7 +13,6 @@ from outlast.cli import output
 from outlast.core.policy import Policy
 from outlast.telemetry.logs import Format, Level, Log
 
-OPEN_FILES = 65_536
 _LATER = "Accepted; takes effect in a later release."
 
 
@@ -69,7 +66,6 @@ def serve(
     given = [name for name, value in later.items() if value is not None]
     if log_format is None:
         log_format = Format.PRETTY if sys.stdout.isatty() else Format.JSON
-    _allow_many_connections()
 
     async def run() -> int:
         lines = output.Lines(sys.stdout.fileno(), "utf-8" if log_format is Format.JSON else sys.stdout.encoding)
@@ -86,13 +82,3 @@ def serve(
 
 def _wants_colour() -> bool:
     return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
-
-
-def _allow_many_connections() -> None:
-    """Each request takes two descriptors, and many systems allow 256 or 1024 unless a program asks for more."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, OPEN_FILES)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        # macOS has a limit of its own below the hard one; then it stays as it is.
-        with contextlib.suppress(OSError, ValueError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
