@@ -256,7 +256,7 @@ def test_columns_are_aligned_and_ids_short() -> None:
     line = pretty(
         "task",
         function="hello",
-        execution_id="a1b2c3d4",
+        execution_id="01a2c3d4-a1b2",
         request_id="r",
         task_id="t",
         name="x",

@@ -60,7 +60,8 @@ class Pretty:
         fields = dict(record)
         level, event = str(fields.pop("level")), str(fields.pop("event"))
         function = _one_line(fields.pop("function", _NODE))
-        execution = _one_line(fields.pop("execution_id", ""))[:_ID_WIDTH]
+        # The end of an id, because it begins with the time: workers of the same hour would look alike.
+        execution = _one_line(fields.pop("execution_id", ""))[-_ID_WIDTH:]
         # They tie events together across a log, which is a program's business: JSON has them.
         fields.pop("request_id", None)
         fields.pop("task_id", None)
