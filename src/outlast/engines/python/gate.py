@@ -3,6 +3,7 @@
 import asyncio
 import functools
 import urllib.parse
+from collections import deque
 from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any
@@ -109,55 +110,103 @@ class Exchange:
 
     What is left of the application's call when its response is complete is a background task, whatever the framework
     calls it. The server is ready for the connection's next request then: nothing may reach it from here any more.
+
+    Invariant: until the application's call has ended, the node knows of a request or a task that goes on. A retired
+    worker is ended when it has neither. So the end of a response or of a task is held back until the node knows what
+    follows: another task, the rest of the call, or nothing.
     """
 
-    __slots__ = ("_complete", "_ended", "_number", "_running_named", "_scope", "_send", "_started")
+    __slots__ = (
+        *("_complete", "_ended", "_held", "_missing", "_number", "_released", "_releasing"),
+        *("_running_named", "_scope", "_send", "_settled", "_started"),
+    )
 
     def __init__(self, scope: Scope, send: Send) -> None:
         self._scope = scope
         self._send = send
         self._started = False
+        self._missing: int | None = None
+        """Bytes of the body, where the head tells how many there are."""
         self._complete = False
+        """Whether the application has given all that the client needs."""
         self._ended = False
         self._number: int | None = None
+        """Of the task that is the rest of the call."""
         self._running_named = 0
+        self._held: deque[Message] = deque()
+        """What completes the response, held back."""
+        self._released = False
+        self._settled: tuple[int, BaseException | None] | None = None
+        """A task of the framework that has ended, and how; held back."""
+        self._releasing: asyncio.Task[None] | None = None
 
     async def run(self, app: ASGIApp, receive: Receive) -> None:
         try:
             await app(self._scope, receive, self.send)
+            self._ended = True
+            await self._release()
         except SystemExit:
             raise
         except BaseException as error:
             self._ended = True
             self._report(error)
+            await self._release()
             if self._complete:
                 return
             if self._started or self._scope["type"] != "http" or not isinstance(error, Exception):
                 raise
             await internal_server_error()(self._scope, receive, self._send)
         else:
-            self._ended = True
             if self._number is not None:
                 tasks.settle(self._number, None)
 
     async def send(self, message: Message) -> None:
-        if message["type"] == "http.response.body" and not message.get("more_body", False):
-            # The node must know of every task before it knows that the request is over.
-            reports.flush()
-            await self._send(message)
+        if message["type"] == "http.response.start":
+            self._started = True
+            self._missing = _body_length(self._scope["method"], message)
+        elif message["type"] == "http.response.body":
+            if not message.get("more_body", False):
+                self._missing = 0
+            elif self._missing is not None:
+                self._missing -= len(message.get("body", b""))
+        if not self._complete and self._missing is not None and self._missing <= 0:
             self._complete = True
             asyncio.get_running_loop().call_soon(self._look)
-            return
-        self._started = True
-        await self._send(message)
+        if self._held or (self._complete and not self._released):
+            self._held.append(message)
+            if self._running_named:
+                await self._release()
+        else:
+            await self._send(message)
 
-    def begin_named(self) -> None:
+    async def begin_named(self) -> None:
+        """The node has been told of a task of the framework's."""
         self._running_named += 1
+        completes = len(self._held) > 0
+        await self._release()
+        if completes:
+            # What is written leaves at the end of the loop's turn, which the task may hold up.
+            await asyncio.sleep(0)
 
-    def end_named(self) -> None:
+    def end_named(self, number: int, error: BaseException | None) -> None:
         self._running_named -= 1
-        if self._complete and not self._running_named:
+        if not self._complete or self._running_named or self._number is not None:
+            tasks.settle(number, error, asyncio.current_task())
+        else:
+            self._settled = number, error
             asyncio.get_running_loop().call_soon(self._look)
+
+    async def _release(self) -> None:
+        """The node knows what follows."""
+        if self._settled is not None:
+            (number, error), self._settled = self._settled, None
+            tasks.settle(number, error, asyncio.current_task())
+        if self._complete and not self._released:
+            self._released = True
+            reports.flush()
+            while self._held:
+                await self._send(self._held[0])
+                self._held.popleft()
 
     def _look(self, turns: int = TURNS_TO_RETURN) -> None:
         if self._ended or self._running_named or self._number is not None:
@@ -166,6 +215,14 @@ class Exchange:
             asyncio.get_running_loop().call_soon(self._look, turns - 1)
         else:
             self._number = tasks.begin(self._name())
+            self._releasing = asyncio.get_running_loop().create_task(self._release_in_time())
+
+    async def _release_in_time(self) -> None:
+        try:
+            await self._release()
+        except Exception as error:
+            # The response is not what its head had promised.
+            log("error", describe(error))
 
     def _name(self) -> str:
         endpoint = self._scope.get("endpoint") or self._scope.get("route_handler")
@@ -177,6 +234,16 @@ class Exchange:
             tasks.settle(self._number, None if reported else error, asyncio.current_task())
         elif not reported:
             log("error", describe(error))
+
+
+def _body_length(method: str, start: Message) -> int | None:
+    """What the client goes by (RFC 9112, section 6.3); None where the last piece says that it is the last."""
+    if method == "HEAD" or start["status"] in (204, 304):
+        return 0
+    for name, value in start.get("headers", ()):
+        if name.lower() == b"content-length":
+            return int(value)
+    return None
 
 
 _REPORTED = "__outlast_reported__"
@@ -191,7 +258,7 @@ def install() -> None:
         exchange = _current.get()
         number = tasks.begin(plain_name(self.func))
         if exchange is not None:
-            exchange.begin_named()
+            await exchange.begin_named()
         error: BaseException | None = None
         try:
             await run(self)
@@ -202,9 +269,10 @@ def install() -> None:
             if not isinstance(error, SystemExit):
                 if error is not None:
                     _mark(error)
-                tasks.settle(number, error, asyncio.current_task())
-            if exchange is not None:
-                exchange.end_named()
+                if exchange is not None:
+                    exchange.end_named(number, error)
+                else:
+                    tasks.settle(number, error, asyncio.current_task())
 
     BackgroundTask.__call__ = run_reported  # type: ignore[method-assign]
 

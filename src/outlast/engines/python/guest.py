@@ -63,6 +63,8 @@ class Guest:
         self._loop = loop
         self._end_process = os._exit
         self._told: set[str] = set()
+        self._stuck = False
+        """Whether what runs has interrupted an event loop that is stuck."""
         self._work: set[asyncio.Task[None]] = set()
         self._lifespan: Lifespan | None = None
         self._server: asyncio.AbstractServer | None = None
@@ -182,7 +184,11 @@ class Guest:
                 await asyncio.sleep(0)
             reports.send(messages.Unloaded(reason))
 
-        self._do(wait())
+        if self._stuck and not started:
+            # The loop has no turns to give.
+            reports.send(messages.Unloaded(reason))
+        else:
+            self._do(wait())
 
     async def _leave(self) -> None:
         if self._lifespan is not None and (problem := await self._lifespan.shutdown()):
@@ -197,8 +203,12 @@ class Guest:
         return self._gate.running > 0 or len(tasks) > 0
 
     def _on_stuck(self) -> None:
-        self._channel.flush()
-        self._channel.receive()
+        self._stuck = True
+        try:
+            self._channel.flush()
+            self._channel.receive()
+        finally:
+            self._stuck = False
 
     def _on_lost(self) -> None:
         """The node is gone: nobody is left to hear anything."""
@@ -235,13 +245,17 @@ class Guest:
 
 
 def _context_of(promise: asyncio.Future[Any]) -> contextvars.Context:
-    """A copy of what a task ran in: asyncio tells of what nobody retrieved wherever it happens to find out."""
+    """A copy of what a task ran in: asyncio tells of what nobody retrieved wherever it happens to find out.
+
+    For a future, which has not run in anything, a copy of what runs now.
+    """
     if hasattr(promise, "get_context"):
         context: contextvars.Context = promise.get_context()
         return context.copy()
     # Before Python 3.12, tasks do not tell.
     contexts = (held for held in gc.get_referents(promise) if isinstance(held, contextvars.Context))
-    return next(contexts, contextvars.Context()).copy()
+    found = next(contexts, None)
+    return contextvars.copy_context() if found is None else found.copy()
 
 
 def exit_code(exit_: SystemExit) -> int:
