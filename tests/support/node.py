@@ -17,6 +17,9 @@ DENO_DIR = Path(__file__).parents[2] / ".outlast" / "test-deno"
 """Shared by all tests, so that what comes from a registry is fetched once."""
 
 
+CRASHES = (-signal.SIGSEGV, -signal.SIGABRT, -signal.SIGBUS, -signal.SIGILL)
+
+
 class Node:
     """A served project. ``events`` holds all that was logged so far."""
 
@@ -57,7 +60,10 @@ class Node:
         return found[count - 1]
 
     def log_text(self) -> str:
-        return "\n".join(json.dumps(entry) for entry in self.events[-80:]) + "\n" + self.stderr[-4000:]
+        return (
+            "\n".join(json.dumps(entry) for entry in self.events[-80:])
+            + f"\n{self.stderr[-4000:]}\nexit code so far: {self.process.returncode}"
+        )
 
     async def stop(self, number: int = signal.SIGTERM, timeout: float = 30) -> int:
         """Sends the signal; returns the exit code, once all of the log has been read."""
@@ -123,8 +129,10 @@ async def serving(
         if wait_until_ready:
             node.url = (await node.wait_for("ready"))["url"]
         yield node
-        await node.stop()
+        code = await node.stop()
         assert node.stderr == "", node.stderr
+        assert not node.found("internal_error"), node.log_text()
+        assert code not in CRASHES, node.log_text()
     finally:
         with contextlib.suppress(ProcessLookupError):
             process.kill()
