@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -82,7 +81,7 @@ async def test_a_copy_of_the_zygote_has_nothing_of_the_node(site: Served) -> Non
         ("read", "{project}/supabase/config.toml"),
         ("read", "{project}/gate.env"),
         ("read", "/etc/passwd"),
-        ("read", f"/proc/{os.getpid()}/environ"),
+        ("read", "/proc/{node}/environ"),
         ("read-neighbour", ""),
         ("environment-of-process", ""),
         ("write", "{project}/supabase/private.txt"),

@@ -14,7 +14,6 @@ from tests.behaviour.served import Served, served
 REPOSITORY = Path(__file__).parents[2]
 SEEDS = REPOSITORY / "tests/fixtures/seeds"
 TWINS = REPOSITORY / "examples/python"
-LANGUAGES = ["typescript", "python"]
 
 
 class Seed(NamedTuple):
@@ -56,11 +55,6 @@ def project(folder: Path, language: str) -> Path:
         shutil.copytree(TWINS, folder / "supabase/functions", ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copy(SEEDS / "supabase/config.toml", folder / "supabase/config.toml")
     return folder
-
-
-@pytest.fixture(scope="module", params=LANGUAGES)
-def language(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
