@@ -107,7 +107,8 @@ async def serve(options: Options, log: Log, on_ready: Callable[[str], None] | No
             # Once more, now that the address is known and no change goes unseen.
             reloading.reload(())
             _spare_the_collector()
-            log.emit("ready", url=url)
+            # Programs wait for this line, whatever else they want to read.
+            log.emit("ready", level=max(Level.INFO, log.level), url=url)
             if on_ready is not None:
                 on_ready(url)
 

@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 from tests.behaviour.served import Served, assemble, served
 
-FUNCTIONS = ("orders", "uploads", "stalling")
+FUNCTIONS = ("orders", "welcome", "uploads", "stalling")
 GIB = 1 << 30
 MAX_GROWTH = 32 << 20
 
@@ -43,6 +43,14 @@ async def test_tasks_of_fastapi_outlast_the_response_and_its_connection(site: Se
     tasks = await site.finished(response, count=2)
     assert [(task["name"], task["outcome"]) for task in tasks] == [("confirm", "fulfilled"), ("bill", "fulfilled")]
     assert len(site.node.found("log", msg=f"{work} billed", **mine)) == 1
+
+
+async def test_the_application_of_the_readme(site: Served) -> None:
+    response = await site.call("welcome/ada@example.com", method="POST")
+    assert (response.status_code, response.json()) == (202, {"accepted": "ada@example.com"})
+    (task,) = await site.finished(response)
+    assert (task["name"], task["outcome"]) == ("send_welcome", "fulfilled")
+    assert site.node.found("log", msg="welcome sent to ada@example.com")
 
 
 async def test_a_failed_task_of_fastapi_is_an_error_once(site: Served, work: str) -> None:

@@ -37,6 +37,7 @@ def test_every_module_of_the_supervisor_is_named() -> None:
     assert {name for name in modules if name not in DESIGN} == set()
 
 
-def test_the_python_function_in_the_readme_is_the_packaged_example() -> None:
-    (block,) = re.findall(r"^```python\n(.*?)^```$", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
-    assert block == (EXAMPLES / "python-task" / "main.py").read_text()
+def test_the_python_functions_in_the_readme_are_a_packaged_example_and_one_that_is_served_in_the_tests() -> None:
+    own, fastapi = re.findall(r"^```python\n(.*?)^```$", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    assert own == (EXAMPLES / "python-task" / "main.py").read_text()
+    assert fastapi == (ROOT / "tests" / "behaviour" / "functions" / "welcome" / "main.py").read_text()
