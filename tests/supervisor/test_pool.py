@@ -223,9 +223,27 @@ class TestReload:
             new.answer()
             assert await first.end() == await second.end() == 200
             assert there.pool.generation == 1
-            # What was hanging is ready after all: nobody needs it.
+            end = await there.logged("shutdown")
+            assert (end["execution_id"], end["reason"]) == (hanging.execution_id, "reload")
+            assert not there.events("boot_failure")
+
+    async def test_waits_for_the_tasks_of_a_start_that_hangs(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(pool, "MAX_HOLD_S", 0.01)
+        async with house() as there:
+            there.call()
+            hanging = await there.worker()
+            await hanging.connect()
+            await hanging.told("boot")
+            hanging.say(type="task_started", task=1, name="top-level")
+            hanging.say(type="log", level="info", text="started")
+            await there.logged("log")
+            await self.reloaded(there)
+            new = await there.ready_worker()
+            await new.has(1)
+            assert not there.events("shutdown")
             await hanging.serve()
             await hanging.told("beforeunload")
+            assert not there.events("task")
 
     async def test_an_outdated_worker_serves_those_it_was_started_for(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(pool, "MAX_HOLD_S", 0.01)
@@ -320,16 +338,35 @@ class TestTheEnd:
             assert await late[0].end() is RequestEnd.WORKER_BUSY
             await there.ended()
 
-    async def test_a_worker_that_boots_is_told_when_it_has(self) -> None:
+    async def test_a_worker_that_boots_for_somebody_is_told_when_it_has(self) -> None:
         async with house() as there:
             caller = there.call()
             worker = await there.worker()
             await worker.connect()
             await worker.told("boot")
-            caller.exchange.cancel()
             there.pool.close(EndReason.TERMINATION)
             await worker.serve()
+            await worker.has(1)
+            worker.answer()
+            assert await caller.end() == 200
             await worker.obeys()
             await there.ended()
             [end] = there.events("shutdown")
             assert end["reason"] == "termination"
+
+    @pytest.mark.parametrize("leaves", ["before", "after"])
+    async def test_a_worker_that_boots_for_nobody_is_ended_at_once(self, leaves: str) -> None:
+        async with house() as there:
+            caller = there.call()
+            worker = await there.worker()
+            await worker.connect()
+            await worker.told("boot")
+            if leaves == "before":
+                caller.exchange.cancel()
+            there.pool.close(EndReason.TERMINATION)
+            if leaves == "after":
+                caller.exchange.cancel()
+            await there.ended()
+            [end] = there.events("shutdown")
+            assert end["reason"] == "termination"
+            assert not there.events("boot_failure")

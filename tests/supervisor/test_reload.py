@@ -54,7 +54,9 @@ async def served(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site
     (folder / "supabase/one.ts").write_text('export const mapped = "v1"')
     (folder / "supabase/two.ts").write_text('export const mapped = "v2"')
     (folder / "supabase/functions/linked").symlink_to(linked)
-    async with site(folder, FUNCTIONS, config="[functions.linked]\nverify_jwt = false\n") as served:
+    # Whatever does not end by itself at the end is a worker that was forgotten.
+    patience = "--graceful-exit-timeout=600"
+    async with site(folder, FUNCTIONS, patience, config="[functions.linked]\nverify_jwt = false\n") as served:
         yield served
 
 

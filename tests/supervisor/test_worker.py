@@ -66,7 +66,7 @@ async def test_a_second_control_channel_is_cut_off_and_changes_nothing() -> None
         writer.close()
         worker.answer()
         assert await caller.end() == 200
-        assert len(there.pool.workers) == 1
+        assert not there.events("shutdown")
 
 
 async def test_a_worker_that_hangs_up_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:

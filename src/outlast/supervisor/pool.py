@@ -107,10 +107,6 @@ class Pool:
     def verify_jwt(self) -> bool:
         return self.function.verify_jwt
 
-    @property
-    def workers(self) -> list[Worker]:
-        return [*self._alive]
-
     # Requests.
 
     def submit(self, invocation: Invocation, reply: Reply, body: bytes, complete: bool) -> Exchange:
@@ -165,6 +161,7 @@ class Pool:
         """Its caller left before a worker was found."""
         if exchange in self._waiting:
             self._waiting.remove(exchange)
+            self._end_unwanted()
 
     def _serve_waiting(self) -> None:
         """Gives what waits to what is ready, and starts what is missing."""
@@ -176,6 +173,18 @@ class Pool:
             self._assign(self._waiting.popleft(), self._ready[index])
         while self._waiting and not self._killed and self._find_place(len(self._waiting) - 1) is Place.START:
             self._start()
+        self._end_unwanted()
+
+    def _end_unwanted(self) -> None:
+        """Ends those that come up for nobody, perhaps never: half of a file, just being saved, may wait for ever."""
+        for worker in [*self._alive]:
+            if (
+                worker.state in lifecycle.COMING_UP
+                and (worker.generation < self.generation or self._closing is not None)
+                and not len(worker.tasks)
+                and all(exchange.generation > worker.generation for exchange in self._waiting)
+            ):
+                worker.kill(self._closing or EndReason.RELOAD)
 
     def _give_up_overdue(self) -> None:
         self._overdue = None
@@ -302,11 +311,6 @@ class Pool:
         if worker.state in (State.READY, State.RETIRED):
             worker.retire(reason)
 
-    def _retire_ready(self, reason: EndReason) -> None:
-        retiring, self._ready = self._ready, []
-        for worker in retiring:
-            worker.retire(reason)
-
     # The whole pool.
 
     def is_concerned(self, path: Path) -> bool:
@@ -356,7 +360,9 @@ class Pool:
         self.function, self._next = self._next, None
         self.generation += 1
         self._program = None
-        self._retire_ready(EndReason.RELOAD)
+        outdated, self._ready = self._ready, []
+        for worker in outdated:
+            worker.retire(EndReason.RELOAD)
         self.prepare()
         self._serve_waiting()
 
@@ -365,7 +371,7 @@ class Pool:
         self._closing = reason
         self._ready.clear()
         for worker in [*self._alive]:
-            # One that boots is told when it has.
+            # One that boots, for somebody who waits, is told when it has.
             self._retire(worker, reason)
         self._serve_waiting()
         self._check_ended()
