@@ -4,8 +4,11 @@ import asyncio
 import os
 
 
+FLUSH_S = 0.002
+
+
 class Lines:
-    """Writes to a descriptor once for each turn of the event loop, however many lines that turn had.
+    """Writes to a descriptor what came together within ``FLUSH_S``: a line at a time would cost a request dearly.
 
     Where nothing can be written any more (nobody reads the pipe, the disk is full), lines are lost and ``lost`` counts
     them: serving goes on.
@@ -22,7 +25,7 @@ class Lines:
 
     def write(self, text: str) -> None:
         if not self._pending:
-            self._loop.call_soon(self.flush)
+            self._loop.call_later(FLUSH_S, self.flush)
         self._pending.append(text)
 
     def flush(self) -> None:

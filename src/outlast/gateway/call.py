@@ -318,7 +318,7 @@ class Call:
                 method=self._head.method.decode("latin-1"),
                 path=self._head.path.decode("latin-1"),
                 status=self.status,
-                ms=round((time.perf_counter() - self._started_at) * 1000, 2),
+                ms=int((time.perf_counter() - self._started_at) * 100_000) / 100,
                 request_id=self._request_id,
                 execution_id=self._execution_id,
                 why=self._why,

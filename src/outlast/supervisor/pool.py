@@ -116,6 +116,10 @@ class Pool:
         return exchange
 
     def _place(self, exchange: Exchange) -> None:
+        if len(self._ready) == 1 and self._capacity.per_worker is None:
+            # Nothing to choose, in what is by far the most frequent case.
+            self._assign(exchange, self._ready[0])
+            return
         index = balance.choose([worker.requests for worker in self._ready], self._capacity)
         if index is not None:
             self._assign(exchange, self._ready[index])

@@ -10,11 +10,11 @@ _encoder: Final = msgspec.json.Encoder(enc_hook=str)
 
 
 class JsonLines:
-    """Renders events; keeps the text of the current second, which hundreds of lines may share."""
+    """Renders events; keeps the text of the present moment, which many lines may share."""
 
     def __init__(self) -> None:
-        self._second = -1
-        self._stamp = ""
+        self._second = self._millisecond = -1
+        self._stamp = self._text = ""
 
     def render(self, now: float, record: Mapping[str, object]) -> str:
         """``record`` as one line with its newline, ``ts`` (RFC 3339, UTC, milliseconds) before all else."""
@@ -35,11 +35,15 @@ class JsonLines:
         return f'{{"ts":"{self._time(now)}","level":"{level}","event":"{event}",{text[1:]}\n'
 
     def _time(self, now: float) -> str:
-        second, millisecond = divmod(int(now * 1000), 1000)
-        if second != self._second:
-            self._stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
-            self._second = second
-        return f"{self._stamp}.{millisecond:03d}Z"
+        moment = int(now * 1000)
+        if moment != self._millisecond:
+            second, millisecond = divmod(moment, 1000)
+            if second != self._second:
+                self._stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+                self._second = second
+            self._millisecond = moment
+            self._text = f"{self._stamp}.{millisecond:03d}Z"
+        return self._text
 
 
 def _plain(value: object) -> object:
