@@ -3,7 +3,6 @@
 import asyncio
 import os
 
-
 FLUSH_S = 0.002
 
 
