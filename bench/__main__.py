@@ -29,9 +29,15 @@ class Line:
 LINES = {
     "typescript-warm": Line(
         title=f"TypeScript, warm, {CONNECTIONS} connections, one 10 ms task a request; peer: Deno.serve by itself",
-        ours=lambda: contenders.outlast("later"),
+        ours=lambda: contenders.outlast("later", ["--log-level=warning"]),
         theirs=lambda: contenders.deno("bare.ts"),
         target=0.25,
+    ),
+    "typescript-warm-logged": Line(
+        title="the same, with a log line for each request and each task, which the peer does not write",
+        ours=lambda: contenders.outlast("later"),
+        theirs=lambda: contenders.deno("bare.ts"),
+        target=0.2,
     ),
 }
 

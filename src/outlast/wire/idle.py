@@ -35,10 +35,10 @@ class IdleTimer:
 
     def expect(self, limit_s: float) -> None:
         """From now on, something must be heard every ``limit_s``; 0 stops the watch."""
-        self._heard_at = self._clock.time()
         self._limit_s = limit_s
         if not limit_s:
             return
+        self._heard_at = self._clock.time()
         if self._handle is not None and self._heard_at + limit_s < self._looks_at:
             self._handle.cancel()
             self._handle = None

@@ -4,13 +4,6 @@ import { encode, type FromWorker, type ToWorker } from "./messages.ts";
 
 const { setImmediate } = globalThis;
 
-/**
- * So many lines of each turn of the event loop are written one by one. Linux takes a small write to a Unix socket whole
- * or not at all, so that lines cannot mix even when one has to wait; other systems may take a part of it.
- */
-const EAGER_WRITES = Deno.build.os === "linux" ? 4 : 1;
-const EAGER_BYTES = 16 * 1024;
-
 const encoder = new TextEncoder();
 
 /** The duplex stream that a channel needs of a `Deno.Conn`. */
@@ -23,10 +16,9 @@ export class Channel {
   #stream: Stream;
   #queued = "";
   #writes = 0;
-  #bytesUnderWay = 0;
   #latest: Promise<void> = Promise.resolve();
-  #eagerLeft = EAGER_WRITES;
-  #turnIsOpen = false;
+  #inBurst = false;
+  #spoke = false;
   #ending = false;
 
   constructor(stream: Stream) {
@@ -35,15 +27,16 @@ export class Channel {
 
   /**
    * Never blocks, never throws. A `Deno.Conn` has handed what it is given to the kernel when `write` returns, not when
-   * its promise settles: the first lines of a turn are there even if the process dies in that turn. What follows them
-   * goes out together when the turn is over.
+   * its promise settles: the first line after a quiet turn of the event loop is there even if the process dies in that
+   * turn. From then on the lines of each turn go out together at its end, until a turn is quiet again.
    */
   send = (message: FromWorker): void => {
     const line = encode(message);
-    if (this.#ending || this.#mayBeEager(line)) this.#write(line);
+    this.#spoke = true;
+    if (this.#ending || (!this.#inBurst && this.#writes === 0)) this.#write(line);
     else this.#queued += line;
-    if (this.#turnIsOpen) return;
-    this.#turnIsOpen = true;
+    if (this.#inBurst) return;
+    this.#inBurst = true;
     setImmediate(this.#endTurn);
   };
 
@@ -75,17 +68,11 @@ export class Channel {
     }
   }
 
-  #mayBeEager(line: string): boolean {
-    if (this.#queued !== "" || this.#eagerLeft === 0) return false;
-    if (this.#writes > 0 && this.#bytesUnderWay + line.length > EAGER_BYTES) return false;
-    this.#eagerLeft--;
-    return true;
-  }
-
   #endTurn = (): void => {
-    this.#turnIsOpen = false;
-    this.#eagerLeft = EAGER_WRITES;
+    this.#inBurst = this.#spoke;
+    this.#spoke = false;
     if (this.#writes === 0) this.#flush();
+    if (this.#inBurst) setImmediate(this.#endTurn);
   };
 
   #flush(): void {
@@ -97,7 +84,6 @@ export class Channel {
   #write(text: string): void {
     const bytes = encoder.encode(text);
     this.#writes++;
-    this.#bytesUnderWay += bytes.length;
     this.#latest = this.#writeAll(bytes);
   }
 
@@ -108,8 +94,7 @@ export class Channel {
       // A broken channel shows in `messages`, which ends the process.
     }
     this.#writes--;
-    this.#bytesUnderWay -= bytes.length;
-    // The turn ended while the kernel had no room.
-    if (this.#writes === 0 && !this.#turnIsOpen) this.#flush();
+    // The burst ended while the kernel had no room.
+    if (this.#writes === 0 && !this.#inBurst) this.#flush();
   }
 }
