@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -15,9 +16,9 @@ from tests.support.node import DENO_DIR
 REPOSITORY = Path(__file__).parents[2]
 
 
-def bench(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+def bench(*arguments: str, module: str = "bench", **env: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "bench", *arguments],
+        [sys.executable, "-m", module, *arguments],
         cwd=REPOSITORY,
         env={**os.environ, "DENO_DIR": str(DENO_DIR), **env},
         capture_output=True,
@@ -33,6 +34,19 @@ def test_a_smoke_run_measures_both_sides(tmp_path: Path) -> None:
     for side in ("outlast", "peer"):
         assert len(line[side]["rounds"]) == 1
         assert line[side]["requests_per_s"] > 0
+
+
+def test_the_cold_start_of_python_is_measured_beside_uvicorn() -> None:
+    done = bench("--rounds=1", module="bench.cold_start")
+    assert done.stderr == ""
+    figures = re.fullmatch(
+        r"first byte: outlast ([\d.]+) ms .*, uvicorn as a process ([\d.]+) ms .*\n"
+        r"  ratio ([\d.]+), .*\n"
+        r"private memory of an idle worker: ([\d.]+) MB, .*\n",
+        done.stdout,
+    )
+    assert figures is not None, done.stdout
+    assert all(float(figure) > 0 for figure in figures.groups())
 
 
 def test_without_wrk_it_says_what_to_install() -> None:
