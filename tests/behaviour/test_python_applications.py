@@ -123,7 +123,7 @@ def peak(site: Served) -> int:
     return int(found[1]) << 10
 
 
-async def test_a_call_that_blocks_in_a_task_is_named(site: Served, work: str) -> None:
+async def test_a_call_that_blocks_in_a_task_is_named_and_gone_round(site: Served, work: str) -> None:
     response = await site.call("stalling", params={"work": work})
     arrival = await site.gate.arrival(work)
     waiting = asyncio.create_task(site.call("stalling", params={"work": f"{work}-next"}))
@@ -131,6 +131,12 @@ async def test_a_call_that_blocks_in_a_task_is_named(site: Served, work: str) ->
     assert "the event loop has been blocked for " in warning["msg"]
     assert " by stalls (main.py, line 10: urllib.request.urlopen(" in warning["msg"]
     assert "asyncio.to_thread" in warning["msg"]
+    # A request that comes now goes round the worker that stands still.
+    elsewhere = await site.call("stalling", params={"work": f"{work}-elsewhere"})
+    assert elsewhere.status_code == 200
+    assert elsewhere.headers["x-sb-execution-id"] != response.headers["x-sb-execution-id"]
+    (await site.gate.arrival(f"{work}-elsewhere")).let_go()
+    await site.finished(elsewhere)
     assert not waiting.done()
     arrival.let_go()
     (task,) = await site.finished(response)

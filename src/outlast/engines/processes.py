@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import uvloop
+
 from outlast.core.errors import OutlastError
 from outlast.wire.framing import Lines
 
@@ -285,11 +287,30 @@ def _pipe(reading: contextlib.ExitStack, writing: contextlib.ExitStack) -> tuple
     return read, write
 
 
+class ReadEnd:
+    """The read end of a pipe, as `loop.connect_read_pipe` takes it; whoever reads it closes it, once.
+
+    uvloop closes the descriptor and then the file object as well. By then another thread may have been given a file
+    with the same number, and the second close would take that away.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._loop_closes = isinstance(asyncio.get_running_loop(), uvloop.Loop)
+
+    def fileno(self) -> int:
+        return self._descriptor
+
+    def close(self) -> None:
+        if not self._loop_closes:
+            os.close(self._descriptor)
+
+
 async def _read_all(descriptor: int) -> bytes:
     """What comes until the end, then closes it."""
     reader = asyncio.StreamReader()
     transport, _ = await asyncio.get_running_loop().connect_read_pipe(
-        lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(descriptor, "rb", 0)
+        lambda: asyncio.StreamReaderProtocol(reader), ReadEnd(descriptor)
     )
     try:
         return await reader.read()

@@ -2,11 +2,11 @@
 
 import asyncio
 import codecs
-import os
 from collections.abc import Callable
 from typing import cast
 
 from outlast.core.errors import OutlastError
+from outlast.engines.processes import ReadEnd
 from outlast.wire import messages
 from outlast.wire.framing import Lines
 
@@ -92,7 +92,7 @@ class Output(asyncio.Protocol):
     @classmethod
     async def read(cls, descriptor: int, on_line: Callable[[str], None]) -> "Output":
         """Reads from ``descriptor``, which is closed at the end."""
-        pipe = os.fdopen(descriptor, "rb", 0)
+        pipe = ReadEnd(descriptor)
         _, output = await asyncio.get_running_loop().connect_read_pipe(lambda: cls(on_line), pipe)
         return output
 

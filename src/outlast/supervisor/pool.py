@@ -27,6 +27,8 @@ from outlast.wire.invocation import Invocation, Reply
 
 MAX_WAIT_S = 10.0
 RETRY_AFTER_S = 1
+MAX_GONE_ROUND = 3
+"""So many workers of a function may stand still before requests have to wait for one to go on."""
 MAX_HOLD_S = 0.5
 """A reload takes effect within a second of the change; the rest of that is for noticing it."""
 
@@ -86,6 +88,8 @@ class Pool:
         self._loop = asyncio.get_running_loop()
         self._ready: list[Worker] = []
         """Those that take requests. Invariant: all of them are of the present generation."""
+        self._stuck: set[Worker] = set()
+        """Those that would be among them, if their event loops went on."""
         self._alive: dict[Worker, asyncio.Task[None]] = {}
         """With their lives; until nothing is left of them."""
         self._starts: list[_Start] = []
@@ -141,7 +145,8 @@ class Pool:
 
     def _find_place(self, waiting: int) -> Place:
         starting = self._starting()
-        alive = starting + len(self._ready)
+        # What stands still is gone round, but not without end.
+        alive = starting + len(self._ready) + max(0, len(self._stuck) - MAX_GONE_ROUND)
         if self._policy is Policy.ONESHOT:
             # Those that have had their one request count until they are gone: each is a whole process.
             alive += sum(worker.state in (State.RETIRED, State.UNLOADING) for worker in self._alive)
@@ -300,8 +305,18 @@ class Pool:
             self._serve_waiting()
 
     def worker_barred(self, worker: Worker) -> None:
+        self._stuck.discard(worker)
         if worker in self._ready:
             self._ready.remove(worker)
+            self._serve_waiting()
+
+    def worker_stuck(self, worker: Worker, stuck: bool) -> None:
+        if stuck and worker in self._ready:
+            self._ready.remove(worker)
+            self._stuck.add(worker)
+        elif not stuck and worker in self._stuck:
+            self._stuck.remove(worker)
+            self._ready.append(worker)
             self._serve_waiting()
 
     def worker_gone(self, worker: Worker, boot_error: str | None) -> None:
@@ -364,7 +379,8 @@ class Pool:
         self.function, self._next = self._next, None
         self.generation += 1
         self._program = None
-        outdated, self._ready = self._ready, []
+        outdated, self._ready = [*self._ready, *self._stuck], []
+        self._stuck.clear()
         for worker in outdated:
             worker.retire(EndReason.RELOAD)
         self.prepare()
@@ -374,6 +390,7 @@ class Pool:
         """No more requests will come. Workers end when they have nothing left to do."""
         self._closing = reason
         self._ready.clear()
+        self._stuck.clear()
         for worker in [*self._alive]:
             # One that boots, for somebody who waits, is told when it has.
             self._retire(worker, reason)

@@ -44,6 +44,9 @@ class Owner(Protocol):
     def worker_barred(self, worker: "Worker") -> None:
         """It takes no more requests. Called at least once in every life, and at once when the process is gone."""
 
+    def worker_stuck(self, worker: "Worker", stuck: bool) -> None:
+        """Its event loop stands still, or goes on again."""
+
     def worker_gone(self, worker: "Worker", boot_error: str | None) -> None:
         """Its life is over, nothing of it is left. ``boot_error``: why it never became ready."""
 
@@ -311,6 +314,8 @@ class Worker:
             case messages.Uncaught():
                 self._journal.uncaught(message.error, message.request)
                 self._retire_after_error()
+            case messages.Loop():
+                self._owner.worker_stuck(self, message.stuck)
             case messages.Unloaded():
                 self._heard[message.reason] = True
                 if message.reason == self._final_reason:

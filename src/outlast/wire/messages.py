@@ -88,6 +88,12 @@ class Uncaught(_Message, tag="uncaught"):
     request: str = ""
 
 
+class Loop(_Message, tag="loop"):
+    """The worker's event loop has stood still for a while, or goes on again: requests go to other workers meanwhile."""
+
+    stuck: bool
+
+
 class Unloaded(_Message, tag="unloaded"):
     """Every listener of `beforeunload` has returned, and what it passed to `waitUntil` has settled."""
 
@@ -95,7 +101,7 @@ class Unloaded(_Message, tag="unloaded"):
 
 
 ToWorker = Boot | BeforeUnload | Exit
-FromWorker = Ready | BootFailed | TaskStarted | TaskSettled | Logged | Uncaught | Unloaded
+FromWorker = Ready | BootFailed | TaskStarted | TaskSettled | Logged | Uncaught | Loop | Unloaded
 
 _encoder = msgspec.json.Encoder()
 _from_worker: msgspec.json.Decoder[FromWorker] = msgspec.json.Decoder(FromWorker)

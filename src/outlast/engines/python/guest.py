@@ -65,6 +65,7 @@ class Guest:
         self._told: set[str] = set()
         self._stuck = False
         """Whether what runs has interrupted an event loop that is stuck."""
+        self._said_stuck = False
         self._work: set[asyncio.Task[None]] = set()
         self._lifespan: Lifespan | None = None
         self._server: asyncio.AbstractServer | None = None
@@ -72,7 +73,7 @@ class Guest:
         reports.connect(self._channel.send, self._channel.flush)
         self._output = Output(self._on_thread_error)
         self._output.install()
-        self._pulse = Pulse(loop, self._is_busy, self._on_stuck)
+        self._pulse = Pulse(loop, self._is_busy, self._on_stuck, self._on_moving)
         self._gate = gate.Gate(self._pulse.quicken, self._output.end_request, self._on_exit)
         gate.install()
         serving.inside_worker = True
@@ -205,10 +206,17 @@ class Guest:
     def _on_stuck(self) -> None:
         self._stuck = True
         try:
+            if not self._said_stuck:
+                self._said_stuck = True
+                self._channel.send(messages.Loop(stuck=True))
             self._channel.flush()
             self._channel.receive()
         finally:
             self._stuck = False
+
+    def _on_moving(self) -> None:
+        self._said_stuck = False
+        self._channel.send(messages.Loop(stuck=False))
 
     def _on_lost(self) -> None:
         """The node is gone: nobody is left to hear anything."""

@@ -22,12 +22,19 @@ STUCK_AFTER_S = 1.0
 
 class Pulse:
     """``is_busy`` is asked at each tick, and the ticks end when it says no; ``on_stuck`` is called at each tick of a
-    stuck loop."""
+    stuck loop, ``on_moving`` once it goes on."""
 
-    def __init__(self, loop: AbstractEventLoop, is_busy: Callable[[], bool], on_stuck: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        loop: AbstractEventLoop,
+        is_busy: Callable[[], bool],
+        on_stuck: Callable[[], None],
+        on_moving: Callable[[], None],
+    ) -> None:
         self._loop = loop
         self._is_busy = is_busy
         self._on_stuck = on_stuck
+        self._on_moving = on_moving
         self._ticking = False
         self._asked_at = 0.0
         """When the loop was asked for a sign of life that it has not given; or 0."""
@@ -43,7 +50,9 @@ class Pulse:
 
     def _beat(self) -> None:
         self._asked_at = 0.0
-        self._named = False
+        if self._named:
+            self._named = False
+            self._on_moving()
 
     def _tick(self, _number: int, frame: FrameType | None) -> None:
         now = time.monotonic()

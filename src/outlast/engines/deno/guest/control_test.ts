@@ -41,13 +41,13 @@ const log = (text: string): FromWorker => ({ type: "log", level: "info", text })
 const texts = (stream: FakeStream) =>
   stream.writes.join("").trim().split("\n").map((line) => JSON.parse(line).text);
 
-Deno.test("Channel writes the first message of a burst at once, and the rest together", async () => {
+Deno.test("Channel writes the first messages of a burst at once, and the rest together", async () => {
   const stream = new FakeStream();
   const channel = new Channel(stream);
   const all = Array.from({ length: 100 }, (_, number) => `message ${number}`);
   all.forEach((text) => channel.send(log(text)));
   const atOnce = stream.writes.length;
-  assert.equal(atOnce, 1);
+  assert(atOnce >= 1 && atOnce < 10);
   const drained = channel.drain();
   await stream.acceptAll();
   await drained;
