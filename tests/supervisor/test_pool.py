@@ -4,7 +4,7 @@ import asyncio
 from dataclasses import replace
 
 import pytest
-from tests.supervisor.stub_workers import House, house
+from tests.supervisor.stub_workers import House, Stub, house
 
 from outlast.core.errors import OutlastError
 from outlast.core.limits import Limits
@@ -370,3 +370,33 @@ class TestTheEnd:
             [end] = there.events("shutdown")
             assert end["reason"] == "termination"
             assert not there.events("boot_failure")
+
+
+async def test_a_worker_that_stands_still_is_gone_round_until_it_goes_on() -> None:
+    async with house() as there:
+
+        async def loop_of(worker: Stub, *, stuck: bool) -> None:
+            there.lines.clear()
+            worker.say(type="loop", stuck=stuck)
+            worker.say(type="log", level="info", text="said it")
+            await there.logged("log")
+
+        first = there.call()
+        one = await there.ready_worker()
+        await one.has(1)
+        await loop_of(one, stuck=True)
+        second = there.call()
+        other = await there.ready_worker()
+        await other.has(1)
+        other.answer()
+        assert await second.end() == 200
+        await loop_of(one, stuck=False)
+        one.answer()
+        assert await first.end() == 200
+        both = [there.call(), there.call()]
+        await one.has(1)
+        await other.has(1)
+        one.answer()
+        other.answer()
+        assert [await caller.end() for caller in both] == [200, 200]
+        assert there.spawned.empty()
