@@ -14,6 +14,7 @@ from outlast.config.errors import ConfigError
 from outlast.config.layout import Layout
 from outlast.config.local_keys import LOCAL_JWT_SECRET
 from outlast.config.toml_file import Section
+from outlast.core.balance import Scale
 from outlast.core.language import Language
 from outlast.core.limits import Limits
 from outlast.core.policy import OneshotBackground, Policy
@@ -43,6 +44,7 @@ class FunctionSettings:
     """Everything the function gets, except ``SB_EXECUTION_ID``, which each worker has its own of."""
     oneshot_background: OneshotBackground
     limits: Limits
+    scale: Scale = field(default_factory=Scale)
 
 
 @dataclass(frozen=True)
@@ -188,9 +190,7 @@ class _Overrides:
 def _limits(section: Section, inherited: Limits) -> Limits:
     section.only(tuple(Limits.__dataclass_fields__))
     return Limits(
-        request_idle_ms=section.number("request_idle_ms", default=inherited.request_idle_ms),
-        unload_grace_ms=section.number("unload_grace_ms", default=inherited.unload_grace_ms),
-        boot_timeout_ms=section.number("boot_timeout_ms", default=inherited.boot_timeout_ms),
+        **{name: section.number(name, default=getattr(inherited, name)) for name in Limits.__dataclass_fields__}
     )
 
 

@@ -17,6 +17,20 @@ class Place(Enum):
 
 
 @dataclass(frozen=True)
+class Scale:
+    """``[functions.NAME.scale]`` of outlast.toml: how far a function may grow."""
+
+    max_workers: int | None = None
+    """None: as many as the machine has CPUs; with one request a worker, at least 16."""
+    concurrency: int = 100
+    """Requests that one worker has at the same time, where the policy allows more than one."""
+    standby: int = 1
+    """Workers of a function in use that are started ahead, their code not evaluated."""
+    max_backlog: int = 1_000
+    """Requests that wait for a worker; the next is refused."""
+
+
+@dataclass(frozen=True)
 class Capacity:
     """How far one function may grow."""
 

@@ -1,15 +1,126 @@
-"""The limits of one worker."""
+"""The limits of one worker, and what using so much of them means."""
 
+import math
 from dataclasses import dataclass
+from enum import IntEnum
+
+from outlast.core.outcome import UnloadReason
+
+WARN_AT = 0.9
+"""Of a limit: `beforeunload` is dispatched."""
+ALERT_AT = 0.5
+"""Of the memory limit: the worker ends as soon as it has nothing to do."""
+RETIRE_AT = 0.5
+"""Of the wall clock."""
 
 
 @dataclass(frozen=True)
 class Limits:
     """``[limits]`` of outlast.toml, for all functions or for one; 0 switches a limit off."""
 
+    wall_clock_ms: int = 400_000
+    """Longest life of a worker, from being ready on; for `per_request`, longest life of a request."""
+    cpu_soft_ms: int = 1_000
+    """CPU time, since it was ready, after which a worker gets no new requests."""
+    cpu_hard_ms: int = 2_000
+    """CPU time, since it was ready, after which a worker is ended."""
+    memory_mb: int = 256
+    """Resident memory of a worker and its children, in MiB."""
     request_idle_ms: int = 150_000
     """Longest silence of a function towards its client, response head or body."""
+    idle_timeout_ms: int = 0
+    """A worker that got no request for so long is ended."""
     unload_grace_ms: int = 2_000
     """Time for ``waitUntil`` work that a ``beforeunload`` listener begins."""
     boot_timeout_ms: int = 30_000
     """Longest time from a worker's start until it can take a request."""
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a worker has used since it was ready."""
+
+    wall_ms: float = 0
+    cpu_ms: float = 0
+    memory_mb: float = 0
+    idle_ms: float = 0
+    """Since its last request began, or since it was ready."""
+
+
+class Step(IntEnum):
+    """What is to be done with a worker, the harder the higher."""
+
+    FINE = 0
+    ALERT = 1
+    """End it once it has nothing to do."""
+    RETIRE = 2
+    """Give it no new requests, and end it once it has nothing to do."""
+    WARN = 3
+    """Dispatch `beforeunload` with the reason; and all of the above."""
+    KILL = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    step: Step
+    reason: UnloadReason = UnloadReason.EARLY_DROP
+    used: int = 0
+    """Of what the reason names: milliseconds, or MiB."""
+    limit: int = 0
+
+
+def judge(usage: Usage, limits: Limits) -> list[Verdict]:
+    """One verdict for each limit that is near; none of them is `Step.FINE`."""
+    found = []
+    if limits.wall_clock_ms:
+        found.append(_of_wall_clock(usage.wall_ms, limits.wall_clock_ms))
+    if limits.cpu_soft_ms or limits.cpu_hard_ms:
+        found.append(_of_cpu(usage.cpu_ms, limits.cpu_soft_ms, limits.cpu_hard_ms))
+    if limits.memory_mb:
+        found.append(_of_memory(usage.memory_mb, limits.memory_mb))
+    if 0 < limits.idle_timeout_ms <= usage.idle_ms:
+        found.append(Verdict(Step.ALERT, UnloadReason.EARLY_DROP, round(usage.idle_ms), limits.idle_timeout_ms))
+    return [verdict for verdict in found if verdict.step is not Step.FINE]
+
+
+def _of_wall_clock(used: float, limit: int) -> Verdict:
+    step = _step(used, limit)
+    if step is Step.FINE and used >= limit * RETIRE_AT:
+        step = Step.RETIRE
+    return Verdict(step, UnloadReason.WALL_CLOCK, round(used), limit)
+
+
+def _of_cpu(used: float, soft: int, hard: int) -> Verdict:
+    step = _step(used, hard)
+    if step is Step.FINE and 0 < soft <= used:
+        return Verdict(Step.RETIRE, UnloadReason.CPU, round(used), soft)
+    return Verdict(step, UnloadReason.CPU, round(used), hard)
+
+
+def _of_memory(used: float, limit: int) -> Verdict:
+    step = _step(used, limit)
+    if step is Step.FINE and used >= limit * ALERT_AT:
+        step = Step.ALERT
+    return Verdict(step, UnloadReason.MEMORY, round(used), limit)
+
+
+def _step(used: float, limit: int) -> Step:
+    if not limit or used < limit * WARN_AT:
+        return Step.FINE
+    return Step.WARN if used < limit else Step.KILL
+
+
+MOST_CPUS_AT_ONCE = 2
+"""How much faster than the wall clock a worker's CPU clock is taken to go: its own thread, and one that collects
+garbage or compiles beside it."""
+
+
+def next_look_ms(usage: Usage, limits: Limits) -> float:
+    """How long the time limits need no look: none of their thresholds can be reached before that."""
+    cpu = (limits.cpu_soft_ms, limits.cpu_hard_ms * WARN_AT, limits.cpu_hard_ms)
+    wall = (limits.wall_clock_ms * RETIRE_AT, limits.wall_clock_ms * WARN_AT, limits.wall_clock_ms)
+    ahead = [(at - usage.cpu_ms) / MOST_CPUS_AT_ONCE for at in cpu if at > usage.cpu_ms]
+    ahead += [at - usage.wall_ms for at in wall if at > usage.wall_ms]
+    if limits.idle_timeout_ms > usage.idle_ms:
+        ahead.append(limits.idle_timeout_ms - usage.idle_ms)
+    return min(ahead, default=math.inf)
