@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from outlast.config.settings import ConfigError, FunctionSettings, JwtSettings
+from outlast.core.balance import Scale
 from outlast.core.errors import OutlastError
 from outlast.core.language import Language
 from outlast.core.limits import Limits
@@ -83,7 +84,8 @@ def test_a_project_without_any_settings(project: Any) -> None:
                 "SUPABASE_SERVICE_ROLE_KEY": SERVICE_ROLE_KEY,
             },
             oneshot_background=OneshotBackground.CUT,
-            limits=Limits(request_idle_ms=150_000, unload_grace_ms=2_000, boot_timeout_ms=30_000),
+            limits=Limits(),
+            scale=Scale(),
         )
     }
     assert loaded.policy is Policy.PER_WORKER
@@ -266,76 +268,3 @@ class TestEnvReferences:
             "supabase/config.toml:5: functions.hello.env.EMPTY: is skipped: "
             "the variable that env(EMPTY) reads is not set",
         )
-
-
-class TestOutlastToml:
-    def test_for_all_and_for_one(self, project: Any) -> None:
-        project.write(
-            {
-                "supabase/functions/other/index.ts": SERVE,
-                "supabase/outlast.toml": (
-                    "oneshot_background = 'wait'\n[limits]\nrequest_idle_ms = 0\nunload_grace_ms = 5\n"
-                    "[functions.hello]\noneshot_background = 'cut'\n"
-                    "[functions.hello.limits]\nunload_grace_ms = 0\nboot_timeout_ms = 7\n"
-                ),
-            }
-        )
-        functions = project.load().functions
-        assert functions["hello"].limits == Limits(request_idle_ms=0, unload_grace_ms=0, boot_timeout_ms=7)
-        assert functions["hello"].oneshot_background is OneshotBackground.CUT
-        assert functions["other"].limits == Limits(request_idle_ms=0, unload_grace_ms=5)
-        assert functions["other"].oneshot_background is OneshotBackground.WAIT
-
-    def test_a_function_that_is_switched_off_may_be_named(self, project: Any) -> None:
-        project.write(
-            {
-                "supabase/config.toml": "[functions.off]\nenabled = false\n",
-                "supabase/outlast.toml": "[functions]\noff = {}\n",
-            }
-        )
-        assert list(project.load().functions) == ["hello"]
-
-    @pytest.mark.parametrize(
-        ("text", "error"),
-        [
-            ("\n[limit]\n", "2: limit: there is no such key; did you mean limits?"),
-            (
-                "colour = 1",
-                "1: colour: there is no such key; known here: oneshot_background, limits, functions",
-            ),
-            (
-                "[limits]\nrequest_idle = 1",
-                "2: limits.request_idle: there is no such key; did you mean request_idle_ms?",
-            ),
-            (
-                "[limits]\nboot_timeout_ms = -1",
-                "2: limits.boot_timeout_ms: -1 is not a whole number of 0 or more",
-            ),
-            (
-                "[limits]\nboot_timeout_ms = 1.5",
-                "2: limits.boot_timeout_ms: 1.5 is not a whole number of 0 or more",
-            ),
-            ("oneshot_background = 'kill'", "1: oneshot_background: 'kill' is not one of cut, wait"),
-            (
-                "[functions.hello]\nverify_jwt = false",
-                "2: functions.hello.verify_jwt: there is no such key; known here: oneshot_background, limits",
-            ),
-            (
-                "[functions.hello.limits]\nunload_grace = 1",
-                "2: functions.hello.limits.unload_grace: there is no such key; did you mean unload_grace_ms?",
-            ),
-            (
-                "[functions.hello]\n[functions.helo]\n",
-                "2: functions.helo: there is no such function; there are: hello, off",
-            ),
-            (
-                "[functions.off.limits]\nboot_timeout_ms = 'x'",
-                "2: functions.off.limits.boot_timeout_ms: 'x' is not a whole number of 0 or more",
-            ),
-            ("limits = ", "1: is not valid TOML: Invalid value"),
-        ],
-    )
-    def test_wrong_values(self, project: Any, text: str, error: str) -> None:
-        project.write({"supabase/config.toml": "[functions.off]\nenabled = false\n"})
-        project.write({"supabase/outlast.toml": text})
-        assert project.error() == f"supabase/outlast.toml:{error}"

@@ -3,7 +3,7 @@
 import glob
 import json
 import os
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -13,7 +13,8 @@ from outlast.config.dotenv_file import Environment
 from outlast.config.errors import ConfigError
 from outlast.config.layout import Layout
 from outlast.config.local_keys import LOCAL_JWT_SECRET
-from outlast.config.toml_file import Section
+from outlast.config.overrides import OwnFile
+from outlast.config.toml_file import Section, WholeNumber
 from outlast.core.balance import Scale
 from outlast.core.language import Language
 from outlast.core.limits import Limits
@@ -23,6 +24,7 @@ __all__ = ["ConfigError", "FunctionSettings", "JwtSettings", "Project", "load"]
 
 _SHORTEST_SECRET = 16
 """As Supabase's CLI has it."""
+_PORT = WholeNumber(0, 65_535)
 
 
 @dataclass(frozen=True)
@@ -131,11 +133,11 @@ def _read(target: Path, environ: Mapping[str, str], env_file: Path | None, url: 
     given = variables.defaults(environ, url=url, jwt_secret=jwt.secret or LOCAL_JWT_SECRET)
     given |= {**secrets.values, **from_file.values}
 
-    overrides = _Overrides.read(own)
+    own_file = OwnFile.read(own)
     if where.only_file is None:
-        overrides.refuse_unknown_functions({*candidates.found, *disabled})
+        own_file.refuse_unknown_functions({*candidates.found, *disabled})
     functions = {
-        name: _function(where, candidate, sections.table(name), overrides, given, warnings)
+        name: _function(where, candidate, sections.table(name), own_file, given, warnings)
         for name, candidate in candidates.found.items()
     }
     if not functions and not disabled:
@@ -147,7 +149,7 @@ def _read(target: Path, environ: Mapping[str, str], env_file: Path | None, url: 
         state_dir=where.root / ".outlast",
         shared_dir=where.functions_dir / "_shared",
         policy=runtime.choice("policy", Policy) or Policy.PER_WORKER,
-        inspector_port=runtime.number("inspector_port", default=0, highest=65_535) or None,
+        inspector_port=runtime.number("inspector_port", _PORT, default=0) or None,
         functions=MappingProxyType(functions),
         disabled=disabled,
         jwt=jwt,
@@ -156,49 +158,11 @@ def _read(target: Path, environ: Mapping[str, str], env_file: Path | None, url: 
     )
 
 
-@dataclass(frozen=True)
-class _Overrides:
-    """outlast.toml."""
-
-    functions: Section
-    limits: Limits
-    oneshot_background: OneshotBackground
-
-    @classmethod
-    def read(cls, root: Section) -> "_Overrides":
-        root.only(("oneshot_background", "limits", "functions"))
-        functions = root.table("functions")
-        background = root.choice("oneshot_background", OneshotBackground) or OneshotBackground.CUT
-        overrides = cls(functions, _limits(root.table("limits"), Limits()), background)
-        for name, section in functions.tables():
-            section.only(("oneshot_background", "limits"))
-            overrides.for_function(name)
-        return overrides
-
-    def refuse_unknown_functions(self, known: Collection[str]) -> None:
-        for name in self.functions:
-            if name not in known:
-                there_are = ", ".join(sorted(known)) or "none"
-                raise self.functions.error(name, f"there is no such function; there are: {there_are}")
-
-    def for_function(self, name: str) -> tuple[Limits, OneshotBackground]:
-        section = self.functions.table(name)
-        background = section.choice("oneshot_background", OneshotBackground) or self.oneshot_background
-        return _limits(section.table("limits"), self.limits), background
-
-
-def _limits(section: Section, inherited: Limits) -> Limits:
-    section.only(tuple(Limits.__dataclass_fields__))
-    return Limits(
-        **{name: section.number(name, default=getattr(inherited, name)) for name in Limits.__dataclass_fields__}
-    )
-
-
 def _function(
     where: Layout,
     candidate: discovery.Candidate,
     section: Section,
-    overrides: _Overrides,
+    own_file: OwnFile,
     given: Mapping[str, str],
     warnings: list[str],
 ) -> FunctionSettings:
@@ -212,7 +176,7 @@ def _function(
         import_map = _first_file([where.functions_dir / "import_map.json"])
     own = variables.of_section(section.table("env"))
     warnings += own.warnings
-    limits, background = overrides.for_function(candidate.name)
+    overrides = own_file.for_function(candidate.name)
     return FunctionSettings(
         name=candidate.name,
         folder=candidate.folder,
@@ -223,8 +187,9 @@ def _function(
         deno_config=deno_config,
         static_files=_static_files(where, section, warnings),
         env=MappingProxyType({**given, **own.values}),
-        oneshot_background=background,
-        limits=limits,
+        oneshot_background=overrides.oneshot_background,
+        limits=overrides.limits,
+        scale=overrides.scale,
     )
 
 

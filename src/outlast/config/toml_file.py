@@ -16,10 +16,13 @@ from outlast.config.files import read_text
 from outlast.config.positions import KeyPath, lines_of_keys
 
 _Choice = TypeVar("_Choice", bound=StrEnum)
+_Default = TypeVar("_Default", int, None)
 
 _ENV = re.compile(r"env\((.*)\)")
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _ERROR_POSITION = re.compile(r" \(at (?:line (\d+), column \d+|end of document)\)$")
+# More digits than any number here can have, and fewer than int() refuses.
+_DIGITS = re.compile(r"[0-9]{1,100}")
 _FLAGS = {"true": True, "1": True, "false": False, "0": False}
 
 
@@ -52,6 +55,28 @@ class _Document:
         while path and path not in self._lines:
             path = path[:-1]
         return self._lines.get(path, 1)
+
+
+@dataclass(frozen=True)
+class WholeNumber:
+    """Which numbers a key may have; as a string, for an error that goes on "is not a whole number ..."."""
+
+    lowest: int
+    highest: int
+    note: str = ""
+    """How else ``highest`` can be said."""
+    zero: str = ""
+    """What 0 means, which is allowed besides."""
+    why: str = ""
+
+    def has(self, value: int) -> bool:
+        return self.lowest <= value <= self.highest or (value == 0 and bool(self.zero))
+
+    def __str__(self) -> str:
+        note = f" ({self.note})" if self.note else ""
+        zero = f", or 0 for {self.zero}" if self.zero else ""
+        why = f"; {self.why}" if self.why else ""
+        return f"from {self.lowest} to {self.highest}{note}{zero}{why}"
 
 
 @dataclass(frozen=True)
@@ -106,18 +131,17 @@ class Section:
             raise self.error(key, f"{_shown(value)} is not true or false")
         return value
 
-    def number(self, key: str, *, default: int, highest: int | None = None) -> int:
-        """A whole number of 0 or more; one that comes out of ``env(NAME)`` is written in digits."""
-        value = self.values.get(key, default)
+    def number(self, key: str, allowed: WholeNumber, *, default: _Default) -> int | _Default:
+        """A whole number; one that comes out of ``env(NAME)`` is written in digits."""
+        if key not in self.values:
+            return default
+        value = self.values[key]
         if isinstance(value, str) and _ENV.fullmatch(value):
             text = self._resolved(key, value)
-            value = int(text) if text.isascii() and text.isdigit() else text
-        allowed = f"from 0 to {highest}" if highest is not None else "of 0 or more"
+            value = int(text) if _DIGITS.fullmatch(text) else text
         # bool is an int in Python, but `true` is no number in TOML.
-        if isinstance(value, bool) or not isinstance(value, int):
+        if isinstance(value, bool) or not isinstance(value, int) or not allowed.has(value):
             raise self.error(key, f"{_shown(value)} is not a whole number {allowed}")
-        if value < 0 or (highest is not None and value > highest):
-            raise self.error(key, f"{value} is not a whole number {allowed}")
         return value
 
     def text(self, key: str) -> str | None:

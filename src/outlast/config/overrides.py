@@ -1,0 +1,120 @@
+"""outlast.toml: what is set for all functions, and for one of them."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from outlast.config.errors import ConfigError
+from outlast.config.toml_file import Section, WholeNumber
+from outlast.core.balance import Scale
+from outlast.core.limits import Limits
+from outlast.core.policy import OneshotBackground
+
+_MS = WholeNumber(1, 2_592_000_000, note="30 days", zero="no limit")
+_COUNT = WholeNumber(1, 1_000)
+
+_LIMITS = {
+    "wall_clock_ms": _MS,
+    "cpu_soft_ms": _MS,
+    "cpu_hard_ms": _MS,
+    # A worker by itself: about 30 MiB in Python, 40 to 46 in Deno, of which nine tenths of the least limit leave it 57.
+    "memory_mb": WholeNumber(
+        64, 1_048_576, note="1 TiB", zero="no limit", why="a worker takes up to 50 MiB before it does anything"
+    ),
+    "request_idle_ms": _MS,
+    "idle_timeout_ms": _MS,
+    "unload_grace_ms": _MS,
+    "boot_timeout_ms": _MS,
+}
+_SCALE = {
+    "max_workers": _COUNT,
+    "concurrency": WholeNumber(1, 1_000_000),
+    "standby": WholeNumber(0, 1_000),
+    "max_backlog": WholeNumber(0, 1_000_000),
+}
+
+
+@dataclass(frozen=True)
+class Overrides:
+    """Of one function."""
+
+    oneshot_background: OneshotBackground
+    limits: Limits
+    scale: Scale
+
+
+@dataclass(frozen=True)
+class OwnFile:
+    """All of outlast.toml, checked."""
+
+    root: Section
+    functions: Section
+
+    @classmethod
+    def read(cls, root: Section) -> "OwnFile":
+        """Raises ConfigError for a wrong value in any section, also in that of a function that is not served."""
+        root.only(("oneshot_background", "limits", "scale", "functions"))
+        file = cls(root, root.table("functions"))
+        # What is wrong with the values for all is said of them, not of the function that happens to come first.
+        _overrides(root)
+        for name, section in file.functions.tables():
+            section.only(("oneshot_background", "limits", "scale"))
+            file.for_function(name)
+        return file
+
+    def refuse_unknown_functions(self, known: Collection[str]) -> None:
+        for name in self.functions:
+            if name not in known:
+                there_are = ", ".join(sorted(known)) or "none"
+                raise self.functions.error(name, f"there is no such function; there are: {there_are}")
+
+    def for_function(self, name: str) -> Overrides:
+        return _overrides(self.root, self.functions.table(name))
+
+
+def _overrides(*sections: Section) -> Overrides:
+    """What these say together, the last one winning."""
+    background = OneshotBackground.CUT
+    for section in sections:
+        background = section.choice("oneshot_background", OneshotBackground) or background
+    return Overrides(
+        background,
+        _limits([section.table("limits") for section in sections]),
+        Scale(**_merged([section.table("scale") for section in sections], _SCALE)),
+    )
+
+
+def _merged(sections: list[Section], known: Mapping[str, WholeNumber]) -> dict[str, int]:
+    found = {}
+    for section in sections:
+        section.only(known)
+        for key, allowed in known.items():
+            value = section.number(key, allowed, default=None)
+            if value is not None:
+                found[key] = value
+    return found
+
+
+def _limits(sections: list[Section]) -> Limits:
+    given = _merged(sections, _LIMITS)
+    hard = given.get("cpu_hard_ms", Limits.cpu_hard_ms)
+    if hard and "cpu_soft_ms" not in given:
+        # A limit that nobody has set does not stand in the way of one that somebody has.
+        given["cpu_soft_ms"] = max(1, min(Limits.cpu_soft_ms, hard // 2))
+    elif 0 < hard < given.get("cpu_soft_ms", 0):
+        raise _soft_above_hard(sections, given["cpu_soft_ms"], hard)
+    return Limits(**given)
+
+
+def _soft_above_hard(sections: list[Section], soft: int, hard: int) -> ConfigError:
+    """Blames the key of the narrowest section: what it inherits may well be right for others."""
+    softs = [section for section in sections if "cpu_soft_ms" in section]
+    hards = [section for section in sections if "cpu_hard_ms" in section]
+    remedy = "a worker gets no new requests from the soft limit on, and is ended at the hard one"
+    if hards and sections.index(hards[-1]) > sections.index(softs[-1]):
+        problem = f"{hard} is less than cpu_soft_ms, {soft} ({softs[-1].where('cpu_soft_ms')})"
+        return hards[-1].error("cpu_hard_ms", f"{problem}; {remedy}: set cpu_soft_ms here, too")
+    if hards and hards[-1] is softs[-1]:
+        return softs[-1].error("cpu_soft_ms", f"{soft} is more than cpu_hard_ms, {hard}; {remedy}")
+    where = hards[-1].where("cpu_hard_ms") if hards else "by default"
+    problem = f"{soft} is more than cpu_hard_ms, {hard} ({where})"
+    return softs[-1].error("cpu_soft_ms", f"{problem}; {remedy}: set cpu_hard_ms here, too")
