@@ -1,5 +1,6 @@
 """Every Python block of the guide runs."""
 
+import asyncio
 import json
 import re
 import subprocess
@@ -11,7 +12,8 @@ import pytest
 from tests.python_guest.python_worker import booted
 
 GUIDE = Path(__file__).parents[2] / "docs/python.md"
-ORDERS, EVENTS, FASTAPI, UNIT_TEST = re.findall(r"^```python\n(.*?)^```$", GUIDE.read_text(), re.MULTILINE | re.DOTALL)
+BLOCKS = re.findall(r"^```python\n(.*?)^```$", GUIDE.read_text(), re.MULTILINE | re.DOTALL)
+ORDERS, EVENTS, FASTAPI, COUNTING, UNIT_TEST = BLOCKS
 
 
 @pytest.fixture
@@ -53,6 +55,17 @@ async def test_fastapi(guide: Callable[[str], Path]) -> None:
         await worker.message("task_settled", outcome="fulfilled")
         await worker.message("task_started", name="send_mail")
         await worker.log("mail to ada@example.com")
+
+
+async def test_a_loop_that_can_be_told_to_stop(guide: Callable[[str], Path]) -> None:
+    # Without the end that it comes to of itself, so that only the listener can end it.
+    async with booted(guide(COUNTING.replace(" and numbers < 50_000_000", ""))) as worker:
+        await worker.message("ready")
+        request = asyncio.create_task(worker.get())
+        # It has begun: nothing else of this worker goes on.
+        await worker.message("loop", stuck=True)
+        worker.say(type="beforeunload", reason="cpu")
+        assert json.loads((await request).body)["complete"] is False
 
 
 def test_a_unit_test_of_ones_own(guide: Callable[[str], Path]) -> None:

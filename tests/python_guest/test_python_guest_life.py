@@ -213,6 +213,168 @@ async def handler(request):
             request.cancel()
 
 
+class TestBusyLoop:
+    """What the node says is heard in the middle of code that does not yield."""
+
+    SPINNING = """
+heard = []
+
+@add_event_listener("beforeunload")
+def stop(event): heard.append(event.detail.reason)
+
+async def spin(turn=lambda: None):
+    while not heard: turn()
+    return Response.json(heard)
+"""
+
+    @pytest.mark.parametrize("reason", ["cpu", "memory", "wall_clock"])
+    async def test_a_listener_can_end_what_is_busy(self, function: MakeFunction, reason: str) -> None:
+        source = """
+@serve
+async def handler(request):
+    print("spins")
+    return await spin()
+"""
+        async with booted(function(self.SPINNING + source)) as worker:
+            await worker.message("ready")
+            request = asyncio.create_task(worker.get(request_id="r-5"))
+            await worker.log("spins")
+            worker.say(type="beforeunload", reason=reason)
+            assert json.loads((await request).body) == [reason]
+            await worker.message("unloaded", reason=reason)
+        # The event loop has never stood still for as long as is worth telling.
+        assert worker.kinds.count("loop") == 0
+        assert [text for _, text in worker.printed] == ["spins"]
+
+    @pytest.mark.parametrize(
+        "call",
+        ["time.sleep(0.01)", "json.dumps(list(range(1000)))", "hash(frozenset(range(100)))", "os.stat('.')"],
+    )
+    async def test_whatever_it_is_that_is_busy(self, function: MakeFunction, call: str) -> None:
+        source = f"""
+@serve
+async def handler(request):
+    print("spins")
+    return await spin(lambda: {call})
+"""
+        async with booted(function(self.SPINNING + source)) as worker:
+            await worker.message("ready")
+            request = asyncio.create_task(worker.get())
+            await worker.log("spins")
+            worker.say(type="beforeunload", reason="cpu")
+            assert json.loads((await request).body) == ["cpu"]
+        assert "loop" not in worker.kinds
+
+    async def test_a_call_that_waits_for_the_kernel_is_interrupted_too(self, function: MakeFunction) -> None:
+        source = """
+            import socket
+            ours, theirs = socket.socketpair()
+
+            @add_event_listener("beforeunload")
+            def wake(event): theirs.send(event.detail.reason.encode())
+
+            @serve
+            async def handler(request):
+                print("waits")
+                return Response(ours.recv(100))
+        """
+        async with booted(function(source)) as worker:
+            await worker.message("ready")
+            request = asyncio.create_task(worker.get())
+            await worker.log("waits")
+            worker.say(type="beforeunload", reason="wall_clock")
+            assert (await request).body == b"wall_clock"
+        assert "loop" not in worker.kinds
+
+    async def test_a_listener_that_is_busy_itself_hears_the_next_reason(self, function: MakeFunction) -> None:
+        source = """
+            heard = []
+
+            @add_event_listener("beforeunload")
+            def told(event):
+                heard.append(event.detail.reason)
+                print("told", event.detail.reason)
+                while len(heard) < 3: pass
+                print("done", event.detail.reason)
+
+            @serve
+            async def handler(request):
+                print("spins")
+                while not heard: pass
+                return Response.json(heard)
+        """
+        async with booted(function(source)) as worker:
+            await worker.message("ready")
+            request = asyncio.create_task(worker.get(request_id="r-5"))
+            await worker.log("spins")
+            for reason in ("cpu", "memory", "wall_clock"):
+                worker.say(type="beforeunload", reason=reason)
+                await worker.log(f"told {reason}")
+            assert json.loads((await request).body) == ["cpu", "memory", "wall_clock"]
+            for reason in ("cpu", "memory", "wall_clock"):
+                await worker.message("unloaded", reason=reason)
+            worker.say(type="beforeunload", reason="cpu")
+            worker.say(type="exit")
+            assert await worker.ended() == (0, "")
+        printed = [(message["text"], message.get("request")) for message in worker.messages if message["type"] == "log"]
+        # A listener belongs to no request, whatever it has interrupted.
+        assert printed == [
+            ("spins", "r-5"),
+            *((f"told {reason}", None) for reason in ("cpu", "memory", "wall_clock")),
+            *((f"done {reason}", None) for reason in ("wall_clock", "memory", "cpu")),
+        ]
+
+    async def test_async_listeners_begin_when_the_loop_goes_on(self, function: MakeFunction) -> None:
+        source = """
+            heard = []
+
+            @add_event_listener("beforeunload")
+            def first(event): heard.append("sync")
+
+            @add_event_listener("beforeunload")
+            async def second(event):
+                await asyncio.sleep(0)
+                heard.append("async")
+                print(heard)
+
+            @serve
+            async def handler(request):
+                print("spins")
+                while not heard: pass
+                print(heard)
+                return Response()
+        """
+        async with booted(function(source)) as worker:
+            await worker.message("ready")
+            request = asyncio.create_task(worker.get())
+            await worker.log("spins")
+            worker.say(type="beforeunload", reason="cpu")
+            await request
+            await worker.message("unloaded", reason="cpu")
+        assert [text for _, text in worker.printed] == ["spins", "['sync']", "['sync', 'async']"]
+        assert worker.kinds.index("unloaded") > worker.messages.index(await worker.log("['sync', 'async']"))
+
+    async def test_a_loop_that_is_not_stuck_runs_the_listener_itself(self, function: MakeFunction) -> None:
+        source = """
+            @add_event_listener("beforeunload")
+            def told(event):
+                print([frame.name for frame in traceback.extract_stack() if frame.name in ("handler", "_hear")])
+
+            @serve
+            async def handler(request):
+                print("waits")
+                await asyncio.Event().wait()
+        """
+        async with booted(function(source)) as worker:
+            await worker.message("ready")
+            request = asyncio.create_task(worker.get())
+            await worker.log("waits")
+            worker.say(type="beforeunload", reason="termination")
+            await worker.message("unloaded")
+            request.cancel()
+        assert [text for _, text in worker.printed] == ["waits", "[]"]
+
+
 class TestOutput:
     async def test_levels_and_requests(self, function: MakeFunction) -> None:
         source = """

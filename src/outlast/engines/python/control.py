@@ -1,6 +1,8 @@
 """The channel between this worker and its node."""
 
 import collections
+import fcntl
+import os
 import select
 import socket
 import threading
@@ -44,7 +46,11 @@ class Channel:
         self._socket = socket.socket(socket.AF_UNIX)
         self._socket.connect(path)
         self._socket.setblocking(False)
+        # Receiving.
         self._lines = Lines()
+        self._heard: collections.deque[bytes] = collections.deque()
+        """Lines of the node that have not been acted on."""
+        self._reading = False
         # Sending.
         self._queue: collections.deque[bytes] = collections.deque()
         self._rest = b""
@@ -84,24 +90,42 @@ class Channel:
             finally:
                 self._sending.release()
 
+    def signal_arrivals(self) -> None:
+        """From now on SIGIO comes whenever the node has said something. Its handler has to be there already."""
+        fcntl.fcntl(self._socket, fcntl.F_SETOWN, os.getpid())
+        flags = fcntl.fcntl(self._socket, fcntl.F_GETFL)
+        fcntl.fcntl(self._socket, fcntl.F_SETFL, flags | os.O_ASYNC)
+
     def receive(self) -> None:
-        """Takes in what the node has said by now. Never blocks."""
+        """Takes in what the node has said by now. Never blocks.
+
+        A signal handler may call it in the middle of another call, and even of what that leads to.
+        """
+        if not self._reading:
+            self._reading = True
+            try:
+                self._read()
+            finally:
+                self._reading = False
+        while self._heard:
+            self._on_message(messages.decode_to_worker(self._heard.popleft()))
+
+    def abandon(self) -> None:
+        """In a child process: the channel is the parent's."""
+        self._queue.clear()
+        self._socket.close()
+
+    def _read(self) -> None:
         try:
             data = self._socket.recv(65536)
         except BlockingIOError:
             return
         except OSError:
             data = b""
-        if not data:
+        if data:
+            self._heard += self._lines.feed(data)
+        else:
             self._on_lost()
-            return
-        for line in self._lines.feed(data):
-            self._on_message(messages.decode_to_worker(line))
-
-    def abandon(self) -> None:
-        """In a child process: the channel is the parent's."""
-        self._queue.clear()
-        self._socket.close()
 
     def _flush_now(self) -> None:
         self._flush_is_due = False

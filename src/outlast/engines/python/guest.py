@@ -14,6 +14,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from uvicorn.server import ServerState
 
+from outlast.core.outcome import UnloadReason
 from outlast.engines.python import gate, loading
 from outlast.engines.python.control import Channel
 from outlast.engines.python.lifespan import Lifespan, StartupFailed
@@ -24,6 +25,7 @@ from outlast.runtime.describe import describe
 from outlast.runtime.edge_runtime import dispatch, dispatch_error, dispatch_rejection, settled, tasks
 from outlast.runtime.events import BeforeUnloadEvent, Event, UnloadDetail
 from outlast.runtime.serving import log, serving
+from outlast.runtime.tasks import AnyFuture
 from outlast.wire import messages
 
 try:
@@ -62,9 +64,12 @@ class Guest:
         self._folder = folder
         self._loop = loop
         self._end_process = os._exit
-        self._told: set[str] = set()
-        self._stuck = False
-        """Whether what runs has interrupted an event loop that is stuck."""
+        self._told: dict[UnloadReason, list[AnyFuture]] = {}
+        """The reasons that `beforeunload` was dispatched with, and what its listeners have started."""
+        self._interrupts = False
+        """Whether what runs has interrupted other code, so that the event loop may be stuck."""
+        self._outside = contextvars.copy_context()
+        """That of no request."""
         self._said_stuck = False
         self._work: set[asyncio.Task[None]] = set()
         self._lifespan: Lifespan | None = None
@@ -73,7 +78,8 @@ class Guest:
         reports.connect(self._channel.send, self._channel.flush)
         self._output = Output(self._on_thread_error)
         self._output.install()
-        self._pulse = Pulse(loop, self._is_busy, self._on_stuck, self._on_moving)
+        self._pulse = Pulse(loop, self._is_busy, self._on_stuck, self._on_moving, self._hear)
+        self._channel.signal_arrivals()
         self._gate = gate.Gate(self._pulse.quicken, self._output.end_request, self._on_exit)
         gate.install()
         serving.inside_worker = True
@@ -174,10 +180,10 @@ class Guest:
 
     def _unloading(self, message: messages.BeforeUnload) -> None:
         reason = message.reason
-        started = []
         if reason not in self._told:
-            self._told.add(reason)
-            started = dispatch(BeforeUnloadEvent("beforeunload", UnloadDetail(reason.value)))
+            self._told[reason] = []
+            self._told[reason] = dispatch(BeforeUnloadEvent("beforeunload", UnloadDetail(reason.value)))
+        started = self._told[reason]
 
         async def wait() -> None:
             await settled(started)
@@ -185,8 +191,8 @@ class Guest:
                 await asyncio.sleep(0)
             reports.send(messages.Unloaded(reason))
 
-        if self._stuck and not started:
-            # The loop has no turns to give.
+        if self._interrupts and not started:
+            # The loop may have no turns to give.
             reports.send(messages.Unloaded(reason))
         else:
             self._do(wait())
@@ -204,15 +210,22 @@ class Guest:
         return self._gate.running > 0 or len(tasks) > 0
 
     def _on_stuck(self) -> None:
-        self._stuck = True
+        if not self._said_stuck:
+            self._said_stuck = True
+            self._channel.send(messages.Loop(stuck=True))
+        self._hear()
+
+    def _hear(self) -> None:
+        """Called in the middle of other code, by a signal handler."""
+        interrupts, self._interrupts = self._interrupts, True
         try:
-            if not self._said_stuck:
-                self._said_stuck = True
-                self._channel.send(messages.Loop(stuck=True))
             self._channel.flush()
-            self._channel.receive()
+            self._outside.copy().run(self._channel.receive)
+            self._channel.flush()
         finally:
-            self._stuck = False
+            self._interrupts = interrupts
+        # Should it have been waiting, it does not know of what was begun just now.
+        self._loop.call_soon_threadsafe(lambda: None)
 
     def _on_moving(self) -> None:
         self._said_stuck = False

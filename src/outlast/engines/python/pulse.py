@@ -1,8 +1,11 @@
-"""Notices that the event loop is stuck, and by what.
+"""Notices that the event loop is stuck, and by what; and that the node has said something to it.
 
 While there is something to do, a timer's signal asks the loop for a sign of life. Python runs the handler of a signal
 between two steps of whatever code holds up the loop, so that it sees that code's own frame, and can still do what
 cannot wait: pass on what was printed, and hear the node.
+
+What the node says comes with a signal too (`Channel.signal_arrivals`). A moment later it is heard in the middle of
+whatever runs then, unless the loop has taken it, as it does when it is not held up.
 """
 
 import linecache
@@ -18,11 +21,13 @@ from outlast.runtime.serving import log
 
 TICK_S = 0.5
 STUCK_AFTER_S = 1.0
+HEARS_WITHIN_S = 0.01
+"""How long the loop has to take what the node says. From the warning to the end by the CPU limit it can be 100 ms."""
 
 
 class Pulse:
     """``is_busy`` is asked at each tick, and the ticks end when it says no; ``on_stuck`` is called at each tick of a
-    stuck loop, ``on_moving`` once it goes on."""
+    stuck loop, ``on_moving`` once it goes on. ``hear`` is to take in what the node has said, if there is anything."""
 
     def __init__(
         self,
@@ -30,23 +35,34 @@ class Pulse:
         is_busy: Callable[[], bool],
         on_stuck: Callable[[], None],
         on_moving: Callable[[], None],
+        hear: Callable[[], None],
     ) -> None:
         self._loop = loop
         self._is_busy = is_busy
         self._on_stuck = on_stuck
         self._on_moving = on_moving
+        self._hear = hear
         self._ticking = False
+        self._called = False
+        """Whether the node has said something since the last tick."""
         self._asked_at = 0.0
         """When the loop was asked for a sign of life that it has not given; or 0."""
         self._named = False
         """Whether what holds up the loop has been named already."""
         signal.signal(signal.SIGALRM, self._tick)
+        signal.signal(signal.SIGIO, self._call)
 
     def quicken(self) -> None:
         """There is something to do."""
         if not self._ticking:
             self._ticking = True
             signal.setitimer(signal.ITIMER_REAL, TICK_S, TICK_S)
+
+    def _call(self, _number: int, _frame: FrameType | None) -> None:
+        # The signal also comes when the node, having been slow, has room again for what is printed without end.
+        if not self._called:
+            self._called = self._ticking = True
+            signal.setitimer(signal.ITIMER_REAL, HEARS_WITHIN_S, TICK_S)
 
     def _beat(self) -> None:
         self._asked_at = 0.0
@@ -55,6 +71,11 @@ class Pulse:
             self._on_moving()
 
     def _tick(self, _number: int, frame: FrameType | None) -> None:
+        if self._called:
+            self._called = False
+            self._hear()
+            if not self._asked_at:
+                return
         now = time.monotonic()
         if not self._asked_at:
             if not self._is_busy():
