@@ -22,6 +22,7 @@ NOT_MB = (
     "is not a whole number from 64 to 1048576 (1 TiB), or 0 for no limit; "
     "a worker takes up to 50 MiB before it does anything"
 )
+FIRST_WAITS = "the first request waits, too, until there is a worker"
 REMEDY = "a worker gets no new requests from the soft limit on, and is ended at the hard one"
 LIMITS = [field.name for field in dataclasses.fields(Limits)]
 
@@ -84,9 +85,9 @@ def test_every_key_of_scale_for_all_and_for_one(pair: Any, key: str) -> None:
 
 
 def test_a_function_inherits_what_it_does_not_set(pair: Any) -> None:
-    text = "[scale]\nmax_workers = 4\nconcurrency = 10\n[functions.hello.scale]\nstandby = 0\nmax_backlog = 0\n"
+    text = "[scale]\nmax_workers = 4\nconcurrency = 10\n[functions.hello.scale]\nstandby = 0\nmax_backlog = 1\n"
     hello, other = scales(pair, text)
-    assert hello == Scale(max_workers=4, concurrency=10, standby=0, max_backlog=0)
+    assert hello == Scale(max_workers=4, concurrency=10, standby=0, max_backlog=1)
     assert other == Scale(max_workers=4, concurrency=10)
 
 
@@ -202,8 +203,9 @@ class TestWrongValues:
             ("max_workers", 1001, "from 1 to 1000"),
             ("concurrency", 0, "from 1 to 1000000"),
             ("standby", -1, "from 0 to 1000"),
-            ("max_backlog", -1, "from 0 to 1000000"),
-            ("max_backlog", 1.5, "from 0 to 1000000"),
+            # All requests would be refused.
+            ("max_backlog", 0, f"from 1 to 1000000; {FIRST_WAITS}"),
+            ("max_backlog", 1.5, f"from 1 to 1000000; {FIRST_WAITS}"),
         ],
     )
     def test_of_scale(self, project: Any, key: str, value: float, allowed: str) -> None:

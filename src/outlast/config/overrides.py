@@ -29,7 +29,7 @@ _SCALE = {
     "max_workers": _COUNT,
     "concurrency": WholeNumber(1, 1_000_000),
     "standby": WholeNumber(0, 1_000),
-    "max_backlog": WholeNumber(0, 1_000_000),
+    "max_backlog": WholeNumber(1, 1_000_000, why="the first request waits, too, until there is a worker"),
 }
 
 
