@@ -233,6 +233,68 @@ class TestEnd:
         told = [message["text"] for message in worker.messages if message["type"] == "log"]
         assert told == ["told wall_clock", "told termination"]
 
+    @pytest.mark.parametrize(
+        "listener",
+        [
+            "addEventListener('beforeunload', async () => { await save() })",
+            "addEventListener('beforeunload', { handleEvent: save })",
+            "onbeforeunload = save",
+            "addEventListener('beforeunload', async () => {\n"
+            "  await new Promise((done) => setTimeout(done)); EdgeRuntime.waitUntil(save());\n})",
+        ],
+    )
+    async def test_beforeunload_waits_for_async_listeners(self, function: MakeFunction, listener: str) -> None:
+        source = f"""
+          const open = Promise.withResolvers<void>();
+          async function save() {{
+            console.log("saving");
+            await open.promise;
+            console.log("saved");
+          }}
+          {listener};
+          Deno.serve(() => {{ open.resolve(); return new Response() }});
+        """
+        async with booted(function(source)) as worker:
+            await worker.message("ready")
+            worker.say(type="beforeunload", reason="memory")
+            worker.say(type="beforeunload", reason="memory")
+            await worker.log("saving")
+            await worker.get()
+            await worker.message("unloaded", reason="memory")
+            kinds = [message["type"] for message in worker.messages]
+            assert kinds.index("unloaded") > worker.messages.index(await worker.log("saved"))
+            assert kinds.index("unloaded") > kinds.index("task_settled")
+        assert [message["text"] for message in worker.messages if message["type"] == "log"] == ["saving", "saved"]
+
+    async def test_a_listener_that_fails(self, function: MakeFunction) -> None:
+        source = """
+          addEventListener("beforeunload", async () => { await null; throw new Error("no") });
+          addEventListener("beforeunload", () => { throw new Error("nor this") });
+          Deno.serve(() => new Response());
+        """
+        async with booted(function(source)) as worker:
+            await worker.message("ready")
+            worker.say(type="beforeunload", reason="cpu")
+            await worker.message("unloaded")
+            settled = await worker.message("task_settled", outcome="rejected")
+            uncaught = await worker.message("uncaught")
+        assert settled["error"].startswith("Error: no\n")
+        assert uncaught["error"].startswith("Error: nor this\n")
+
+    async def test_an_event_loop_that_runs_empty_is_nobodys_business(self, function: MakeFunction) -> None:
+        source = """
+          addEventListener("beforeunload", () => console.log("never"));
+          addEventListener("beforeunload", () => console.log("never"), { capture: true });
+          onbeforeunload = () => console.log("never");
+          await new Promise((done) => setTimeout(done, 1));
+          export const nothing = 1;
+        """
+        async with booted(function(source)) as worker:
+            await worker.message("log", level="warning")
+            worker.say(type="exit")
+            assert await worker.ended() == (0, "")
+        assert [message["level"] for message in worker.messages if message["type"] == "log"] == ["warning"]
+
     async def test_exit_dispatches_unload_and_loses_nothing(self, function: MakeFunction) -> None:
         source = """
           addEventListener("beforeunload", () => console.log("never"));

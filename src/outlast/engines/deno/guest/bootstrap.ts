@@ -12,6 +12,7 @@ import * as nodeHttp from "./node_http.ts";
 import * as requests from "./request.ts";
 import { Serving } from "./serve.ts";
 import { Tasks } from "./tasks.ts";
+import * as unloads from "./unloading.ts";
 
 const { exit, serve } = Deno;
 const folder = Deno.env.get("OUTLAST_WORKER_DIR")!;
@@ -25,7 +26,7 @@ const { send } = channel;
 const boot = new Boot({ send, stay, serving: () => serving, fail });
 const serving: Serving = new Serving(send, boot.handlerFound);
 const tasks = new Tasks({ send, onRejected: events.dispatchRejection });
-const unloading = new events.Unloading(tasks);
+const unloading = new unloads.Unloading(tasks);
 
 let nodeIsGone = false;
 addEventListener("unload", (event) => {
@@ -34,6 +35,7 @@ addEventListener("unload", (event) => {
   channel.lastWords();
 });
 events.install({ send, isBootFailure: boot.isFailure });
+unloads.install(tasks);
 requests.install();
 consoles.install(send);
 nodeHttp.install(`${folder}/node.sock`, () => boot.ready("node.sock"));

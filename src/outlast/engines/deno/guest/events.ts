@@ -1,5 +1,5 @@
 /**
- * The events that user code hears of its worker's life.
+ * The events that user code hears of errors.
  *
  * Deno ends the process after an error that nobody handled; here it must not take the other requests and tasks along. So
  * the first listener, registered before any of the user's, stops each such event and sends a copy round instead. Whether
@@ -9,8 +9,7 @@
 import { AsyncLocalStorage } from "node:async_hooks";
 import { requestId } from "./context.ts";
 import { describe } from "./describe.ts";
-import type { Send, UnloadReason } from "./messages.ts";
-import type { Tasks } from "./tasks.ts";
+import type { Send } from "./messages.ts";
 
 /** What a listener of these events starts: its own failures are reported, but not sent round again. */
 const insideListener = new AsyncLocalStorage<boolean>();
@@ -63,28 +62,4 @@ export function install({ send, isBootFailure }: ErrorHooks): void {
     // Not in here: a listener that throws while Deno dispatches the original would end the process.
     else queueMicrotask(() => sendRound(copy) && report());
   });
-
-  addEventListener("beforeunload", (event) => {
-    // Deno has its own idea of when this happens: when its event loop runs empty.
-    if (!copies.has(event)) event.stopImmediatePropagation();
-  });
-}
-
-/** Tells user code why the worker is about to end; at most once for each reason. */
-export class Unloading {
-  #tasks: Tasks;
-  #told = new Set<UnloadReason>();
-
-  constructor(tasks: Tasks) {
-    this.#tasks = tasks;
-  }
-
-  /** Settles when what the listeners passed to `waitUntil` has settled. */
-  async tell(reason: UnloadReason): Promise<void> {
-    if (this.#told.has(reason)) return;
-    this.#told.add(reason);
-    const event = new CustomEvent("beforeunload", { detail: { reason }, cancelable: true });
-    copies.add(event);
-    await Promise.allSettled(this.#tasks.startedBy(() => dispatchEvent(event)));
-  }
 }

@@ -1,6 +1,5 @@
 import assert from "node:assert/strict";
-import { dispatchRejection, Unloading } from "./events.ts";
-import { Tasks } from "./tasks.ts";
+import { dispatchRejection } from "./events.ts";
 
 /** Listens while `action` runs. */
 async function listening(
@@ -48,26 +47,4 @@ Deno.test("dispatchRejection() does not call a listener for what it started itse
   });
   assert.equal(calls, 1);
   assert.deepEqual(inner, [true]);
-});
-
-Deno.test("Unloading tells each reason once, and waits for what its listeners start", async () => {
-  const tasks = new Tasks({ send() {}, onRejected() {} });
-  const unloading = new Unloading(tasks);
-  const save = Promise.withResolvers<void>();
-  const reasons: string[] = [];
-  const listener = (event: Event) => {
-    reasons.push((event as CustomEvent).detail.reason);
-    tasks.waitUntil(save.promise);
-  };
-  await listening("beforeunload", listener, async () => {
-    let done = false;
-    const told = unloading.tell("memory").then(() => done = true);
-    for (let turn = 0; turn < 20; turn++) await null;
-    assert.equal(done, false);
-    save.resolve();
-    await told;
-    await unloading.tell("memory");
-    await unloading.tell("cpu");
-  });
-  assert.deepEqual(reasons, ["memory", "cpu"]);
 });

@@ -1,5 +1,6 @@
 /** Background tasks: what was passed to `EdgeRuntime.waitUntil`. */
 
+import { AsyncLocalStorage } from "node:async_hooks";
 import { requestId } from "./context.ts";
 import { describe } from "./describe.ts";
 import type { Send, TaskOutcome } from "./messages.ts";
@@ -25,7 +26,7 @@ export class Tasks {
   #hooks: TaskHooks;
   #lastId = 0;
   #known = new WeakSet<object>();
-  #collected: Promise<unknown>[] | undefined;
+  #collected = new AsyncLocalStorage<Promise<unknown>[]>();
   #warned = false;
 
   constructor(hooks: TaskHooks) {
@@ -51,15 +52,10 @@ export class Tasks {
     return work;
   };
 
-  /** The tasks that `action` starts before it returns. */
+  /** The tasks that `action` starts. Those are added that start later, in what it has begun. */
   startedBy(action: () => void): Promise<unknown>[] {
     const collected: Promise<unknown>[] = [];
-    this.#collected = collected;
-    try {
-      action();
-    } finally {
-      this.#collected = undefined;
-    }
+    this.#collected.run(collected, action);
     return collected;
   }
 
@@ -74,7 +70,7 @@ export class Tasks {
   #watch(promise: Promise<unknown>, name: string, timeoutMs?: number, controller?: AbortController): void {
     const task = ++this.#lastId;
     this.#hooks.send({ type: "task_started", task, name: name || undefined, request: requestId() });
-    this.#collected?.push(promise);
+    this.#collected.getStore()?.push(promise);
 
     let open = true;
     let timer: ReturnType<typeof setTimeout> | undefined;

@@ -158,3 +158,15 @@ Deno.test("startedBy() knows the tasks of the call, and no others", () => {
   assert.deepEqual(started, [during]);
   assert.equal(started[0], during);
 });
+
+Deno.test("startedBy() knows the tasks too that start later, in what the call has begun", async () => {
+  const { tasks, waitUntil } = make();
+  const late = Promise.resolve();
+  const started = tasks.startedBy(async () => {
+    await null;
+    waitUntil(late);
+  });
+  assert.deepEqual(started, []);
+  await microtasks();
+  assert.deepEqual(started, [late]);
+});
