@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,9 @@ from outlast.cli.main import app
 from outlast.config import settings
 from outlast.config.settings import Project
 from outlast.config.toml_file import Section
+from outlast.core.balance import Scale
+from outlast.core.limits import Limits
+from outlast.core.policy import OneshotBackground
 from outlast.engines.deno import DENO_SETTINGS
 
 TEXT = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text()
@@ -26,13 +30,13 @@ PLACE = "here"
 """
 
 
-def table(heading: str) -> dict[str, str]:
-    """First column (without its backticks) to second, of the first table below a heading."""
+def table(heading: str, column: int = 1) -> dict[str, str]:
+    """First column to another one (both without their backticks), of the first table below a heading."""
     part = re.split(rf"^#+ {re.escape(heading)}$", TEXT, flags=re.MULTILINE)[1]
     rows = re.search(r"^\|[^\n]*\n\| ---[^\n]*\n((?:\|[^\n]*\n)+)", part, re.MULTILINE)
     assert rows is not None
     cells = [[cell.strip() for cell in row.strip("|").split(" | ")] for row in rows[1].splitlines()]
-    return {name.strip("`"): second.strip("`") for name, second, *_ in cells}
+    return {row[0].strip("`"): row[column].strip("`") for row in cells}
 
 
 class Environ(dict[str, str]):
@@ -91,15 +95,44 @@ def test_keys_of_config_toml(tmp_path: Path, read: dict[str, dict[str, object]])
 
 
 def test_keys_of_outlast_toml(tmp_path: Path, read: dict[str, dict[str, object]]) -> None:
-    project = load(tmp_path, Environ())
+    load(tmp_path, Environ())
     documented = table("outlast.toml")
     mine = read["outlast.toml"]
     assert documented.keys() == {key for key in mine if not key.startswith("functions.")}
     assert {f"functions.NAME.{key}" for key in documented} == {key for key in mine if key.startswith("functions.")}
-    for key, default in mine.items():
-        if key in documented and default is not None:
-            assert documented[key] == shown(default), key
-    assert documented["oneshot_background"] == project.functions["hello"].oneshot_background
+
+
+def test_defaults_of_outlast_toml(tmp_path: Path) -> None:
+    function = load(tmp_path, Environ()).functions["hello"]
+    defaults = {
+        "oneshot_background": function.oneshot_background,
+        **{f"limits.{key}": value for key, value in asdict(function.limits).items()},
+        **{f"scale.{key}": value for key, value in asdict(function.scale).items()},
+    }
+    assert defaults.pop("scale.max_workers") is None
+    documented = table("outlast.toml")
+    assert documented.pop("scale.max_workers") == "number of CPUs"
+    assert documented == {key: shown(default) for key, default in defaults.items()}
+
+
+def test_allowed_values_of_outlast_toml(tmp_path: Path) -> None:
+    folder = tmp_path / "supabase"
+    load(tmp_path, Environ())
+    for key, allowed in table("outlast.toml", column=2).items():
+        if key == "oneshot_background":
+            assert re.findall(r"\w+", allowed) == list(OneshotBackground)
+            continue
+        lowest, highest = map(int, re.findall(r"\d+", allowed)[:2])
+        zero = allowed.endswith(", 0")
+        # 0 for the other of the two CPU limits, so that they do not contradict each other.
+        other = {"limits.cpu_soft_ms": "limits.cpu_hard_ms = 0\n"}.get(key, "")
+        for value in (lowest - 1, lowest, highest, highest + 1, 0):
+            (folder / "outlast.toml").write_text(f"{other}{key} = {value}\n")
+            if lowest <= value <= highest or (zero and value == 0):
+                settings.load(tmp_path, environ={})
+            else:
+                with pytest.raises(settings.ConfigError, match=key):
+                    settings.load(tmp_path, environ={})
 
 
 def test_the_example_of_outlast_toml_is_valid(tmp_path: Path) -> None:
@@ -108,8 +141,10 @@ def test_the_example_of_outlast_toml_is_valid(tmp_path: Path) -> None:
     (tmp_path / "supabase" / "functions" / "import").mkdir()
     (tmp_path / "supabase" / "functions" / "import" / "index.ts").touch()
     (tmp_path / "supabase" / "outlast.toml").write_text(example)
-    project = settings.load(tmp_path, environ={})
-    assert project.functions["import"].limits.request_idle_ms == 600_000
+    functions = settings.load(tmp_path, environ={}).functions
+    assert functions["import"].limits == Limits(request_idle_ms=600_000, cpu_hard_ms=20_000)
+    assert functions["import"].scale == Scale(max_workers=1)
+    assert functions["hello"].limits == Limits(request_idle_ms=60_000)
 
 
 def test_variables_of_functions(tmp_path: Path) -> None:
