@@ -8,6 +8,7 @@ import signal
 import traceback
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from enum import Enum, auto
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
@@ -24,6 +25,7 @@ from outlast.gateway.auth import Denial, JwtVerifier, Pending
 from outlast.gateway.keys import UnusableKeyError
 from outlast.gateway.ports import Ports
 from outlast.gateway.server import Gateway
+from outlast.sandbox.layers import NOTHING, Available, available
 from outlast.supervisor.fleet import Fleet
 from outlast.supervisor.pool import Engine, Resources
 from outlast.supervisor.rundir import run_dir
@@ -31,6 +33,17 @@ from outlast.supervisor.watch import Watch
 from outlast.telemetry.logs import REQUEST_LEVEL, Level, Log
 
 MAX_OPEN_FILES = 10_240
+
+
+class Sandbox(Enum):
+    """What holds functions."""
+
+    AVAILABLE = auto()
+    """Whatever this machine has for it."""
+    REQUIRED = auto()
+    """All of it, or nothing is served."""
+    NONE = auto()
+    """Nothing: they may do what the user who runs the node may."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +59,7 @@ class Options:
     env_file: Path | None = None
     graceful_exit_timeout_s: float = 15.0
     trust_proxy: bool = False
+    sandbox: Sandbox = Sandbox.AVAILABLE
 
     def load(self, url: str) -> Project:
         """Reads the project's settings. Raises ConfigError."""
@@ -65,6 +79,8 @@ async def serve(options: Options, log: Log, on_ready: Callable[[str], None] | No
     Raises `OutlastError` when it cannot start: wrong configuration, an address in use.
     """
     project = options.load(_url(options.host, options.port))
+    sandbox = await asyncio.to_thread(_sandbox, options, log)
+    layers = sandbox.names if options.sandbox is not Sandbox.NONE else None
     _allow_open_files()
     asyncio.get_running_loop().set_exception_handler(partial(_log_bug, log))
     prepared = asyncio.Event()
@@ -77,6 +93,7 @@ async def serve(options: Options, log: Log, on_ready: Callable[[str], None] | No
             functions_dir=project.functions_dir,
             environ=options.environ,
             report=partial(_log_progress, log),
+            layers=layers,
         )
         deno = DenoEngine(
             run=spawner.run,
@@ -84,6 +101,7 @@ async def serve(options: Options, log: Log, on_ready: Callable[[str], None] | No
             shared_dir=project.shared_dir,
             environ=options.environ,
             inspector_port=project.inspector_port,
+            layers=layers,
         )
         engines: dict[Language, Engine] = {Language.TYPESCRIPT: deno, Language.PYTHON: python}
 
@@ -108,7 +126,7 @@ async def serve(options: Options, log: Log, on_ready: Callable[[str], None] | No
             reloading.reload(())
             _spare_the_collector()
             # Programs wait for this line, whatever else they want to read.
-            log.emit("ready", level=max(Level.INFO, log.level), url=url)
+            log.emit("ready", level=max(Level.INFO, log.level), url=url, sandbox=sandbox.active)
             if on_ready is not None:
                 on_ready(url)
 
@@ -132,6 +150,22 @@ async def serve(options: Options, log: Log, on_ready: Callable[[str], None] | No
             await zygote.close()
             await spawner.close()
         return stop.exit_code
+
+
+def _sandbox(options: Options, log: Log) -> Available:
+    """Blocks for a moment. Raises `OutlastError` where something is required and missing."""
+    if options.sandbox is Sandbox.NONE:
+        text = "--no-sandbox: functions may do whatever the user who runs Outlast may"
+        log.emit("sandbox", level=Level.WARNING, msg=text)
+        return NOTHING
+    found = available()
+    lacking = [f"{layer.name} ({layer.reason})" for layer in found.lacking]
+    if lacking and options.sandbox is Sandbox.REQUIRED:
+        raise OutlastError(f"--require-sandbox: missing on this machine: {'; '.join(lacking)}")
+    for layer in found.lacking:
+        text = f"functions are less confined than they should be: {layer.name}, for {layer.protects}: {layer.reason}"
+        log.emit("sandbox", level=Level.WARNING, msg=text)
+    return found
 
 
 class _Signals:

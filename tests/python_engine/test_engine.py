@@ -38,6 +38,7 @@ async def bench(tmp_path: Path, zygote: Zygote) -> AsyncIterator[Bench]:
         functions_dir=tmp_path / "functions",
         environ=builder.env,
         report=lambda function, text, _: bench.said.append(f"{function}: {text}"),
+        layers=None,
     )
     bench = Bench(engine, builder, spawner)
     yield bench

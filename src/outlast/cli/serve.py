@@ -43,7 +43,12 @@ def serve(
     graceful_exit_timeout: Annotated[
         float, typer.Option(help="Seconds that requests and tasks have to finish after SIGTERM or SIGINT.", min=0)
     ] = 15.0,
-    require_sandbox: Annotated[bool, typer.Option("--require-sandbox", help=_LATER)] = False,
+    require_sandbox: Annotated[
+        bool, typer.Option("--require-sandbox", help="Refuse to start where this machine cannot confine functions.")
+    ] = False,
+    no_sandbox: Annotated[
+        bool, typer.Option("--no-sandbox", help="Let functions do whatever the user who runs this may do.")
+    ] = False,
     trust_proxy: Annotated[
         bool, typer.Option("--trust-proxy", help="Believe the X-Forwarded fields that clients send.")
     ] = False,
@@ -51,6 +56,8 @@ def serve(
     """Serve the functions of a project over HTTP, and see their background tasks through."""
     if log_level not in {level.label for level in Level}:
         raise typer.BadParameter(f"{log_level!r} is not one of debug, info, warning, error", param_hint="--log-level")
+    if require_sandbox and no_sandbox:
+        raise typer.BadParameter("contradicts --require-sandbox", param_hint="--no-sandbox")
     options = app.Options(
         target=directory,
         environ=os.environ,
@@ -61,8 +68,9 @@ def serve(
         env_file=env_file,
         graceful_exit_timeout_s=graceful_exit_timeout,
         trust_proxy=trust_proxy,
+        sandbox=_sandbox(required=require_sandbox, refused=no_sandbox),
     )
-    later = {"--admin-port": admin_port, "--database": database, "--require-sandbox": require_sandbox or None}
+    later = {"--admin-port": admin_port, "--database": database}
     given = [name for name, value in later.items() if value is not None]
     if log_format is None:
         log_format = Format.PRETTY if sys.stdout.isatty() else Format.JSON
@@ -78,6 +86,12 @@ def serve(
             lines.flush()
 
     sys.exit(uvloop.run(run()))
+
+
+def _sandbox(*, required: bool, refused: bool) -> app.Sandbox:
+    if refused:
+        return app.Sandbox.NONE
+    return app.Sandbox.REQUIRED if required else app.Sandbox.AVAILABLE
 
 
 def _wants_colour() -> bool:

@@ -18,6 +18,7 @@ from typing import Any
 import uvloop
 
 from outlast.core.errors import OutlastError
+from outlast.sandbox.walls import Walls
 from outlast.wire.framing import Lines
 
 SPAWNER = (sys.executable, "-I", "-S", str(Path(__file__).with_name("spawner.py")))
@@ -46,6 +47,8 @@ class Command:
     cwd: Path
     fork: Mapping[str, object] | None = None
     """What a spawner of forks, instead of running ``argv``, is to run in a copy of itself."""
+    walls: Walls | None = None
+    """What the process may touch; None: whatever the node may."""
 
 
 @dataclass(frozen=True)
@@ -137,7 +140,8 @@ class Spawner:
         self._open(loop)
         number = next(self._numbers)
         what = {"fork": command.fork} if command.fork is not None else {"argv": [*command.argv]}
-        request = {"spawn": number, **what, "env": {**command.env}, "cwd": str(command.cwd)}
+        walls = command.walls._asdict() if command.walls is not None else None
+        request = {"spawn": number, **what, "env": {**command.env}, "cwd": str(command.cwd), "walls": walls}
         with contextlib.ExitStack() as always, contextlib.ExitStack() as on_failure:
             stdout, stdout_w = _pipe(on_failure, always)
             stderr, stderr_w = _pipe(on_failure, always)

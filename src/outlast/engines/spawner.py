@@ -1,10 +1,11 @@
 """The process that starts worker processes: small, single-threaded, without an event loop, so that forking it is
 cheap and safe.
 
-The node starts it as a script of its own (nothing of ``outlast`` is imported here) with a stream socket as its
-standard input, and asks over that for processes. A message is one JSON object a line:
+The node starts it as a script of its own (of ``outlast`` the sandbox alone is imported here) with a stream socket as
+its standard input, and asks over that for processes. A message is one JSON object a line:
 
-    node:     {"spawn": N, "argv": [...], "env": {...}, "cwd": "..."}, with three descriptors: stdout, stderr, lifeline
+    node:     {"spawn": N, "argv": [...], "env": {...}, "cwd": "...", "walls": {...} or null}, with three descriptors:
+              stdout, stderr, lifeline
               {"kill": PID}
     spawner:  {"hello": {...}}, once, before all else
               {"spawned": N, "pid": PID}    {"failed": N, "error": "..."}
@@ -27,7 +28,14 @@ import signal
 import socket
 import sys
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NoReturn
+
+if __name__ == "__main__":
+    # After all else: this is a folder of packages, whose names may be those of standard modules.
+    sys.path.append(os.path.abspath(f"{__file__}/../../.."))  # noqa: PTH100, pathlib takes longer than all the rest
+
+from outlast.sandbox.confine import ConfineError, confine
+from outlast.sandbox.walls import Walls
 
 LIFELINE_FD = 3
 MAX_RECEIVED_FDS = 64
@@ -83,15 +91,29 @@ def serve(hello: Mapping[str, object]) -> dict[str, Any] | None:
                     _end_group(request["kill"])
 
 
-def execute(request: Mapping[str, Any]) -> None:
-    """Runs the program that was asked for in place of this one. Returns only where that cannot be done."""
+def wall_in(request: Mapping[str, Any]) -> None:
+    """Confines this worker to what the request says. Does not return where that fails."""
+    if request["walls"] is not None:
+        try:
+            confine(Walls(**request["walls"]))
+        except ConfineError as error:
+            fail(error)
+
+
+def fail(error: BaseException) -> NoReturn:
+    os.write(2, f"the worker could not be started: {error}\n".encode())
+    os._exit(127)
+
+
+def execute(request: Mapping[str, Any]) -> NoReturn:
+    """Runs the program that was asked for in place of this one."""
     # Python ignores these, which would be inherited.
     for number in (signal.SIGPIPE, signal.SIGXFSZ):
         signal.signal(number, signal.SIG_DFL)
     try:
         os.execve(request["argv"][0], request["argv"], request["env"])  # noqa: S606
     except Exception as error:
-        os.write(2, f"the worker could not be started: {error}\n".encode())
+        fail(error)
 
 
 def _say(node: socket.socket, message: Mapping[str, object]) -> None:
@@ -165,8 +187,7 @@ def _settle(request: Mapping[str, Any], descriptors: list[int]) -> None:
         _hold_on_to_life()
         os.chdir(request["cwd"])
     except BaseException as error:
-        os.write(2, f"the worker could not be started: {error}\n".encode())
-        os._exit(127)
+        fail(error)
 
 
 def _hold_on_to_life() -> None:
@@ -185,8 +206,8 @@ def _hold_on_to_life() -> None:
 def main() -> None:
     request = serve({})
     if request is not None:
+        wall_in(request)
         execute(request)
-        os._exit(127)
 
 
 if __name__ == "__main__":

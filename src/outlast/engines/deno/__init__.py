@@ -1,14 +1,17 @@
 """TypeScript and JavaScript functions, run by Deno."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from outlast.config.settings import FunctionSettings
 from outlast.core.language import BY_SUFFIX
+from outlast.core.outcome import EndReason
+from outlast.engines.deno import walls
 from outlast.engines.deno.prepare import BOOTSTRAP, DENO, Prepared, Run, prepare
-from outlast.engines.processes import Command
+from outlast.engines.processes import Command, Exit
+from outlast.sandbox.walls import Walls
 
 SOCKETS = ("control.sock", "http.sock", "node.sock")
 HARMLESS_SYS = "hostname,osRelease,osUptime,cpus,homedir,loadavg,systemMemoryInfo,uid,gid,statfs,username"
@@ -23,21 +26,30 @@ class DenoEngine:
     """Implements `outlast.supervisor.pool.Engine`."""
 
     def __init__(
-        self, *, run: Run, state_dir: Path, shared_dir: Path, environ: Mapping[str, str], inspector_port: int | None
+        self,
+        *,
+        run: Run,
+        state_dir: Path,
+        shared_dir: Path,
+        environ: Mapping[str, str],
+        inspector_port: int | None,
+        layers: Sequence[str] | None,
     ) -> None:
-        """``run``: for programs that prepare functions."""
+        """``run``: for programs that prepare functions. ``layers``: of the sandbox; None: functions may do anything."""
         self._run = run
         self._folders = state_dir / "functions"
         self._shared_dir = shared_dir
         self._inspector_port = inspector_port
+        self._layers = layers
         self._fetch_env = {**environ, "DENO_DIR": environ.get("DENO_DIR") or str(state_dir / "deno")}
         self._hidden_env = {
             name: self._fetch_env[name] for name in ("DENO_DIR", *DENO_SETTINGS) if name in self._fetch_env
         }
 
     async def prepare(self, function: FunctionSettings) -> "DenoProgram":
-        prepared = await prepare(function, folder=self._folders / function.name, env=self._fetch_env, run=self._run)
-        return DenoProgram(prepared, self._shared_dir, self._hidden_env, self._inspector_port)
+        state = self._folders / function.name
+        prepared = await prepare(function, folder=state, env=self._fetch_env, run=self._run)
+        return DenoProgram(prepared, state, self._shared_dir, self._hidden_env, self._inspector_port, self._layers)
 
 
 @dataclass(frozen=True)
@@ -45,14 +57,15 @@ class DenoProgram:
     """Implements `outlast.supervisor.pool.Program`."""
 
     prepared: Prepared
+    state: Path
+    """Where what was made for the function lies."""
     shared_dir: Path
     hidden_env: Mapping[str, str]
     inspector_port: int | None
+    layers: Sequence[str] | None
 
     def command(self, folder: Path, execution_id: str) -> Command:
         function = self.prepared.function
-        sockets = [folder / name for name in SOCKETS]
-        read = [function.folder, self.shared_dir, *function.static_files, folder / "tmp", *sockets]
         hidden = {"OUTLAST_WORKER_DIR": str(folder), **QUIET, **self.hidden_env}
         inspector = [] if self.inspector_port is None else [f"--inspect=127.0.0.1:{self.inspector_port}"]
         argv = [
@@ -63,12 +76,7 @@ class DenoProgram:
             "--unstable-no-legacy-abort",
             *self.prepared.flags,
             *inspector,
-            "--allow-net",
-            "--allow-env",
-            "--allow-import",
-            f"--allow-sys={HARMLESS_SYS}",
-            f"--allow-read={_paths(read)}",
-            f"--allow-write={_paths([folder / 'tmp', *sockets])}",
+            *self._permissions(folder),
             f"--preload={BOOTSTRAP}",
             str(function.entrypoint),
         ]
@@ -79,7 +87,38 @@ class DenoProgram:
             **hidden,
             "OUTLAST_HIDE": ",".join(hidden),
         }
-        return Command(argv, env, function.folder)
+        return Command(argv, env, function.folder, walls=self._walls(folder))
+
+    def _permissions(self, folder: Path) -> list[str]:
+        if self.layers is None:
+            return ["--allow-all"]
+        function = self.prepared.function
+        sockets = [folder / name for name in SOCKETS]
+        read = [function.folder, self.shared_dir, *function.static_files, folder / "tmp", *sockets]
+        return [
+            "--allow-net",
+            "--allow-env",
+            "--allow-import",
+            f"--allow-sys={HARMLESS_SYS}",
+            f"--allow-read={_paths(read)}",
+            f"--allow-write={_paths([folder / 'tmp', *sockets])}",
+        ]
+
+    def _walls(self, folder: Path) -> Walls | None:
+        if self.layers is None:
+            return None
+        return walls.around(
+            self.prepared,
+            layers=self.layers,
+            folder=folder,
+            shared_dir=self.shared_dir,
+            state=self.state,
+            hidden_env=self.hidden_env,
+            inspector_port=self.inspector_port,
+        )
+
+    def limit_reached(self, used: Exit, errors: str) -> EndReason | None:
+        return EndReason.MEMORY if not used.regular and "out of memory" in errors else None
 
     @property
     def modules(self) -> frozenset[Path]:

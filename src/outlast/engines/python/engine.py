@@ -9,11 +9,13 @@ from pathlib import Path
 from outlast.config.settings import FunctionSettings
 from outlast.core.errors import OutlastError
 from outlast.core.language import BY_SUFFIX
-from outlast.engines.processes import Command, Spawner
-from outlast.engines.python import libraries, local_imports, requirements
+from outlast.core.outcome import EndReason
+from outlast.engines.processes import Command, Exit, Spawner
+from outlast.engines.python import libraries, local_imports, requirements, walls
 from outlast.engines.python.environments import OURS, Environment, Environments
 from outlast.engines.python.start import Start, arguments
 from outlast.engines.python.uv import Run, Uv
+from outlast.sandbox.walls import Walls
 
 ZYGOTE = (
     *(sys.executable, "-I", "-X", "utf8", "-c"),
@@ -43,12 +45,19 @@ class PythonEngine:
         functions_dir: Path,
         environ: Mapping[str, str],
         report: Report,
+        layers: Sequence[str] | None,
     ) -> None:
-        """``zygote``: a spawner of `ZYGOTE`. ``run``: for programs that prepare functions."""
+        """
+        Args:
+            zygote: a spawner of `ZYGOTE`.
+            run: for programs that prepare functions.
+            layers: of the sandbox; None: functions may do anything.
+        """
         self._zygote = zygote
         self._functions_dir = functions_dir
         self._environments = Environments(state_dir / "envs", Uv(run, environ))
         self._report = report
+        self._layers = layers
         self._told: dict[str, str] = {}
         """What was said of a function's start, so that it is said once."""
 
@@ -69,6 +78,7 @@ class PythonEngine:
             environment=environment,
             forks=self._can_fork(function, environment, preloaded),
             modules=await asyncio.to_thread(_modules, function, [*code, self._functions_dir], environment),
+            layers=self._layers,
         )
 
     async def close(self) -> None:
@@ -105,6 +115,7 @@ class PythonProgram:
     environment: Environment | None
     forks: bool
     modules: frozenset[Path]
+    layers: Sequence[str] | None
 
     def command(self, folder: Path, execution_id: str) -> Command:
         env = {**self.function.env, "SB_EXECUTION_ID": execution_id, "TMPDIR": str(folder / "tmp")}
@@ -115,11 +126,29 @@ class PythonProgram:
             code=[str(path) for path in self.code],
             shared=[str(self.functions_dir)],
             environment=own.folder if own is not None and self.forks else None,
+            layers=self.layers or (),
         )
+        around = self._walls(folder)
         if own is None or self.forks:
-            return Command((), env, self.function.folder, fork={**start})
+            return Command((), env, self.function.folder, fork={**start}, walls=around)
         paths = libraries.folders() if own.version == OURS else [libraries.own_folder()]
-        return Command([str(own.python), *arguments(paths, start)], env, self.function.folder)
+        return Command([str(own.python), *arguments(paths, start)], env, self.function.folder, walls=around)
+
+    def _walls(self, folder: Path) -> Walls | None:
+        if self.layers is None:
+            return None
+        return walls.around(
+            self.function,
+            layers=self.layers,
+            folder=folder,
+            code=self.code,
+            modules=self.modules,
+            shared_dir=self.functions_dir / "_shared",
+            environment=self.environment,
+        )
+
+    def limit_reached(self, used: Exit, errors: str) -> EndReason | None:
+        return EndReason.MEMORY if used.code and "MemoryError" in errors else None
 
     def concerns(self, path: Path) -> bool:
         if path in self.modules:

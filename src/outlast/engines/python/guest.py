@@ -6,6 +6,7 @@ import contextvars
 import gc
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -40,17 +41,18 @@ TURNS_TO_SETTLE = 16
 """Of the event loop. A task that waits for nothing takes a few to its end, and is not to be cut off in them."""
 
 
-def main(folder: str) -> NoReturn:
+def main(folder: str, seal: Callable[[], None] = lambda: None) -> NoReturn:
     """Never returns. Call it in a process that is to become a worker, single-threaded and without an event loop.
 
-    ``folder`` holds ``control.sock``, where the node listens; ``http.sock`` is made there.
+    ``folder`` holds ``control.sock``, where the node listens; ``http.sock`` is made there. ``seal`` is called once both
+    are open, and before any code of the function runs: no others will be needed.
     """
     loop: asyncio.AbstractEventLoop = (uvloop or asyncio).new_event_loop()
     asyncio.set_event_loop(loop)
     guest = Guest(Path(folder), loop)
     code = 1
     try:
-        loop.run_until_complete(guest.listen())
+        loop.run_until_complete(guest.listen(seal))
         loop.run_forever()
     except SystemExit as exit_:
         code = exit_code(exit_)
@@ -88,7 +90,7 @@ class Guest:
         os._exit = self.end
         os.register_at_fork(after_in_child=self._become_stranger)
 
-    async def listen(self) -> None:
+    async def listen(self, then: Callable[[], None]) -> None:
         config = uvicorn.Config(
             self._gate,
             http=HttpToolsProtocol,
@@ -110,6 +112,8 @@ class Guest:
             return HttpToolsProtocol(config, state, app_state, self._loop)
 
         self._server = await self._loop.create_unix_server(connection, str(self._folder / "http.sock"), backlog=1024)
+        # Here, because the loop might have begun with the function's code by the next turn.
+        then()
 
     def end(self, status: int) -> NoReturn:
         """Ends the process at once; what it has said is not lost."""

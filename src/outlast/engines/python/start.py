@@ -1,5 +1,6 @@
 """The first that runs in a Python worker, forked or not: where modules are found, then the guest."""
 
+import functools
 import json
 import site
 import sys
@@ -8,6 +9,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TypedDict
+
+from outlast.engines.python.unlisted import UnlistedFinder
 
 
 class Start(TypedDict):
@@ -22,6 +25,8 @@ class Start(TypedDict):
     """Folders of all functions: their modules come after all others."""
     environment: str | None
     """Of the function's own, where a forked worker is to use it."""
+    layers: Sequence[str]
+    """Of the sandbox that holds the worker."""
 
 
 IN_A_NEW_INTERPRETER = (
@@ -40,17 +45,19 @@ def run(start: Start) -> None:
     """Called once, on the main thread. What follows is the end of the process."""
     # The node imports this module too, and has no use for what the guest is made of.
     from outlast.engines.python import guest
+    from outlast.sandbox import confine
 
     if start["environment"] is not None:
         _enter(Path(start["environment"]))
     sys.path[:] = [*dict.fromkeys([*start["code"], *sys.path, *start["shared"]])]
+    sys.meta_path.append(UnlistedFinder(start["shared"]))
     sys.argv[:] = [start["script"]]
     # The user's folders are the user's, and an environment is not to be changed by what runs in it.
     sys.dont_write_bytecode = True
     # Both may have looked at another environment than this worker's.
     tempfile.tempdir = None
     time.tzset()
-    guest.main(start["folder"])
+    guest.main(start["folder"], functools.partial(confine.seal, start["layers"]))
 
 
 def _enter(environment: Path) -> None:

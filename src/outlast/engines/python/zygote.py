@@ -65,6 +65,7 @@ def main() -> None:
     request = spawner.serve({"versions": versions})
     if request is None:
         return
+    spawner.wall_in(request)
     gc.enable()
     # Python's own choice, which the starting of other programs has no use for.
     signal.signal(signal.SIGINT, signal.default_int_handler)

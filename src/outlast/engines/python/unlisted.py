@@ -1,0 +1,36 @@
+"""Imports from folders that may not be listed: Python's own way begins with a list of what is there."""
+
+import importlib.util
+from collections.abc import Sequence
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+from types import ModuleType
+
+
+class UnlistedFinder:
+    """Finds top-level modules by trying their names; what is in a package is then found in the usual way.
+
+    For the end of ``sys.meta_path``: whatever can be listed has been searched by then.
+    """
+
+    def __init__(self, folders: Sequence[str]) -> None:
+        self._folders = [Path(folder) for folder in folders]
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if path is not None:
+            return None
+        for folder in self._folders:
+            package, module = folder / name, folder / f"{name}.py"
+            if (package / "__init__.py").is_file():
+                return importlib.util.spec_from_file_location(
+                    name, package / "__init__.py", submodule_search_locations=[str(package)]
+                )
+            if module.is_file():
+                return importlib.util.spec_from_file_location(name, module)
+            if package.is_dir():
+                spec = ModuleSpec(name, None, is_package=True)
+                spec.submodule_search_locations = [str(package)]
+                return spec
+        return None

@@ -1,0 +1,45 @@
+"""What the worker of a Python function may touch."""
+
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from outlast.config.settings import FunctionSettings
+from outlast.engines.python import libraries
+from outlast.engines.python.environments import Environment
+from outlast.sandbox import system
+from outlast.sandbox.walls import Walls
+
+
+def around(
+    function: FunctionSettings,
+    *,
+    layers: Sequence[str],
+    folder: Path,
+    code: Sequence[Path],
+    modules: Iterable[Path],
+    shared_dir: Path,
+    environment: Environment | None,
+) -> Walls:
+    """For one worker.
+
+    Args:
+        folder: the worker's own.
+        code: the function's folders.
+        modules: the files that it imports.
+    """
+    own = [*code, shared_dir, *function.static_files]
+    own += [path for path in sorted(modules) if not any(parent in path.parents for parent in own)]
+    named = [function.env[name] for name in system.CERTIFICATE_VARIABLES if name in function.env]
+    pythons = [sys.prefix, sys.exec_prefix, sys.base_prefix, sys.base_exec_prefix, *libraries.folders()]
+    if environment is not None:
+        pythons += [environment.folder, str(environment.python.resolve().parents[1])]
+    return Walls(
+        layers=layers,
+        read=[*system.FACTS, *named],
+        run=[*system.PROGRAMS, *dict.fromkeys(pythons), *map(str, own)],
+        change=[str(folder / "tmp")],
+        devices=system.DEVICES,
+        sockets=[str(folder)],
+        rlimits=system.RLIMITS,
+    )

@@ -1,0 +1,73 @@
+"""Building the walls around the process that calls."""
+
+import os
+import resource
+from collections.abc import Callable, Iterator, Sequence
+
+from outlast.sandbox import capabilities, kernel, landlock, seccomp, walls
+from outlast.sandbox.walls import Walls
+
+PRIVATE = 0o077
+"""What a worker makes is for itself."""
+
+
+class ConfineError(Exception):
+    """A layer that should hold this process does not; it must not go on."""
+
+
+def confine(built: Walls) -> None:
+    """Builds the walls. There is no way back, neither for this process nor for what it starts.
+
+    For a process with a single thread that has its standard streams and its folder by now. Raises `ConfineError`.
+    """
+    os.umask(PRIVATE)
+    layers: dict[str, Callable[[], None]] = {
+        walls.RLIMITS: lambda: _limit(built),
+        walls.CAPABILITIES: capabilities.drop,
+        walls.PRIVILEGES: kernel.forbid_new_privileges,
+        walls.LANDLOCK: lambda: landlock.restrict(_rules(built), listen_on=built.listen_on, abi=landlock.version()),
+        # The last, because it refuses some of what the others do.
+        walls.SECCOMP: lambda: seccomp.install(seccomp.FOR_ALL),
+    }
+    if unknown := {*built.layers} - {*layers}:
+        raise ConfineError(f"its sandbox ({', '.join(sorted(unknown))}) is not known")
+    for name, build in layers.items():
+        if name in built.layers:
+            try:
+                build()
+            except (OSError, ValueError, LookupError, AttributeError) as error:
+                raise ConfineError(f"its sandbox ({name}) cannot be set up: {error}") from error
+
+
+def seal(layers: Sequence[str]) -> None:
+    """Takes away what a Python worker needs until it listens, and no longer. Raises `ConfineError`.
+
+    ``layers``: as in `Walls`.
+    """
+    try:
+        if walls.PRIVILEGES in layers:
+            kernel.set_dumpable(False)
+        if walls.SECCOMP in layers:
+            seccomp.install(seccomp.ONCE_LISTENING)
+    except OSError as error:
+        raise ConfineError(f"its sandbox cannot be completed: {error}") from error
+
+
+def _limit(built: Walls) -> None:
+    for name, value in built.rlimits.items():
+        which = getattr(resource, f"RLIMIT_{name}")
+        _, hard = resource.getrlimit(which)
+        wanted = value if hard == resource.RLIM_INFINITY else min(value, hard)
+        resource.setrlimit(which, (wanted, wanted))
+
+
+def _rules(built: Walls) -> Iterator[landlock.Rule]:
+    for rights, paths in (
+        (landlock.READ, built.read),
+        (landlock.RUN, built.run),
+        (landlock.CHANGE, built.change),
+        (landlock.DEVICE, built.devices),
+        (landlock.SOCKETS, built.sockets),
+    ):
+        for path in paths:
+            yield path, rights

@@ -1,0 +1,46 @@
+"""System calls that Python has no function for."""
+
+import ctypes
+import os
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.syscall.restype = ctypes.c_long
+
+PR_SET_DUMPABLE = 4
+PR_CAPBSET_DROP = 24
+PR_SET_NO_NEW_PRIVS = 38
+PR_CAP_AMBIENT = 47
+PR_CAP_AMBIENT_CLEAR_ALL = 4
+
+
+def syscall(number: int, *arguments: int | bytes | ctypes.Array[ctypes.c_char]) -> int:
+    """Raises OSError. Integers are passed as what they are on the machine: whole words."""
+    passed = (ctypes.c_ulong(each) if isinstance(each, int) else each for each in arguments)
+    result: int = _libc.syscall(ctypes.c_long(number), *passed)
+    if result == -1:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+    return result
+
+
+def prctl(option: int, *arguments: int) -> int:
+    """prctl(2). Raises OSError."""
+    passed = [*arguments, 0, 0, 0, 0][:4]
+    result: int = _libc.prctl(ctypes.c_int(option), *map(ctypes.c_ulong, passed))
+    if result == -1:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+    return result
+
+
+def forbid_new_privileges() -> None:
+    """No program that is run from now on gains anything by being setuid, setgid or having file capabilities."""
+    prctl(PR_SET_NO_NEW_PRIVS, 1)
+
+
+def set_dumpable(dumpable: bool) -> None:
+    """Whether others of the same user may look into this process, and whether it leaves core dumps.
+
+    Running another program makes a process dumpable again.
+    """
+    prctl(PR_SET_DUMPABLE, int(dumpable))

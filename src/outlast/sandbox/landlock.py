@@ -1,0 +1,103 @@
+"""Landlock (landlock(7)): which files, TCP ports, sockets and processes this process and its children can reach."""
+
+import os
+import stat
+import struct
+from collections.abc import Iterable
+
+from outlast.sandbox import kernel
+
+_CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
+"""The same on every architecture."""
+_GET_VERSION = 1
+_PATH_BENEATH, _NET_PORT = 1, 2
+
+EXECUTE = 1 << 0
+WRITE_FILE = 1 << 1
+READ_FILE = 1 << 2
+READ_DIR = 1 << 3
+REMOVE_DIR = 1 << 4
+REMOVE_FILE = 1 << 5
+MAKE_CHAR = 1 << 6
+MAKE_DIR = 1 << 7
+MAKE_REG = 1 << 8
+MAKE_SOCK = 1 << 9
+MAKE_FIFO = 1 << 10
+MAKE_BLOCK = 1 << 11
+MAKE_SYM = 1 << 12
+REFER = 1 << 13
+TRUNCATE = 1 << 14
+IOCTL_DEV = 1 << 15
+RESOLVE_UNIX = 1 << 16
+
+READ = READ_FILE | READ_DIR
+RUN = READ | EXECUTE
+CHANGE = (
+    READ | WRITE_FILE | TRUNCATE | REMOVE_DIR | REMOVE_FILE | MAKE_DIR | MAKE_REG | MAKE_SOCK | MAKE_FIFO | MAKE_SYM
+) | REFER
+DEVICE = READ_FILE | WRITE_FILE
+SOCKETS = MAKE_SOCK | REMOVE_FILE | RESOLVE_UNIX
+"""In a folder: to make them there, to remove them, to connect to them."""
+_OF_FILES = EXECUTE | WRITE_FILE | READ_FILE | TRUNCATE | IOCTL_DEV | RESOLVE_UNIX
+
+_BIND_TCP = 1
+_SCOPE_ABSTRACT_UNIX = 1
+_SCOPE_SIGNAL = 2
+
+Rule = tuple[str, int]
+"""A path and what may be done with it and, where it is a folder, with all that is beneath."""
+
+
+def version() -> int:
+    """Of the interface that the kernel offers; 0 where it offers none."""
+    try:
+        return kernel.syscall(_CREATE_RULESET, 0, 0, _GET_VERSION)
+    except OSError:
+        return 0
+
+
+def known_rights(abi: int) -> int:
+    """What a kernel with this version can restrict in the file system."""
+    last = RESOLVE_UNIX if abi >= 9 else IOCTL_DEV if abi >= 5 else TRUNCATE if abi >= 3 else MAKE_SYM
+    rights = (last << 1) - 1
+    # The first version refuses every link and rename from one folder to another, whatever it is told.
+    return rights if abi >= 2 else rights & ~REFER
+
+
+def restrict(rules: Iterable[Rule], *, listen_on: Iterable[int], abi: int) -> None:
+    """From now on nothing can be done to files but what the rules say. There is no way back. Raises OSError.
+
+    Rules for what does not exist are left out. Where the kernel can, it also restricts TCP to listening on the ports
+    given, and signals and abstract sockets to this process and what it starts.
+    """
+    known = known_rights(abi)
+    attributes = struct.pack("=Q", known)
+    if abi >= 4:
+        attributes += struct.pack("=Q", _BIND_TCP)
+    if abi >= 6:
+        attributes += struct.pack("=Q", _SCOPE_ABSTRACT_UNIX | _SCOPE_SIGNAL)
+    ruleset = kernel.syscall(_CREATE_RULESET, attributes, len(attributes), 0)
+    try:
+        for path, rights in rules:
+            _allow(ruleset, path, rights & known)
+        if abi >= 4:
+            for port in listen_on:
+                kernel.syscall(_ADD_RULE, ruleset, _NET_PORT, struct.pack("=QQ", _BIND_TCP, port), 0)
+        kernel.syscall(_RESTRICT_SELF, ruleset, 0)
+    finally:
+        os.close(ruleset)
+
+
+def _allow(ruleset: int, path: str, rights: int) -> None:
+    try:
+        beneath = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        # Whoever cannot reach it now will not be able to reach it then.
+        return
+    try:
+        if not stat.S_ISDIR(os.fstat(beneath).st_mode):
+            rights &= _OF_FILES
+        if rights:
+            kernel.syscall(_ADD_RULE, ruleset, _PATH_BENEATH, struct.pack("=Qi", rights, beneath), 0)
+    finally:
+        os.close(beneath)

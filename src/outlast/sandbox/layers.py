@@ -1,0 +1,108 @@
+"""The layers of the sandbox by name, and which of them this machine has: by trying each out, not by its version."""
+
+import json
+import platform
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from outlast.sandbox.walls import CAPABILITIES, LANDLOCK, PRIVILEGES, RLIMITS, SECCOMP
+
+PROBE = Path(__file__).with_name("probe.py")
+PROBE_TIMEOUT_S = 10
+
+NEWEST_LANDLOCK = 9
+"""The latest version that anything here makes use of."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    name: str
+    """For people: with the version where there are several."""
+    active: bool
+    protects: str
+    reason: str = ""
+    """Why it is not active; or, where it is, what it lacks."""
+
+
+@dataclass(frozen=True)
+class Available:
+    """What of the sandbox works on this machine, for this user."""
+
+    names: Sequence[str]
+    """For `Walls.layers`."""
+    layers: Sequence[Layer]
+
+    @property
+    def active(self) -> list[str]:
+        """For people."""
+        return [layer.name for layer in self.layers if layer.active]
+
+    @property
+    def lacking(self) -> list[Layer]:
+        """What is not there, or not all of it."""
+        return [layer for layer in self.layers if layer.reason]
+
+
+DENO = Layer("deno-permissions", True, "TypeScript functions: files, environment, programs, native code")
+NOTHING = Available((), ())
+"""No walls at all."""
+
+
+_LANDLOCK_SINCE = (
+    (1, "files", "Linux 5.13"),
+    (3, "truncation of files that may not be written", "Linux 6.2"),
+    (4, "listening on TCP ports", "Linux 6.7"),
+    (6, "signals to other processes, abstract unix sockets", "Linux 6.12"),
+)
+"""What each version has added that functions could otherwise do to each other."""
+
+
+def available() -> Available:
+    """Tries the layers out in a process of its own, which takes some 30 ms. Blocks."""
+    if sys.platform != "linux":
+        return _elsewhere()
+    command = [sys.executable, "-I", "-S", str(PROBE)]
+    try:
+        done = subprocess.run(command, capture_output=True, timeout=PROBE_TIMEOUT_S, check=True, env={}, cwd="/")
+        found = json.loads(done.stdout)
+    except (OSError, ValueError, subprocess.SubprocessError) as error:
+        found = {}
+        trouble = str(error)
+    else:
+        trouble = ""
+    landlock = _landlock(found.get(LANDLOCK, trouble))
+    others = [
+        _layer(SECCOMP, found.get(SECCOMP, trouble), "other processes, the kernel itself, namespaces, raw sockets"),
+        _layer(PRIVILEGES, found.get(PRIVILEGES, trouble), "no setuid program gives a function more rights"),
+        _layer(RLIMITS, found.get(RLIMITS, trouble), "open files, size of files, no core dumps"),
+    ]
+    if (capabilities := found.get(CAPABILITIES)) is not None:
+        others.append(_layer(CAPABILITIES, capabilities, "what root may do beyond its own files"))
+    names = [layer.name for layer in others if layer.active]
+    if landlock.active:
+        names.insert(0, LANDLOCK)
+    return Available(names, [DENO, landlock, *others])
+
+
+def _elsewhere() -> Available:
+    reason = f"{platform.system()} has nothing like it that Outlast uses"
+    protects = "files of others, other processes"
+    kernel = Layer(LANDLOCK, False, protects, f"{reason}: TypeScript is held by Deno's permissions alone, Python not")
+    limits = Layer(RLIMITS, True, "open files, size of files, no core dumps")
+    return Available([RLIMITS], [DENO, kernel, limits])
+
+
+def _layer(name: str, trouble: object, protects: str) -> Layer:
+    return Layer(name, trouble is True, protects, "" if trouble is True else str(trouble))
+
+
+def _landlock(found: object) -> Layer:
+    protects = "files outside of the function's own, TCP ports, signals"
+    if not isinstance(found, int) or found < 1:
+        return Layer(LANDLOCK, False, protects, str(found))
+    missing = [f"{what} ({since})" for version, what, since in _LANDLOCK_SINCE if found < version]
+    reason = f"this kernel's version does not cover: {', '.join(missing)}" if missing else ""
+    return Layer(f"{LANDLOCK}-{min(found, NEWEST_LANDLOCK)}", True, protects, reason)
