@@ -1,0 +1,1 @@
+SECRET = "kept in a module"

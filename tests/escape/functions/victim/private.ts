@@ -1,0 +1,1 @@
+export const SECRET = "kept in a module";

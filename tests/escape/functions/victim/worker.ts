@@ -1,0 +1,1 @@
+postMessage([true, "code of the neighbour's"]);
