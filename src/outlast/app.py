@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import gc
+import os
 import resource
 import signal
 import traceback
@@ -27,7 +28,8 @@ from outlast.gateway.ports import Ports
 from outlast.gateway.server import Gateway
 from outlast.sandbox.layers import NOTHING, Available, available
 from outlast.supervisor.fleet import Fleet
-from outlast.supervisor.pool import Engine, Resources
+from outlast.supervisor.meter import Meter
+from outlast.supervisor.resources import Engine, Resources
 from outlast.supervisor.rundir import run_dir
 from outlast.supervisor.watch import Watch
 from outlast.telemetry.logs import REQUEST_LEVEL, Level, Log
@@ -108,7 +110,7 @@ async def serve(options: Options, log: Log, on_ready: Callable[[str], None] | No
         async def spawn(command: Command) -> Process:
             return await (spawner if command.fork is None else zygote).spawn(command)
 
-        fleet = Fleet(project, Resources(engines, spawn, folder, log, prepared.set))
+        fleet = Fleet(project, Resources(engines, spawn, folder, log, prepared.set, Meter(), os.cpu_count() or 1))
         verifier = _Verifier(project.jwt, log)
         gateway = Gateway(
             Ports(

@@ -1,92 +1,106 @@
 """Which worker gets a request, when another is started, and when it is too much."""
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from outlast.core import balance
-from outlast.core.balance import CAPACITY, Capacity, Place
+from outlast.core.balance import Capacity, Place, Scale
 from outlast.core.policy import Policy
 
-MANY = Capacity(per_worker=None, max_workers=1)
+MANY = Capacity(per_worker=100, max_workers=1, max_backlog=1000)
 ONE = Capacity(per_worker=1, max_workers=3, max_backlog=5)
 
 
+def choose(loads: list[int], capacity: Capacity, running: set[int] = frozenset()) -> int | None:  # type: ignore[assignment]
+    return balance.choose(loads, running.__contains__, capacity)
+
+
 @pytest.mark.parametrize(
-    ("loads", "capacity", "index"),
+    ("loads", "capacity", "running", "index"),
     [
-        ([], MANY, None),
-        ([], ONE, None),
-        ([1000], MANY, 0),
-        ([1], ONE, None),
-        ([0], ONE, 0),
-        ([1, 1, 0], ONE, 2),
-        ([1, 1, 1], ONE, None),
-        ([3, 2, 2], MANY, 1),
+        ([], MANY, set(), None),
+        ([], ONE, set(), None),
+        ([99], MANY, {0}, 0),
+        ([100], MANY, set(), None),
+        ([1], ONE, set(), None),
+        ([0], ONE, set(), 0),
+        ([1, 1, 0], ONE, set(), 2),
+        ([1, 1, 0], ONE, {2}, 2),
+        ([1, 1, 1], ONE, set(), None),
+        ([3, 2, 2], MANY, set(), 1),
+        ([3, 2, 2], MANY, {1}, 2),
+        ([3, 2, 2], MANY, {1, 2}, 0),
+        ([3, 2, 2], MANY, {0, 1, 2}, 1),
     ],
 )
-def test_choose(loads: list[int], capacity: Capacity, index: int | None) -> None:
-    assert balance.choose(loads, capacity) == index
+def test_choose(loads: list[int], capacity: Capacity, running: set[int], index: int | None) -> None:
+    assert choose(loads, capacity, running) == index
 
 
-@given(loads=st.lists(st.integers(0, 9)), per_worker=st.none() | st.integers(1, 9))
-def test_choose_takes_the_least_loaded_and_never_one_that_is_full(loads: list[int], per_worker: int | None) -> None:
-    index = balance.choose(loads, Capacity(per_worker=per_worker, max_workers=9))
+@given(loads=st.lists(st.integers(0, 9)), per_worker=st.integers(1, 9), running=st.sets(st.integers(0, 9)))
+def test_choose_prefers_free_event_loops_then_little_load_and_never_one_that_is_full(
+    loads: list[int], per_worker: int, running: set[int]
+) -> None:
+    index = choose(loads, Capacity(per_worker=per_worker, max_workers=9, max_backlog=9), running)
+    with_room = {at for at, load in enumerate(loads) if load < per_worker}
     if index is None:
-        assert per_worker is not None or not loads
-        assert all(load >= (per_worker or 0) for load in loads)
+        assert not with_room
     else:
-        assert loads[index] == min(loads)
-        assert per_worker is None or loads[index] < per_worker
+        candidates = with_room - running or with_room
+        assert index in candidates
+        assert loads[index] == min(loads[at] for at in candidates)
+
+
+def test_one_worker_alone_is_not_asked_whether_it_runs() -> None:
+    def asked(_: int) -> bool:
+        raise AssertionError
+
+    assert balance.choose([3], asked, MANY) == 0
 
 
 @pytest.mark.parametrize(
-    ("alive", "starting", "waiting", "place"),
+    ("alive", "starting", "waiting", "capacity", "place"),
     [
-        # Nobody there: the first request starts one, the others wait for it.
-        (0, 0, 0, Place.START),
-        (1, 1, 1, Place.WAIT),
-        (1, 1, 999, Place.WAIT),
-        (1, 1, 1000, Place.REFUSE),
-        # It is gone while some wait.
-        (0, 0, 7, Place.START),
+        (0, 0, 0, MANY, Place.START),
+        (1, 1, 0, MANY, Place.WAIT),
+        (1, 1, 99, MANY, Place.WAIT),
+        (1, 1, 100, Capacity(per_worker=100, max_workers=2, max_backlog=1000), Place.START),
+        (0, 0, 0, ONE, Place.START),
+        (1, 1, 0, ONE, Place.WAIT),
+        (1, 1, 1, ONE, Place.START),
+        (3, 0, 0, ONE, Place.WAIT),
+        (3, 0, 4, ONE, Place.WAIT),
+        (3, 0, 5, ONE, Place.REFUSE),
     ],
 )
-def test_one_worker_for_all(alive: int, starting: int, waiting: int, place: Place) -> None:
-    assert balance.place(MANY, alive=alive, starting=starting, waiting=waiting) is place
+def test_place(alive: int, starting: int, waiting: int, capacity: Capacity, place: Place) -> None:
+    assert balance.place(capacity, alive=alive, starting=starting, waiting=waiting) is place
 
 
 @pytest.mark.parametrize(
-    ("alive", "starting", "waiting", "place"),
+    ("policy", "scale", "cpus", "per_worker", "max_workers"),
     [
-        (0, 0, 0, Place.START),
-        # Each that waits has one coming; the next needs one more.
-        (1, 1, 1, Place.START),
-        (2, 2, 2, Place.START),
-        # More are coming than are waited for.
-        (2, 2, 1, Place.WAIT),
-        (2, 1, 0, Place.WAIT),
-        # All that there may be.
-        (3, 0, 0, Place.WAIT),
-        (3, 3, 4, Place.WAIT),
-        (3, 3, 5, Place.REFUSE),
-        (0, 0, 5, Place.REFUSE),
+        (Policy.PER_WORKER, Scale(), 2, 100, 2),
+        (Policy.PER_WORKER, Scale(max_workers=5, concurrency=7), 2, 7, 5),
+        (Policy.PER_REQUEST, Scale(), 2, 1, 16),
+        (Policy.PER_REQUEST, Scale(), 64, 1, 64),
+        (Policy.ONESHOT, Scale(max_workers=3, concurrency=7), 2, 1, 3),
     ],
 )
-def test_a_worker_for_each(alive: int, starting: int, waiting: int, place: Place) -> None:
-    assert balance.place(ONE, alive=alive, starting=starting, waiting=waiting) is place
+def test_capacity_of_a_policy(policy: Policy, scale: Scale, cpus: int, per_worker: int, max_workers: int) -> None:
+    capacity = balance.capacity(policy, scale, cpus)
+    assert (capacity.per_worker, capacity.max_workers) == (per_worker, max_workers)
+    assert capacity.max_backlog == scale.max_backlog
 
 
-@given(alive=st.integers(0, 5), starting=st.integers(0, 5), waiting=st.integers(0, 10))
-def test_never_more_than_there_may_be_and_never_stuck(alive: int, starting: int, waiting: int) -> None:
-    place = balance.place(ONE, alive=alive, starting=min(starting, alive), waiting=waiting)
-    if place is Place.START:
-        assert alive < ONE.max_workers
-    if place is Place.WAIT:
-        assert alive > 0, "for whom?"
-
-
-def test_every_policy_has_a_capacity() -> None:
-    assert {*CAPACITY} == {*Policy}
-    assert CAPACITY[Policy.PER_WORKER].per_worker is None
-    assert CAPACITY[Policy.PER_REQUEST].per_worker == CAPACITY[Policy.ONESHOT].per_worker == 1
+def test_a_few_starts_may_fail_then_each_waits_twice_as_long_up_to_a_bound() -> None:
+    delays = [balance.boot_delay_s(failures) for failures in range(20)]
+    assert delays[: balance.FREE_FAILURES + 1] == [0.0] * (balance.FREE_FAILURES + 1)
+    growing = delays[balance.FREE_FAILURES + 1 :]
+    assert growing[0] == balance.FIRST_DELAY_S
+    for one, after in itertools.pairwise(growing):
+        assert after == min(2 * one, balance.LONGEST_DELAY_S)
+    assert growing[-1] == balance.LONGEST_DELAY_S

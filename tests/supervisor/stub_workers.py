@@ -11,18 +11,22 @@ from pathlib import Path
 from typing import Any
 
 from outlast.config.settings import FunctionSettings
+from outlast.core.balance import Scale
 from outlast.core.language import Language
 from outlast.core.limits import Limits
 from outlast.core.outcome import EndReason, RequestEnd
 from outlast.core.policy import OneshotBackground, Policy
 from outlast.engines.processes import Command, Exit, Process
 from outlast.supervisor.exchange import Exchange
-from outlast.supervisor.pool import Pool, Resources
+from outlast.supervisor.meter import Meter
+from outlast.supervisor.pool import Pool
+from outlast.supervisor.resources import Resources
 from outlast.telemetry.logs import Format, Log
 from outlast.wire import http1
 from outlast.wire.invocation import Invocation
 
 PATIENCE_S = 10
+NO_STANDBY = Scale(standby=0)
 
 
 class Stub:
@@ -193,6 +197,9 @@ class Engine:
     def command(self, folder: Path, execution_id: str) -> Command:
         return Command([execution_id], {}, folder)
 
+    def limit_reached(self, used: Exit, errors: str) -> EndReason | None:
+        return EndReason.MEMORY if "out of memory" in errors else None
+
     def concerns(self, path: Path) -> bool:
         return False
 
@@ -200,7 +207,7 @@ class Engine:
 class House:
     """A pool with all that it needs."""
 
-    def __init__(self, folder: Path, policy: Policy, limits: Limits) -> None:
+    def __init__(self, folder: Path, policy: Policy, limits: Limits, scale: Scale) -> None:
         self.engine = Engine()
         self.spawned: asyncio.Queue[Stub] = asyncio.Queue()
         self.spawning = asyncio.Event()
@@ -221,9 +228,11 @@ class House:
             env={},
             oneshot_background=OneshotBackground.CUT,
             limits=limits,
+            scale=scale,
         )
         engines = {Language.TYPESCRIPT: self.engine}
-        self.pool = Pool(self.function, policy, Resources(engines, self._spawn, folder, log, lambda: None))
+        resources = Resources(engines, self._spawn, folder, log, lambda: None, Meter(), cpus=1)
+        self.pool = Pool(self.function, policy, resources)
 
     async def _spawn(self, command: Command) -> Process:
         stub = Stub(command)
@@ -268,11 +277,11 @@ class House:
 
 
 @asynccontextmanager
-async def house(policy: Policy = Policy.PER_WORKER, **limits: int) -> AsyncIterator[House]:
+async def house(policy: Policy = Policy.PER_WORKER, scale: Scale = NO_STANDBY, **limits: int) -> AsyncIterator[House]:
     # The paths of sockets must be short.
     folder = Path(tempfile.mkdtemp(prefix="outlast-test-"))
     try:
-        opened = House(folder, policy, Limits(**limits))
+        opened = House(folder, policy, Limits(**limits), scale)
         yield opened
         opened.pool.close(EndReason.TERMINATION)
         opened.pool.kill(EndReason.TERMINATION)

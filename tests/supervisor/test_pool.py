@@ -10,7 +10,7 @@ from outlast.core.errors import OutlastError
 from outlast.core.limits import Limits
 from outlast.core.outcome import EndReason, RequestEnd
 from outlast.core.policy import Policy
-from outlast.supervisor import pool
+from outlast.supervisor import backlog, pool
 
 
 async def test_all_that_wait_are_served_by_the_one_worker_that_was_started_for_them() -> None:
@@ -77,7 +77,7 @@ async def test_the_backlog_is_bounded() -> None:
 
 
 async def test_nobody_waits_for_ever_for_a_worker_that_does_not_come(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pool, "MAX_WAIT_S", 0.05)
+    monkeypatch.setattr(backlog, "MAX_WAIT_S", 0.05)
     async with house() as there:
         there.engine.gate.clear()
         first, second = there.call(), there.call()
@@ -86,7 +86,7 @@ async def test_nobody_waits_for_ever_for_a_worker_that_does_not_come(monkeypatch
 
 
 async def test_nobody_waits_for_ever_for_workers_that_have_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pool, "MAX_WAIT_S", 0.05)
+    monkeypatch.setattr(backlog, "MAX_WAIT_S", 0.05)
     async with house(Policy.PER_REQUEST) as there:
         there.call()
         busy = await there.ready_worker()

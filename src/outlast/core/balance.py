@@ -1,6 +1,6 @@
 """Which worker gets a request: one that is up, a new one, the next that is free, or none."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -32,30 +32,43 @@ class Scale:
 
 @dataclass(frozen=True)
 class Capacity:
-    """How far one function may grow."""
+    """How far one function may grow under its policy."""
 
-    per_worker: int | None
-    """Requests that one worker has at the same time; None: as many as there are."""
+    per_worker: int
+    """Requests that one worker has at the same time."""
     max_workers: int
-    max_backlog: int = 1000
-    """Requests that wait for a worker; the next is refused."""
+    """Workers that take requests, or are about to."""
+    max_backlog: int
 
 
-CAPACITY = {
-    Policy.PER_WORKER: Capacity(per_worker=None, max_workers=1),
-    Policy.PER_REQUEST: Capacity(per_worker=1, max_workers=16),
-    Policy.ONESHOT: Capacity(per_worker=1, max_workers=16),
-}
+_FEWEST_OF_ONE_REQUEST = 16
+"""Workers that can have one request each mostly wait, as their requests do."""
 
 
-def choose(loads: Sequence[int], capacity: Capacity) -> int | None:
-    """The index of the least loaded ready worker that has room, or None. ``loads``: requests in each."""
+def capacity(policy: Policy, scale: Scale, cpus: int) -> Capacity:
+    if policy is Policy.PER_WORKER:
+        return Capacity(scale.concurrency, scale.max_workers or cpus, scale.max_backlog)
+    return Capacity(1, scale.max_workers or max(cpus, _FEWEST_OF_ONE_REQUEST), scale.max_backlog)
+
+
+def choose(loads: Sequence[int], is_running: Callable[[int], bool], capacity: Capacity) -> int | None:
+    """The index of the worker that gets a request, or None if no worker has room.
+
+    It is the least loaded one whose event loop is free, or else the least loaded one.
+
+    Args:
+        loads: the requests that each has.
+        is_running: whether the event loop of that worker is at work just now. Asked only where it matters.
+    """
     if not loads:
         return None
-    index = min(range(len(loads)), key=loads.__getitem__) if len(loads) > 1 else 0
-    if capacity.per_worker is not None and loads[index] >= capacity.per_worker:
+    least_loaded_first = sorted(range(len(loads)), key=loads.__getitem__)
+    if loads[least_loaded_first[0]] >= capacity.per_worker:
         return None
-    return index
+    for index in least_loaded_first if len(loads) > 1 else ():
+        if loads[index] < capacity.per_worker and not is_running(index):
+            return index
+    return least_loaded_first[0]
 
 
 def place(capacity: Capacity, *, alive: int, starting: int, waiting: int) -> Place:
@@ -68,6 +81,20 @@ def place(capacity: Capacity, *, alive: int, starting: int, waiting: int) -> Pla
     """
     if waiting >= capacity.max_backlog:
         return Place.REFUSE
-    if alive < capacity.max_workers and starting * (capacity.per_worker or waiting + 1) <= waiting:
+    if alive < capacity.max_workers and starting * capacity.per_worker <= waiting:
         return Place.START
     return Place.WAIT
+
+
+FREE_FAILURES = 2
+"""Starts that may fail in a row before the next one has to wait."""
+FIRST_DELAY_S = 0.2
+LONGEST_DELAY_S = 8.0
+"""Less than requests wait for a worker, so that each gets an answer from an attempt of its own time."""
+
+
+def boot_delay_s(failures: int) -> float:
+    """How long to wait with the next start after so many that failed in a row."""
+    if failures <= FREE_FAILURES:
+        return 0.0
+    return min(FIRST_DELAY_S * 2.0 ** (failures - FREE_FAILURES - 1), LONGEST_DELAY_S)

@@ -43,8 +43,9 @@ class Usage:
     wall_ms: float = 0
     cpu_ms: float = 0
     memory_mb: float = 0
+    memory_at_ready_mb: float = 0
     idle_ms: float = 0
-    """Since its last request began, or since it was ready."""
+    """Since it last had a request, or since it was ready."""
 
 
 class Step(IntEnum):
@@ -77,7 +78,7 @@ def judge(usage: Usage, limits: Limits) -> list[Verdict]:
     if limits.cpu_soft_ms or limits.cpu_hard_ms:
         found.append(_of_cpu(usage.cpu_ms, limits.cpu_soft_ms, limits.cpu_hard_ms))
     if limits.memory_mb:
-        found.append(_of_memory(usage.memory_mb, limits.memory_mb))
+        found.append(_of_memory(usage.memory_mb, usage.memory_at_ready_mb, limits.memory_mb))
     if 0 < limits.idle_timeout_ms <= usage.idle_ms:
         found.append(Verdict(Step.ALERT, UnloadReason.EARLY_DROP, round(usage.idle_ms), limits.idle_timeout_ms))
     return [verdict for verdict in found if verdict.step is not Step.FINE]
@@ -97,9 +98,10 @@ def _of_cpu(used: float, soft: int, hard: int) -> Verdict:
     return Verdict(step, UnloadReason.CPU, round(used), hard)
 
 
-def _of_memory(used: float, limit: int) -> Verdict:
+def _of_memory(used: float, at_ready: float, limit: int) -> Verdict:
     step = _step(used, limit)
-    if step is Step.FINE and used >= limit * ALERT_AT:
+    # A function that needs so much to begin with gains nothing from a new worker.
+    if step is Step.FINE and at_ready < limit * ALERT_AT <= used:
         step = Step.ALERT
     return Verdict(step, UnloadReason.MEMORY, round(used), limit)
 

@@ -38,13 +38,23 @@ class EndReason(StrEnum):
 
     @property
     def unload_reason(self) -> UnloadReason:
-        """What `beforeunload` says to a worker that ends for this reason."""
+        """What `beforeunload` says to a worker that retired for this reason and has nothing left to do."""
         return _UNLOAD_REASONS.get(self, UnloadReason.EARLY_DROP)
 
     @property
     def words(self) -> str:
         """The reason in a sentence: "... was cut off: WORDS"."""
         return _END_WORDS[self]
+
+    @property
+    def limit_key(self) -> str | None:
+        """What raises the limit that this is about, in ``[functions.NAME.limits]`` of outlast.toml."""
+        return _LIMIT_KEYS.get(self)
+
+    @property
+    def unit(self) -> str:
+        """Of that limit."""
+        return "MiB" if self is EndReason.MEMORY else "ms"
 
 
 _END_WORDS = {
@@ -62,10 +72,13 @@ _END_WORDS = {
     EndReason.UNCAUGHT: "the function had an error that nothing caught",
 }
 
+_LIMIT_KEYS = {
+    EndReason.WALL_CLOCK: "wall_clock_ms",
+    EndReason.CPU: "cpu_hard_ms",
+    EndReason.MEMORY: "memory_mb",
+}
+
 _UNLOAD_REASONS = {
-    EndReason.WALL_CLOCK: UnloadReason.WALL_CLOCK,
-    EndReason.CPU: UnloadReason.CPU,
-    EndReason.MEMORY: UnloadReason.MEMORY,
     EndReason.RELOAD: UnloadReason.TERMINATION,
     EndReason.TERMINATION: UnloadReason.TERMINATION,
 }

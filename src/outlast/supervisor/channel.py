@@ -25,6 +25,8 @@ class Channel(asyncio.Protocol):
         on_broken: Callable[[OutlastError], None],
     ) -> None:
         self.closed = asyncio.get_running_loop().create_future()
+        self.received = 0
+        """Times that something has come."""
         self._on_open = on_open
         self._on_message = on_message
         self._on_broken = on_broken
@@ -48,6 +50,7 @@ class Channel(asyncio.Protocol):
         self._on_open()
 
     def data_received(self, data: bytes) -> None:
+        self.received += 1
         try:
             for line in self._lines.feed(data):
                 self._on_message(messages.decode_from_worker(line))

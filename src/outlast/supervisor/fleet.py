@@ -8,7 +8,8 @@ from typing import Any
 
 from outlast.config.settings import Project
 from outlast.core.outcome import EndReason
-from outlast.supervisor.pool import Pool, Resources
+from outlast.supervisor.pool import Pool
+from outlast.supervisor.resources import Resources
 
 
 class Fleet:

@@ -5,7 +5,7 @@ import functools
 import msgspec
 
 from outlast.core.outcome import EndReason, TaskOutcome, UnloadReason
-from outlast.engines.processes import Exit
+from outlast.supervisor.ending import End, limit_words
 from outlast.supervisor.tasks import Task
 from outlast.telemetry.logs import Level, Log
 
@@ -77,13 +77,22 @@ class Journal:
     def task_cut_off(self, task: Task, reason: EndReason, ms: int) -> None:
         self._task(task, TaskOutcome.INTERRUPTED, ms, reason=reason, msg=reason.words)
 
-    def ended(self, reason: EndReason, used: Exit, wall_ms: int) -> None:
-        unasked = reason in _UNASKED
+    def ended(self, end: End, wall_ms: int) -> None:
+        reason, used, limit = end.reason, end.used, end.limit
+        level, msg = Level.INFO, None
+        if limit is not None:
+            level = Level.ERROR
+            key = f"[functions.{self._function}.limits] {reason.limit_key}"
+            msg = f"{limit_words(reason, limit)}. To raise it: {key} in outlast.toml"
+        elif reason in _UNASKED:
+            level, msg = Level.ERROR, f"{reason.words} ({used.words})"
         self._emit(
             "shutdown",
-            level=Level.ERROR if unasked else Level.INFO,
+            level=level,
             reason=reason,
-            msg=f"{reason.words} ({used.words})" if unasked else None,
+            used=limit.used if limit is not None else None,
+            limit=limit.limit if limit is not None else None,
+            msg=msg,
             cpu_ms=used.cpu_ms,
             memory_mb=used.memory_mb,
             wall_ms=wall_ms,

@@ -16,6 +16,8 @@ class Owner(Protocol):
     """The worker at the other end, which hears how each exchange went."""
 
     execution_id: str
+    signs_of_life: int
+    """Counted up whenever the worker has sent or taken something."""
 
     def link_done(self, link: "Link", exchange: Exchange, reusable: bool) -> None:
         """The exchange is over, well or not."""
@@ -146,6 +148,7 @@ class Link(asyncio.Protocol):
             # Nothing was asked: what is this an answer to?
             self.close()
             return
+        self._owner.signs_of_life += 1
         try:
             if self._raw:
                 self._idle.touch()
@@ -167,6 +170,7 @@ class Link(asyncio.Protocol):
             self._exchange.reply.pause()
 
     def resume_writing(self) -> None:
+        self._owner.signs_of_life += 1
         if self._exchange is not None:
             self._exchange.reply.resume()
 

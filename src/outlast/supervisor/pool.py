@@ -1,72 +1,42 @@
-"""The workers of one function, and the requests that wait for them."""
+"""The workers of one function, and which of them gets a request."""
 
 import asyncio
 import functools
+import math
 import time
 import traceback
-from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from random import SystemRandom
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from outlast.config.settings import FunctionSettings
-from outlast.core import balance, ids, lifecycle
+from outlast.core import balance, ids
 from outlast.core.balance import Place
 from outlast.core.errors import OutlastError
-from outlast.core.language import Language
 from outlast.core.lifecycle import State
 from outlast.core.outcome import EndReason, RequestEnd
-from outlast.core.policy import OneshotBackground, Policy
-from outlast.engines.processes import Command, Process
+from outlast.core.policy import Policy
+from outlast.supervisor.backlog import RETRY_AFTER_S, Backlog
+from outlast.supervisor.brake import Brake
 from outlast.supervisor.exchange import Exchange
+from outlast.supervisor.resources import Program, Resources
 from outlast.supervisor.worker import Worker
-from outlast.telemetry.logs import Level, Log
+from outlast.telemetry.logs import Level
 from outlast.wire.invocation import Invocation, Reply
 
-MAX_WAIT_S = 10.0
-RETRY_AFTER_S = 1
 MAX_GONE_ROUND = 3
-"""So many workers of a function may stand still before requests have to wait for one to go on."""
+"""So many workers of a function may stand still, waiting, before requests have to wait for one to go on."""
 MAX_HOLD_S = 0.5
 """A reload takes effect within a second of the change; the rest of that is for noticing it."""
+IN_USE_S = 5.0
+"""A worker whose function was called so lately is replaced before it retires, not after."""
+STANDBY_KEPT_S = 60.0
+"""Once a function that is not called any more has no other worker."""
+SURPLUS_IDLE_MS = 10_000
+"""After which one of several workers is one too many."""
 
 _random = SystemRandom()
-
-
-class Program(Protocol):
-    """A function made ready to run: its dependencies are there, its code can be read."""
-
-    def command(self, folder: Path, execution_id: str) -> Command:
-        """What to run as a worker whose own folder this is."""
-
-    @property
-    def modules(self) -> frozenset[Path]:
-        """The local files that it imports, links resolved."""
-
-    def concerns(self, path: Path) -> bool:
-        """Whether a change of this file (links resolved) changes what the function does."""
-
-
-class Engine(Protocol):
-    """What one language needs to know."""
-
-    async def prepare(self, function: FunctionSettings) -> Program:
-        """Called at the start and after each change. Raises OutlastError, saying what is wrong with the function."""
-
-
-@dataclass(frozen=True)
-class Resources:
-    """What every pool of a node uses."""
-
-    engines: Mapping[Language, Engine]
-    spawn: Callable[[Command], Awaitable[Process]]
-    folder: Path
-    """For the workers' own folders. Short, as the paths of unix sockets are (unix(7): 108 bytes)."""
-    log: Log
-    on_prepared: Callable[[], None]
-    """Called when it is known what a function imports."""
 
 
 class _Start(NamedTuple):
@@ -83,26 +53,30 @@ class Pool:
         self.function = function
         self.generation = 0
         self._policy = policy
-        self._capacity = balance.CAPACITY[policy]
         self._resources = resources
+        self._capacity = balance.capacity(policy, function.scale, resources.cpus)
         self._loop = asyncio.get_running_loop()
         self._ready: list[Worker] = []
         """Those that take requests. Invariant: all of them are of the present generation."""
         self._stuck: set[Worker] = set()
         """Those that would be among them, if their event loops went on."""
+        self._due: dict[Worker, EndReason] = {}
+        """Those of them that are to retire, each as soon as another worker is ready in its place."""
         self._alive: dict[Worker, asyncio.Task[None]] = {}
         """With their lives; until nothing is left of them."""
         self._starts: list[_Start] = []
         """Workers to be, whose program is not prepared yet."""
-        self._waiting: deque[Exchange] = deque()
-        """Requests that no worker has, oldest first."""
-        self._overdue: asyncio.TimerHandle | None = None
+        self._backlog = Backlog(self._overdue_end)
+        self._asked_at = -math.inf
+        """When it was last called, on the event loop's clock, in seconds."""
+        self._brake = Brake(function.name, resources.log, self._serve_waiting)
         self._program: asyncio.Task[Program] | None = None
         self._known_failure: tuple[int, str] | None = None
         """Of the preparation of a generation: each request tries again, and what it finds is news only once."""
         self._next: FunctionSettings | None = None
         """What the files say by now, while a start for what they said before is under way."""
         self._held: asyncio.TimerHandle | None = None
+        self._standby_kept: asyncio.TimerHandle | None = None
         self._closing: EndReason | None = None
         self._killed = False
         self._ended = asyncio.Event()
@@ -116,37 +90,44 @@ class Pool:
     def submit(self, invocation: Invocation, reply: Reply, body: bytes, complete: bool) -> Exchange:
         """Takes over a request. ``body``: what has come of it; ``complete``: that this is all."""
         exchange = Exchange(self, invocation, reply, body, complete, self.generation)
+        self._asked_at = self._loop.time()
         self._place(exchange)
         return exchange
 
     def _place(self, exchange: Exchange) -> None:
-        if len(self._ready) == 1 and self._capacity.per_worker is None:
-            # Nothing to choose, in what is by far the most frequent case.
-            self._assign(exchange, self._ready[0])
+        worker = self._choose()
+        if worker is not None:
+            self._assign(exchange, worker)
+            if not worker.has_spare_time and self._find_place(0) is Place.START and not self._brake.is_on:
+                # The least busy one is busy: the next request shall find another.
+                self._start()
             return
-        index = balance.choose([worker.requests for worker in self._ready], self._capacity)
-        if index is not None:
-            self._assign(exchange, self._ready[index])
-            return
-        place = Place.REFUSE if self._killed else self._find_place(len(self._waiting))
+        place = Place.REFUSE if self._killed else self._find_place(len(self._backlog))
         if place is Place.REFUSE:
             exchange.fail(RequestEnd.WORKER_BUSY, retry_after_s=RETRY_AFTER_S)
-            return
-        if exchange.waits_since:
-            # It was with a worker that turned out to be gone: its turn is now, and its time runs on.
-            self._waiting.appendleft(exchange)
+        elif self._brake.is_on and self._brake.refuses and not self._ready:
+            exchange.fail(RequestEnd.BOOT_ERROR, retry_after_s=math.ceil(self._brake.remaining_s))
         else:
-            exchange.waits_since = self._loop.time()
-            self._waiting.append(exchange)
-        if place is Place.START:
-            self._start()
-        if self._overdue is None:
-            self._overdue = self._loop.call_later(MAX_WAIT_S, self._give_up_overdue)
+            self._backlog.add(exchange)
+            if place is Place.START and not self._brake.is_on:
+                self._start()
+
+    def _choose(self) -> Worker | None:
+        ready = self._ready
+        if len(ready) == 1:
+            # Nothing to choose, in what is by far the most frequent case.
+            return ready[0] if ready[0].requests < self._capacity.per_worker else None
+        index = balance.choose(
+            [worker.requests for worker in ready], lambda index: ready[index].is_running(), self._capacity
+        )
+        return ready[index] if index is not None else None
 
     def _find_place(self, waiting: int) -> Place:
         starting = self._starting()
-        # What stands still is gone round, but not without end.
-        alive = starting + len(self._ready) + max(0, len(self._stuck) - MAX_GONE_ROUND)
+        # What stands still without computing is gone round, but not without end.
+        asleep = sum(worker.has_spare_time for worker in self._stuck)
+        computing = len(self._stuck) - asleep
+        alive = starting + len(self._ready) - len(self._due) + computing + max(0, asleep - MAX_GONE_ROUND)
         if self._policy is Policy.ONESHOT:
             # Those that have had their one request count until they are gone: each is a whole process.
             alive += sum(worker.state in (State.RETIRED, State.UNLOADING) for worker in self._alive)
@@ -155,7 +136,7 @@ class Pool:
     def _starting(self) -> int:
         """How many workers come up. Nobody counts on those of an older generation, which end when they are ready."""
         return sum(start.generation == self.generation for start in self._starts) + sum(
-            worker.state in lifecycle.COMING_UP and worker.generation == self.generation for worker in self._alive
+            worker.is_coming_up and worker.generation == self.generation for worker in self._alive
         )
 
     def _assign(self, exchange: Exchange, worker: Worker) -> None:
@@ -168,51 +149,26 @@ class Pool:
 
     def forget(self, exchange: Exchange) -> None:
         """Its caller left before a worker was found."""
-        if exchange in self._waiting:
-            self._waiting.remove(exchange)
-            self._end_unwanted()
+        if self._backlog.remove(exchange):
+            self._end_needless()
 
     def _serve_waiting(self) -> None:
         """Gives what waits to what is ready, and starts what is missing."""
         # Each turn looks anew, because assigning a request can lead back to here.
-        while self._waiting:
-            index = balance.choose([worker.requests for worker in self._ready], self._capacity)
-            if index is None:
-                break
-            self._assign(self._waiting.popleft(), self._ready[index])
-        while self._waiting and not self._killed and self._find_place(len(self._waiting) - 1) is Place.START:
+        while self._backlog and (worker := self._choose()) is not None:
+            self._assign(self._backlog.pop(), worker)
+        while (
+            self._backlog
+            and not self._killed
+            and not self._brake.is_on
+            and self._find_place(len(self._backlog) - 1) is Place.START
+        ):
             self._start()
-        self._end_unwanted()
+        self._end_needless()
 
-    def _end_unwanted(self) -> None:
-        """Ends those that come up for nobody, perhaps never: half of a file, just being saved, may wait for ever."""
-        for worker in [*self._alive]:
-            if (
-                worker.state in lifecycle.COMING_UP
-                and (worker.generation < self.generation or self._closing is not None)
-                and not len(worker.tasks)
-                and all(exchange.generation > worker.generation for exchange in self._waiting)
-            ):
-                worker.kill(self._closing or EndReason.RELOAD)
-
-    def _give_up_overdue(self) -> None:
-        self._overdue = None
-        now = self._loop.time()
-        # Where workers do become ready there are too few of them.
-        end = RequestEnd.WORKER_BUSY if any(worker.was_ready for worker in self._alive) else RequestEnd.BOOT_ERROR
-        while self._waiting and self._waiting[0].waits_since + MAX_WAIT_S <= now:
-            self._waiting.popleft().fail(end, retry_after_s=RETRY_AFTER_S)
-        if self._waiting and self._overdue is None:
-            remaining = self._waiting[0].waits_since + MAX_WAIT_S - now
-            self._overdue = self._loop.call_later(remaining, self._give_up_overdue)
-
-    def _fail_waiting(self, end: RequestEnd, count: int | None = None) -> None:
-        """Of the oldest ``count``, or of all."""
-        failed = [*self._waiting][:count]
-        for exchange in failed:
-            self._waiting.remove(exchange)
-        for exchange in failed:
-            exchange.fail(end)
+    def _overdue_end(self) -> RequestEnd:
+        """Where workers do become ready there are too few of them."""
+        return RequestEnd.WORKER_BUSY if any(worker.was_ready for worker in self._alive) else RequestEnd.BOOT_ERROR
 
     def _boot_failed(self, generation: int, count: int | None) -> None:
         """A start came to nothing that so many requests (None: all) were waiting for."""
@@ -220,7 +176,7 @@ class Pool:
             # The files have changed since: whoever waited for what they were gets what they are.
             self._serve_waiting()
         elif not self._ready:
-            self._fail_waiting(RequestEnd.BOOT_ERROR, count)
+            self._backlog.fail(RequestEnd.BOOT_ERROR, count)
             self._serve_waiting()
         # Otherwise other workers did boot. What waits is served by them, and the next request that does not find room
         # starts another: to do it now could go round and round.
@@ -249,32 +205,47 @@ class Pool:
         self._brought_up()
 
     def _start(self) -> None:
+        """Brings up one more worker to take requests."""
+        standby = next(self._standbys(), None)
+        if standby is not None:
+            standby.activate()
+            return
         start = _Start(self.function, self.generation)
         self._starts.append(start)
         self.prepare().add_done_callback(functools.partial(self._bring_up, start))
+
+    def _standbys(self) -> Iterator[Worker]:
+        for worker in self._alive:
+            if worker.is_standby and worker.generation == self.generation:
+                yield worker
 
     def _bring_up(self, start: _Start, prepared: asyncio.Task[Program]) -> None:
         if start not in self._starts:
             return
         self._starts.remove(start)
-        function, generation = start
         if prepared.cancelled() or prepared.exception() is not None:
-            self._boot_failed(generation, count=None)
+            self._boot_failed(start.generation, count=None)
             self._check_ended()
             return
+        self._launch(start, prepared.result()).activate()
+
+    def _launch(self, start: _Start, program: Program) -> Worker:
         execution_id = ids.uuid7(time.time_ns() // 1_000_000, _random.getrandbits(ids.RANDOM_BITS))
         worker = Worker(
             execution_id,
-            function,
-            generation=generation,
-            cuts_tasks=self._policy is Policy.ONESHOT and function.oneshot_background is OneshotBackground.CUT,
+            start.function,
+            program=program,
+            generation=start.generation,
+            policy=self._policy,
             folder=self._resources.folder / execution_id[-12:],
             owner=self,
             log=self._resources.log,
+            meter=self._resources.meter,
         )
-        life = self._loop.create_task(worker.live(prepared.result().command, self._resources.spawn))
+        life = self._loop.create_task(worker.live(self._resources.spawn))
         self._alive[worker] = life
         life.add_done_callback(functools.partial(self._lived, worker))
+        return worker
 
     def _lived(self, worker: Worker, life: asyncio.Task[None]) -> None:
         del self._alive[worker]
@@ -282,6 +253,35 @@ class Pool:
         if not life.cancelled():
             # It never raises; if it did, the event loop's handler of exceptions shall know.
             life.result()
+
+    def _keep_standby(self) -> None:
+        """For a function in use, the next worker is started before it is needed."""
+        program = self._prepared_program()
+        if program is None or self._closing is not None or self._brake.is_on:
+            return
+        for _ in range(self.function.scale.standby - sum(1 for _ in self._standbys())):
+            self._launch(_Start(self.function, self.generation), program)
+
+    def _end_standby_of_unused(self) -> None:
+        self._standby_kept = None
+        if not (self._ready or self._starting() or self._backlog):
+            unused_s = self._loop.time() - self._asked_at
+            if unused_s < STANDBY_KEPT_S:
+                self._standby_kept = self._loop.call_later(STANDBY_KEPT_S - unused_s, self._end_standby_of_unused)
+                return
+            for standby in [*self._standbys()]:
+                standby.kill(EndReason.EARLY_DROP)
+
+    def _end_needless(self) -> None:
+        """Ends those that come up for nobody, perhaps never: half of a file, just being saved, may wait for ever."""
+        for worker in [*self._alive]:
+            if worker.generation == self.generation and self._closing is None:
+                continue
+            for_nobody = worker.is_coming_up and not (
+                len(worker.tasks) or any(exchange.generation <= worker.generation for exchange in self._backlog)
+            )
+            if for_nobody or worker.is_standby:
+                worker.kill(self._closing or EndReason.RELOAD)
 
     # What its workers tell (`outlast.supervisor.worker.Owner`).
 
@@ -291,24 +291,49 @@ class Pool:
             self._serve_waiting()
             if self._closing is not None:
                 self._retire(worker, self._closing)
+            for due in [*self._due][:1]:
+                due.retire(self._due[due])
+            self._keep_standby()
             self._brought_up()
             return
         # It serves those that it was started for, who came before the files changed.
-        content = [exchange for exchange in self._waiting if exchange.generation <= worker.generation]
+        content = [exchange for exchange in self._backlog if exchange.generation <= worker.generation]
         for exchange in content[: self._capacity.per_worker]:
-            self._waiting.remove(exchange)
+            self._backlog.remove(exchange)
             self._assign(exchange, worker)
         self._retire(worker, self._closing or EndReason.RELOAD)
 
     def worker_freed(self, worker: Worker) -> None:
-        if self._waiting:
+        if self._backlog:
             self._serve_waiting()
 
+    def worker_due(self, worker: Worker, cause: EndReason) -> None:
+        if worker not in self._ready or self._loop.time() - self._asked_at > self._in_use_s:
+            worker.retire(cause)
+            return
+        self._due.setdefault(worker, cause)
+        # Asked again and again, so that a start that came to nothing is followed by another.
+        if self._starting() < len(self._due) and not self._brake.is_on:
+            self._start()
+
+    @property
+    def _in_use_s(self) -> float:
+        idle_ms = self.function.limits.idle_timeout_ms
+        return min(IN_USE_S, idle_ms / 1000) if idle_ms else IN_USE_S
+
+    def worker_idle(self, worker: Worker) -> None:
+        if worker in self._ready[1:] and worker.usage.idle_ms >= SURPLUS_IDLE_MS:
+            worker.retire(EndReason.EARLY_DROP)
+
     def worker_barred(self, worker: Worker) -> None:
-        self._stuck.discard(worker)
-        if worker in self._ready:
-            self._ready.remove(worker)
+        self._due.pop(worker, None)
+        if worker in self._stuck or worker in self._ready:
+            self._stuck.discard(worker)
+            if worker in self._ready:
+                self._ready.remove(worker)
             self._serve_waiting()
+        if not self._ready and self._standby_kept is None and self._closing is None:
+            self._standby_kept = self._loop.call_later(STANDBY_KEPT_S, self._end_standby_of_unused)
 
     def worker_stuck(self, worker: Worker, stuck: bool) -> None:
         if stuck and worker in self._ready:
@@ -319,10 +344,15 @@ class Pool:
             self._ready.append(worker)
             self._serve_waiting()
 
-    def worker_gone(self, worker: Worker, boot_error: str | None) -> None:
+    def worker_gone(self, worker: Worker, boot_error: str | None, died_young: bool) -> None:
         self._brought_up()
-        if boot_error is not None:
-            self._boot_failed(worker.generation, self._capacity.per_worker)
+        if worker.generation == self.generation:
+            if boot_error is not None or died_young:
+                self._brake.failed(refuses=boot_error is not None)
+            elif worker.was_ready:
+                self._brake.succeeded()
+        if boot_error is not None and worker.is_wanted:
+            self._boot_failed(worker.generation, None if self._policy is Policy.PER_WORKER else 1)
         else:
             self._serve_waiting()
 
@@ -377,6 +407,8 @@ class Pool:
         if self._next is None or self._closing is not None:
             return
         self.function, self._next = self._next, None
+        self._capacity = balance.capacity(self._policy, self.function.scale, self._resources.cpus)
+        self._brake.reset()
         self.generation += 1
         self._program = None
         outdated, self._ready = [*self._ready, *self._stuck], []
@@ -405,16 +437,18 @@ class Pool:
         """Ends all that is left, at once; after `close`."""
         self._killed = True
         self._starts.clear()
-        self._fail_waiting(RequestEnd.WORKER_BUSY)
+        self._backlog.fail(RequestEnd.WORKER_BUSY)
         for worker in [*self._alive]:
             worker.kill(reason)
         self._check_ended()
 
     def _check_ended(self) -> None:
-        if self._closing is not None and not (self._alive or self._waiting or self._starts):
+        if self._closing is not None and not (self._alive or self._backlog or self._starts):
             if self._program is not None:
                 self._program.cancel()
-            for timer in (self._overdue, self._held):
+            self._backlog.close()
+            self._brake.reset()
+            for timer in (self._standby_kept, self._held):
                 if timer is not None:
                     timer.cancel()
             self._ended.set()

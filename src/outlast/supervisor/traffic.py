@@ -43,6 +43,10 @@ class Traffic:
         """The one used last is used next, so that those not needed grow old."""
         self._connecting: set[asyncio.Task[None]] = set()
         self._lost: dict[Exchange, asyncio.TimerHandle] = {}
+        self.begun = 0
+        """Requests carried so far."""
+        self.signs_of_life = 0
+        """Times that the worker has sent or taken something."""
 
     def __len__(self) -> int:
         return len(self._exchanges)
@@ -50,6 +54,7 @@ class Traffic:
     def carry(self, exchange: Exchange) -> None:
         """Sends a request to the worker."""
         self._exchanges.add(exchange)
+        self.begun += 1
         oldest = self._loop.time() - MAX_LINK_IDLE_S
         while self._free:
             link = self._free.pop()
@@ -61,15 +66,15 @@ class Traffic:
         self._connecting.add(connecting)
         connecting.add_done_callback(self._connecting.discard)
 
-    def close(self) -> None:
-        """The worker is gone: so are its connections, and the answers it owed."""
+    def close(self, end: RequestEnd, **detail: object) -> None:
+        """The worker is gone: so are its connections, and the answers it owed. ``end``: how those requests end."""
         for link in self._free:
             link.close()
         self._free.clear()
         for exchange in [*self._exchanges]:
             # One that was not sent yet is about to fail to connect, and goes to another worker.
             if exchange.sent:
-                exchange.fail(RequestEnd.WORKER_ERROR)
+                exchange.fail(end, **detail)
                 if exchange.link is not None:
                     exchange.link.abandon()
                 else:
@@ -99,4 +104,5 @@ class Traffic:
         if (timer := self._lost.pop(exchange, None)) is not None:
             timer.cancel()
         self._exchanges.discard(exchange)
+        self.signs_of_life += 1
         self._owner.request_ended()

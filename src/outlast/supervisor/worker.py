@@ -2,7 +2,6 @@
 
 import asyncio
 import functools
-import shutil
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Protocol
@@ -10,23 +9,28 @@ from typing import Protocol
 from outlast.config.settings import FunctionSettings
 from outlast.core import lifecycle
 from outlast.core.errors import OutlastError
+from outlast.core.language import Language
 from outlast.core.lifecycle import Action, Event, State
-from outlast.core.outcome import EndReason, TaskOutcome, UnloadReason
+from outlast.core.limits import Step, Usage, Verdict
+from outlast.core.outcome import EndReason, RequestEnd, TaskOutcome, UnloadReason
+from outlast.core.policy import OneshotBackground, Policy
 from outlast.engines.processes import Command, Exit, Process
-from outlast.supervisor.channel import Channel, Output
+from outlast.supervisor.channel import Channel
+from outlast.supervisor.ending import Ending
 from outlast.supervisor.exchange import Exchange
 from outlast.supervisor.journal import Journal
+from outlast.supervisor.meter import Meter, Metering
+from outlast.supervisor.resources import Program
 from outlast.supervisor.tasks import OpenTasks
 from outlast.supervisor.traffic import Traffic
+from outlast.supervisor.vessel import Vessel
 from outlast.telemetry.logs import Level, Log
 from outlast.wire import messages
 
 EXIT_GRACE_S = 1.0
 """From being told to exit, or from the closing of the control channel, to being killed."""
-LAST_WORDS_S = 1.0
-"""How long what a dead worker has said is waited for, should a stranger hold its pipes open."""
-BOOT_OUTPUT_LINES = 200
-
+YOUNG_MS = 1_000
+_FAILURES = frozenset([EndReason.CRASH, EndReason.EXIT, EndReason.PROTOCOL, EndReason.MEMORY])
 
 _OUTCOMES = {outcome.value: outcome for outcome in TaskOutcome}
 """A look-up costs less than ``TaskOutcome(value)``."""
@@ -47,8 +51,17 @@ class Owner(Protocol):
     def worker_stuck(self, worker: "Worker", stuck: bool) -> None:
         """Its event loop stands still, or goes on again."""
 
-    def worker_gone(self, worker: "Worker", boot_error: str | None) -> None:
-        """Its life is over, nothing of it is left. ``boot_error``: why it never became ready."""
+    def worker_due(self, worker: "Worker", cause: EndReason) -> None:
+        """It should retire. It takes requests until it is told to, as best once another one can take its place."""
+
+    def worker_idle(self, worker: "Worker") -> None:
+        """Called now and then while it has nothing to do."""
+
+    def worker_gone(self, worker: "Worker", boot_error: str | None, died_young: bool) -> None:
+        """Its life is over, nothing of it is left.
+
+        ``boot_error``: why it never became ready. ``died_young``: it did, but failed so soon that another would, too.
+        """
 
     def place_again(self, exchange: Exchange) -> None:
         """This one was not sent: another worker may have it."""
@@ -60,35 +73,40 @@ class Worker:
         execution_id: str,
         function: FunctionSettings,
         *,
+        program: Program,
         generation: int,
-        cuts_tasks: bool,
+        policy: Policy,
         folder: Path,
         owner: Owner,
         log: Log,
+        meter: Meter,
     ) -> None:
         self.execution_id = execution_id
         self.generation = generation
         """Which state of the function's files it was started for."""
         self.state = State.STARTING
+        self.is_wanted = False
+        """Whether it is to evaluate the function's code as soon as it can."""
         self.was_ready = False
         self.tasks = OpenTasks()
         self._function = function
-        self._cuts_tasks = cuts_tasks
-        self._folder = folder
+        self._program = program
+        self._policy = policy
+        self._cuts_tasks = policy is Policy.ONESHOT and function.oneshot_background is OneshotBackground.CUT
         self._owner = owner
         self._journal = Journal(log, function.name, execution_id)
         self._traffic = Traffic(execution_id, self, function.limits.request_idle_ms / 1000)
         self._loop = asyncio.get_running_loop()
-        self._started_at = self._loop.time()
-        self._process: Process | None = None
-        self._exit: Exit | None = None
+        self._started_at = self._ready_at = self._loop.time()
         self._channel = Channel(self._on_open, self._on_message, self._on_broken)
-        self._outputs: list[Output] = []
-        self._boot_output: list[str] | None = []
-        self._boot_error: str | None = None
-        self._retired_for: EndReason | None = None
-        self._killed_for: EndReason | None = None
-        self._asked_to_exit = False
+        self._vessel = Vessel(folder, self._channel, self._on_output)
+        self._exit = Exit(0, 0, 0)
+        self._ending = Ending()
+        self._meter = meter
+        self._metering: Metering | None = None
+        self._is_near_limit = False
+        """Whether it shall end as soon as it has nothing to do."""
+        self._says_stuck = self._is_held_up = False
         self._heard: dict[UnloadReason, bool] = {}
         """The reasons that `beforeunload` was sent with, and whether its listeners are done."""
         self._final_reason: UnloadReason | None = None
@@ -100,68 +118,65 @@ class Worker:
         """How many it has."""
         return len(self._traffic)
 
-    # The life, from the process to the grave.
+    @property
+    def has_spare_time(self) -> bool:
+        """Whether its event loop did not need all of the time, when last looked at."""
+        return self._metering is None or not self._metering.is_busy
 
-    async def live(
-        self,
-        command: Callable[[Path, str], Command],
-        spawn: Callable[[Command], Awaitable[Process]],
-    ) -> None:
-        """Runs one process from start to end. Never raises: what goes wrong is a boot error.
+    @property
+    def usage(self) -> Usage:
+        return self._metering.usage if self._metering is not None else Usage()
 
-        ``command`` says what to run in the given folder under the given execution id.
-        """
-        control: asyncio.Server | None = None
+    @property
+    def is_coming_up(self) -> bool:
+        """Whether it is on the way to taking requests."""
+        return self.is_wanted and self.state in lifecycle.COMING_UP
+
+    @property
+    def is_standby(self) -> bool:
+        """Whether it could be on that way, if it were wanted."""
+        return not self.is_wanted and self.state in lifecycle.COMING_UP
+
+    def is_running(self) -> bool:
+        """Whether its event loop is at work at this moment."""
+        return self._metering is not None and self._metering.is_running()
+
+    async def live(self, spawn: Callable[[Command], Awaitable[Process]]) -> None:
+        """Runs one process from start to end. Never raises: what goes wrong is a boot error."""
+        self._after_ms(self._function.limits.boot_timeout_ms, self._boot_overdue)
+        command = self._program.command(self._vessel.folder, self.execution_id)
         try:
-            self._after_ms(self._function.limits.boot_timeout_ms, self._boot_overdue)
-            (self._folder / "tmp").mkdir(mode=0o700, parents=True)
-            control = await self._loop.create_unix_server(self._channel.protocol, self._folder / "control.sock")
-            self._process = await spawn(command(self._folder, self.execution_id))
-            self._outputs = [
-                await Output.read(self._process.stdout, functools.partial(self._on_output, Level.INFO)),
-                await Output.read(self._process.stderr, functools.partial(self._on_output, Level.ERROR)),
-            ]
-            if self._killed_for is not None:
-                self._process.kill()
-            self._exit = await self._process.exited
-            await self._last_words()
+            self._exit = await self._vessel.run(command, spawn, self._measure)
         except (OutlastError, OSError) as error:
-            self._boot_error = str(error)
+            self._ending.boot_error = str(error)
         finally:
-            if control is not None:
-                control.close()
-            if self._process is not None:
-                # Already done, unless it was something here that failed.
-                self._process.kill()
             self._tell(Event.EXITED)
-            await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
-
-    async def _last_words(self) -> None:
-        """What was written before the end is in the sockets still."""
-        pending = [output.closed for output in self._outputs]
-        if self._channel.is_open:
-            pending.append(self._channel.closed)
-        await asyncio.wait(pending, timeout=LAST_WORDS_S)
-        for output in self._outputs:
-            output.close()
-        self._channel.close()
+            await self._vessel.bury()
 
     # What its pool asks for.
 
     def activate(self) -> None:
-        """Evaluate the function's code."""
-        self._tell(Event.ACTIVATED)
+        """Evaluate the function's code, as soon as it can."""
+        self.is_wanted = True
+        if self.state is State.STANDBY:
+            self._tell(Event.ACTIVATED)
 
     def carry(self, exchange: Exchange) -> None:
         """Sends a request to it."""
         exchange.worker = self
         self._traffic.carry(exchange)
+        if (metering := self._metering) is not None:
+            if self._policy is Policy.PER_REQUEST:
+                metering.restart_wall_clock()
+            if metering.rests:
+                metering.wake()
 
     def retire(self, reason: EndReason) -> None:
         """No new requests; it ends when what it has is done."""
-        if self._retired_for is None:
-            self._retired_for = reason
-            self._journal.retired(reason)
+        if self._ending.retired_for is None:
+            self._ending.retired_for = reason
+            if self.was_ready:
+                self._journal.retired(reason)
         self._tell(Event.RETIRE)
         if self.state is State.RETIRED and reason.unload_reason is UnloadReason.TERMINATION:
             self._warn(UnloadReason.TERMINATION)
@@ -170,8 +185,8 @@ class Worker:
     def kill(self, reason: EndReason) -> None:
         """Ends it now; what is unfinished is recorded as interrupted for that reason."""
         if self.state is not State.EXITED:
-            if self._killed_for is None:
-                self._killed_for = reason
+            if self._ending.killed_for is None:
+                self._ending.killed_for = reason
             self._tell(Event.KILL)
 
     # Decisions, and what they ask for.
@@ -182,14 +197,20 @@ class Worker:
             self._ACTIONS[action](self)
 
     def _boot(self) -> None:
+        if not self._timers:
+            self._after_ms(self._function.limits.boot_timeout_ms, self._boot_overdue)
+        self._measure()
         self._channel.send(messages.Boot(function=self._function.name, entrypoint=self._function.entrypoint.as_uri()))
 
     def _admit(self) -> None:
         self.was_ready = True
-        output, self._boot_output = self._boot_output, None
-        for line in output or ():
-            self._on_output(Level.ERROR, line)
+        self._ready_at = self._loop.time()
+        for line in self._vessel.last_errors:
+            self._journal.printed(Level.ERROR, line)
         self._cancel_timers()
+        self._measure()
+        if self._metering is not None:
+            self._metering.ready()
         self._journal.booted(self._age_ms())
         self._owner.worker_ready(self)
 
@@ -197,8 +218,8 @@ class Worker:
         self._owner.worker_barred(self)
 
     def _unload(self) -> None:
-        assert self._retired_for is not None
-        reason = self._retired_for.unload_reason
+        assert self._ending.retired_for is not None
+        reason = self._ending.retired_for.unload_reason
         if len(self.tasks):
             reason = UnloadReason.TERMINATION
         self._warn(reason)
@@ -216,30 +237,40 @@ class Worker:
 
     def _ask_to_exit(self) -> None:
         self._cancel_timers()
-        self._asked_to_exit = True
+        self._ending.asked_to_exit = True
         self._channel.send(messages.Exit())
-        self._after_ms(EXIT_GRACE_S * 1000, functools.partial(self.kill, self._retired_for or EndReason.TERMINATION))
+        self._after_ms(EXIT_GRACE_S * 1000, functools.partial(self.kill, self._ending.cause))
 
     def _kill_process(self) -> None:
         self._cancel_timers()
-        if self._process is not None:
-            self._process.kill()
+        self._vessel.kill()
 
     def _bury(self) -> None:
         self._cancel_timers()
-        reason = self._end_reason()
+        if self._metering is not None:
+            self._metering.close()
+        errors = "\n".join(self._vessel.last_errors)
+        end = self._ending.conclude(
+            self._exit,
+            was_ready=self.was_ready,
+            limits=self._function.limits,
+            reached=self._program.limit_reached(self._exit, errors),
+            errors=errors,
+        )
         for task in self.tasks.interrupt():
-            self._journal.task_cut_off(task, reason, self._ms_since(task.started_at))
-        self._traffic.close()
-        used = self._exit or Exit(0, 0, 0)
-        if not self.was_ready:
-            self._boot_error = self._boot_error or self._describe_boot_failure(used)
-            if reason in (EndReason.BOOT_FAILURE, EndReason.PROTOCOL):
-                self._journal.boot_failed(self._boot_error, self._age_ms())
-            else:
-                self._boot_error = None
-        self._journal.ended(reason, used, self._age_ms())
-        self._owner.worker_gone(self, self._boot_error)
+            self._journal.task_cut_off(task, end.reason, self._ms_since(task.started_at))
+        if end.limit is not None:
+            self._traffic.close(
+                RequestEnd.WORKER_LIMIT, reason=end.reason.value, used=end.limit.used, limit=end.limit.limit
+            )
+        else:
+            self._traffic.close(RequestEnd.WORKER_ERROR)
+        if end.boot_error is not None:
+            self._journal.boot_failed(end.boot_error, self._age_ms())
+        if self.is_wanted:
+            self._journal.ended(end, self._age_ms())
+        died_young = self.was_ready and end.reason in _FAILURES and self._ms_since(self._ready_at) < YOUNG_MS
+        self._owner.worker_gone(self, end.boot_error, died_young)
 
     _ACTIONS = {  # noqa: RUF012, a constant
         Action.BOOT: _boot,
@@ -252,28 +283,66 @@ class Worker:
     }
 
     def _check_drained(self) -> None:
-        if self.state is State.RETIRED:
+        if self.state is State.RETIRED or self._is_near_limit:
             # A response and the news of a task that outlasts it come on two sockets: one turn of the loop reads both.
             self._loop.call_soon(self._end_if_drained)
 
     def _end_if_drained(self) -> None:
-        if self.state is State.RETIRED and lifecycle.is_drained(
-            requests=self.requests, open_tasks=len(self.tasks), cuts_tasks=self._cuts_tasks
-        ):
+        if not lifecycle.is_drained(requests=self.requests, open_tasks=len(self.tasks), cuts_tasks=self._cuts_tasks):
+            return
+        if self.state is State.RETIRED:
             self._tell(Event.DRAINED)
+        elif self.state is State.READY and self._is_near_limit:
+            self._owner.worker_due(self, EndReason.EARLY_DROP)
 
-    def _end_reason(self) -> EndReason:
-        if self._killed_for is not None:
-            return self._killed_for
-        if not self.was_ready:
-            return EndReason.BOOT_FAILURE
-        if self._asked_to_exit:
-            return self._retired_for or EndReason.TERMINATION
-        return EndReason.EXIT if self._exit is not None and self._exit.regular else EndReason.CRASH
+    # What it uses (`outlast.supervisor.meter.Metered`).
 
-    def _describe_boot_failure(self, used: Exit) -> str:
-        said = "\n".join(self._boot_output or ()).strip()
-        return said or f"the worker ended before it served anything ({used.words})"
+    def _measure(self) -> None:
+        if self._metering is None and self._vessel.pid is not None and self.is_wanted:
+            has_family = self._function.language is Language.PYTHON
+            self._metering = Metering(self._meter, self, self._vessel.pid, self._function.limits, has_family=has_family)
+
+    @property
+    def requests_begun(self) -> int:
+        return self._traffic.begun
+
+    @property
+    def signs_of_life(self) -> int:
+        return self._traffic.signs_of_life + self._channel.received
+
+    @property
+    def is_working(self) -> bool:
+        return self.requests > 0 or len(self.tasks) > 0
+
+    def measured(self, usage: Usage, verdicts: list[Verdict]) -> None:
+        self._is_near_limit = False
+        for verdict in verdicts:
+            reason = EndReason(verdict.reason)
+            if verdict.step is Step.KILL:
+                if self._ending.killed_for is None:
+                    self._ending.limit = verdict
+                    self.kill(reason)
+            elif self.was_ready:
+                self._is_near_limit = True
+                if verdict.step is Step.WARN:
+                    self._leave(reason)
+                elif verdict.step is Step.RETIRE and self.state is State.READY:
+                    self._owner.worker_due(self, reason)
+        if self._is_near_limit:
+            self._check_drained()
+        elif self.state is State.READY and not self.is_working:
+            self._owner.worker_idle(self)
+
+    def _leave(self, reason: EndReason) -> None:
+        """The limit is near: there is no time to wait for another worker."""
+        if self.state is State.READY:
+            self.retire(reason)
+        if self.state in (State.RETIRED, State.UNLOADING):
+            self._warn(UnloadReason(reason))
+
+    def held_up(self, held_up: bool) -> None:
+        self._is_held_up = held_up
+        self._owner.worker_stuck(self, held_up or self._says_stuck)
 
     # What the process does.
 
@@ -283,7 +352,10 @@ class Worker:
             return
         self._tell(Event.CONNECTED)
         self._channel.closed.add_done_callback(self._on_channel_closed)
-        self.activate()
+        if self.is_wanted:
+            self._tell(Event.ACTIVATED)
+        else:
+            self._cancel_timers()
 
     def _on_channel_closed(self, _: object) -> None:
         # A worker that cannot be heard cannot be looked after. Usually its process is about to be gone.
@@ -306,30 +378,30 @@ class Worker:
             case messages.Logged():
                 self._journal.printed(Level.named(message.level), message.text, message.request)
             case messages.Ready() if self.state is State.BOOTING:
-                self._traffic.socket = str(self._folder / _socket_name(message.socket))
+                self._traffic.socket = str(self._vessel.folder / _socket_name(message.socket))
                 self._tell(Event.SERVING)
             case messages.BootFailed():
-                self._boot_error = message.error
+                self._ending.boot_error = message.error
                 self.kill(EndReason.BOOT_FAILURE)
             case messages.Uncaught():
-                self._journal.uncaught(message.error, message.request)
-                self._retire_after_error()
+                self._on_uncaught(message)
             case messages.Loop():
-                self._owner.worker_stuck(self, message.stuck)
+                self._says_stuck = message.stuck
+                self._owner.worker_stuck(self, message.stuck or self._is_held_up)
             case messages.Unloaded():
                 self._heard[message.reason] = True
                 if message.reason == self._final_reason:
                     self._unload_overdue()
 
-    def _retire_after_error(self) -> None:
+    def _on_uncaught(self, message: messages.Uncaught) -> None:
+        self._vessel.last_errors.append(message.error)
+        self._journal.uncaught(message.error, message.request)
         if self.state is State.READY:
             self.retire(EndReason.UNCAUGHT)
 
     def _on_output(self, level: Level, line: str) -> None:
-        if self._boot_output is not None and level is Level.ERROR:
-            self._boot_output.append(line)
-            del self._boot_output[:-BOOT_OUTPUT_LINES]
-        else:
+        # Of one that does not become ready, this is the reason: it is told with that.
+        if self.was_ready or level is not Level.ERROR:
             self._journal.printed(level, line)
 
     def _unload_overdue(self) -> None:
@@ -338,7 +410,7 @@ class Worker:
             self._tell(Event.UNLOADED)
 
     def _boot_overdue(self) -> None:
-        self._boot_error = (
+        self._ending.boot_error = (
             f"the function did not start to serve within {self._function.limits.boot_timeout_ms} ms "
             "(boot_timeout_ms in outlast.toml)"
         )

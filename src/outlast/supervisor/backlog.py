@@ -1,0 +1,70 @@
+"""The requests of one function that no worker has."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterator
+
+from outlast.core.outcome import RequestEnd
+from outlast.supervisor.exchange import Exchange
+
+MAX_WAIT_S = 10.0
+RETRY_AFTER_S = 1
+
+
+class Backlog:
+    """Oldest first. Each is taken out by a worker, by its caller's leaving, or by `MAX_WAIT_S`."""
+
+    def __init__(self, overdue_end: Callable[[], RequestEnd]) -> None:
+        """``overdue_end``: how a request ends that has waited for too long."""
+        self._loop = asyncio.get_running_loop()
+        self._waiting: deque[Exchange] = deque()
+        self._overdue_end = overdue_end
+        self._timer: asyncio.TimerHandle | None = None
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def __iter__(self) -> Iterator[Exchange]:
+        return iter([*self._waiting])
+
+    def add(self, exchange: Exchange) -> None:
+        if exchange.waits_since:
+            # It was with a worker that turned out to be gone: its turn is now, and its time runs on.
+            self._waiting.appendleft(exchange)
+        else:
+            exchange.waits_since = self._loop.time()
+            self._waiting.append(exchange)
+        if self._timer is None:
+            self._timer = self._loop.call_at(exchange.waits_since + MAX_WAIT_S, self._fail_overdue)
+
+    def remove(self, exchange: Exchange) -> bool:
+        """Whether it was there."""
+        try:
+            self._waiting.remove(exchange)
+        except ValueError:
+            return False
+        return True
+
+    def pop(self) -> Exchange:
+        return self._waiting.popleft()
+
+    def fail(self, end: RequestEnd, count: int | None = None) -> None:
+        """The oldest ``count``, or all."""
+        failed = [*self._waiting][:count]
+        for exchange in failed:
+            self._waiting.remove(exchange)
+        for exchange in failed:
+            exchange.fail(end)
+
+    def close(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _fail_overdue(self) -> None:
+        self._timer = None
+        end = self._overdue_end()
+        until = self._loop.time() - MAX_WAIT_S
+        while self._waiting and self._waiting[0].waits_since <= until:
+            self._waiting.popleft().fail(end, retry_after_s=RETRY_AFTER_S)
+        if self._waiting and self._timer is None:
+            self._timer = self._loop.call_at(self._waiting[0].waits_since + MAX_WAIT_S, self._fail_overdue)

@@ -1,0 +1,76 @@
+"""Why a worker ended, from what is known of its life."""
+
+from dataclasses import dataclass
+
+from outlast.core.limits import Limits, Step, Verdict
+from outlast.core.outcome import EndReason, UnloadReason
+from outlast.engines.processes import Exit
+
+_CAUSES_TOLD = frozenset([EndReason.ONESHOT, EndReason.RELOAD, EndReason.TERMINATION, EndReason.UNCAUGHT])
+_PERHAPS_A_LIMIT = frozenset([None, EndReason.CRASH, EndReason.PROTOCOL])
+
+
+@dataclass(frozen=True)
+class End:
+    reason: EndReason
+    used: Exit
+    limit: Verdict | None
+    """The one that ended it."""
+    boot_error: str | None
+    """Why it never became ready, unless the node did not want it to."""
+
+
+@dataclass
+class Ending:
+    """What is done to a worker so that it ends; `conclude` when it has."""
+
+    retired_for: EndReason | None = None
+    killed_for: EndReason | None = None
+    limit: Verdict | None = None
+    """The one that it was killed for."""
+    asked_to_exit: bool = False
+    boot_error: str | None = None
+
+    @property
+    def cause(self) -> EndReason:
+        """Why a retired worker ends that has had the time to finish: mostly because nothing was left to do."""
+        return self.retired_for if self.retired_for in _CAUSES_TOLD else EndReason.EARLY_DROP
+
+    def conclude(self, used: Exit, *, was_ready: bool, limits: Limits, reached: EndReason | None, errors: str) -> End:
+        """``reached``: the limit of the kernel's that its last ``errors`` speak of."""
+        reason = self._reason(used, was_ready, reached)
+        limit = self.limit or _limit_of_kernel(reason, used, limits)
+        boot_error = None
+        if not was_ready:
+            boot_error = self._boot_error(reason, used, limit, errors)
+        return End(reason, used, limit, boot_error)
+
+    def _reason(self, used: Exit, was_ready: bool, reached: EndReason | None) -> EndReason:
+        if self.killed_for is None and self.asked_to_exit:
+            return self.cause
+        # What looks like a crash may have been a limit.
+        reason = (reached or self.killed_for) if self.killed_for in _PERHAPS_A_LIMIT else self.killed_for
+        if reason is not None:
+            return reason
+        if not was_ready:
+            return EndReason.BOOT_FAILURE
+        return EndReason.EXIT if used.regular else EndReason.CRASH
+
+    def _boot_error(self, reason: EndReason, used: Exit, limit: Verdict | None, errors: str) -> str | None:
+        if limit is not None:
+            return f"before it served anything, {limit_words(reason, limit)}"
+        if reason not in (EndReason.BOOT_FAILURE, EndReason.PROTOCOL):
+            return None
+        return self.boot_error or errors.strip() or f"the worker ended before it served anything ({used.words})"
+
+
+def _limit_of_kernel(reason: EndReason, used: Exit, limits: Limits) -> Verdict | None:
+    if reason is EndReason.MEMORY:
+        return Verdict(Step.KILL, UnloadReason.MEMORY, used.memory_mb or 0, limits.memory_mb)
+    if reason is EndReason.CPU:
+        return Verdict(Step.KILL, UnloadReason.CPU, used.cpu_ms or 0, limits.cpu_hard_ms)
+    return None
+
+
+def limit_words(reason: EndReason, limit: Verdict) -> str:
+    return f"{reason.words}: {limit.used} {reason.unit} used, {limit.limit} {reason.unit} allowed"

@@ -1,0 +1,200 @@
+"""Measures what workers use, and tells each what follows from it (`outlast.core.limits`).
+
+A worker that computes is looked at every 20 ms. One that waits is left alone for longer, since its limits come no
+nearer than its clocks can run; one that has nothing to do is looked at about once a second.
+"""
+
+import asyncio
+import math
+from typing import Protocol
+
+from outlast.core import limits
+from outlast.core.limits import Limits, Usage, Verdict
+from outlast.supervisor.gauge import Gauge
+
+LOOK_MS = 20.0
+LONGEST_AT_WORK_MS = 250.0
+LONGEST_AT_REST_MS = 1_000.0
+COMPUTING = 0.1
+"""Share of a CPU from which on a worker is looked at as often as possible."""
+BUSY = 0.75
+"""Share of a CPU from which on an event loop has no time to spare."""
+MEMORY_OF_LOAD_MS = 250.0
+"""How far back the load is averaged over: a worker that has just begun is not busy for being new."""
+HELD_UP_MS = 60.0
+"""So long without a sign of life is a busy event loop taken to be held up by one piece of code."""
+COPYING_MS = 0.5
+"""With less CPU time than this no process can fill memory worth measuring."""
+
+
+class Metered(Protocol):
+    """What a worker tells the meter, and hears from it."""
+
+    @property
+    def requests(self) -> int:
+        """How many it has."""
+
+    @property
+    def requests_begun(self) -> int:
+        """How many it was given in its life."""
+
+    @property
+    def signs_of_life(self) -> int:
+        """Grows whenever its event loop is known to have done something."""
+
+    @property
+    def is_working(self) -> bool:
+        """Whether it has a request or an open task."""
+
+    def measured(self, usage: Usage, verdicts: list[Verdict]) -> None:
+        """Called at each look. ``verdicts``: one for each limit that is near."""
+
+    def held_up(self, held_up: bool) -> None:
+        """One piece of code has its event loop, or has it no longer."""
+
+
+class Meter:
+    """Looks at all workers of a node."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._metered: set[Metering] = set()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def now(self) -> float:
+        return self._loop.time()
+
+    def add(self, metering: "Metering") -> None:
+        self._metered.add(metering)
+        self.look_at(metering.due)
+
+    def remove(self, metering: "Metering") -> None:
+        self._metered.discard(metering)
+
+    def look_at(self, due: float) -> None:
+        """Looks again at this moment or before it."""
+        if self._timer is None or self._timer.when() > due:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer = self._loop.call_at(due, self._look)
+
+    def _look(self) -> None:
+        self._timer = None
+        now = self._loop.time()
+        # Those that are due a little later are looked at now, so that the event loop wakes up once for all.
+        until = now + LOOK_MS / 4000
+        for metering in [*self._metered]:
+            if metering.due <= until:
+                metering.look(now)
+        if self._metered:
+            self.look_at(min(metering.due for metering in self._metered))
+
+
+class Metering:
+    """The measuring of one worker, from the start of its code to its end."""
+
+    def __init__(self, meter: Meter, worker: Metered, pid: int, allowed: Limits, *, has_family: bool) -> None:
+        """``has_family``: it may start processes, which count as its own."""
+        self._meter = meter
+        self._worker = worker
+        self._gauge = Gauge(pid)
+        self._memory_mb = self._gauge.family_memory_mb if has_family else self._gauge.memory_mb
+        self._has_family = has_family
+        self._allowed = allowed
+        self.usage = Usage()
+        self.load = 0.0
+        """Share of a CPU that it has used of late."""
+        self.rests = False
+        """Whether the next look is some while away: then `wake` is to be called when there is something to do."""
+        self.due = meter.now()
+        """When to look again, on the event loop's clock, in seconds."""
+        self._is_ready = False
+        self._interval_ms = LOOK_MS
+        self._looked_at = self._began_at = self._asked_at = self.due
+        self._cpu_ms = self._cpu_at_ready_ms = self._weighed_at_cpu_ms = self._gauge.cpu_ms()
+        self._memory_at_ready_mb = 0.0
+        self._requests_begun = worker.requests_begun
+        self._signs_of_life = worker.signs_of_life
+        self._silent_ms = 0.0
+        self._is_held_up = False
+        meter.add(self)
+
+    def ready(self) -> None:
+        """From now on its time counts."""
+        self._is_ready = True
+        self._cpu_ms = self._cpu_at_ready_ms = self._weighed_at_cpu_ms = self._gauge.cpu_ms()
+        self._memory_at_ready_mb = self._memory_mb()
+        self._looked_at = self._began_at = self._asked_at = self._meter.now()
+        self.load = 0.0
+        self.usage = Usage(memory_mb=self._memory_at_ready_mb, memory_at_ready_mb=self._memory_at_ready_mb)
+        self.wake()
+
+    def restart_wall_clock(self) -> None:
+        self._began_at = self._meter.now()
+
+    def wake(self) -> None:
+        """There is something to do for it."""
+        self.rests = False
+        self._interval_ms = LOOK_MS
+        self.due = min(self.due, self._meter.now() + LOOK_MS / 1000)
+        self._meter.look_at(self.due)
+
+    def is_running(self) -> bool:
+        """Whether its event loop is at work at this moment."""
+        return self._gauge.is_running()
+
+    def close(self) -> None:
+        self._meter.remove(self)
+        self._gauge.close()
+
+    def look(self, now: float) -> None:
+        elapsed_ms, self._looked_at = (now - self._looked_at) * 1000, now
+        before_ms, self._cpu_ms = self._cpu_ms, self._gauge.cpu_ms()
+        share = (self._cpu_ms - before_ms) / elapsed_ms if elapsed_ms > 0 else 0.0
+        self.load += (share - self.load) * (1 - math.exp(-elapsed_ms / MEMORY_OF_LOAD_MS))
+        worker = self._worker
+        if worker.requests or worker.requests_begun != self._requests_begun:
+            self._requests_begun = worker.requests_begun
+            self._asked_at = now
+        self.usage = Usage(
+            wall_ms=(now - self._began_at) * 1000 if self._is_ready else 0,
+            cpu_ms=self._cpu_ms - self._cpu_at_ready_ms if self._is_ready else 0,
+            memory_mb=self._weigh(),
+            memory_at_ready_mb=self._memory_at_ready_mb,
+            idle_ms=(now - self._asked_at) * 1000,
+        )
+        self._plan(now, share)
+        self._listen(elapsed_ms, share)
+        worker.measured(self.usage, limits.judge(self.usage, self._allowed))
+
+    def _weigh(self) -> float:
+        if not self._has_family and self._cpu_ms - self._weighed_at_cpu_ms < COPYING_MS:
+            return self.usage.memory_mb
+        self._weighed_at_cpu_ms = self._cpu_ms
+        return self._memory_mb()
+
+    def _plan(self, now: float, share: float) -> None:
+        if share >= COMPUTING or not self._is_ready:
+            self._interval_ms = LOOK_MS
+        else:
+            least, most = (
+                (LOOK_MS, LONGEST_AT_WORK_MS) if self._worker.is_working else (LONGEST_AT_WORK_MS, LONGEST_AT_REST_MS)
+            )
+            until_a_limit = limits.next_look_ms(self.usage, self._allowed)
+            self._interval_ms = max(least, min(2 * self._interval_ms, most, until_a_limit))
+        self.rests = self._interval_ms > LOOK_MS
+        self.due = now + self._interval_ms / 1000
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether its event loop has had no time to spare."""
+        return self.load >= BUSY
+
+    def _listen(self, elapsed_ms: float, share: float) -> None:
+        """Tells apart an event loop that has much to do from one that does not get to do anything."""
+        signs, self._signs_of_life = self._signs_of_life, self._worker.signs_of_life
+        self._silent_ms = self._silent_ms + elapsed_ms if share >= BUSY and signs == self._signs_of_life else 0.0
+        is_held_up = self._silent_ms >= HELD_UP_MS
+        if is_held_up is not self._is_held_up:
+            self._is_held_up = is_held_up
+            self._worker.held_up(is_held_up)

@@ -1,0 +1,88 @@
+"""The process that a worker lives in: its folder, its control channel and what it prints."""
+
+import asyncio
+import functools
+import shutil
+from collections import deque
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from outlast.engines.processes import Command, Exit, Process
+from outlast.supervisor.channel import Channel, Output
+from outlast.telemetry.logs import Level
+from outlast.wire import messages
+
+LAST_WORDS_S = 1.0
+"""How long what a dead worker has said is waited for, should a stranger hold its pipes open."""
+KEPT_ERROR_LINES = 200
+
+
+class Vessel:
+    """Runs one process. ``on_output`` is called with each line that it prints."""
+
+    def __init__(self, folder: Path, channel: Channel, on_output: Callable[[Level, str], None]) -> None:
+        self.folder = folder
+        self.pid: int | None = None
+        self.last_errors: deque[str] = deque(maxlen=KEPT_ERROR_LINES)
+        """The last lines of its standard error."""
+        self._channel = channel
+        self._on_output = on_output
+        self._process: Process | None = None
+        self._is_doomed = False
+
+    async def run(
+        self,
+        command: Command,
+        spawn: Callable[[Command], Awaitable[Process]],
+        on_started: Callable[[], None],
+    ) -> Exit:
+        """From start to end; ``on_started`` is called when the process id is known.
+
+        Raises OutlastError or OSError where it cannot be started. `bury` has to follow in any case.
+        """
+        (self.folder / "tmp").mkdir(mode=0o700, parents=True)
+        loop = asyncio.get_running_loop()
+        control = await loop.create_unix_server(self._channel.protocol, self.folder / "control.sock")
+        try:
+            process = self._process = await spawn(command)
+            self.pid = process.pid
+            on_started()
+            outputs = [
+                await Output.read(process.stdout, functools.partial(self._on_output, Level.INFO)),
+                await Output.read(process.stderr, self._on_error_line),
+            ]
+            if self._is_doomed:
+                process.kill()
+            used = await process.exited
+            await self._last_words(outputs)
+            return used
+        finally:
+            control.close()
+            # It is gone already, unless it was something here that failed.
+            self.kill()
+
+    async def bury(self) -> None:
+        """Nothing of it stays behind."""
+        await asyncio.to_thread(shutil.rmtree, self.folder, ignore_errors=True)
+
+    def send(self, message: messages.ToWorker) -> None:
+        self._channel.send(message)
+
+    def kill(self) -> None:
+        self._is_doomed = True
+        if self._process is not None:
+            self._process.kill()
+
+    async def _last_words(self, outputs: list[Output]) -> None:
+        """What was written before the end is in the sockets still."""
+        pending = [output.closed for output in outputs]
+        if self._channel.is_open:
+            pending.append(self._channel.closed)
+        await asyncio.wait(pending, timeout=LAST_WORDS_S)
+        for output in outputs:
+            output.close()
+        self._channel.close()
+
+    def _on_error_line(self, line: str) -> None:
+        self.last_errors.append(line)
+        self._on_output(Level.ERROR, line)
