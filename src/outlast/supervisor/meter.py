@@ -59,7 +59,8 @@ class Meter:
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._metered: set[Metering] = set()
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.Handle | None = None
+        self._timer_due = 0.0
 
     def now(self) -> float:
         return self._loop.time()
@@ -73,10 +74,11 @@ class Meter:
 
     def look_at(self, due: float) -> None:
         """Looks again at this moment or before it."""
-        if self._timer is None or self._timer.when() > due:
+        if self._timer is None or self._timer_due > due:
             if self._timer is not None:
                 self._timer.cancel()
             self._timer = self._loop.call_at(due, self._look)
+            self._timer_due = due
 
     def _look(self) -> None:
         self._timer = None
