@@ -17,8 +17,14 @@ def test_every_end_of_a_worker_has_words_and_a_reason_for_its_listeners(reason: 
 
 
 @pytest.mark.parametrize("reason", UnloadReason)
-def test_a_reason_that_listeners_hear_of_is_the_end_of_that_name(reason: UnloadReason) -> None:
-    assert EndReason(reason.value).unload_reason is reason
+def test_a_reason_that_listeners_hear_of_can_be_the_end(reason: UnloadReason) -> None:
+    assert EndReason(reason.value).words
+
+
+@pytest.mark.parametrize("reason", [EndReason.WALL_CLOCK, EndReason.CPU, EndReason.MEMORY])
+def test_whoever_is_done_before_a_limit_is_reached_is_dropped_early(reason: EndReason) -> None:
+    assert reason.unload_reason is UnloadReason.EARLY_DROP
+    assert reason.limit_key in {field.name for field in dataclasses.fields(Limits)}
 
 
 def test_reload_and_shutdown_are_both_terminations() -> None:

@@ -101,9 +101,8 @@ async def refused(served: Site) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_requests_and_tasks_are_finished(tmp_path: Path, number: int) -> None:
-    async with site(
-        tmp_path, {"slow": function("done")}, "--graceful-exit-timeout=60", outlast="[scale]\nmax_workers = 1\n"
-    ) as served:
+    scale = f"[scale]\nmax_workers = 1\nconcurrency = {REQUESTS}\n"
+    async with site(tmp_path, {"slow": function("done")}, "--graceful-exit-timeout=60", outlast=scale) as served:
         names = [f"request-{n}" for n in range(REQUESTS)]
         tasks = [f"task-{n}" for n in range(TASKS)]
         started = [served.get(f"slow?task={task}") for task in tasks]
