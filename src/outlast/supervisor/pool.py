@@ -237,7 +237,8 @@ class Pool:
             program=program,
             generation=start.generation,
             policy=self._policy,
-            folder=self._resources.folder / execution_id[-12:],
+            # Not to be worked out from what others know of the worker.
+            folder=self._resources.folder / f"{_random.getrandbits(48):012x}",
             owner=self,
             log=self._resources.log,
             meter=self._resources.meter,
