@@ -5,6 +5,7 @@ import contextlib
 import http.client
 import io
 import json
+import resource
 import shutil
 import tempfile
 from collections.abc import AsyncIterator
@@ -14,6 +15,9 @@ from typing import Any, NamedTuple
 from deno import find_deno_bin
 
 import outlast.engines.deno
+from outlast.core.limits import Limits
+from outlast.engines.deno import memory
+from outlast.engines.processes import Command, Result
 
 GUEST = Path(outlast.engines.deno.__file__).parent / "guest"
 DENO_DIR = Path(__file__).parents[2] / ".outlast" / "test-deno"
@@ -113,7 +117,7 @@ class _Bytes:
 
 
 @contextlib.asynccontextmanager
-async def standby(entrypoint: Path, **environment: str) -> AsyncIterator[DenoWorker]:
+async def standby(entrypoint: Path, memory_mb: int = 0, **environment: str) -> AsyncIterator[DenoWorker]:
     """A worker that has connected and waits for `boot`."""
     # Its sockets' paths must stay short: pytest's own folders are too deep for that.
     folder = Path(tempfile.mkdtemp(prefix="guest-"))
@@ -123,7 +127,7 @@ async def standby(entrypoint: Path, **environment: str) -> AsyncIterator[DenoWor
         str(folder / "control.sock"),
         limit=2 * 1024 * 1024,
     )
-    process = await _start(folder, entrypoint, environment)
+    process = await _start(folder, entrypoint, Limits(memory_mb=memory_mb), environment)
     worker = DenoWorker(folder, process)
     try:
         worker.reader, worker.writer = await asyncio.wait_for(connected, PATIENCE_S)
@@ -145,14 +149,32 @@ async def standby(entrypoint: Path, **environment: str) -> AsyncIterator[DenoWor
 
 
 @contextlib.asynccontextmanager
-async def booted(entrypoint: Path, **environment: str) -> AsyncIterator[DenoWorker]:
+async def booted(entrypoint: Path, memory_mb: int = 0, **environment: str) -> AsyncIterator[DenoWorker]:
     """A worker that has been told to evaluate its function."""
-    async with standby(entrypoint, **environment) as worker:
+    async with standby(entrypoint, memory_mb, **environment) as worker:
         worker.boot(entrypoint)
         yield worker
 
 
-async def _start(folder: Path, entrypoint: Path, environment: dict[str, str]) -> asyncio.subprocess.Process:
+async def run(command: Command) -> Result:
+    """As `outlast.engines.deno.prepare.Run`."""
+    process = await asyncio.create_subprocess_exec(
+        *command.argv, cwd=command.cwd, env=command.env, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    out, err = await process.communicate()
+    return Result(process.returncode, out, err)
+
+
+async def _start(
+    folder: Path, entrypoint: Path, limits: Limits, environment: dict[str, str]
+) -> asyncio.subprocess.Process:
+    baseline = await memory.Baseline(run, {}).bytes() if limits.memory_mb else None
+    data = memory.data_bytes(limits, baseline)
+
+    def confine() -> None:
+        if data is not None:
+            resource.setrlimit(resource.RLIMIT_DATA, (data, data))
+
     (folder / "tmp").mkdir()
     imports = {"jsr:@edge-runtime/js@2": (GUEST / "edge_runtime.ts").as_uri()}
     imports["https://deno.land/std@0.168.0/http/server.ts"] = (GUEST / "std_http_server.ts").as_uri()
@@ -164,8 +186,10 @@ async def _start(folder: Path, entrypoint: Path, environment: dict[str, str]) ->
         *("run", "--no-prompt", "--quiet", "--no-config", "--no-lock", "--unstable-no-legacy-abort"),
         *("--allow-net", "--allow-env", "--allow-import", "--allow-sys=hostname,osRelease,cpus"),
         *(f"--allow-read={readable}", f"--allow-write={folder}/tmp,{sockets}"),
+        *memory.v8_flags(limits),
         *("--import-map", str(folder / "import_map.json")),
         *("--preload", str(GUEST / "bootstrap.ts"), str(entrypoint)),
+        preexec_fn=confine,
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,

@@ -31,8 +31,12 @@ class PythonWorker(DenoWorker):
         return [message["type"] for message in self.messages]
 
 
+START = "import sys; from outlast.engines.python import guest, memory; memory.confine(int(sys.argv[2])); "
+START += "guest.main(sys.argv[1])"
+
+
 @contextlib.asynccontextmanager
-async def standby(entrypoint: Path, **environment: str) -> AsyncIterator[PythonWorker]:
+async def standby(entrypoint: Path, memory_mb: int = 0, **environment: str) -> AsyncIterator[PythonWorker]:
     """A worker that has connected and waits for `boot`."""
     # Its sockets' paths must stay short: pytest's own folders are too deep for that.
     folder = Path(tempfile.mkdtemp(prefix="guest-"))
@@ -43,7 +47,7 @@ async def standby(entrypoint: Path, **environment: str) -> AsyncIterator[PythonW
         limit=2 * 1024 * 1024,
     )
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-I", "-m", "outlast.engines.python.guest", str(folder)),
+        *(sys.executable, "-I", "-c", START, str(folder), str(memory_mb)),
         cwd=entrypoint.parent,
         env={"LANG": "C.UTF-8", **environment},
         stdin=asyncio.subprocess.DEVNULL,
@@ -71,8 +75,8 @@ async def standby(entrypoint: Path, **environment: str) -> AsyncIterator[PythonW
 
 
 @contextlib.asynccontextmanager
-async def booted(entrypoint: Path, **environment: str) -> AsyncIterator[PythonWorker]:
+async def booted(entrypoint: Path, memory_mb: int = 0, **environment: str) -> AsyncIterator[PythonWorker]:
     """A worker that has been told to evaluate its function."""
-    async with standby(entrypoint, **environment) as worker:
+    async with standby(entrypoint, memory_mb, **environment) as worker:
         worker.boot(entrypoint)
         yield worker

@@ -6,6 +6,8 @@ import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
+from outlast.runtime import memory
+
 _PACKAGE = Path(__file__).parents[1]
 _OWN = ("<frozen ", f"{_PACKAGE / 'runtime'}/", f"{_PACKAGE / 'engines'}/")
 _MACHINERY = (
@@ -27,6 +29,7 @@ def describe(error: BaseException) -> str:
     Never raises, whatever the error's own methods do.
     """
     try:
+        memory.make_room(error)
         whole = traceback.TracebackException.from_exception(error, compact=True)
         for part in _parts(whole):
             _trim(part)

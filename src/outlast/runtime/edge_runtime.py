@@ -39,7 +39,11 @@ _listeners = Listeners()
 
 
 def dispatch_rejection(promise: AnyFuture | None, reason: BaseException, *, uncaught: bool = False) -> None:
-    """``uncaught``: unless a listener prevents it, the node hears of it as an error that nothing caught."""
+    """``uncaught``: unless a listener prevents it, the node hears of it as an error that nothing caught.
+
+    It always does of a MemoryError: a process that has met its limit is to be replaced.
+    """
+    uncaught = uncaught or isinstance(reason, MemoryError)
     _dispatch_error(UnhandledRejectionEvent("unhandledrejection", reason, promise), reason, uncaught)
 
 

@@ -13,7 +13,7 @@ from outlast.runtime import reports
 from outlast.runtime.context import request_id
 from outlast.runtime.describe import describe
 from outlast.runtime.requests import ClientDisconnect, Request
-from outlast.wire.messages import Level, Logged
+from outlast.wire.messages import Level, Logged, Uncaught
 
 Handler = Callable[[Request], starlette.responses.Response | Awaitable[starlette.responses.Response]]
 H = TypeVar("H", bound=Handler)
@@ -44,7 +44,7 @@ class HandlerApp:
         except ClientDisconnect:
             return
         except Exception as error:
-            log("error", describe(error))
+            report(error)
             answer = internal_server_error()
         if not isinstance(answer, starlette.responses.Response):
             log("error", f"handler returned {_shown(answer)}, not a Response")
@@ -103,6 +103,15 @@ def serve(handler: Any = None, *, host: str = "127.0.0.1", port: int = 8000) -> 
 
 def internal_server_error() -> starlette.responses.Response:
     return _failure(500, "Internal Server Error", "HANDLER_ERROR")
+
+
+def report(error: BaseException) -> None:
+    """Says what a handler has ended with."""
+    if isinstance(error, MemoryError):
+        # Of a process that has met its limit nobody knows what else it cannot do: it is to be replaced.
+        reports.send(Uncaught(describe(error), request_id.get()))
+    else:
+        log("error", describe(error))
 
 
 def log(level: Level, text: str) -> None:

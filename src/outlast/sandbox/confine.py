@@ -58,7 +58,9 @@ def _limit(built: Walls) -> None:
         which = getattr(resource, f"RLIMIT_{name}")
         _, hard = resource.getrlimit(which)
         wanted = value if hard == resource.RLIM_INFINITY else min(value, hard)
-        resource.setrlimit(which, (wanted, wanted))
+        # SIGXCPU tells what a process has ended of, where SIGKILL would not: that comes a second later.
+        beyond = 1 if which == resource.RLIMIT_CPU and wanted != hard else 0
+        resource.setrlimit(which, (wanted, wanted + beyond))
 
 
 def _rules(built: Walls) -> Iterator[landlock.Rule]:

@@ -1,5 +1,6 @@
 """TypeScript and JavaScript functions, run by Deno."""
 
+import asyncio
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,7 +9,8 @@ from pathlib import Path
 from outlast.config.settings import FunctionSettings
 from outlast.core.language import BY_SUFFIX
 from outlast.core.outcome import EndReason
-from outlast.engines.deno import walls
+from outlast.engines import backstop
+from outlast.engines.deno import memory, walls
 from outlast.engines.deno.prepare import BOOTSTRAP, DENO, Prepared, Run, prepare
 from outlast.engines.processes import Command, Exit
 from outlast.sandbox.walls import Walls
@@ -42,14 +44,19 @@ class DenoEngine:
         self._inspector_port = inspector_port
         self._layers = layers
         self._fetch_env = {**environ, "DENO_DIR": environ.get("DENO_DIR") or str(state_dir / "deno")}
+        self._baseline = memory.Baseline(run, {**self._fetch_env, **QUIET})
         self._hidden_env = {
             name: self._fetch_env[name] for name in ("DENO_DIR", *DENO_SETTINGS) if name in self._fetch_env
         }
 
     async def prepare(self, function: FunctionSettings) -> "DenoProgram":
         state = self._folders / function.name
-        prepared = await prepare(function, folder=state, env=self._fetch_env, run=self._run)
-        return DenoProgram(prepared, state, self._shared_dir, self._hidden_env, self._inspector_port, self._layers)
+        prepared, baseline = await asyncio.gather(
+            prepare(function, folder=state, env=self._fetch_env, run=self._run), self._baseline.bytes()
+        )
+        return DenoProgram(
+            prepared, state, self._shared_dir, self._hidden_env, self._inspector_port, self._layers, baseline
+        )
 
 
 @dataclass(frozen=True)
@@ -63,6 +70,8 @@ class DenoProgram:
     hidden_env: Mapping[str, str]
     inspector_port: int | None
     layers: Sequence[str] | None
+    baseline: int | None
+    """See `memory.Baseline`."""
 
     def command(self, folder: Path, execution_id: str) -> Command:
         function = self.prepared.function
@@ -74,6 +83,7 @@ class DenoProgram:
             "--no-prompt",
             "--quiet",
             "--unstable-no-legacy-abort",
+            *memory.v8_flags(function.limits),
             *self.prepared.flags,
             *inspector,
             *self._permissions(folder),
@@ -107,6 +117,8 @@ class DenoProgram:
     def _walls(self, folder: Path) -> Walls | None:
         if self.layers is None:
             return None
+        limits = self.prepared.function.limits
+        data = None if self.prepared.uses_workers else memory.data_bytes(limits, self.baseline)
         return walls.around(
             self.prepared,
             layers=self.layers,
@@ -115,10 +127,11 @@ class DenoProgram:
             state=self.state,
             hidden_env=self.hidden_env,
             inspector_port=self.inspector_port,
+            rlimits=backstop.rlimits(CPU=backstop.cpu_s(limits), DATA=data),
         )
 
     def limit_reached(self, used: Exit, errors: str) -> EndReason | None:
-        return EndReason.MEMORY if not used.regular and "out of memory" in errors else None
+        return backstop.limit_reached(used, errors, self.prepared.function.limits)
 
     @property
     def modules(self) -> frozenset[Path]:

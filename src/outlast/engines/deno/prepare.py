@@ -28,6 +28,7 @@ DENO = find_deno_bin()
 # A function under development reports an error far more often than it passes this.
 MAX_REPORT = 16 * 1024
 
+_WORKERS = re.compile(rb"\bWorker\s*\(|\bworker_threads\b")
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -44,6 +45,8 @@ class Prepared:
     """Where Deno finds what the function imports; the same for fetching and for running."""
     modules: frozenset[Path]
     """The local files that it is made of, links resolved."""
+    uses_workers: bool
+    """Whether one of them speaks of Web Workers, or of those of Node.js."""
 
 
 Run = Callable[[Command], Awaitable[Result]]
@@ -74,7 +77,8 @@ async def prepare(function: FunctionSettings, *, folder: Path, env: Mapping[str,
     flags = (config, f"--import-map={map_file}", f"--lock={_lock_file(function, folder)}")
     await deno("cache", "--quiet", *flags, str(BOOTSTRAP), str(function.entrypoint))
     made_of = [*(Path(module["local"]) for module in modules), *import_map.files(function)]
-    return Prepared(function, flags, frozenset(path.resolve() for path in made_of))
+    files = frozenset(path.resolve() for path in made_of)
+    return Prepared(function, flags, files, any(_speaks_of_workers(path) for path in files))
 
 
 async def _local_modules(
@@ -84,6 +88,14 @@ async def _local_modules(
     own_map = _write(folder / "own_import_map.json", _json(import_map.merged(function, {})))
     graph = json.loads(await info("--no-remote", "--no-npm", f"--import-map={own_map}", str(function.entrypoint)))
     return [module for module in graph["modules"] if module["specifier"].startswith("file:") and "local" in module]
+
+
+def _speaks_of_workers(file: Path) -> bool:
+    try:
+        return _WORKERS.search(file.read_bytes()) is not None
+    except OSError:
+        # Gone meanwhile: another preparation follows.
+        return False
 
 
 def _import(dependency: dict[str, Any]) -> tuple[str, str]:

@@ -22,12 +22,14 @@ def around(
     state: Path,
     hidden_env: Mapping[str, str],
     inspector_port: int | None,
+    rlimits: Mapping[str, int],
 ) -> Walls:
     """For one worker.
 
     Args:
         folder: the worker's own.
         state: where what was made for the function lies.
+        rlimits: as in `Walls`, besides those for all.
     """
     function = prepared.function
     configured = [path for path in (function.deno_config, function.import_map) if path is not None]
@@ -45,7 +47,7 @@ def around(
         devices=system.DEVICES,
         sockets=[str(folder)],
         listen_on=[inspector_port] if inspector_port is not None else [],
-        rlimits=system.RLIMITS,
+        rlimits={**system.RLIMITS, **rlimits},
     )
 
 

@@ -10,6 +10,7 @@ from outlast.config.settings import FunctionSettings
 from outlast.core.errors import OutlastError
 from outlast.core.language import BY_SUFFIX
 from outlast.core.outcome import EndReason
+from outlast.engines import backstop
 from outlast.engines.processes import Command, Exit, Spawner
 from outlast.engines.python import libraries, local_imports, requirements, walls
 from outlast.engines.python.environments import OURS, Environment, Environments
@@ -127,6 +128,7 @@ class PythonProgram:
             shared=[str(self.functions_dir)],
             environment=own.folder if own is not None and self.forks else None,
             layers=self.layers or (),
+            memory_mb=self.function.limits.memory_mb,
         )
         around = self._walls(folder)
         if own is None or self.forks:
@@ -145,10 +147,11 @@ class PythonProgram:
             modules=self.modules,
             shared_dir=self.functions_dir / "_shared",
             environment=self.environment,
+            rlimits=backstop.rlimits(CPU=backstop.cpu_s(self.function.limits)),
         )
 
     def limit_reached(self, used: Exit, errors: str) -> EndReason | None:
-        return EndReason.MEMORY if used.code and "MemoryError" in errors else None
+        return backstop.limit_reached(used, errors, self.function.limits)
 
     def concerns(self, path: Path) -> bool:
         if path in self.modules:

@@ -15,7 +15,7 @@ from outlast.runtime import reports
 from outlast.runtime.context import request_id
 from outlast.runtime.describe import describe
 from outlast.runtime.edge_runtime import tasks
-from outlast.runtime.serving import HandlerApp, internal_server_error, log
+from outlast.runtime.serving import HandlerApp, internal_server_error, log, report
 from outlast.runtime.tasks import plain_name
 
 TURNS_TO_RETURN = 16
@@ -99,7 +99,7 @@ async def _run_handler(app: HandlerApp, scope: Scope, receive: Receive, send: Se
     except Exception as error:
         # The handler's own errors have been answered: this comes of the response's body, or of what it left behind.
         if not getattr(error, _REPORTED, False):
-            log("error", describe(error))
+            report(error)
         if not getattr(getattr(send, "__self__", None), "response_complete", False):
             # So the server cuts the connection, the only way to tell the client that the body is not all.
             raise
@@ -233,7 +233,7 @@ class Exchange:
         if self._number is not None:
             tasks.settle(self._number, None if reported else error, asyncio.current_task())
         elif not reported:
-            log("error", describe(error))
+            report(error)
 
 
 def _body_length(method: str, start: Message) -> int | None:

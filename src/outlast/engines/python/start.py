@@ -27,6 +27,8 @@ class Start(TypedDict):
     """Of the function's own, where a forked worker is to use it."""
     layers: Sequence[str]
     """Of the sandbox that holds the worker."""
+    memory_mb: int
+    """What it may have; 0 for no limit."""
 
 
 IN_A_NEW_INTERPRETER = (
@@ -44,7 +46,7 @@ def arguments(own: Sequence[str], start: Start) -> list[str]:
 def run(start: Start) -> None:
     """Called once, on the main thread. What follows is the end of the process."""
     # The node imports this module too, and has no use for what the guest is made of.
-    from outlast.engines.python import guest
+    from outlast.engines.python import guest, memory
     from outlast.sandbox import confine
 
     if start["environment"] is not None:
@@ -57,6 +59,7 @@ def run(start: Start) -> None:
     # Both may have looked at another environment than this worker's.
     tempfile.tempdir = None
     time.tzset()
+    memory.confine(start["memory_mb"])
     guest.main(start["folder"], functools.partial(confine.seal, start["layers"]))
 
 

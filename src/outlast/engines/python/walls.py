@@ -1,7 +1,7 @@
 """What the worker of a Python function may touch."""
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from outlast.config.settings import FunctionSettings
@@ -20,6 +20,7 @@ def around(
     modules: Iterable[Path],
     shared_dir: Path,
     environment: Environment | None,
+    rlimits: Mapping[str, int],
 ) -> Walls:
     """For one worker.
 
@@ -27,6 +28,7 @@ def around(
         folder: the worker's own.
         code: the function's folders.
         modules: the files that it imports.
+        rlimits: as in `Walls`, besides those for all.
     """
     own = [*code, shared_dir, *function.static_files]
     own += [path for path in sorted(modules) if not any(parent in path.parents for parent in own)]
@@ -41,5 +43,5 @@ def around(
         change=[str(folder / "tmp")],
         devices=system.DEVICES,
         sockets=[str(folder)],
-        rlimits=system.RLIMITS,
+        rlimits={**system.RLIMITS, **rlimits},
     )

@@ -44,6 +44,7 @@ PRELOADED = (
     "starlette.routing",
     "starlette.websockets",
     "outlast.engines.python.guest",
+    "outlast.engines.python.memory",
     "outlast.engines.python.start",
 )
 

@@ -1,0 +1,38 @@
+"""The memory that a Python worker may have, as the kernel sees to it: RLIMIT_AS, which makes of too much a MemoryError.
+
+It counts addresses, used or not, and so leaves room for what is set aside and hardly touched: stacks of threads (8 MiB
+each, and there may be some 70), heaps of the C library, the code of libraries, the buffers that these make at once.
+"""
+
+import contextlib
+import ctypes
+import resource
+import sys
+from pathlib import Path
+
+from outlast.runtime import memory
+
+ROOM_MB = 1024
+"""Beyond twice of what may be resident."""
+RESERVE_MB = 16
+"""Kept for telling of a MemoryError: see `outlast.runtime.memory`."""
+HEAPS = 2
+"""Of the C library. It would make up to eight for each processor and set aside 64 MiB for each, although one thread at
+a time runs Python."""
+
+_M_ARENA_MAX = -8
+
+
+def confine(memory_mb: int) -> None:
+    """Holds this process to so much more than it has by now. Call it before any code of the function."""
+    if not memory_mb or sys.platform != "linux":
+        return
+    with contextlib.suppress(OSError, AttributeError):
+        # glibc: mallopt(3). Other libraries have no such heaps.
+        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, HEAPS)
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    most = pages * resource.getpagesize() + (2 * memory_mb + ROOM_MB) * 2**20
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    if hard == resource.RLIM_INFINITY or hard > most:
+        resource.setrlimit(resource.RLIMIT_AS, (most - RESERVE_MB * 2**20, most))
+        memory.has_reserve = True
