@@ -17,8 +17,8 @@ from outlast.core.outcome import EndReason
 from outlast.core.policy import OneshotBackground
 from outlast.engines import backstop
 from outlast.engines.deno import DenoEngine, memory
-from outlast.engines.processes import Exit
-from outlast.sandbox.walls import RLIMITS
+from outlast.engines.processes import Command, Exit, Spawner
+from outlast.sandbox.walls import RLIMITS, Walls
 
 MakeFunction = Callable[[str], Path]
 
@@ -192,3 +192,20 @@ class TestDeno:
         assert command.walls.rlimits["CPU"] == 62
         assert ("DATA" in command.walls.rlimits) == (data and sys.platform == "linux")
         assert program.limit_reached(Exit(-signal.SIGTRAP, 10, 10), V8_HEAP) is EndReason.MEMORY
+
+
+class TestCpu:
+    async def test_computing_without_end(self) -> None:
+        """As the kernel stops it, by way of the process that starts workers."""
+        spawner = Spawner()
+        walls = Walls(layers=[RLIMITS], rlimits=backstop.rlimits(CPU=1, DATA=None))
+        spins = Command([sys.executable, "-I", "-S", "-c", "while True: pass"], {}, Path("/"), walls=walls)
+        try:
+            process = await spawner.spawn(spins)
+            os.close(process.stdout)
+            os.close(process.stderr)
+            ended = await process.exited
+        finally:
+            await spawner.close()
+        assert ended.code == -signal.SIGXCPU
+        assert backstop.limit_reached(ended, "", Limits()) is EndReason.CPU
