@@ -34,7 +34,7 @@ if __name__ == "__main__":
     # After all else: this is a folder of packages, whose names may be those of standard modules.
     sys.path.append(os.path.abspath(f"{__file__}/../../.."))  # noqa: PTH100, pathlib takes longer than all the rest
 
-from outlast.sandbox.confine import ConfineError, confine
+from outlast.sandbox.confine import ConfineError, confine, get_ready
 from outlast.sandbox.walls import Walls
 
 LIFELINE_FD = 3
@@ -62,6 +62,7 @@ def serve(hello: Mapping[str, object]) -> dict[str, Any] | None:
     children: set[int] = set()
     pending = b""
     descriptors: list[int] = []
+    get_ready()
     _say(node, {"hello": hello})
     while True:
         readable, _, _ = select.select([node.fileno(), wakeup_r], [], [])

@@ -1,7 +1,6 @@
 """Capabilities (capabilities(7)): what root may do beyond owning its files."""
 
 import contextlib
-import errno
 import os
 import struct
 
@@ -9,6 +8,9 @@ from outlast.sandbox import kernel
 
 _CAPSET = {"x86_64": 126, "aarch64": 91}
 _VERSION_3 = 0x20080522
+_ROOT_IS_NOBODY_SPECIAL = 0b1110_1111
+"""SECBIT_NOROOT, _NO_SETUID_FIXUP, _NO_CAP_AMBIENT_RAISE, and all locks: otherwise root has all capabilities again as
+soon as it runs a program."""
 
 
 def drop() -> None:
@@ -19,22 +21,11 @@ def drop() -> None:
     if os.geteuid() == 0:
         with contextlib.suppress(PermissionError):
             os.setgroups([])
-    _drop_bounding_set()
+    # EPERM: without capabilities there is nothing that root could get back; no_new_privs is for the rest.
+    with contextlib.suppress(PermissionError):
+        kernel.prctl(kernel.PR_SET_SECUREBITS, _ROOT_IS_NOBODY_SPECIAL)
     # Not in kernels before 4.3.
     with contextlib.suppress(OSError):
         kernel.prctl(kernel.PR_CAP_AMBIENT, kernel.PR_CAP_AMBIENT_CLEAR_ALL)
     header = struct.pack("=Ii", _VERSION_3, 0)
     kernel.syscall(_CAPSET[os.uname().machine], header, bytes(24))
-
-
-def _drop_bounding_set() -> None:
-    """Without which root would have them all again as soon as it runs a program."""
-    for capability in range(64):
-        try:
-            kernel.prctl(kernel.PR_CAPBSET_DROP, capability)
-        except OSError as error:
-            if error.errno == errno.EPERM:
-                # Only who has capabilities may drop them from there; no_new_privs keeps the others from any.
-                return
-            # EINVAL: past the last one that this kernel knows.
-            return

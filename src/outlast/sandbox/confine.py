@@ -2,9 +2,10 @@
 
 import os
 import resource
+import sys
 from collections.abc import Callable, Iterator, Sequence
 
-from outlast.sandbox import capabilities, kernel, landlock, seccomp, walls
+from outlast.sandbox import capabilities, kernel, landlock, mounts, seccomp, walls
 from outlast.sandbox.walls import Walls
 
 PRIVATE = 0o077
@@ -15,6 +16,13 @@ class ConfineError(Exception):
     """A layer that should hold this process does not; it must not go on."""
 
 
+def get_ready() -> None:
+    """Does beforehand, in the process that workers are forked from, what all of them would do again."""
+    if sys.platform == "linux" and seccomp.works_here():
+        seccomp.assemble(seccomp.FOR_ALL)
+        seccomp.assemble(seccomp.ONCE_LISTENING)
+
+
 def confine(built: Walls) -> None:
     """Builds the walls. There is no way back, neither for this process nor for what it starts.
 
@@ -23,6 +31,7 @@ def confine(built: Walls) -> None:
     os.umask(PRIVATE)
     layers: dict[str, Callable[[], None]] = {
         walls.RLIMITS: lambda: _limit(built),
+        walls.MOUNTS: lambda: mounts.make_read_only([*built.sockets, *built.change]),
         walls.CAPABILITIES: capabilities.drop,
         walls.PRIVILEGES: kernel.forbid_new_privileges,
         walls.LANDLOCK: lambda: landlock.restrict(_rules(built), listen_on=built.listen_on, abi=landlock.version()),
@@ -65,6 +74,7 @@ def _limit(built: Walls) -> None:
 
 def _rules(built: Walls) -> Iterator[landlock.Rule]:
     for rights, paths in (
+        (landlock.READ_FILE, built.files),
         (landlock.READ, built.read),
         (landlock.RUN, built.run),
         (landlock.CHANGE, built.change),

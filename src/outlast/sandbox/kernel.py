@@ -7,7 +7,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
 
 PR_SET_DUMPABLE = 4
-PR_CAPBSET_DROP = 24
+PR_SET_SECUREBITS = 28
 PR_SET_NO_NEW_PRIVS = 38
 PR_CAP_AMBIENT = 47
 PR_CAP_AMBIENT_CLEAR_ALL = 4
@@ -15,7 +15,7 @@ PR_CAP_AMBIENT_CLEAR_ALL = 4
 
 def syscall(number: int, *arguments: int | bytes | ctypes.Array[ctypes.c_char]) -> int:
     """Raises OSError. Integers are passed as what they are on the machine: whole words."""
-    passed = (ctypes.c_ulong(each) if isinstance(each, int) else each for each in arguments)
+    passed = [ctypes.c_ulong(each) if isinstance(each, int) else each for each in arguments]
     result: int = _libc.syscall(ctypes.c_long(number), *passed)
     if result == -1:
         number = ctypes.get_errno()

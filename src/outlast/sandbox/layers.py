@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from outlast.sandbox.walls import CAPABILITIES, LANDLOCK, PRIVILEGES, RLIMITS, SECCOMP
+from outlast.sandbox.walls import CAPABILITIES, LANDLOCK, MOUNTS, PRIVILEGES, RLIMITS, SECCOMP
 
 PROBE = Path(__file__).with_name("probe.py")
 PROBE_TIMEOUT_S = 10
@@ -25,6 +25,8 @@ class Layer:
     protects: str
     reason: str = ""
     """Why it is not active; or, where it is, what it lacks."""
+    optional: bool = False
+    """Many machines do not have it, and what it protects is not what matters most."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +44,8 @@ class Available:
 
     @property
     def lacking(self) -> list[Layer]:
-        """What is not there, or not all of it."""
-        return [layer for layer in self.layers if layer.reason]
+        """What should be there and is not, or not all of it."""
+        return [layer for layer in self.layers if layer.reason and not layer.optional]
 
 
 DENO = Layer("deno-permissions", True, "TypeScript functions: files, environment, programs, native code")
@@ -79,6 +81,8 @@ def available() -> Available:
         _layer(PRIVILEGES, found.get(PRIVILEGES, trouble), "no setuid program gives a function more rights"),
         _layer(RLIMITS, found.get(RLIMITS, trouble), "open files, size of files, no core dumps"),
     ]
+    more = "modes, owners, times and attributes of files that a function can name"
+    others.append(_layer(MOUNTS, found.get(MOUNTS, trouble), more, optional=True))
     if (capabilities := found.get(CAPABILITIES)) is not None:
         others.append(_layer(CAPABILITIES, capabilities, "what root may do beyond its own files"))
     names = [layer.name for layer in others if layer.active]
@@ -95,8 +99,8 @@ def _elsewhere() -> Available:
     return Available([RLIMITS], [DENO, kernel, limits])
 
 
-def _layer(name: str, trouble: object, protects: str) -> Layer:
-    return Layer(name, trouble is True, protects, "" if trouble is True else str(trouble))
+def _layer(name: str, trouble: object, protects: str, *, optional: bool = False) -> Layer:
+    return Layer(name, trouble is True, protects, "" if trouble is True else str(trouble), optional)
 
 
 def _landlock(found: object) -> Layer:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 if __name__ == "__main__":
     sys.path.append(os.path.abspath(f"{__file__}/../../.."))  # noqa: PTH100, pathlib takes longer than all the rest
 
-from outlast.sandbox import capabilities, kernel, landlock, seccomp, walls
+from outlast.sandbox import capabilities, kernel, landlock, mounts, seccomp, walls
 
 
 class Missing(Exception):
@@ -36,6 +36,15 @@ def try_seccomp() -> bool:
     kernel.forbid_new_privileges()
     seccomp.install(seccomp.FOR_ALL)
     _must_fail(lambda: os.setpgid(0, 0), errno.EPERM)
+    return True
+
+
+def try_mounts() -> bool:
+    try:
+        mounts.make_read_only([])
+    except PermissionError as error:
+        raise Missing("neither CAP_SYS_ADMIN nor user namespaces are to be had") from error
+    _must_fail(lambda: os.utime(__file__), errno.EROFS)
     return True
 
 
@@ -94,6 +103,7 @@ def main() -> None:
     tries: dict[str, Callable[[], int]] = {
         walls.LANDLOCK: try_landlock,
         walls.SECCOMP: try_seccomp,
+        walls.MOUNTS: try_mounts,
         walls.PRIVILEGES: try_no_new_privs,
         walls.RLIMITS: try_rlimits,
     }

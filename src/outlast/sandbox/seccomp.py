@@ -5,8 +5,7 @@ import errno
 import functools
 import os
 import struct
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import groupby
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from outlast.sandbox import kernel, syscalls
@@ -17,6 +16,8 @@ _SET_MODE_FILTER = 1
 _ALL_THREADS = 1
 _X32 = 0x4000_0000
 """Set in the numbers of a second set of system calls on x86-64."""
+
+MAX_ROW = 3
 
 _RET_ALLOW = 0x7FFF_0000
 _RET_ERRNO = 0x0005_0000
@@ -123,23 +124,23 @@ def works_here() -> bool:
     return os.uname().machine in _AUDIT_ARCH and ctypes.sizeof(ctypes.c_void_p) == 8
 
 
-def install(rules: Sequence[Deny]) -> None:
+def install(rules: tuple[Deny, ...]) -> None:
     """Refuses these calls to this process, all of its threads, and whatever it starts. Raises OSError.
 
     Takes no_new_privs or CAP_SYS_ADMIN.
     """
-    machine = os.uname().machine
-    program = _assembled(tuple(rules), machine)
+    program = assemble(rules)
     buffer = ctypes.create_string_buffer(program, len(program))
     fprog = struct.pack("=HxxxxxxQ", len(program) // 8, ctypes.addressof(buffer))
-    blocked = kernel.syscall(_SECCOMP[machine], _SET_MODE_FILTER, _ALL_THREADS, fprog)
+    blocked = kernel.syscall(_SECCOMP[os.uname().machine], _SET_MODE_FILTER, _ALL_THREADS, fprog)
     if blocked:
         raise OSError(errno.EBUSY, f"thread {blocked} has another filter")
 
 
 @functools.cache
-def _assembled(rules: tuple[Deny, ...], machine: str) -> bytes:
-    return b"".join(struct.pack("=HBBI", *instruction) for instruction in program(rules, machine))
+def assemble(rules: tuple[Deny, ...]) -> bytes:
+    """The filter for this machine."""
+    return b"".join(struct.pack("=HBBI", *instruction) for instruction in program(rules, os.uname().machine))
 
 
 def program(rules: Iterable[Deny], machine: str) -> list[Instruction]:
@@ -153,27 +154,37 @@ def program(rules: Iterable[Deny], machine: str) -> list[Instruction]:
     ]
     if machine == "x86_64":
         out += [(_IF_AT_LEAST, 0, 1, _X32), (_RETURN, 0, 0, _RET_ERRNO | errno.ENOSYS)]
-    numbered = [(number, rule) for rule in rules if (number := syscalls.number(rule.call, machine)) is not None]
-    looked_into = [each for each in numbered if each[1].words]
-    for number, same in groupby(sorted(looked_into, key=lambda each: each[0]), key=lambda each: each[0]):
-        # Each ends in a verdict of its own: the number, by then, is no longer in the accumulator.
-        block = [*_block([rule for _, rule in same])]
+    by_number: dict[int, list[Deny]] = {}
+    for rule in rules:
+        if (number := syscalls.number(rule.call, machine)) is not None:
+            by_number.setdefault(number, []).append(rule)
+    return [*out, *_tree([(number, [*_block(same)]) for number, same in sorted(by_number.items())])]
+
+
+def _tree(cases: list[tuple[int, list[Instruction]]]) -> list[Instruction]:
+    """Finds the case for the number by halves; where there is none, the call passes. Ends in a verdict on every way.
+
+    Not one after the other, because the kernel runs the filter for every number there is when it is installed.
+    """
+    if len(cases) > MAX_ROW:
+        middle = len(cases) // 2
+        lower, upper = _tree(cases[:middle]), _tree(cases[middle:])
+        return [(_IF_AT_LEAST, 0, 1, cases[middle][0]), (_JUMP, 0, 0, len(lower)), *lower, *upper]
+    out: list[Instruction] = []
+    for number, block in cases:
         out += [(_IF_EQUAL, 1, 0, number), (_JUMP, 0, 0, len(block)), *block]
-    flat = sorted((rule.error, number) for number, rule in numbered if not rule.words)
-    for error, refused in groupby(flat, key=lambda each: each[0]):
-        numbers = [number for _, number in refused]
-        # To the verdict, past those that are left and the jump over it.
-        out += [(_IF_EQUAL, len(numbers) - index, 0, number) for index, number in enumerate(numbers)]
-        out += [(_JUMP, 0, 0, 1), (_RETURN, 0, 0, _RET_ERRNO | error)]
     return [*out, (_RETURN, 0, 0, _RET_ALLOW)]
 
 
 def _block(rules: Iterable[Deny]) -> Iterator[Instruction]:
+    """The verdict on one call, by its arguments: its number is no longer in the accumulator then."""
     for rule in rules:
         verdict: list[Instruction] = [(_RETURN, 0, 0, _RET_ERRNO | rule.error)]
         for word in reversed(rule.words):
             verdict = [*_test(word, past=len(verdict)), *verdict]
         yield from verdict
+        if not rule.words:
+            return
     yield (_RETURN, 0, 0, _RET_ALLOW)
 
 

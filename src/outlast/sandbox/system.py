@@ -1,7 +1,11 @@
 """What of the system itself programs need to work at all: libraries, names, time zones, certificates."""
 
-LIBRARIES = ("/lib", "/lib32", "/lib64", "/usr", "/opt", "/nix/store", "/gnu/store", "/snap")
-PROGRAMS = ("/bin", "/sbin", *LIBRARIES)
+import functools
+import os
+from collections.abc import Iterable
+
+_LIBRARIES = ("/lib", "/lib32", "/lib64", "/usr", "/opt", "/nix/store", "/gnu/store", "/snap")
+_PROGRAMS = ("/bin", "/sbin", *_LIBRARIES)
 
 _ETC = (
     # Libraries and where they are.
@@ -16,8 +20,9 @@ _ETC = (
     *("localtime", "timezone", "mime.types", "os-release", "fonts", "alternatives", "krb5.conf"),
 )
 _PROC = (
-    # The process itself; there are no others to be seen.
-    "self",
+    # Of the process itself; not all, because there are tables of the whole machine's sockets too.
+    *(f"self/{name}" for name in ("cgroup", "cmdline", "comm", "environ", "fd", "fdinfo", "io", "limits", "maps")),
+    *(f"self/{name}" for name in ("mountinfo", "oom_score", "smaps", "smaps_rollup", "stat", "statm", "status")),
     *("cpuinfo", "meminfo", "stat", "loadavg", "uptime", "version", "filesystems"),
     *("sys/kernel/osrelease", "sys/kernel/hostname", "sys/kernel/ostype", "sys/kernel/version"),
     *("sys/kernel/cap_last_cap", "sys/kernel/pid_max", "sys/kernel/random/boot_id", "sys/kernel/random/uuid"),
@@ -25,16 +30,45 @@ _PROC = (
 )
 _SYS = ("devices/system/cpu", "devices/system/node", "fs/cgroup", "kernel/mm/transparent_hugepage")
 
-FACTS = (
+_FACTS = (
     *(f"/etc/{name}" for name in _ETC),
     *(f"/proc/{name}" for name in _PROC),
     *(f"/sys/{name}" for name in _SYS),
     # Where resolv.conf leads to, should it be replaced while a worker lives.
     *("/run/systemd/resolve/resolv.conf", "/run/systemd/resolve/stub-resolv.conf"),
 )
-"""To be read."""
 CERTIFICATE_VARIABLES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 """Of a function's environment; they name what it trusts instead."""
 DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
 
 RLIMITS = {"CORE": 0, "NOFILE": 4096, "FSIZE": 2**30}
+
+
+@functools.cache
+def libraries() -> list[str]:
+    """To be read by programs that run no others."""
+    return _there(_LIBRARIES)
+
+
+@functools.cache
+def programs() -> list[str]:
+    """To be run, with their libraries."""
+    return _there(_PROGRAMS)
+
+
+@functools.cache
+def facts() -> list[str]:
+    """Files to be read: settings and state of the system that are nobody's secret."""
+    return [path for path in _FACTS if os.path.isfile(path)]  # noqa: PTH113
+
+
+@functools.cache
+def more_facts() -> list[str]:
+    """The same, in folders."""
+    return [path for path in _FACTS if os.path.isdir(path)]  # noqa: PTH112
+
+
+def _there(paths: Iterable[str]) -> list[str]:
+    """Without those that are beneath another one, such as /lib in /usr: each rule takes its time at every start."""
+    real = sorted({os.path.realpath(path) for path in paths if os.path.isdir(path)})  # noqa: PTH112
+    return [path for path in real if not any(path.startswith(f"{other}/") for other in real)]

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 RLIMITS, CAPABILITIES, PRIVILEGES = "rlimits", "capabilities", "no_new_privs"
-LANDLOCK, SECCOMP = "landlock", "seccomp"
+LANDLOCK, SECCOMP, MOUNTS = "landlock", "seccomp", "mounts"
 
 
 class Walls(NamedTuple):
@@ -15,6 +15,8 @@ class Walls(NamedTuple):
 
     layers: Sequence[str] = ()
     """The names of those that shall hold it, see `outlast.sandbox.layers`; that one of them does not work is fatal."""
+    files: Sequence[str] = ()
+    """To be read, and no folders: to find out which a path is takes time."""
     read: Sequence[str] = ()
     run: Sequence[str] = ()
     """Programs, which may be read too."""

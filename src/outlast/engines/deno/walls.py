@@ -36,12 +36,13 @@ def around(
     packages = [path.parent / name for path in configured for name in ("node_modules", "package.json")]
     own = [function.folder, shared_dir, *function.static_files, state, *configured, *packages]
     # Deno reads what is imported without asking for permission, wherever it lies.
-    own += [path for path in sorted(prepared.modules) if not any(parent in path.parents for parent in own)]
+    elsewhere = [path for path in sorted(prepared.modules) if not any(parent in path.parents for parent in own)]
     env = {**hidden_env, **function.env}
     named = [env[name] for name in ("DENO_DIR", "DENO_CERT", *system.CERTIFICATE_VARIABLES) if name in env]
     return Walls(
         layers=layers,
-        read=[*system.LIBRARIES, *system.FACTS, str(GUEST), *map(str, own), *named],
+        files=[*system.facts(), *map(str, elsewhere)],
+        read=[*system.libraries(), *system.more_facts(), str(GUEST), *map(str, own), *named],
         run=[DENO, *_loader()],
         change=[str(folder / "tmp")],
         devices=system.DEVICES,

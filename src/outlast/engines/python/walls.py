@@ -31,15 +31,16 @@ def around(
         rlimits: as in `Walls`, besides those for all.
     """
     own = [*code, shared_dir, *function.static_files]
-    own += [path for path in sorted(modules) if not any(parent in path.parents for parent in own)]
+    elsewhere = [path for path in sorted(modules) if not any(parent in path.parents for parent in own)]
     named = [function.env[name] for name in system.CERTIFICATE_VARIABLES if name in function.env]
     pythons = [sys.prefix, sys.exec_prefix, sys.base_prefix, sys.base_exec_prefix, *libraries.folders()]
     if environment is not None:
         pythons += [environment.folder, str(environment.python.resolve().parents[1])]
     return Walls(
         layers=layers,
-        read=[*system.FACTS, *named],
-        run=[*system.PROGRAMS, *dict.fromkeys(pythons), *map(str, own)],
+        files=[*system.facts(), *map(str, elsewhere)],
+        read=[*system.more_facts(), *named],
+        run=[*system.programs(), *dict.fromkeys(pythons), *map(str, own)],
         change=[str(folder / "tmp")],
         devices=system.DEVICES,
         sockets=[str(folder)],

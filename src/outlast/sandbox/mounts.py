@@ -1,0 +1,76 @@
+"""A view of the file system of its own (mount_namespaces(7)) in which all but a few folders is read-only.
+
+What Landlock says of files ends at their contents and names. This covers the rest: modes, owners, times, attributes.
+"""
+
+import contextlib
+import os
+import struct
+from collections.abc import Iterable
+
+from outlast.sandbox import capabilities, kernel
+
+_UNSHARE = {"x86_64": 272, "aarch64": 97}
+_OPEN_TREE, _MOVE_MOUNT, _MOUNT_SETATTR = 428, 429, 442
+"""The same on every architecture."""
+_CLONE_NEWNS, _CLONE_NEWUSER = 0x0002_0000, 0x1000_0000
+_AT_FDCWD = (1 << 64) - 100
+_AT_EMPTY_PATH, _AT_RECURSIVE = 0x1000, 0x8000
+_OPEN_TREE_CLONE = 1
+_MOVE_FROM_EMPTY_PATH = 4
+_RDONLY, _NOSUID, _NODEV = 1, 2, 4
+_MS_SLAVE = 1 << 19
+
+
+def make_read_only(but: Iterable[str]) -> None:
+    """From now on this process and what it starts can change nothing but what is in these folders. Raises OSError.
+
+    Takes CAP_SYS_ADMIN, or the right to make user namespaces, in which case it is without capabilities afterwards.
+    """
+    outermost = _outermost(but)
+    privileged = os.geteuid() == 0
+    unshare = _UNSHARE[os.uname().machine]
+    if privileged:
+        kernel.syscall(unshare, _CLONE_NEWNS)
+    else:
+        _unshare_as_nobody(unshare)
+    with contextlib.ExitStack() as stack:
+        trees = []
+        for folder in outermost:
+            flags = _OPEN_TREE_CLONE | os.O_CLOEXEC
+            with contextlib.suppress(FileNotFoundError):
+                tree = kernel.syscall(_OPEN_TREE, _AT_FDCWD, os.fsencode(folder) + b"\0", flags)
+                stack.callback(os.close, tree)
+                trees.append((tree, folder))
+        _set(_AT_FDCWD, b"/\0", _AT_RECURSIVE, _RDONLY | _NOSUID)
+        for tree, folder in trees:
+            _set(tree, b"\0", _AT_EMPTY_PATH, _NOSUID | _NODEV)
+            kernel.syscall(_MOVE_MOUNT, tree, b"\0", _AT_FDCWD, os.fsencode(folder) + b"\0", _MOVE_FROM_EMPTY_PATH)
+    if not privileged:
+        capabilities.drop()
+
+
+def _outermost(folders: Iterable[str]) -> list[str]:
+    given = [*dict.fromkeys(folders)]
+    return [folder for folder in given if not any(folder.startswith(f"{other}/") for other in given)]
+
+
+def _set(where: int, path: bytes, flags: int, attributes: int) -> None:
+    """Of mounts; what is mounted elsewhere later appears here, but nothing of here there."""
+    kernel.syscall(_MOUNT_SETATTR, where, path, flags, struct.pack("=QQQQ", attributes, 0, _MS_SLAVE, 0), 32)
+
+
+def _unshare_as_nobody(unshare: int) -> None:
+    """user_namespaces(7): whoever makes one is root in it, and is to look the same from inside."""
+    user, group = os.geteuid(), os.getegid()
+    kernel.syscall(unshare, _CLONE_NEWUSER | _CLONE_NEWNS)
+    for name, text in (
+        ("setgroups", "deny"),
+        ("uid_map", f"{user} {user} 1"),
+        ("gid_map", f"{group} {group} 1"),
+    ):
+        descriptor = os.open(f"/proc/self/{name}", os.O_WRONLY)
+        try:
+            os.write(descriptor, text.encode())
+        finally:
+            os.close(descriptor)
