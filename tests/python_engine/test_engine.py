@@ -1,5 +1,6 @@
 """How a function is going to be started, and what is said of it."""
 
+import dataclasses
 import json
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -12,9 +13,12 @@ from tests.python_engine.builder import Builder
 from tests.python_engine.conftest import Zygote, script
 
 from outlast.config.settings import FunctionSettings
-from outlast.engines.processes import Command, Spawner
+from outlast.core.limits import Limits
+from outlast.core.outcome import EndReason
+from outlast.engines.processes import Command, Exit, Spawner
 from outlast.engines.python import libraries
 from outlast.engines.python.engine import PrepareError, PythonEngine
+from outlast.sandbox.walls import RLIMITS
 
 Make = Callable[..., FunctionSettings]
 
@@ -55,6 +59,18 @@ async def test_without_an_environment_it_is_forked(bench: Bench, function: Make,
     assert command.fork is not None
     assert command.fork["environment"] is None
     assert bench.said == []
+
+
+async def test_the_kernel_holds_it_to_its_limits(bench: Bench, function: Make, tmp_path: Path) -> None:
+    limits = Limits(memory_mb=100, cpu_hard_ms=2000, boot_timeout_ms=30_000)
+    program = dataclasses.replace(await bench.engine.prepare(function(limits=limits)), layers=[RLIMITS])
+    command = program.command(tmp_path / "w", "execution")
+    assert command.fork is not None
+    assert command.fork["memory_mb"] == 100
+    assert command.walls is not None
+    assert command.walls.rlimits["CPU"] == 62
+    assert program.limit_reached(Exit(1, 10, 10), "MemoryError") is EndReason.MEMORY
+    assert program.limit_reached(Exit(1, 10, 10), "ValueError") is None
 
 
 async def test_packages_that_get_on_with_the_zygote_s_are_found_in_a_fork(

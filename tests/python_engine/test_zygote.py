@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import resource
 import signal
 import sys
 from pathlib import Path
@@ -40,6 +41,16 @@ async def mortal(tmp_path: Path) -> Any:
     zygote = Zygote()
     yield zygote
     await zygote.spawner.close()
+
+
+@linux
+async def test_a_worker_has_no_more_memory_than_it_may(zygote: Zygote, tmp_path: Path) -> None:
+    program = "import json, resource; print(json.dumps(resource.getrlimit(resource.RLIMIT_AS)))"
+    unlimited = await zygote.ask(tmp_path / "a", program)
+    assert unlimited == [*resource.getrlimit(resource.RLIMIT_AS)]
+    (small, _), (large, most) = [await zygote.ask(tmp_path / str(mb), program, memory_mb=mb) for mb in (64, 128)]
+    assert large - small == pytest.approx(2 * 64 * 2**20, abs=2**22)
+    assert large < most
 
 
 async def test_a_worker_has_what_it_was_given_and_nothing_else(zygote: Zygote, tmp_path: Path) -> None:
