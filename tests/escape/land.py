@@ -65,6 +65,12 @@ class Land:
         answer = await self.client.post(f"/functions/v1/prober/{probe}", json=told)
         return dict(answer.raise_for_status().json())
 
+    def is_held_by(self, layer: str) -> bool:
+        """Whether that layer of the sandbox is active, where ``NAME-VERSION`` asks for that version or a later one."""
+        (ready,) = self.node.found("ready")
+        name, version = _versioned(layer)
+        return any(found == name and has >= version for found, has in map(_versioned, ready["sandbox"]))
+
     async def probes(self) -> list[str]:
         """The names of those that the prober knows."""
         return list((await self.client.get("/functions/v1/prober/names")).raise_for_status().json())
@@ -102,6 +108,11 @@ class Bystander:
             with contextlib.suppress(ProcessLookupError):
                 self._process.kill()
             await self._process.wait()
+
+
+def _versioned(layer: str) -> tuple[str, int]:
+    name, _, version = layer.rpartition("-")
+    return (name, int(version)) if version.isdigit() else (layer, 0)
 
 
 def restore(hideout: Path) -> None:

@@ -7,11 +7,14 @@ import { type Probes } from "./attempt.ts";
 
 export const probes: Probes = {
   "request-at-socket-of-neighbour": (land) => ask(`${land.victim.folder}/http.sock`),
-  "request-at-socket-of-neighbour-worked-out": async (land) => {
-    const answer = await fetch(`${land.url}/functions/v1/victim`);
-    const executionId = answer.headers.get("x-sb-execution-id")!;
-    await answer.body?.cancel();
-    return await ask(`${Deno.env.get("TMPDIR")}/../../${executionId.slice(-12)}/http.sock`);
+  "connect-to-socket-of-neighbour-found": async () => {
+    const own = Deno.env.get("TMPDIR")!.replace(/\/tmp$/, "");
+    const workers = own.replace(/\/[^/]+$/, "");
+    const others = [...Deno.readDirSync(workers)].map(({ name }) => `${workers}/${name}`).filter((path) =>
+      path !== own
+    );
+    (await Deno.connect({ transport: "unix", path: `${others[0]}/http.sock` })).close();
+    return `connected in ${others[0]}`;
   },
   "request-at-socket-of-neighbour-by-node": (land) => askByNode(`${land.victim.folder}/http.sock`),
   "request-at-socket-of-neighbour-by-fetch": async (land) => {
