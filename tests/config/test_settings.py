@@ -143,6 +143,8 @@ class TestConfigToml:
         loaded = project.load()
         assert loaded.policy is Policy.ONESHOT
         assert loaded.inspector_port == 8083
+        scales = [function.scale for function in loaded.functions.values()]
+        assert {(scale.max_workers, scale.standby) for scale in scales} == {(1, 0)}
         assert {name: f.verify_jwt for name, f in loaded.functions.items()} == {"hello": True, "open": False}
         assert loaded.disabled == {"off"}
         assert loaded.warnings == ()

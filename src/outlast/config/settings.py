@@ -140,6 +140,9 @@ def _read(target: Path, environ: Mapping[str, str], env_file: Path | None, url: 
         name: _function(where, candidate, sections.table(name), own_file, given, warnings)
         for name, candidate in candidates.found.items()
     }
+    inspector_port = runtime.number("inspector_port", _PORT, default=0) or None
+    if inspector_port is not None:
+        functions = {name: _debugged(function) for name, function in functions.items()}
     if not functions and not disabled:
         raise _nothing_to_serve(where, warnings)
 
@@ -149,7 +152,7 @@ def _read(target: Path, environ: Mapping[str, str], env_file: Path | None, url: 
         state_dir=where.root / ".outlast",
         shared_dir=where.functions_dir / "_shared",
         policy=runtime.choice("policy", Policy) or Policy.PER_WORKER,
-        inspector_port=runtime.number("inspector_port", _PORT, default=0) or None,
+        inspector_port=inspector_port,
         functions=MappingProxyType(functions),
         disabled=disabled,
         jwt=jwt,
@@ -191,6 +194,13 @@ def _function(
         limits=overrides.limits,
         scale=overrides.scale,
     )
+
+
+def _debugged(function: FunctionSettings) -> FunctionSettings:
+    """The one worker that listens on the port of the debugger is the one that gets the requests."""
+    if function.language is not Language.TYPESCRIPT:
+        return function
+    return replace(function, scale=replace(function.scale, max_workers=1, standby=0))
 
 
 def _first_file(paths: Iterable[Path]) -> Path | None:

@@ -23,6 +23,7 @@ MEMORY_OF_LOAD_MS = 250.0
 """How far back the load is averaged over: a worker that has just begun is not busy for being new."""
 HELD_UP_MS = 60.0
 """So long without a sign of life is a busy event loop taken to be held up by one piece of code."""
+SEEN_FOR_S = 0.001
 COPYING_MS = 0.5
 """With less CPU time than this no process can fill memory worth measuring."""
 
@@ -119,6 +120,8 @@ class Metering:
         self._signs_of_life = worker.signs_of_life
         self._silent_ms = 0.0
         self._is_held_up = False
+        self._seen_at = 0.0
+        self._seen_running = False
         meter.add(self)
 
     def ready(self) -> None:
@@ -142,8 +145,11 @@ class Metering:
         self._meter.look_at(self.due)
 
     def is_running(self) -> bool:
-        """Whether its event loop is at work at this moment."""
-        return self._gauge.is_running()
+        """Whether its event loop is at work at this moment, or was less than a millisecond ago."""
+        now = self._meter.now()
+        if now - self._seen_at > SEEN_FOR_S:
+            self._seen_at, self._seen_running = now, self._gauge.is_running()
+        return self._seen_running
 
     def close(self) -> None:
         self._meter.remove(self)

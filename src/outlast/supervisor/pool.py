@@ -98,9 +98,8 @@ class Pool:
         worker = self._choose()
         if worker is not None:
             self._assign(exchange, worker)
-            if not worker.has_spare_time and self._find_place(0) is Place.START and not self._brake.is_on:
-                # The least busy one is busy: the next request shall find another.
-                self._start()
+            if not worker.has_spare_time and len(self._ready) < self._capacity.max_workers:
+                self._grow()
             return
         place = Place.REFUSE if self._killed else self._find_place(len(self._backlog))
         if place is Place.REFUSE:
@@ -111,6 +110,11 @@ class Pool:
             self._backlog.add(exchange)
             if place is Place.START and not self._brake.is_on:
                 self._start()
+
+    def _grow(self) -> None:
+        """The worker that was chosen is busy: the next request shall find another."""
+        if self._find_place(0) is Place.START and not self._brake.is_on:
+            self._start()
 
     def _choose(self) -> Worker | None:
         ready = self._ready
