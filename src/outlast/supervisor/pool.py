@@ -342,6 +342,7 @@ class Pool:
 
     def worker_stuck(self, worker: Worker, stuck: bool) -> None:
         if stuck and worker in self._ready:
+            self._due.pop(worker, None)
             self._ready.remove(worker)
             self._stuck.add(worker)
         elif not stuck and worker in self._stuck:
