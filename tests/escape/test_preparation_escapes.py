@@ -18,14 +18,7 @@ import pytest_asyncio
 from tests.escape.land import UNCONFINED
 from tests.support.node import Node, serving, write_project
 
-STAYS_OPEN = {
-    "build-of-a-package",
-    "import-of-a-link",
-    "scripts-of-a-package",
-    "static-import-of-a-neighbour",
-    "static-import-of-data",
-    "static-import-of-text",
-}
+STAYS_OPEN = {"static-import-of-a-neighbour"}
 """Come through, and docs/security.md says so."""
 
 SERVES_WHAT_IT_IMPORTS = "Deno.serve(() => Response.json(found));\n"
