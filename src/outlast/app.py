@@ -93,6 +93,7 @@ async def serve(options: Options, log: Log, on_ready: Callable[[str], None] | No
             run=spawner.run,
             state_dir=project.state_dir,
             functions_dir=project.functions_dir,
+            root=project.root,
             environ=options.environ,
             report=partial(_log_progress, log),
             layers=layers,
@@ -100,7 +101,8 @@ async def serve(options: Options, log: Log, on_ready: Callable[[str], None] | No
         deno = DenoEngine(
             run=spawner.run,
             state_dir=project.state_dir,
-            shared_dir=project.shared_dir,
+            functions_dir=project.functions_dir,
+            root=project.root,
             environ=options.environ,
             inspector_port=project.inspector_port,
             layers=layers,
