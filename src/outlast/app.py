@@ -319,7 +319,7 @@ def _spare_the_collector() -> None:
     """Requests leave no cycles behind, so that looking for them every few hundred allocations is for nothing."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(20_000)
+    gc.set_threshold(5_000)
 
 
 def _allow_open_files() -> None:
