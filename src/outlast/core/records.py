@@ -161,7 +161,6 @@ class TaskQuery(Query, frozen=True, kw_only=True):
     """True: only those that have not settled. False: only those that have."""
     name: str | None = None
     request_id: str | None = None
-    execution_id: str | None = None
 
 
 class RequestQuery(Query, frozen=True, kw_only=True):
