@@ -47,20 +47,24 @@ class Served:
 
 def assemble(folder: Path, language: str, names: Iterable[str], *, config: str = "", outlast: str = "") -> Path:
     """Writes a project of these functions. Files of other languages stay behind."""
+    for name in (*names, "_shared"):
+        add_function(folder, language, name, FUNCTIONS / name)
+    (folder / "supabase/config.toml").write_text(config)
+    if outlast:
+        (folder / "supabase/outlast.toml").write_text(outlast)
+    return folder
+
+
+def add_function(project: Path, language: str, name: str, source: Path) -> None:
+    """Copies the files that are in this language, or in none, of a function."""
+    if not name.startswith("_") and not (source / ENTRYPOINTS[language]).is_file():
+        raise LookupError(f"{source} holds no {ENTRYPOINTS[language]}")
     foreign = {suffix for other, suffixes in SUFFIXES.items() if other != language for suffix in suffixes}
 
     def left_out(_: str, files: list[str]) -> list[str]:
         return [file for file in files if Path(file).suffix in foreign or file == "__pycache__"]
 
-    functions = folder / "supabase/functions"
-    for name in (*names, "_shared"):
-        if not name.startswith("_") and not (FUNCTIONS / name / ENTRYPOINTS[language]).is_file():
-            raise LookupError(f"{FUNCTIONS / name} holds no {ENTRYPOINTS[language]}")
-        shutil.copytree(FUNCTIONS / name, functions / name, ignore=left_out)
-    (folder / "supabase/config.toml").write_text(config)
-    if outlast:
-        (folder / "supabase/outlast.toml").write_text(outlast)
-    return folder
+    shutil.copytree(source, project / "supabase/functions" / name, ignore=left_out)
 
 
 @asynccontextmanager

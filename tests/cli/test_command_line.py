@@ -19,7 +19,7 @@ from tests.support.node import DENO_DIR, serving, write_project
 
 OPTIONS = (
     *("DIR", "--host", "--port", "--admin-port", "--policy", "--no-verify-jwt", "--env-file", "--log-format"),
-    *("--log-level", "--database", "--graceful-exit-timeout", "--require-sandbox", "--trust-proxy"),
+    *("--log-level", "--database", "--graceful-exit-timeout", "--require-sandbox", "--no-sandbox", "--trust-proxy"),
 )
 HELLO = 'Deno.serve(() => new Response("hello"))'
 PATIENCE_S = 30
@@ -278,7 +278,7 @@ class Patient(httpx.HTTPTransport):
 
 class TestOptionsThatComeLater:
     @pytest.mark.parametrize(
-        "option", ["--database=embedded", "--database=off", "--admin-port=0", "--admin-port=54323", "--require-sandbox"]
+        "option", ["--database=embedded", "--database=off", "--admin-port=0", "--admin-port=54323"]
     )
     async def test_are_accepted_with_a_warning(self, project: Path, option: str) -> None:
         async with serving(project, option) as node:

@@ -180,7 +180,8 @@ class TestDeno:
         engine = DenoEngine(
             run=run,
             state_dir=entrypoint.parents[1] / "state",
-            shared_dir=entrypoint.parents[1] / "_shared",
+            functions_dir=entrypoint.parents[1],
+            root=entrypoint.parents[1],
             environ={"DENO_DIR": str(DENO_DIR), "PATH": os.environ["PATH"]},
             inspector_port=None,
             layers=[RLIMITS],

@@ -121,7 +121,7 @@ def restore(hideout: Path) -> None:
 
 
 @asynccontextmanager
-async def land(folder: Path, language: str, *arguments: str) -> AsyncIterator[Land]:
+async def land(folder: Path, language: str, *arguments: str, **environment: str) -> AsyncIterator[Land]:
     secret = folder / "secret.txt"
     project = assemble(folder / "project", language, secret)
     hideout = folder / "hideout"
@@ -137,7 +137,7 @@ async def land(folder: Path, language: str, *arguments: str) -> AsyncIterator[La
         sockets = await stack.enter_async_context(_sockets())
         key, queue = stack.enter_context(_interprocess())
         node = await stack.enter_async_context(
-            serving(project, *arguments, env={"SECRET_OF_THE_NODE": "hidden", "DENO_DIR": str(deno_dir)})
+            serving(project, *arguments, env={"SECRET_OF_THE_NODE": "hidden", "DENO_DIR": str(deno_dir), **environment})
         )
         client = await stack.enter_async_context(httpx.AsyncClient(base_url=node.url, timeout=30))
         things = {

@@ -18,7 +18,7 @@ DENIED = re.compile(
     # How seccomp has a system call or a protocol look as if there were none.
     r"|\b(ENOSYS|EPROTONOSUPPORT|EAFNOSUPPORT)\b"
     # As Deno says it of SQLite, and of its own folder.
-    r"|too many attached databases - max 0|Failed to create cache storage directory"
+    r"|too many attached databases - max 0|unable to open database|Failed to create cache storage directory"
 )
 """What stopped it was a wall, and not a mistake of its own."""
 
@@ -66,8 +66,8 @@ class Suite:
         for special in (self.needs, self.not_everywhere, self.ends_bystander, self.stays_open, self.held_by):
             assert {*special} <= {*self.names}, {*special} - {*self.names}
 
-    async def judge(self, probe: str, unconfined: Land, confined: Land) -> None:
-        """Fails the test unless the probe comes through without walls, and is held by them."""
+    async def comes_through(self, probe: str, unconfined: Land) -> None:
+        """Fails the test unless the probe is a real one; skips it where nothing can be found out."""
         escaped, detail = await self._attempt(probe, unconfined)
         if not escaped:
             if probe in self.needs and self.needs[probe].is_missing:
@@ -75,6 +75,9 @@ class Suite:
             if probe in self.not_everywhere:
                 pytest.skip(f"this machine has not {self.not_everywhere[probe]}: {detail}")
         assert escaped, f"not a real probe: it fails without walls as well: {detail}"
+
+    async def is_held(self, probe: str, confined: Land) -> None:
+        """Fails the test unless the probe is stopped; or comes through, and is known to."""
         escaped, detail = await self._attempt(probe, confined)
         if probe in self.stays_open or (probe in self.held_by and not confined.is_held_by(self.held_by[probe])):
             assert escaped, f"no longer open; take it from the list here and in docs/security.md: {detail}"

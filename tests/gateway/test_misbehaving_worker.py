@@ -65,6 +65,7 @@ class Worker:
 
     verify_jwt = False
     execution_id = "the-worker"
+    signs_of_life = 0
 
     def __init__(self, path: str, idle_limit_s: float) -> None:
         self._path = path

@@ -31,6 +31,9 @@ Deno.serve(async (req) => {
 });
 """
 
+UNLIMITED = "[limits]\ncpu_soft_ms = 0\ncpu_hard_ms = 0\n"
+"""A gigabyte costs a worker more CPU time than it has by default."""
+
 POUR = """
 const piece = new Uint8Array(1 << 18);
 Deno.serve((req) => {
@@ -65,7 +68,7 @@ Deno.serve((req) => {
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def node(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Node]:
     functions = {"count": COUNT, "pour": POUR, "early": EARLY, "echo": ECHO, "socket": SOCKET}
-    async with serving(write_project(tmp_path_factory.mktemp("streams"), functions)) as served:
+    async with serving(write_project(tmp_path_factory.mktemp("streams"), functions, outlast=UNLIMITED)) as served:
         yield served
 
 

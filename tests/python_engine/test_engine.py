@@ -40,6 +40,7 @@ async def bench(tmp_path: Path, zygote: Zygote) -> AsyncIterator[Bench]:
         run=spawner.run,
         state_dir=tmp_path / ".outlast",
         functions_dir=tmp_path / "functions",
+        root=tmp_path,
         environ=builder.env,
         report=lambda function, text, _: bench.said.append(f"{function}: {text}"),
         layers=None,

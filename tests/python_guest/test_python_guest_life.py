@@ -94,6 +94,11 @@ async def handler(request):
         names = [message["name"] for message in worker.messages if message["type"] == "task_started"]
         assert names == [f"task {number}" for number in range(50)]
 
+    async def test_exit_at_top_level(self, function: MakeFunction) -> None:
+        async with booted(function("sys.exit(7)")) as worker:
+            assert await worker.ended() == (7, "")
+        assert worker.messages == []
+
     async def test_exit_inside_of_a_task(self, function: MakeFunction) -> None:
         source = """
             async def work():
@@ -323,6 +328,33 @@ async def handler(request):
             *((f"told {reason}", None) for reason in ("cpu", "memory", "wall_clock")),
             *((f"done {reason}", None) for reason in ("wall_clock", "memory", "cpu")),
         ]
+
+    @pytest.mark.parametrize("_chance", range(3))
+    async def test_what_is_busy_with_printing_does_not_hold_up_what_the_listener_prints(
+        self, function: MakeFunction, _chance: int
+    ) -> None:
+        source = """
+            heard = []
+
+            @add_event_listener("beforeunload")
+            def told(event):
+                heard.append(event.detail.reason)
+                print("told", event.detail.reason)
+                while len(heard) < 2: pass
+
+            @serve
+            async def handler(request):
+                while not heard: print("busy")
+                return Response()
+        """
+        async with booted(function(source)) as worker:
+            await worker.message("ready")
+            request = asyncio.create_task(worker.get())
+            await worker.log("busy")
+            worker.say(type="beforeunload", reason="cpu")
+            await worker.log("told cpu")
+            worker.say(type="beforeunload", reason="memory")
+            assert (await request).status == 200
 
     async def test_async_listeners_begin_when_the_loop_goes_on(self, function: MakeFunction) -> None:
         source = """

@@ -106,14 +106,14 @@ class TestTasks:
                 try: await asyncio.Event().wait()
                 finally: print("tidied")
 
-            EdgeRuntime.wait_until(slow(), timeout=0.01)
+            EdgeRuntime.wait_until(slow(), timeout=0.3)
             serve(lambda request: Response())
         """
         async with booted(function(source)) as worker:
             settled = await worker.message("task_settled")
         assert (settled["outcome"], settled["error"]) == (
             "timed_out",
-            'TimeoutError: task "slow" took longer than 0.01 s',
+            'TimeoutError: task "slow" took longer than 0.3 s',
         )
         assert worker.printed == [("info", "tidied")]
 

@@ -303,3 +303,29 @@ async def test_a_node_that_is_killed_takes_them_along() -> None:
     await node.wait()
     for pid in everybody:
         await over(pid)
+
+
+CARELESS = """
+import asyncio, os, sys
+from pathlib import Path
+from outlast.engines.processes import Command, Spawner
+
+async def main():
+    code = "import os, time; os.close(3); print('up', flush=True); time.sleep(600)"
+    process = await Spawner().spawn(Command([sys.executable, "-I", "-S", "-c", code], {}, Path("/")))
+    await asyncio.to_thread(os.read, process.stdout, 10)
+    print(process.pid, flush=True)
+    await asyncio.sleep(600)
+
+asyncio.run(main())
+"""
+
+
+@linux_only
+async def test_a_worker_without_its_lifeline_is_taken_along_too() -> None:
+    node = await asyncio.create_subprocess_exec(sys.executable, "-c", CARELESS, stdout=asyncio.subprocess.PIPE)
+    assert node.stdout is not None
+    pid = int(await node.stdout.readline())
+    node.kill()
+    await node.wait()
+    await over(pid)

@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from outlast.cli import demo, serve
+from outlast.cli import demo, doctor, serve
 from outlast.core.errors import OutlastError
 
 # The base of all that is wrong with a command line. Which module it comes from depends on the version of typer.
@@ -19,6 +19,7 @@ app = typer.Typer(
 )
 app.command()(serve.serve)
 app.command()(demo.demo)
+app.command()(doctor.doctor)
 
 
 @app.callback(invoke_without_command=True)

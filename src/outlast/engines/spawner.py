@@ -71,12 +71,11 @@ def serve(hello: Mapping[str, object]) -> dict[str, Any] | None:
                 os.read(wakeup_r, 4096)
             _reap(node, children)
         if node.fileno() in readable:
-            try:
-                data, received, _, _ = socket.recv_fds(node, 1 << 20, MAX_RECEIVED_FDS)
-            except ConnectionError:
-                # It died with something unread.
-                return None
+            data, received = _receive(node)
             if not data:
+                # Their lifelines have ended them, but for one that has closed its own.
+                for pid in children:
+                    _end_group(pid)
                 return None
             descriptors += received
             *lines, pending = (pending + data).split(b"\n")
@@ -115,6 +114,15 @@ def execute(request: Mapping[str, Any]) -> NoReturn:
         os.execve(request["argv"][0], request["argv"], request["env"])  # noqa: S606
     except Exception as error:
         fail(error)
+
+
+def _receive(node: socket.socket) -> tuple[bytes, list[int]]:
+    try:
+        data, received, _, _ = socket.recv_fds(node, 1 << 20, MAX_RECEIVED_FDS)
+    except ConnectionError:
+        # It died with something unread.
+        return b"", []
+    return data, received
 
 
 def _say(node: socket.socket, message: Mapping[str, object]) -> None:

@@ -36,7 +36,7 @@ def confine(built: Walls) -> None:
         walls.PRIVILEGES: kernel.forbid_new_privileges,
         walls.LANDLOCK: lambda: landlock.restrict(_rules(built), listen_on=built.listen_on, abi=landlock.version()),
         # The last, because it refuses some of what the others do.
-        walls.SECCOMP: lambda: seccomp.install(seccomp.FOR_ALL),
+        walls.SECCOMP: lambda: _filter(built),
     }
     if unknown := {*built.layers} - {*layers}:
         raise ConfineError(f"its sandbox ({', '.join(sorted(unknown))}) is not known")
@@ -60,6 +60,12 @@ def seal(layers: Sequence[str]) -> None:
             seccomp.install(seccomp.ONCE_LISTENING)
     except OSError as error:
         raise ConfineError(f"its sandbox cannot be completed: {error}") from error
+
+
+def _filter(built: Walls) -> None:
+    seccomp.install(seccomp.FOR_ALL)
+    if built.sealed:
+        seccomp.install(seccomp.ONCE_LISTENING)
 
 
 def _limit(built: Walls) -> None:

@@ -48,7 +48,7 @@ class Available:
         return [layer for layer in self.layers if layer.reason and not layer.optional]
 
 
-DENO = Layer("deno-permissions", True, "TypeScript functions: files, environment, programs, native code")
+DENO = Layer("deno-permissions", True, "files, variables, programs and native code, for TypeScript")
 NOTHING = Available((), ())
 """No walls at all."""
 
@@ -77,14 +77,16 @@ def available() -> Available:
         trouble = ""
     landlock = _landlock(found.get(LANDLOCK, trouble))
     others = [
-        _layer(SECCOMP, found.get(SECCOMP, trouble), "other processes, the kernel itself, namespaces, raw sockets"),
-        _layer(PRIVILEGES, found.get(PRIVILEGES, trouble), "no setuid program gives a function more rights"),
-        _layer(RLIMITS, found.get(RLIMITS, trouble), "open files, size of files, no core dumps"),
+        _layer(
+            SECCOMP, found.get(SECCOMP, trouble), "the kernel's rarer calls, other processes, namespaces, raw sockets"
+        ),
+        _layer(PRIVILEGES, found.get(PRIVILEGES, trouble), "the rights of setuid programs"),
+        _layer(RLIMITS, found.get(RLIMITS, trouble), "files without end, core dumps"),
     ]
     more = "modes, owners, times and attributes of files that a function can name"
     others.append(_layer(MOUNTS, found.get(MOUNTS, trouble), more, optional=True))
     if (capabilities := found.get(CAPABILITIES)) is not None:
-        others.append(_layer(CAPABILITIES, capabilities, "what root may do beyond its own files"))
+        others.append(_layer(CAPABILITIES, capabilities, "what root may do beyond using its own files"))
     names = [layer.name for layer in others if layer.active]
     if landlock.active:
         names.insert(0, LANDLOCK)
@@ -95,7 +97,7 @@ def _elsewhere() -> Available:
     reason = f"{platform.system()} has nothing like it that Outlast uses"
     protects = "files of others, other processes"
     kernel = Layer(LANDLOCK, False, protects, f"{reason}: TypeScript is held by Deno's permissions alone, Python not")
-    limits = Layer(RLIMITS, True, "open files, size of files, no core dumps")
+    limits = Layer(RLIMITS, True, "files without end, core dumps")
     return Available([RLIMITS], [DENO, kernel, limits])
 
 
@@ -104,7 +106,7 @@ def _layer(name: str, trouble: object, protects: str, *, optional: bool = False)
 
 
 def _landlock(found: object) -> Layer:
-    protects = "files outside of the function's own, TCP ports, signals"
+    protects = "files outside of the function's own, TCP ports to listen on, other processes"
     if not isinstance(found, int) or found < 1:
         return Layer(LANDLOCK, False, protects, str(found))
     missing = [f"{what} ({since})" for version, what, since in _LANDLOCK_SINCE if found < version]

@@ -28,5 +28,7 @@ class Walls(NamedTuple):
     """Folders to listen on unix sockets in, and to connect to those there."""
     listen_on: Sequence[int] = ()
     """TCP ports."""
+    sealed: bool = False
+    """Whether it makes no unix sockets from the beginning, and listens nowhere."""
     rlimits: Mapping[str, int] = {}
     """By the names that getrlimit(2) has for them, without ``RLIMIT_``."""

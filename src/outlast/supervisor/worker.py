@@ -104,8 +104,8 @@ class Worker:
         self._ending = Ending()
         self._meter = meter
         self._metering: Metering | None = None
-        self._is_near_limit = False
-        """Whether it shall end as soon as it has nothing to do."""
+        self._near: EndReason | None = None
+        """The limit that is so near that it shall end as soon as it has nothing to do."""
         self._says_stuck = self._is_held_up = False
         self._heard: dict[UnloadReason, bool] = {}
         """The reasons that `beforeunload` was sent with, and whether its listeners are done."""
@@ -158,6 +158,7 @@ class Worker:
     def activate(self) -> None:
         """Evaluate the function's code, as soon as it can."""
         self.is_wanted = True
+        self._started_at = self._loop.time()
         if self.state is State.STANDBY:
             self._tell(Event.ACTIVATED)
 
@@ -283,7 +284,7 @@ class Worker:
     }
 
     def _check_drained(self) -> None:
-        if self.state is State.RETIRED or self._is_near_limit:
+        if self.state is State.RETIRED or self._near is not None:
             # A response and the news of a task that outlasts it come on two sockets: one turn of the loop reads both.
             self._loop.call_soon(self._end_if_drained)
 
@@ -292,8 +293,8 @@ class Worker:
             return
         if self.state is State.RETIRED:
             self._tell(Event.DRAINED)
-        elif self.state is State.READY and self._is_near_limit:
-            self._owner.worker_due(self, EndReason.EARLY_DROP)
+        elif self.state is State.READY and self._near is not None:
+            self._owner.worker_due(self, self._near)
 
     # What it uses (`outlast.supervisor.meter.Metered`).
 
@@ -315,7 +316,7 @@ class Worker:
         return self.requests > 0 or len(self.tasks) > 0
 
     def measured(self, usage: Usage, verdicts: list[Verdict]) -> None:
-        self._is_near_limit = False
+        self._near = None
         for verdict in verdicts:
             reason = EndReason(verdict.reason)
             if verdict.step is Step.KILL:
@@ -323,12 +324,12 @@ class Worker:
                     self._ending.limit = verdict
                     self.kill(reason)
             elif self.was_ready:
-                self._is_near_limit = True
+                self._near = reason
                 if verdict.step is Step.WARN:
                     self._leave(reason)
                 elif verdict.step is Step.RETIRE and self.state is State.READY:
                     self._owner.worker_due(self, reason)
-        if self._is_near_limit:
+        if self._near is not None:
             self._check_drained()
         elif self.state is State.READY and not self.is_working:
             self._owner.worker_idle(self)

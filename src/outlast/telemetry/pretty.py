@@ -144,7 +144,9 @@ def _words(value: object) -> str:
 
 def _ready(fields: Fields) -> str:
     admin = f", admin API on {fields.pop('admin_url')}" if "admin_url" in fields else ""
-    return f"listening on {fields.pop('url', 'an unknown address')}{admin}"
+    layers = fields.pop("sandbox", None)
+    walls = f", functions held by {', '.join(map(str, layers))}" if isinstance(layers, list) and layers else ""
+    return f"listening on {fields.pop('url', 'an unknown address')}{admin}{walls}"
 
 
 def _boot(fields: Fields) -> str:

@@ -3,14 +3,14 @@
 import asyncio
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from outlast.config.settings import FunctionSettings
 from outlast.core.language import BY_SUFFIX
 from outlast.core.outcome import EndReason
-from outlast.engines import backstop
-from outlast.engines.deno import memory, walls
+from outlast.engines import backstop, reach
+from outlast.engines.deno import import_map, memory, walls
 from outlast.engines.deno.prepare import BOOTSTRAP, DENO, Prepared, Run, prepare
 from outlast.engines.processes import Command, Exit
 from outlast.sandbox.walls import Walls
@@ -32,15 +32,22 @@ class DenoEngine:
         *,
         run: Run,
         state_dir: Path,
-        shared_dir: Path,
+        functions_dir: Path,
+        root: Path,
         environ: Mapping[str, str],
         inspector_port: int | None,
         layers: Sequence[str] | None,
     ) -> None:
-        """``run``: for programs that prepare functions. ``layers``: of the sandbox; None: functions may do anything."""
+        """
+        Args:
+            run: for programs that prepare functions.
+            root: of the project.
+            layers: of the sandbox; None: functions may do anything.
+        """
         self._run = run
         self._folders = state_dir / "functions"
-        self._shared_dir = shared_dir
+        self._functions_dir = functions_dir
+        self._root = root
         self._inspector_port = inspector_port
         self._layers = layers
         self._fetch_env = {**environ, "DENO_DIR": environ.get("DENO_DIR") or str(state_dir / "deno")}
@@ -52,11 +59,39 @@ class DenoEngine:
     async def prepare(self, function: FunctionSettings) -> "DenoProgram":
         state = self._folders / function.name
         prepared, baseline = await asyncio.gather(
-            prepare(function, folder=state, env=self._fetch_env, run=self._run), self._baseline.bytes()
+            prepare(function, folder=state, env=self._fetch_env, run=self._run_for(function, state)),
+            self._baseline.bytes(),
         )
+        own = reach.own(function, self._functions_dir)
         return DenoProgram(
-            prepared, state, self._shared_dir, self._hidden_env, self._inspector_port, self._layers, baseline
+            prepared=prepared,
+            state=state,
+            functions_dir=self._functions_dir,
+            own=own,
+            elsewhere=await asyncio.to_thread(self._beyond, prepared, own),
+            hidden_env=self._hidden_env,
+            inspector_port=self._inspector_port,
+            layers=self._layers,
+            baseline=baseline,
         )
+
+    def _run_for(self, function: FunctionSettings, state: Path) -> Run:
+        if self._layers is None:
+            return self._run
+        around = walls.while_preparing(
+            function, layers=self._layers, root=reach.repository(self._root), state=state, env=self._fetch_env
+        )
+        return lambda command: self._run(replace(command, walls=around))
+
+    def _beyond(self, prepared: Prepared, own: Sequence[Path]) -> Sequence[Path]:
+        if self._layers is None:
+            return ()
+        function = prepared.function
+        named = [path for path in (function.import_map, function.deno_config) if path is not None]
+        around = reach.repository(self._root)
+        maps = [path for path in import_map.files(function) if path.resolve().is_relative_to(around.resolve())]
+        configured = [function.entrypoint, *named, *maps]
+        return reach.beyond(prepared.modules, own=own, root=around, configured=configured)
 
 
 @dataclass(frozen=True)
@@ -66,7 +101,10 @@ class DenoProgram:
     prepared: Prepared
     state: Path
     """Where what was made for the function lies."""
-    shared_dir: Path
+    functions_dir: Path
+    own: Sequence[Path]
+    elsewhere: Sequence[Path]
+    """Files and folders that it may read, and other files that it is made of."""
     hidden_env: Mapping[str, str]
     inspector_port: int | None
     layers: Sequence[str] | None
@@ -102,9 +140,8 @@ class DenoProgram:
     def _permissions(self, folder: Path) -> list[str]:
         if self.layers is None:
             return ["--allow-all"]
-        function = self.prepared.function
         sockets = [folder / name for name in SOCKETS]
-        read = [function.folder, self.shared_dir, *function.static_files, folder / "tmp", *sockets]
+        read = [*self.own, folder / "tmp", *sockets]
         return [
             "--allow-net",
             "--allow-env",
@@ -123,7 +160,8 @@ class DenoProgram:
             self.prepared,
             layers=self.layers,
             folder=folder,
-            shared_dir=self.shared_dir,
+            own=self.own,
+            elsewhere=self.elsewhere,
             state=self.state,
             hidden_env=self.hidden_env,
             inspector_port=self.inspector_port,
@@ -141,7 +179,7 @@ class DenoProgram:
         if path in self.prepared.modules:
             return True
         # A file of _shared that no import names may be data that the code reads.
-        return self.shared_dir.resolve() in path.parents and path.suffix not in BY_SUFFIX
+        return (self.functions_dir / "_shared").resolve() in path.parents and path.suffix not in BY_SUFFIX
 
 
 def _paths(paths: list[Path]) -> str:

@@ -1,14 +1,16 @@
 """What the worker of a TypeScript function may touch, Deno's own permissions aside."""
 
+import contextlib
 import functools
 import os
 import struct
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from outlast.config.settings import FunctionSettings
 from outlast.engines.deno.prepare import DENO, GUEST, Prepared
 from outlast.sandbox import system
-from outlast.sandbox.walls import Walls
+from outlast.sandbox.walls import MOUNTS, Walls
 
 _PT_INTERP = 3
 
@@ -18,7 +20,8 @@ def around(
     *,
     layers: Sequence[str],
     folder: Path,
-    shared_dir: Path,
+    own: Sequence[Path],
+    elsewhere: Sequence[Path],
     state: Path,
     hidden_env: Mapping[str, str],
     inspector_port: int | None,
@@ -28,21 +31,18 @@ def around(
 
     Args:
         folder: the worker's own.
+        own, elsewhere: of the function, see `outlast.engines.reach`.
         state: where what was made for the function lies.
         rlimits: as in `Walls`, besides those for all.
     """
     function = prepared.function
-    configured = [path for path in (function.deno_config, function.import_map) if path is not None]
-    packages = [path.parent / name for path in configured for name in ("node_modules", "package.json")]
-    own = [function.folder, shared_dir, *function.static_files, state, *configured, *packages]
-    # Deno reads what is imported without asking for permission, wherever it lies.
-    elsewhere = [path for path in sorted(prepared.modules) if not any(parent in path.parents for parent in own)]
+    readable = [*own, state, *_configured(function)]
     env = {**hidden_env, **function.env}
     named = [env[name] for name in ("DENO_DIR", "DENO_CERT", *system.CERTIFICATE_VARIABLES) if name in env]
     return Walls(
         layers=layers,
         files=[*system.facts(), *map(str, elsewhere)],
-        read=[*system.libraries(), *system.more_facts(), str(GUEST), *map(str, own), *named],
+        read=[*system.libraries(), *system.more_facts(), str(GUEST), *map(str, readable), *named],
         run=[DENO, *_loader()],
         change=[str(folder / "tmp")],
         devices=system.DEVICES,
@@ -50,6 +50,49 @@ def around(
         listen_on=[inspector_port] if inspector_port is not None else [],
         rlimits={**system.RLIMITS, **rlimits},
     )
+
+
+def while_preparing(
+    function: FunctionSettings, *, layers: Sequence[str], root: Path, state: Path, env: Mapping[str, str]
+) -> Walls:
+    """For Deno itself while it fetches what a function imports: no script of a package runs.
+
+    Args:
+        root: where the function may import from.
+        state: where what is made for the function is to lie.
+    """
+    cache = Path(env["DENO_DIR"])
+    named = [env[name] for name in ("DENO_CERT", *system.CERTIFICATE_VARIABLES) if name in env]
+    home = Path(env.get("HOME", "/nonexistent"))
+    folders = [cache, state, *_packages_beside(function)]
+    for folder in folders:
+        folder.mkdir(parents=True, exist_ok=True)
+    own = [root, function.folder, function.entrypoint, *function.static_files, *_configured(function), home / ".npmrc"]
+    return Walls(
+        layers=[layer for layer in layers if layer != MOUNTS],
+        files=system.facts(),
+        read=[*system.libraries(), *system.more_facts(), str(GUEST), *map(str, own), *named],
+        run=[DENO, *_loader()],
+        change=[*map(str, folders)],
+        devices=system.DEVICES,
+        sealed=True,
+    )
+
+
+def _configured(function: FunctionSettings) -> list[Path]:
+    configs = [path for path in (function.deno_config, function.import_map) if path is not None]
+    return [*configs, *(path.parent / name for path in configs for name in ("node_modules", "package.json"))]
+
+
+def _packages_beside(function: FunctionSettings) -> list[Path]:
+    """Folders that Deno fills beside its configuration, where that asks for it."""
+    if function.deno_config is None:
+        return []
+    with contextlib.suppress(OSError):
+        config = function.deno_config.read_text("utf-8", "replace")
+        wanted = {"nodeModulesDir": "node_modules", "vendor": "vendor"}
+        return [function.deno_config.parent / name for option, name in wanted.items() if f'"{option}"' in config]
+    return []
 
 
 @functools.cache

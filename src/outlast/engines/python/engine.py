@@ -4,18 +4,19 @@ import asyncio
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from outlast.config.settings import FunctionSettings
 from outlast.core.errors import OutlastError
 from outlast.core.language import BY_SUFFIX
 from outlast.core.outcome import EndReason
-from outlast.engines import backstop
+from outlast.engines import backstop, reach
 from outlast.engines.processes import Command, Exit, Spawner
 from outlast.engines.python import libraries, local_imports, requirements, walls
 from outlast.engines.python.environments import OURS, Environment, Environments
 from outlast.engines.python.start import Start, arguments
-from outlast.engines.python.uv import Run, Uv
+from outlast.engines.python.uv import Builds, Run, Uv
 from outlast.sandbox.walls import Walls
 
 ZYGOTE = (
@@ -44,6 +45,7 @@ class PythonEngine:
         run: Run,
         state_dir: Path,
         functions_dir: Path,
+        root: Path,
         environ: Mapping[str, str],
         report: Report,
         layers: Sequence[str] | None,
@@ -52,11 +54,14 @@ class PythonEngine:
         Args:
             zygote: a spawner of `ZYGOTE`.
             run: for programs that prepare functions.
+            root: of the project.
             layers: of the sandbox; None: functions may do anything.
         """
         self._zygote = zygote
         self._functions_dir = functions_dir
-        self._environments = Environments(state_dir / "envs", Uv(run, environ))
+        self._root = reach.repository(root)
+        uv = Uv(run, environ, partial(_around_uv, layers, functions_dir) if layers is not None else None)
+        self._environments = Environments(state_dir / "envs", uv)
         self._report = report
         self._layers = layers
         self._told: dict[str, str] = {}
@@ -72,13 +77,20 @@ class PythonEngine:
             if environment is not None:
                 _refuse_unsupported(wanted.source, environment)
         code = [*dict.fromkeys((function.entrypoint.parent, function.folder))]
+        modules = await asyncio.to_thread(_modules, function, [*code, self._functions_dir], environment)
+        own = reach.own(function, self._functions_dir)
+        elsewhere: Sequence[Path] = ()
+        if self._layers is not None:
+            elsewhere = reach.beyond(modules, own=own, root=self._root, configured=[function.entrypoint])
         return PythonProgram(
             function=function,
             code=code,
             functions_dir=self._functions_dir,
             environment=environment,
             forks=self._can_fork(function, environment, preloaded),
-            modules=await asyncio.to_thread(_modules, function, [*code, self._functions_dir], environment),
+            modules=modules,
+            own=own,
+            elsewhere=elsewhere,
             layers=self._layers,
         )
 
@@ -116,6 +128,9 @@ class PythonProgram:
     environment: Environment | None
     forks: bool
     modules: frozenset[Path]
+    own: Sequence[Path]
+    elsewhere: Sequence[Path]
+    """Files and folders that it may read, and other files that it is made of."""
     layers: Sequence[str] | None
 
     def command(self, folder: Path, execution_id: str) -> Command:
@@ -143,9 +158,8 @@ class PythonProgram:
             self.function,
             layers=self.layers,
             folder=folder,
-            code=self.code,
-            modules=self.modules,
-            shared_dir=self.functions_dir / "_shared",
+            own=self.own,
+            elsewhere=self.elsewhere,
             environment=self.environment,
             rlimits=backstop.rlimits(CPU=backstop.cpu_s(self.function.limits)),
         )
@@ -159,6 +173,19 @@ class PythonProgram:
         # A file of _shared that is no code may be data that the code reads.
         shared = (self.functions_dir / "_shared").resolve()
         return shared in path.parents and path.suffix not in BY_SUFFIX
+
+
+def _around_uv(
+    layers: Sequence[str], functions_dir: Path, source: Path, builds: Builds, env: Mapping[str, str]
+) -> Walls:
+    return walls.while_installing(
+        source,
+        layers=layers,
+        functions_dir=functions_dir,
+        scratch=builds.scratch,
+        interpreter=builds.interpreter,
+        env=env,
+    )
 
 
 def _refuse_unsupported(source: Path, environment: Environment) -> None:

@@ -24,7 +24,7 @@ from packaging.utils import canonicalize_name
 from outlast.core.errors import OutlastError
 from outlast.engines.python import libraries
 from outlast.engines.python.requirements import Requirements
-from outlast.engines.python.uv import Uv, UvError
+from outlast.engines.python.uv import Builds, Uv, UvError
 
 OURS = sys.version_info[:2]
 OLDEST = "3.11"
@@ -178,6 +178,7 @@ class _Build:
             *("pip", "compile", str(source), str(guest), f"--output-file={locked}", f"--excludes={excluded}"),
             *(f"--python={self.interpreter.path}", "--no-header", "--no-annotate"),
             cwd=cwd,
+            builds=Builds(scratch, self.interpreter.path),
         )
         return locked
 
@@ -197,6 +198,7 @@ class _Build:
             f"--python={python}",
             f"--requirements={locked}",
             cwd=cwd,
+            builds=Builds(locked.parent, self.interpreter.path),
         )
         environment = Environment(str(self.folder), self.interpreter.minor, {})
         installed = scratch / environment.site_packages.relative_to(self.folder)

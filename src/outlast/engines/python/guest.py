@@ -80,7 +80,9 @@ class Guest:
         reports.connect(self._channel.send, self._channel.flush)
         self._output = Output(self._on_thread_error)
         self._output.install()
-        self._pulse = Pulse(loop, self._is_busy, self._on_stuck, self._on_moving, self._hear)
+        # A listener that runs in the middle of a sending, and takes long, would send nothing itself meanwhile.
+        sending = Channel.flush.__code__
+        self._pulse = Pulse(loop, self._is_busy, self._on_stuck, self._on_moving, self._hear, sending)
         self._channel.signal_arrivals()
         self._gate = gate.Gate(self._pulse.quicken, self._output.end_request, self._on_exit)
         gate.install()
@@ -217,7 +219,7 @@ class Guest:
         if not self._said_stuck:
             self._said_stuck = True
             self._channel.send(messages.Loop(stuck=True))
-        self._hear()
+        self._channel.flush()
 
     def _hear(self) -> None:
         """Called in the middle of other code, by a signal handler."""
@@ -250,6 +252,9 @@ class Guest:
 
     def _on_loop_error(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         error = context.get("exception")
+        if isinstance(error, SystemExit):
+            # It ends the process, which tells of it.
+            return
         promise = context.get("future") or context.get("task")
         if error is None:
             text = context.get("message", "")

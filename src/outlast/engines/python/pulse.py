@@ -14,7 +14,7 @@ import time
 from asyncio import AbstractEventLoop
 from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
+from types import CodeType, FrameType
 
 from outlast.runtime.describe import is_users_code
 from outlast.runtime.serving import log
@@ -23,11 +23,13 @@ TICK_S = 0.5
 STUCK_AFTER_S = 1.0
 HEARS_WITHIN_S = 0.01
 """How long the loop has to take what the node says. From the warning to the end by the CPU limit it can be 100 ms."""
+TRIES_AGAIN_AFTER_S = 0.001
 
 
 class Pulse:
     """``is_busy`` is asked at each tick, and the ticks end when it says no; ``on_stuck`` is called at each tick of a
-    stuck loop, ``on_moving`` once it goes on. ``hear`` is to take in what the node has said, if there is anything."""
+    stuck loop, ``on_moving`` once it goes on. ``hear`` is to take in what the node has said, if there is anything; it
+    is not called in the middle of the function whose code is ``undisturbed``."""
 
     def __init__(
         self,
@@ -36,12 +38,14 @@ class Pulse:
         on_stuck: Callable[[], None],
         on_moving: Callable[[], None],
         hear: Callable[[], None],
+        undisturbed: CodeType,
     ) -> None:
         self._loop = loop
         self._is_busy = is_busy
         self._on_stuck = on_stuck
         self._on_moving = on_moving
         self._hear = hear
+        self._undisturbed = undisturbed
         self._ticking = False
         self._called = False
         """Whether the node has said something since the last tick."""
@@ -56,13 +60,23 @@ class Pulse:
         """There is something to do."""
         if not self._ticking:
             self._ticking = True
-            signal.setitimer(signal.ITIMER_REAL, TICK_S, TICK_S)
+            self._wind()
 
     def _call(self, _number: int, _frame: FrameType | None) -> None:
         # The signal also comes when the node, having been slow, has room again for what is printed without end.
         if not self._called:
             self._called = self._ticking = True
-            signal.setitimer(signal.ITIMER_REAL, HEARS_WITHIN_S, TICK_S)
+            self._wind()
+
+    def _wind(self, first_s: float = HEARS_WITHIN_S) -> None:
+        """Sets the timer to what is next."""
+        while True:
+            called = self._called
+            next_s = first_s if called else TICK_S
+            signal.setitimer(signal.ITIMER_REAL, next_s if self._ticking else 0, TICK_S)
+            if called is self._called:
+                return
+            # The signal has come in between.
 
     def _beat(self) -> None:
         self._asked_at = 0.0
@@ -72,6 +86,9 @@ class Pulse:
 
     def _tick(self, _number: int, frame: FrameType | None) -> None:
         if self._called:
+            if _is_inside(frame, self._undisturbed):
+                self._wind(TRIES_AGAIN_AFTER_S)
+                return
             self._called = False
             self._hear()
             if not self._asked_at:
@@ -79,8 +96,8 @@ class Pulse:
         now = time.monotonic()
         if not self._asked_at:
             if not self._is_busy():
-                self._ticking = False
-                signal.setitimer(signal.ITIMER_REAL, 0)
+                self._ticking = self._called
+                self._wind()
                 return
             self._asked_at = now
             self._loop.call_soon_threadsafe(self._beat)
@@ -96,6 +113,14 @@ class Pulse:
                 "of this worker goes on meanwhile. Call something that can be awaited, or asyncio.to_thread(...)",
             )
         self._on_stuck()
+        if not _is_inside(frame, self._undisturbed):
+            self._hear()
+
+
+def _is_inside(frame: FrameType | None, code: CodeType) -> bool:
+    while frame is not None and frame.f_code is not code:
+        frame = frame.f_back
+    return frame is not None
 
 
 def _where(frame: FrameType | None) -> str:

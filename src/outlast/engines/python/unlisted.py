@@ -8,7 +8,7 @@ from types import ModuleType
 
 
 class UnlistedFinder:
-    """Finds top-level modules by trying their names; what is in a package is then found in the usual way.
+    """Finds modules by trying their names.
 
     For the end of ``sys.meta_path``: whatever can be listed has been searched by then.
     """
@@ -19,10 +19,9 @@ class UnlistedFinder:
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        if path is not None:
-            return None
-        for folder in self._folders:
-            package, module = folder / name, folder / f"{name}.py"
+        last = name.rpartition(".")[2]
+        for folder in self._folders if path is None else map(Path, path):
+            package, module = folder / last, folder / f"{last}.py"
             if (package / "__init__.py").is_file():
                 return importlib.util.spec_from_file_location(
                     name, package / "__init__.py", submodule_search_locations=[str(package)]

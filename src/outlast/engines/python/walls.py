@@ -1,14 +1,18 @@
 """What the worker of a Python function may touch."""
 
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from outlast.config.settings import FunctionSettings
 from outlast.engines.python import libraries
 from outlast.engines.python.environments import Environment
+from outlast.engines.python.uv import UV
 from outlast.sandbox import system
-from outlast.sandbox.walls import Walls
+from outlast.sandbox.walls import MOUNTS, Walls
+
+_LOCAL_PATHS = ("UV_FIND_LINKS", "UV_CONSTRAINT", "UV_OVERRIDE", "UV_BUILD_CONSTRAINT")
+_OUR_PYTHON = (sys.prefix, sys.exec_prefix, sys.base_prefix, sys.base_exec_prefix)
 
 
 def around(
@@ -16,9 +20,8 @@ def around(
     *,
     layers: Sequence[str],
     folder: Path,
-    code: Sequence[Path],
-    modules: Iterable[Path],
-    shared_dir: Path,
+    own: Sequence[Path],
+    elsewhere: Sequence[Path],
     environment: Environment | None,
     rlimits: Mapping[str, int],
 ) -> Walls:
@@ -26,14 +29,11 @@ def around(
 
     Args:
         folder: the worker's own.
-        code: the function's folders.
-        modules: the files that it imports.
+        own, elsewhere: of the function, see `outlast.engines.reach`.
         rlimits: as in `Walls`, besides those for all.
     """
-    own = [*code, shared_dir, *function.static_files]
-    elsewhere = [path for path in sorted(modules) if not any(parent in path.parents for parent in own)]
     named = [function.env[name] for name in system.CERTIFICATE_VARIABLES if name in function.env]
-    pythons = [sys.prefix, sys.exec_prefix, sys.base_prefix, sys.base_exec_prefix, *libraries.folders()]
+    pythons = [*_OUR_PYTHON, *libraries.folders()]
     if environment is not None:
         pythons += [environment.folder, str(environment.python.resolve().parents[1])]
     return Walls(
@@ -45,4 +45,38 @@ def around(
         devices=system.DEVICES,
         sockets=[str(folder)],
         rlimits={**system.RLIMITS, **rlimits},
+    )
+
+
+def while_installing(
+    source: Path,
+    *,
+    layers: Sequence[str],
+    functions_dir: Path,
+    scratch: Path,
+    interpreter: Path,
+    env: Mapping[str, str],
+) -> Walls:
+    """For uv while it finds and installs packages: code of theirs runs when one has to be built.
+
+    Args:
+        source: the folder that names the requirements; local packages are built there.
+        scratch: where the environment is made.
+        env: of uv; names its cache.
+    """
+    home = Path(env.get("HOME", "/nonexistent"))
+    named = [env[name] for name in ("UV_CONFIG_FILE", "NETRC", *system.CERTIFICATE_VARIABLES) if name in env]
+    named += [path.removeprefix("file://") for name in _LOCAL_PATHS for path in env.get(name, "").split()]
+    settings = [home / ".config/uv", home / ".gitconfig", home / ".config/git/config", Path("/etc/uv")]
+    included = functions_dir.glob("*requirements*.txt")
+    python = interpreter.resolve().parents[1]
+    return Walls(
+        layers=[layer for layer in layers if layer != MOUNTS],
+        files=[*system.facts(), *map(str, included)],
+        read=[*system.more_facts(), str(functions_dir / "_shared"), *map(str, settings), *named],
+        run=[*system.programs(), UV, *dict.fromkeys((*_OUR_PYTHON, str(python)))],
+        # What a build leaves beside a local package is in the function's own folder, which may do so if it is one.
+        change=[str(scratch), env["UV_CACHE_DIR"], *([str(source)] if source != functions_dir else [])],
+        devices=system.DEVICES,
+        sealed=True,
     )

@@ -1,0 +1,57 @@
+"""What a function may be made of: its code says what it imports, and that is read whatever the code itself may read."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from outlast.config.settings import FunctionSettings
+from outlast.core.errors import OutlastError
+from outlast.core.language import BY_SUFFIX
+
+CODE = {*BY_SUFFIX, ".cjs", ".cts"}
+
+
+class OutOfReach(OutlastError):
+    """A function imports what it must not have."""
+
+    def __init__(self, path: Path, why: str) -> None:
+        super().__init__(f"imports {path}, {why} (--no-sandbox lets it)")
+
+
+def own(function: FunctionSettings, functions_dir: Path) -> list[Path]:
+    """What a function may read: its folder, or its file alone where that lies among others; and what is added to it."""
+    folder, parent = function.folder, function.entrypoint.parent
+    if folder == functions_dir:
+        code = [function.entrypoint]
+    else:
+        code = [folder, *([parent] if parent != functions_dir else [function.entrypoint])]
+    return [*dict.fromkeys(code), functions_dir / "_shared", *function.static_files]
+
+
+def beyond(modules: Iterable[Path], *, own: Iterable[Path], root: Path, configured: Iterable[Path] = ()) -> list[Path]:
+    """Which of the modules, links resolved, are neither the function's own nor shared, and yet allowed.
+
+    That is code of the same project, and what ``configured`` names. Raises `OutOfReach` for all else.
+
+    Args:
+        root: where code may come from, see `repository`.
+    """
+    folders = [path.resolve() for path in own]
+    granted = {path.resolve() for path in configured}
+    around = root.resolve()
+    found = []
+    for module in sorted(modules):
+        if any(module.is_relative_to(folder) for folder in folders):
+            continue
+        found.append(module)
+        if module in granted:
+            continue
+        if not module.is_relative_to(around):
+            raise OutOfReach(module, f"which lies outside of {around}")
+        if module.suffix not in CODE:
+            raise OutOfReach(module, "which is no code, and lies outside of its folder, _shared and its static_files")
+    return found
+
+
+def repository(root: Path) -> Path:
+    """Where the project's own code ends: the folder above it that is a repository, or else the project itself."""
+    return next((folder for folder in (root, *root.parents) if (folder / ".git").exists()), root)

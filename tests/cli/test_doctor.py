@@ -1,0 +1,135 @@
+"""`outlast doctor`, and what `outlast serve` says of the sandbox, on this machine and on worse ones."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.support.node import serving, write_project
+
+from outlast.sandbox import landlock, layers
+
+PATIENCE_S = 60
+HELLO = 'Deno.serve(() => new Response("hello"))'
+
+needs_landlock = pytest.mark.skipif(landlock.version() < 6, reason="needs a kernel with all of the sandbox")
+
+WITHOUT = """
+import errno, os, sys
+from outlast.sandbox import kernel, seccomp, syscalls
+syscalls.NUMBERS.update(landlock_create_ruleset=(444, 444), seccomp=(317, 277))
+kernel.forbid_new_privileges()
+seccomp.install(tuple(seccomp.Deny(name, error=errno.ENOSYS) for name in sys.argv[1].split(",")))
+os.execv(sys.executable, [sys.executable, "-m", "outlast", *sys.argv[2:]])
+"""
+"""Runs Outlast as on a machine whose kernel has not got these calls."""
+
+
+def outlast(*arguments: str, without: str = "", cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    program = ["-c", WITHOUT, without] if without else ["-m", "outlast"]
+    return subprocess.run(
+        [sys.executable, *program, *arguments],
+        cwd=cwd,
+        env=os.environ,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
+    )
+
+
+def findings(*arguments: str, **more: Any) -> tuple[int, dict[str, dict[str, str]]]:
+    """The exit code, and what doctor found by name."""
+    result = outlast("doctor", "--json", *arguments, **more)
+    assert result.stderr == ""
+    return result.returncode, {found["name"]: found for found in map(json.loads, result.stdout.splitlines())}
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    return write_project(tmp_path, {"hello": HELLO})
+
+
+@needs_landlock
+def test_all_is_well(project: Path) -> None:
+    code, found = findings(str(project))
+    assert code == 0
+    assert {*layers.available().active} <= {*found}
+    assert found["seccomp"]["state"] == found["hello"]["state"] == "ok"
+    assert all(found[name]["detail"][0].isdigit() for name in ("outlast", "python", "deno", "uv"))
+
+
+def test_for_people(project: Path) -> None:
+    text = outlast("doctor", str(project)).stdout
+    assert "ok       project  hello             typescript" in text
+    assert "keeps out of reach" in text
+
+
+def test_no_project_where_none_was_named(tmp_path: Path) -> None:
+    _, found = findings(cwd=tmp_path)
+    assert found["configuration"]["state"] == "note"
+
+
+def test_no_project_where_one_was_named(tmp_path: Path) -> None:
+    code, found = findings(str(tmp_path))
+    assert (code, found["configuration"]["state"]) == (1, "missing")
+
+
+def test_a_project_that_cannot_be_read(project: Path) -> None:
+    (project / "supabase/config.toml").write_text("[edge_runtime]\npolicy = 7\n")
+    code, found = findings(str(project))
+    assert (code, found["configuration"]["state"]) == (1, "missing")
+    assert "config.toml:2" in found["configuration"]["detail"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="root alone can make files for somebody else")
+def test_files_that_root_s_workers_may_not_read(project: Path) -> None:
+    folder = project / "supabase/functions/hello"
+    os.chown(folder, 4711, 4711)
+    folder.chmod(0o700)
+    code, found = findings(str(project))
+    assert (code, found["hello"]["state"]) == (1, "missing")
+    assert "4711" in found["hello"]["detail"]
+
+
+@needs_landlock
+def test_a_kernel_without_them(project: Path) -> None:
+    code, found = findings(str(project), without="landlock_create_ruleset,unshare")
+    assert code == 1
+    assert found["landlock"]["state"] == "missing"
+    assert "lsm=landlock" in found["landlock"]["detail"]
+    assert found["mounts"]["state"] == "note"
+
+
+@needs_landlock
+@pytest.mark.parametrize("without", ["landlock_create_ruleset", "landlock_create_ruleset,seccomp"])
+def test_a_sandbox_that_is_required_and_cannot_be_had(project: Path, without: str) -> None:
+    result = outlast("serve", str(project), "--port=0", "--require-sandbox", without=without)
+    assert result.returncode == 2
+    assert result.stderr.count("\n") == 1
+    for missing in ("landlock", *(["seccomp"] if "seccomp" in without else [])):
+        assert f"{missing} (" in result.stderr
+
+
+def test_required_and_refused(project: Path) -> None:
+    result = outlast("serve", str(project), "--require-sandbox", "--no-sandbox")
+    assert result.returncode == 2
+    assert "--no-sandbox: contradicts --require-sandbox" in result.stderr
+
+
+@needs_landlock
+async def test_the_ready_line_names_what_is_active(project: Path) -> None:
+    async with serving(project, "--require-sandbox") as node:
+        assert node.found("ready")[0]["sandbox"] == layers.available().active
+        assert not node.found("sandbox")
+
+
+async def test_without_a_sandbox_it_says_so(project: Path) -> None:
+    async with serving(project, "--no-sandbox") as node:
+        assert node.found("ready")[0]["sandbox"] == []
+        (warning,) = node.found("sandbox", level="warning")
+        assert "whatever the user who runs Outlast may" in warning["msg"]
