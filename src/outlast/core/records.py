@@ -116,6 +116,16 @@ class RequestRecord(msgspec.Struct, gc=False, kw_only=True, frozen=True):
         return False
 
 
+class Retention(msgspec.Struct, frozen=True, kw_only=True):
+    """How much is kept; 0: all."""
+
+    days: int = 30
+    tasks: int = 1_000_000
+    requests: int = 1_000_000
+
+
+DEFAULT_RETENTION = Retention()
+
 Record = TaskRecord | WorkerRecord | RequestRecord
 
 

@@ -18,10 +18,12 @@ import msgspec
 
 from outlast.core.errors import OutlastError
 from outlast.core.records import (
+    DEFAULT_RETENTION,
     Query,
     RequestPage,
     RequestQuery,
     RequestRecord,
+    Retention,
     TaskCount,
     TaskPage,
     TaskQuery,
@@ -34,7 +36,7 @@ from outlast.ledger import sql
 from outlast.ledger.buffer import BATCH, Buffer, R
 from outlast.ledger.ledger import DEFAULT_LIMIT, Status
 from outlast.ledger.memory import MemoryLedger, checked
-from outlast.ledger.upkeep import BEAT_EVERY_S, FORGET_EVERY_S, LOST_AFTER_S, Lost, Retention, Siblings, Upkeep
+from outlast.ledger.upkeep import BEAT_EVERY_S, FORGET_EVERY_S, LOST_AFTER_S, Lost, Siblings, Upkeep
 
 DEFAULT_CAPACITY = 100_000
 """Tasks that wait for a database that is out of reach: some 60 MB."""
@@ -72,7 +74,7 @@ class PostgresLedger:
         *,
         report: Report,
         siblings: Siblings | None = None,
-        retention: Retention = Retention(),  # noqa: B008, frozen
+        retention: Retention = DEFAULT_RETENTION,
         capacity: int = DEFAULT_CAPACITY,
         lost_after_s: float = LOST_AFTER_S,
     ) -> None:
@@ -143,6 +145,10 @@ class PostgresLedger:
     def is_ended(self) -> bool:
         """Whether the database knows that this node has ended."""
         return self._ended
+
+    def keep(self, retention: Retention) -> None:
+        """From now on no more than this."""
+        self._upkeep.retention = retention
 
     # What is asked.
 

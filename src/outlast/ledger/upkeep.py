@@ -8,7 +8,7 @@ from uuid import UUID
 
 import asyncpg
 
-from outlast.core.records import first_id
+from outlast.core.records import Retention, first_id
 from outlast.ledger import sql
 
 BEAT_EVERY_S = 3.0
@@ -28,15 +28,6 @@ class Siblings(Protocol):
 
 
 @dataclass(frozen=True)
-class Retention:
-    """How much is kept; 0: all."""
-
-    days: int = 30
-    tasks: int = 1_000_000
-    requests: int = 1_000_000
-
-
-@dataclass(frozen=True)
 class Lost:
     """What became of nodes that were lost."""
 
@@ -50,7 +41,7 @@ class Upkeep:
     def __init__(self, node: str, siblings: Siblings | None, retention: Retention, *, lost_after_s: float) -> None:
         self.node = node
         self._siblings = siblings
-        self._retention = retention
+        self.retention = retention
         self._lost_after_s = lost_after_s
         self._started = datetime.now(UTC)
 
@@ -84,11 +75,11 @@ class Upkeep:
     async def forget(self, connection: "asyncpg.Connection") -> int:
         """Deletes what is older, or more, than is kept. Returns how many records that were."""
         forgotten = 0
-        keep_days = self._retention.days
+        keep_days = self.retention.days
         by_age = first_id(datetime.now(UTC) - timedelta(days=keep_days)) if keep_days else None
         for table, count in (
-            ("tasks", self._retention.tasks),
-            ("requests", self._retention.requests),
+            ("tasks", self.retention.tasks),
+            ("requests", self.retention.requests),
             ("workers", 0),
             ("nodes", 0),
         ):
