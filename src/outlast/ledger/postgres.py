@@ -255,6 +255,8 @@ class PostgresLedger:
         since = beaten = self._loop.time()
         self._tell_lost(await self._upkeep.beat(connection, connected_s=0))
         self._is_in_reach()
+        # There may be something from before.
+        self._wake()
         while True:
             await self._wait_for_news(beaten + self._beat_every_s - self._loop.time())
             closing = self._closing
