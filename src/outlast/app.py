@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
+from outlast import storage
 from outlast.config import settings
 from outlast.config.settings import JwtSettings, Project
 from outlast.core.errors import OutlastError
@@ -25,11 +26,13 @@ from outlast.engines.processes import Command, Process, Spawner
 from outlast.engines.python.engine import ZYGOTE, PythonEngine
 from outlast.gateway.auth import Denial, JwtVerifier, Pending
 from outlast.gateway.keys import UnusableKeyError
-from outlast.gateway.ports import Ports
+from outlast.gateway.ports import Ports, Served
 from outlast.gateway.server import Gateway
 from outlast.sandbox.layers import NOTHING, Available, available
+from outlast.storage import Storage
 from outlast.supervisor.fleet import Fleet
 from outlast.supervisor.meter import Meter
+from outlast.supervisor.register import Register
 from outlast.supervisor.resources import Engine, Resources
 from outlast.supervisor.rundir import run_dir
 from outlast.supervisor.watch import Watch
@@ -63,8 +66,9 @@ class Options:
     graceful_exit_timeout_s: float = 15.0
     trust_proxy: bool = False
     sandbox: Sandbox = Sandbox.AVAILABLE
+    database: str = storage.EMBEDDED
 
-    def load(self, url: str) -> Project:
+    def load(self, url: str, database_url: str | None = None) -> Project:
         """Reads the project's settings. Raises ConfigError."""
         return settings.load(
             self.target,
@@ -73,6 +77,7 @@ class Options:
             policy=self.policy,
             verify_jwt=self.verify_jwt,
             url=url,
+            database_url=database_url,
         )
 
 
@@ -83,6 +88,9 @@ async def serve(options: Options, log: Log, on_ready: Callable[[str], None] | No
     """
     project = options.load(_url(options.host, options.port))
     sandbox = await asyncio.to_thread(_sandbox, options, log)
+    storing = Storage(options.database, project, log)
+    load = partial(options.load, database_url=storing.functions_url)
+    project = load(_url(options.host, options.port))
     layers = sandbox.names if options.sandbox is not Sandbox.NONE else None
     environ = options.environ if layers is None else tools.environment(options.environ)
     _allow_open_files()
@@ -114,20 +122,23 @@ async def serve(options: Options, log: Log, on_ready: Callable[[str], None] | No
         async def spawn(command: Command) -> Process:
             return await (spawner if command.fork is None else zygote).spawn(command)
 
-        fleet = Fleet(project, Resources(engines, spawn, folder, log, prepared.set, Meter(), os.cpu_count() or 1))
+        register = Register(storing.ledger, storing.node)
+        fleet = Fleet(
+            project, Resources(engines, spawn, folder, log, register, prepared.set, Meter(), os.cpu_count() or 1)
+        )
         verifier = _Verifier(project.jwt, log)
         gateway = Gateway(
             Ports(
                 services=fleet.services,
                 verifier=verifier,
-                on_served=partial(log.emit_struct, "request", level=REQUEST_LEVEL),
+                on_served=partial(_served, log, storing),
                 trust_proxy=options.trust_proxy,
             )
         )
         try:
             url = _url(*await gateway.listen(options.host, options.port))
             watch = await _watch(project, log)
-            reloading = _Reloading(partial(options.load, url), project, fleet, verifier, log)
+            reloading = _Reloading(partial(load, url), project, fleet, verifier, storing, log)
             # Once more, now that the address is known and no change goes unseen.
             reloading.reload(())
             _spare_the_collector()
@@ -137,6 +148,7 @@ async def serve(options: Options, log: Log, on_ready: Callable[[str], None] | No
                 on_ready(url)
 
             side_tasks = [
+                asyncio.create_task(storing.run(), name="run the database"),
                 asyncio.create_task(fleet.prepare(), name="fetch dependencies ahead"),
                 asyncio.create_task(reloading.follow(watch), name="reload"),
                 asyncio.create_task(reloading.widen(watch, prepared), name="watch what functions import"),
@@ -155,6 +167,7 @@ async def serve(options: Options, log: Log, on_ready: Callable[[str], None] | No
             await python.close()
             await zygote.close()
             await spawner.close()
+            await storing.close()
         return stop.exit_code
 
 
@@ -233,12 +246,19 @@ class _Reloading:
     """Serves what the files say, whenever they change."""
 
     def __init__(
-        self, load: Callable[[], Project], project: Project, fleet: Fleet, verifier: "_Verifier", log: Log
+        self,
+        load: Callable[[], Project],
+        project: Project,
+        fleet: Fleet,
+        verifier: "_Verifier",
+        storing: Storage,
+        log: Log,
     ) -> None:
         self._load = load
         self._project = project
         self._fleet = fleet
         self._verifier = verifier
+        self._storing = storing
         self._log = log
         self._warned: set[str] = set()
 
@@ -254,6 +274,7 @@ class _Reloading:
                 self._log.emit("config", level=Level.WARNING, msg=warning)
         self._warned = {*project.warnings}
         self._project = project
+        self._storing.use(project.ledger)
         self._fleet.apply(project, changed)
 
     async def follow(self, watch: Watch) -> None:
@@ -302,6 +323,11 @@ class _Verifier:
             )
         except UnusableKeyError as error:
             raise OutlastError(f"the keys that callers' tokens are checked with cannot be used: {error}") from error
+
+
+def _served(log: Log, storing: Storage, served: Served) -> None:
+    log.emit_struct("request", served, REQUEST_LEVEL)
+    storing.request_served(served)
 
 
 def _log_bug(log: Log, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

@@ -114,6 +114,8 @@ class TestWhatIsWrongIsSaidInOneLine:
             (["--log-level=loud"], "--log-level"),
             (["--graceful-exit-timeout=-1"], "--graceful-exit-timeout"),
             (["--graceful-exit-timeout=soon"], "--graceful-exit-timeout"),
+            (["--database=mysql://localhost"], "--database"),
+            (["--database=of"], "--database"),
             (["--no-such-option"], "--no-such-option"),
             ([".", "too-many"], "too-many"),
         ],
@@ -169,7 +171,7 @@ class TestTheReadyLine:
             assert (await client.get("/hello")).text == "hello"
 
     def test_on_a_terminal_it_is_one_to_read(self, project: Path) -> None:
-        with on_a_terminal("serve", str(project), "--port=0") as (process, terminal):
+        with on_a_terminal("serve", str(project), "--port=0", "--database=off") as (process, terminal):
             seen = read_until(terminal, r"http://127\.0\.0\.1:(\d+)")
             assert "{" not in seen
             assert "\x1b[" in seen, "colours"
@@ -177,7 +179,10 @@ class TestTheReadyLine:
             assert process.wait(PATIENCE_S) == 0
 
     def test_ctrl_c_on_a_terminal_ends_it_gracefully(self, project: Path) -> None:
-        with on_a_terminal("serve", str(project), "--port=0", "--log-format=json", NO_COLOR="1") as (process, terminal):
+        with on_a_terminal("serve", str(project), "--port=0", "--database=off", "--log-format=json", NO_COLOR="1") as (
+            process,
+            terminal,
+        ):
             port = re.search(r":(\d+)\"", read_until(terminal, r"ready.*\n"))
             assert port is not None
             assert httpx.get(f"http://127.0.0.1:{port[1]}/hello").text == "hello"
@@ -226,7 +231,16 @@ def read_until(terminal: int, pattern: str) -> str:
 class TestWhereTheLogGoes:
     async def test_to_a_pipe_that_is_closed_is_no_reason_to_end(self, project: Path) -> None:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "outlast", "serve", str(project), "--port=0", "--log-format=json"),
+            *(
+                sys.executable,
+                "-m",
+                "outlast",
+                "serve",
+                str(project),
+                "--port=0",
+                "--database=off",
+                "--log-format=json",
+            ),
             env={**os.environ, "DENO_DIR": str(DENO_DIR)},
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
@@ -251,7 +265,7 @@ class TestWhereTheLogGoes:
             port = free.getsockname()[1]
         with Path("/dev/full").open("wb") as full:
             process = subprocess.Popen(
-                [sys.executable, "-m", "outlast", "serve", str(project), f"--port={port}"],
+                [sys.executable, "-m", "outlast", "serve", str(project), f"--port={port}", "--database=off"],
                 env={**os.environ, "DENO_DIR": str(DENO_DIR)},
                 stdout=full,
                 stderr=subprocess.PIPE,
@@ -277,9 +291,7 @@ class Patient(httpx.HTTPTransport):
 
 
 class TestOptionsThatComeLater:
-    @pytest.mark.parametrize(
-        "option", ["--database=embedded", "--database=off", "--admin-port=0", "--admin-port=54323"]
-    )
+    @pytest.mark.parametrize("option", ["--admin-port=0", "--admin-port=54323"])
     async def test_are_accepted_with_a_warning(self, project: Path, option: str) -> None:
         async with serving(project, option) as node:
             [warning] = node.found("config", level="warning")

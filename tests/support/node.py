@@ -130,6 +130,8 @@ async def serving(
         str(project),
         "--port=0",
         "--log-format=json",
+        # The default is a database server for each, which most tests have no use for.
+        *([] if any(argument.startswith("--database") for argument in arguments) else ["--database=off"]),
         *arguments,
         env={**os.environ, "DENO_DIR": str(DENO_DIR), **(env or {})},
         stdin=asyncio.subprocess.DEVNULL,

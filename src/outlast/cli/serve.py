@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 import uvloop
 
-from outlast import app
+from outlast import app, storage
 from outlast.cli import output
+from outlast.core.errors import OutlastError
 from outlast.core.policy import Policy
 from outlast.telemetry.logs import Format, Level, Log
 from outlast.telemetry.pressure import Pressure
@@ -40,7 +41,13 @@ def serve(
         Format | None, typer.Option(help="pretty on a terminal, json otherwise.", show_default=False)
     ] = None,
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.", metavar="LEVEL")] = "info",
-    database: Annotated[str | None, typer.Option(help=f"embedded, off or a URL. {_LATER}", show_default=False)] = None,
+    database: Annotated[
+        str,
+        typer.Option(
+            metavar="embedded|off|URL",
+            help="Where the ledger is kept: in a PostgreSQL server of the project's own, nowhere, or in one of yours.",
+        ),
+    ] = storage.EMBEDDED,
     graceful_exit_timeout: Annotated[
         float, typer.Option(help="Seconds that requests and tasks have to finish after SIGTERM or SIGINT.", min=0)
     ] = 15.0,
@@ -59,6 +66,10 @@ def serve(
         raise typer.BadParameter(f"{log_level!r} is not one of debug, info, warning, error", param_hint="--log-level")
     if require_sandbox and no_sandbox:
         raise typer.BadParameter("contradicts --require-sandbox", param_hint="--no-sandbox")
+    try:
+        storage.check(database)
+    except OutlastError as error:
+        raise typer.BadParameter(str(error), param_hint="--database") from error
     options = app.Options(
         target=directory,
         environ=os.environ,
@@ -70,8 +81,9 @@ def serve(
         graceful_exit_timeout_s=graceful_exit_timeout,
         trust_proxy=trust_proxy,
         sandbox=_sandbox(required=require_sandbox, refused=no_sandbox),
+        database=database,
     )
-    later = {"--admin-port": admin_port, "--database": database}
+    later = {"--admin-port": admin_port}
     given = [name for name, value in later.items() if value is not None]
     if log_format is None:
         log_format = Format.PRETTY if sys.stdout.isatty() else Format.JSON
