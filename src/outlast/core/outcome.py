@@ -35,6 +35,8 @@ class EndReason(StrEnum):
     BOOT_FAILURE = "boot_failure"
     PROTOCOL = "protocol"
     UNCAUGHT = "uncaught"
+    NODE_LOST = "node_lost"
+    """Never seen by the node itself: another one, or the next one of the same project, found it gone."""
 
     @property
     def unload_reason(self) -> UnloadReason:
@@ -70,6 +72,7 @@ _END_WORDS = {
     EndReason.BOOT_FAILURE: "the function failed to boot",
     EndReason.PROTOCOL: "the worker broke the protocol of its control channel",
     EndReason.UNCAUGHT: "the function had an error that nothing caught",
+    EndReason.NODE_LOST: "the node that it ran on was killed, or was cut off from the database for too long",
 }
 
 _LIMIT_KEYS = {

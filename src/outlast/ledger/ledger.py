@@ -1,0 +1,85 @@
+"""What every ledger does."""
+
+from typing import Protocol
+
+import msgspec
+
+from outlast.core.records import (
+    RequestPage,
+    RequestQuery,
+    RequestRecord,
+    TaskCount,
+    TaskPage,
+    TaskQuery,
+    TaskRecord,
+    WorkerPage,
+    WorkerQuery,
+    WorkerRecord,
+)
+
+DEFAULT_LIMIT = 100
+MAX_LIMIT = 1_000
+
+
+class Status(msgspec.Struct, frozen=True, kw_only=True):
+    """How a ledger keeps up. Counted since the node was started."""
+
+    backend: str
+    """``memory`` or ``postgres``"""
+    connected: bool
+    """Whether what it is told is being written to where it outlives the node."""
+    backlog: int
+    """Records that wait to be written."""
+    written: int
+    dropped: int
+    """Records that were never written, for want of room or because the database refused them."""
+    error: str | None = None
+    """Why it is not connected."""
+
+
+class Ledger(Protocol):
+    """The first methods are called in the middle of serving: they return at once, and never raise.
+
+    A record belongs to the ledger from the moment it was told of it; whoever made it still fills in how it ends, and
+    tells the ledger again. The queries see all that was told before, as far as the ledger's store can be reached.
+    """
+
+    def task_started(self, record: TaskRecord) -> None: ...
+
+    def task_settled(self, record: TaskRecord) -> None: ...
+
+    def worker_started(self, record: WorkerRecord) -> None: ...
+
+    def worker_changed(self, record: WorkerRecord) -> None:
+        """It became ready, or has ended."""
+
+    def request_ended(self, record: RequestRecord) -> None: ...
+
+    @property
+    def status(self) -> Status: ...
+
+    async def tasks(self, query: TaskQuery, cursor: str | None = None, limit: int = DEFAULT_LIMIT) -> TaskPage:
+        """Newest first. ``cursor``: of the page before. ``limit``: at most `MAX_LIMIT`.
+
+        Raises ValueError for a cursor that is none.
+        """
+        ...
+
+    async def task(self, id: str) -> TaskRecord | None: ...  # noqa: A002
+
+    async def requests(
+        self, query: RequestQuery, cursor: str | None = None, limit: int = DEFAULT_LIMIT
+    ) -> RequestPage: ...
+
+    async def request(self, id: str) -> RequestRecord | None: ...  # noqa: A002
+
+    async def workers(
+        self, query: WorkerQuery, cursor: str | None = None, limit: int = DEFAULT_LIMIT
+    ) -> WorkerPage: ...
+
+    async def counts(self, query: TaskQuery) -> list[TaskCount]:
+        """How many tasks there are of each function, outcome and reason."""
+        ...
+
+    async def close(self, within_s: float = 2.0) -> None:
+        """Writes what is not written yet, as far as that can be done in this time. Nothing may be told afterwards."""

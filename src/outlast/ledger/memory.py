@@ -1,0 +1,96 @@
+"""What happened lately, in memory: bounded, there from the first moment, and gone with the node."""
+
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+from uuid import UUID
+
+from outlast.core.records import (
+    Query,
+    RequestPage,
+    RequestQuery,
+    RequestRecord,
+    TaskCount,
+    TaskPage,
+    TaskQuery,
+    TaskRecord,
+    WorkerPage,
+    WorkerQuery,
+    WorkerRecord,
+)
+from outlast.ledger.ledger import DEFAULT_LIMIT, MAX_LIMIT, Status
+
+_R = TypeVar("_R", TaskRecord, WorkerRecord, RequestRecord)
+
+DEFAULT_CAPACITY = 10_000
+
+
+class MemoryLedger:
+    """Implements `outlast.ledger.ledger.Ledger`. Of each kind of record it keeps the latest ``capacity``."""
+
+    def __init__(self, capacity: int = DEFAULT_CAPACITY) -> None:
+        self._tasks: deque[TaskRecord] = deque(maxlen=capacity)
+        self._workers: deque[WorkerRecord] = deque(maxlen=capacity)
+        self._requests: deque[RequestRecord] = deque(maxlen=capacity)
+        # A record is changed where it lies, so that there is nothing to do when one has.
+        self.task_started = self._tasks.append
+        self.worker_started = self._workers.append
+        self.request_ended = self._requests.append
+
+    def task_settled(self, record: TaskRecord) -> None:
+        pass
+
+    def worker_changed(self, record: WorkerRecord) -> None:
+        pass
+
+    @property
+    def status(self) -> Status:
+        return Status(backend="memory", connected=False, backlog=0, written=0, dropped=0)
+
+    async def tasks(self, query: TaskQuery, cursor: str | None = None, limit: int = DEFAULT_LIMIT) -> TaskPage:
+        items, cursor = _page(self._tasks, query, cursor, limit)
+        return TaskPage(items=items, cursor=cursor)
+
+    async def task(self, id: str) -> TaskRecord | None:  # noqa: A002
+        return next((record for record in self._tasks if record.id == id), None)
+
+    async def requests(self, query: RequestQuery, cursor: str | None = None, limit: int = DEFAULT_LIMIT) -> RequestPage:
+        items, cursor = _page(self._requests, query, cursor, limit)
+        return RequestPage(items=items, cursor=cursor)
+
+    async def request(self, id: str) -> RequestRecord | None:  # noqa: A002
+        return next((record for record in self._requests if record.id == id), None)
+
+    async def workers(self, query: WorkerQuery, cursor: str | None = None, limit: int = DEFAULT_LIMIT) -> WorkerPage:
+        items, cursor = _page(self._workers, query, cursor, limit)
+        return WorkerPage(items=items, cursor=cursor)
+
+    async def counts(self, query: TaskQuery) -> list[TaskCount]:
+        found = Counter((task.function, task.outcome, task.reason) for task in _found(self._tasks, query))
+        return [
+            TaskCount(function=function, outcome=outcome, reason=reason, count=count)
+            for (function, outcome, reason), count in sorted(found.items(), key=lambda item: [*map(str, item[0])])
+        ]
+
+    async def close(self, within_s: float = 2.0) -> None:
+        pass
+
+
+def _found(records: Iterable[_R], query: Query) -> Iterator[_R]:
+    return filter(query.predicate(), records)
+
+
+def _page(records: Iterable[_R], query: Query, cursor: str | None, limit: int) -> tuple[list[_R], str | None]:
+    limit, before = checked(cursor, limit)
+    found = [record for record in _found(records, query) if before is None or record.id < before]
+    # Requests are told of when they end, which is not the order in which they came.
+    found.sort(key=lambda record: record.id, reverse=True)
+    return found[:limit], found[limit - 1].id if len(found) > limit else None
+
+
+def checked(cursor: str | None, limit: int) -> tuple[int, str | None]:
+    """The limit and the cursor as they can be used. Raises ValueError."""
+    try:
+        return max(1, min(limit, MAX_LIMIT)), str(UUID(cursor)) if cursor is not None else None
+    except ValueError:
+        raise ValueError(f"{cursor!r} is not a cursor of a page") from None

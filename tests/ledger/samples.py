@@ -1,0 +1,43 @@
+"""Records as a node makes them."""
+
+import random
+import time
+from datetime import UTC, datetime, timedelta
+
+from outlast.core import ids
+from outlast.core.language import Language
+from outlast.core.outcome import TaskOutcome
+from outlast.core.records import RequestRecord, TaskRecord, WorkerRecord
+
+_ids = ids.Sequence(random.Random().getrandbits)
+NODE = ids.uuid7(1, 1)
+BEGIN = datetime.now(UTC) - timedelta(hours=1)
+
+
+def new_id(moment: datetime | None = None) -> str:
+    if moment is not None:
+        return ids.uuid7(int(moment.timestamp() * 1000), random.getrandbits(ids.RANDOM_BITS))
+    return _ids.next(time.time_ns() // 1_000_000)
+
+
+def task(function: str = "hello", at: datetime | None = None, **fields: object) -> TaskRecord:
+    at = at or datetime.now(UTC)
+    given = {"execution_id": NODE, "node": NODE, "language": Language.TYPESCRIPT, **fields}
+    return TaskRecord(id=new_id(at), function=function, started=at, **given)  # type: ignore[arg-type]
+
+
+def settled(record: TaskRecord, outcome: TaskOutcome = TaskOutcome.FULFILLED, **fields: object) -> TaskRecord:
+    record.settle(outcome, record.started + timedelta(milliseconds=5), 5.0, **fields)  # type: ignore[arg-type]
+    return record
+
+
+def worker(function: str = "hello", at: datetime | None = None, **fields: object) -> WorkerRecord:
+    at = at or datetime.now(UTC)
+    given = {"node": NODE, "language": Language.PYTHON, **fields}
+    return WorkerRecord(id=new_id(at), function=function, started=at, **given)  # type: ignore[arg-type]
+
+
+def request(function: str | None = "hello", at: datetime | None = None, **fields: object) -> RequestRecord:
+    at = at or datetime.now(UTC)
+    given = {"execution_id": NODE, "node": NODE, "method": "GET", "path": "/hello", "status": 200, **fields}
+    return RequestRecord(id=new_id(at), function=function, received=at, first_byte_ms=1.5, ms=2.5, **given)  # type: ignore[arg-type]
