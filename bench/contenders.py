@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import socket
 import subprocess
 import sys
 import tempfile
@@ -47,8 +48,22 @@ def deno(script: str) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def _running(command: Sequence[str], env: dict[str, str] | None = None) -> Iterator[subprocess.Popen[bytes]]:
-    process = subprocess.Popen(command, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+def uvicorn(module: str) -> Iterator[str]:
+    """Runs ``app`` of a module of this folder, as a server of its own would."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        command = [sys.executable, "-m", "uvicorn", f"--app-dir={HERE}", "--log-level=warning", "--no-access-log"]
+        command += [f"--fd={listening.fileno()}", f"{module}:app"]
+        os.set_inheritable(listening.fileno(), True)
+        with _running(command, pass_fds=[listening.fileno()]):
+            # It listens already: whoever asks waits until it serves.
+            yield f"http://127.0.0.1:{listening.getsockname()[1]}/"
+
+
+@contextlib.contextmanager
+def _running(
+    command: Sequence[str], env: dict[str, str] | None = None, pass_fds: Sequence[int] = ()
+) -> Iterator[subprocess.Popen[bytes]]:
+    process = subprocess.Popen(command, env=env, pass_fds=pass_fds, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
     try:
         yield process
     finally:

@@ -19,6 +19,7 @@ from outlast.config.settings import JwtSettings, Project
 from outlast.core.errors import OutlastError
 from outlast.core.language import Language
 from outlast.core.policy import Policy
+from outlast.engines import tools
 from outlast.engines.deno import DenoEngine
 from outlast.engines.processes import Command, Process, Spawner
 from outlast.engines.python.engine import ZYGOTE, PythonEngine
@@ -83,6 +84,7 @@ async def serve(options: Options, log: Log, on_ready: Callable[[str], None] | No
     project = options.load(_url(options.host, options.port))
     sandbox = await asyncio.to_thread(_sandbox, options, log)
     layers = sandbox.names if options.sandbox is not Sandbox.NONE else None
+    environ = options.environ if layers is None else tools.environment(options.environ)
     _allow_open_files()
     asyncio.get_running_loop().set_exception_handler(partial(_log_bug, log))
     prepared = asyncio.Event()
@@ -94,7 +96,7 @@ async def serve(options: Options, log: Log, on_ready: Callable[[str], None] | No
             state_dir=project.state_dir,
             functions_dir=project.functions_dir,
             root=project.root,
-            environ=options.environ,
+            environ=environ,
             report=partial(_log_progress, log),
             layers=layers,
         )
@@ -103,7 +105,7 @@ async def serve(options: Options, log: Log, on_ready: Callable[[str], None] | No
             state_dir=project.state_dir,
             functions_dir=project.functions_dir,
             root=project.root,
-            environ=options.environ,
+            environ=environ,
             inspector_port=project.inspector_port,
             layers=layers,
         )
@@ -317,7 +319,7 @@ def _spare_the_collector() -> None:
     """Requests leave no cycles behind, so that looking for them every few hundred allocations is for nothing."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(20_000)
+    gc.set_threshold(5_000)
 
 
 def _allow_open_files() -> None:

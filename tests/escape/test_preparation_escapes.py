@@ -1,6 +1,7 @@
 """What a function tries before it runs: by what it imports and by the packages it asks for, which the node fetches."""
 
 import base64
+import gzip
 import hashlib
 import io
 import json
@@ -21,6 +22,7 @@ from tests.support.node import Node, serving, write_project
 STAYS_OPEN = {"static-import-of-a-neighbour"}
 """Come through, and docs/security.md says so."""
 
+SECRET = "known-to-the-node-alone"
 SERVES_WHAT_IT_IMPORTS = "Deno.serve(() => Response.json(found));\n"
 
 FUNCTIONS = {
@@ -63,6 +65,9 @@ from pathlib import Path
 
 Path("{hideout}/build-of-a-package").write_text("the secret")
 """,
+    "settings-of-a-registry/index.ts": 'import "npm:confided@1.0.0";\nDeno.serve(() => Response.json("runs"));\n',
+    "settings-of-a-registry/deno.json": "{}",
+    "settings-of-a-registry/.npmrc": "//{registry}/:_authToken=${SECRET_OF_THE_NODE}\n",
     "scripts-of-a-package/index.ts": 'import "npm:planted@1.0.0";\nDeno.serve(() => Response.json("runs"));\n',
     "scripts-of-a-package/deno.json": '{ "nodeModulesDir": "auto", "allowScripts": ["npm:planted"] }',
 }
@@ -73,13 +78,16 @@ class Site:
     node: Node
     client: httpx.AsyncClient
     hideout: Path
+    heard: list[str]
+    """What the registry was asked for, and with which rights."""
 
     async def attempt(self, probe: str) -> tuple[bool, str]:
-        """Whether the function got hold of the secret, or had something written outside; what the node says."""
+        """Whether the function got hold of a secret, or had something written outside; what the node says."""
         answer = await self.client.get(f"/functions/v1/{probe}")
         planted = self.hideout / probe
         failures = [event["msg"] for event in self.node.found("boot_failure", function=probe)]
-        return "the secret" in answer.text or planted.exists(), " ".join([answer.text, *failures])
+        told = probe == "settings-of-a-registry" and any(SECRET in request for request in self.heard)
+        return "the secret" in answer.text or planted.exists() or told, " ".join([answer.text, *failures])
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
@@ -102,29 +110,42 @@ async def site(folder: Path, *arguments: str) -> AsyncIterator[Site]:
     (folder / "secret.txt").write_text("the secret")
     (folder / "secret.py").write_text('found = "the secret"\n')
     functions = folder / "project/supabase/functions"
-    sources = {
-        path: text.replace("{function}", str((functions / path).parent)).replace("{hideout}", str(hideout))
-        for path, text in FUNCTIONS.items()
-    }
-    project = write_project(folder / "project", sources)
-    (functions / "import-of-a-link/link.py").symlink_to(folder / "secret.py")
-    with npm_registry({"postinstall": f"touch '{hideout}/scripts-of-a-package'"}) as registry:
-        env = {"NPM_CONFIG_REGISTRY": registry, "DENO_DIR": str(folder / "deno")}
+    heard: list[str] = []
+    with npm_registry({"postinstall": f"touch '{hideout}/scripts-of-a-package'"}, heard) as registry:
+        names = {"{hideout}": str(hideout), "{registry}": registry}
+        sources = {}
+        for path, text in FUNCTIONS.items():
+            for name, value in {**names, "{function}": str((functions / path).parent)}.items():
+                text = text.replace(name, value)
+            sources[path] = text
+        project = write_project(folder / "project", sources)
+        (functions / "import-of-a-link/link.py").symlink_to(folder / "secret.py")
+        env = {
+            "NPM_CONFIG_REGISTRY": f"http://{registry}/",
+            "DENO_DIR": str(folder / "deno"),
+            "SECRET_OF_THE_NODE": SECRET,
+        }
         async with (
             serving(project, *arguments, env=env) as node,
             httpx.AsyncClient(base_url=node.url, timeout=30) as client,
         ):
-            yield Site(node, client, hideout)
+            yield Site(node, client, hideout, heard)
 
 
 @contextmanager
-def npm_registry(scripts: dict[str, str]) -> Iterator[str]:
-    """Serves one package, ``planted`` 1.0.0, which has these scripts. Yields its address."""
-    tarball = _tarball({"package.json": json.dumps({"name": "planted", "version": "1.0.0", "scripts": scripts})})
-    digest = base64.b64encode(hashlib.sha512(tarball).digest()).decode()
+def npm_registry(scripts: dict[str, str], heard: list[str]) -> Iterator[str]:
+    """Serves packages of any name, all 1.0.0 with these scripts; notes who asks for what. Yields its address."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
+            heard.append(f"{self.path} {self.headers['authorization']}")
+            name = self.path.split("/")[1]
+            manifest = {"name": name, "version": "1.0.0", "scripts": scripts}
+            tarball = _tarball({"package.json": json.dumps(manifest), "index.js": ""})
+            digest = base64.b64encode(hashlib.sha512(tarball).digest()).decode()
+            dist = {"tarball": f"http://{address}/{name}/-/{name}-1.0.0.tgz", "integrity": f"sha512-{digest}"}
+            version = {**manifest, "hasInstallScript": True, "dist": dist}
+            packument = {"name": name, "dist-tags": {"latest": "1.0.0"}, "versions": {"1.0.0": version}}
             body = tarball if self.path.endswith(".tgz") else json.dumps(packument).encode()
             self.send_response(200)
             self.send_header("content-length", str(len(body)))
@@ -135,25 +156,22 @@ def npm_registry(scripts: dict[str, str]) -> Iterator[str]:
             """Nobody wants to read of it."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        url = f"http://127.0.0.1:{server.server_port}"
-        dist = {"tarball": f"{url}/planted/-/planted-1.0.0.tgz", "integrity": f"sha512-{digest}"}
-        version = {"name": "planted", "version": "1.0.0", "scripts": scripts, "hasInstallScript": True, "dist": dist}
-        packument = {"name": "planted", "dist-tags": {"latest": "1.0.0"}, "versions": {"1.0.0": version}}
+        address = f"127.0.0.1:{server.server_port}"
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
-        yield f"{url}/"
+        yield address
         server.shutdown()
         thread.join()
 
 
 def _tarball(files: dict[str, str]) -> bytes:
     out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode="w:gz") as archive:
-        for name, text in {**files, "index.js": ""}.items():
+    with tarfile.open(fileobj=out, mode="w") as archive:
+        for name, text in files.items():
             entry = tarfile.TarInfo(f"package/{name}")
             entry.size, entry.mode = len(text), 0o644
             archive.addfile(entry, io.BytesIO(text.encode()))
-    return out.getvalue()
+    return gzip.compress(out.getvalue(), mtime=0)
 
 
 @pytest.mark.parametrize("probe", sorted({path.split("/")[0] for path in FUNCTIONS} - {"neighbour"}))

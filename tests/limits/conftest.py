@@ -22,7 +22,9 @@ async def site(
 ) -> AsyncIterator[Served]:
     """The functions that the module's ``FUNCTIONS`` have limits for, for all of its tests."""
     module = request.module
-    options = {name.lower(): getattr(module, name) for name in ("SOURCE", "EVERY", "ARGUMENTS") if hasattr(module, name)}
+    options = {
+        name.lower(): getattr(module, name) for name in ("SOURCE", "EVERY", "ARGUMENTS") if hasattr(module, name)
+    }
     async with serving_limited(tmp_path_factory.mktemp("site"), language, module.FUNCTIONS, **options) as site:
         yield site
 

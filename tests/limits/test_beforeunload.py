@@ -104,15 +104,6 @@ async def test_work_that_a_listener_starts_when_a_limit_is_near_has_the_rest_of_
     assert (await life_of(site, worker))[-1] == ("shutdown", "early_drop")
 
 
-async def test_work_that_a_listener_starts_when_a_limit_is_near_ends_with_it(site: Served, work: str) -> None:
-    response = await site.call("wall/until-told", params={"work": work})
-    worker = worker_of(response)
-    await (await site.gate.arrival(f"{work}-wall_clock")).gone()
-    task = await site.node.wait_for("task", name=f"{work}-wall_clock")
-    assert (task["outcome"], task["reason"], task["execution_id"]) == ("interrupted", "wall_clock", worker)
-    assert (await life_of(site, worker))[-1] == ("shutdown", "wall_clock")
-
-
 async def test_work_that_a_listener_starts_at_the_end_has_its_grace(site: Served, work: str) -> None:
     worker = worker_of(await site.call("idle/saves", params={"work": work}))
     arrival = await site.gate.arrival(f"{work}-early_drop")

@@ -6,10 +6,11 @@ import pytest
 from tests.behaviour.served import PYTHON_ONLY, TYPESCRIPT_ONLY, Served
 from tests.limits.limited import Hostages, is_limit_answer, next_is_served, shutdown_by_limit, told, worker_of
 
+WALL_CLOCK_MS = 1500
 NO_CPU = {"cpu_soft_ms": 0, "cpu_hard_ms": 0}
 MEMORY = {"memory_mb": 128, **NO_CPU}
 FUNCTIONS = {
-    "wall": {"wall_clock_ms": 2000, **NO_CPU},
+    "wall": {"wall_clock_ms": WALL_CLOCK_MS, **NO_CPU},
     "cpu": {"cpu_hard_ms": 500},
     "task": {"cpu_hard_ms": 500},
     "at-once": MEMORY,
@@ -19,12 +20,16 @@ EVERY = "[scale]\nmax_workers = 1"
 
 
 async def test_wall_clock(site: Served, work: str) -> None:
+    """What was started when it was near is cut off like everything else."""
     async with Hostages(site, "wall", work) as hostages:
+        await site.call("wall/saves", params={"work": f"{work}-saved"})
         response = await site.call("wall/waits", params={"work": work})
         assert worker_of(response) == hostages.worker
-        is_limit_answer(response, "wall_clock", 2000)
+        is_limit_answer(response, "wall_clock", WALL_CLOCK_MS)
         await hostages.are_cut_off("wall_clock")
-    end = await shutdown_by_limit(site, hostages.worker, "wall", "wall_clock", "wall_clock_ms", 2000)
+    saving = await site.node.wait_for("task", name=f"{work}-saved-wall_clock")
+    assert (saving["outcome"], saving["reason"]) == ("interrupted", "wall_clock")
+    end = await shutdown_by_limit(site, hostages.worker, "wall", "wall_clock", "wall_clock_ms", WALL_CLOCK_MS)
     assert end["used"] == response.json()["used"]
     assert told(site, hostages.worker) == ["wall_clock"]
     await next_is_served(site, "wall", after=hostages.worker)

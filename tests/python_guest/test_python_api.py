@@ -236,8 +236,8 @@ class TestStandalone:
                     answer = await http_.post("/x", json=[1])
                 assert answer.json() == [1]
                 # The server's own line about the request may come before it.
-            while (line := await process.stdout.readline()) != b"worked /x True\n":
-                assert b"200 OK" in line
+                while (line := await process.stdout.readline()) != b"worked /x True\n":
+                    assert b"200 OK" in line
                 process.send_signal(signal.SIGINT)
                 while b"unload" not in await process.stdout.readline():
                     continue

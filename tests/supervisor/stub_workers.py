@@ -13,14 +13,15 @@ from typing import Any
 from outlast.config.settings import FunctionSettings
 from outlast.core.balance import Scale
 from outlast.core.language import Language
-from outlast.core.limits import Limits
-from outlast.core.outcome import EndReason, RequestEnd
+from outlast.core.limits import Limits, Step, Usage, Verdict
+from outlast.core.outcome import EndReason, RequestEnd, UnloadReason
 from outlast.core.policy import OneshotBackground, Policy
 from outlast.engines.processes import Command, Exit, Process
 from outlast.supervisor.exchange import Exchange
 from outlast.supervisor.meter import Meter
 from outlast.supervisor.pool import Pool
 from outlast.supervisor.resources import Resources
+from outlast.supervisor.worker import Worker
 from outlast.telemetry.logs import Format, Log
 from outlast.wire import http1
 from outlast.wire.invocation import Invocation
@@ -37,6 +38,8 @@ class Stub:
         self.execution_id = command.argv[0]
         self.heard: asyncio.Queue[str] = asyncio.Queue()
         """What the node has said, by the kind of message."""
+        self.unloads_for = ""
+        """The reason that `beforeunload` came with last."""
         self.requests = 0
         self.held: list[asyncio.StreamWriter] = []
         """Connections whose request `answer` has not answered yet."""
@@ -58,7 +61,9 @@ class Stub:
 
     async def _listen(self, reader: asyncio.StreamReader) -> None:
         while line := await reader.readline():
-            self.heard.put_nowait(json.loads(line)["type"])
+            message = json.loads(line)
+            self.unloads_for = message.get("reason", self.unloads_for)
+            self.heard.put_nowait(message["type"])
 
     def say(self, **message: object) -> None:
         assert self._control is not None
@@ -115,6 +120,9 @@ class Stub:
             self._server.close()
         self._exited.set_result(Exit(code, 1, 1))
 
+    async def exited(self) -> None:
+        await asyncio.wait_for(asyncio.shield(self._exited), PATIENCE_S)
+
     def prints(self, text: str) -> None:
         os.write(self._outputs[1][1], text.encode())
 
@@ -127,7 +135,7 @@ class Stub:
         while True:
             match await asyncio.wait_for(self.heard.get(), PATIENCE_S):
                 case "beforeunload":
-                    self.say(type="unloaded", reason="termination")
+                    self.say(type="unloaded", reason=self.unloads_for)
                 case "exit":
                     self.exit()
                     return
@@ -257,16 +265,30 @@ class House:
         caller.exchange = self.pool.submit(invocation, caller, b"", complete=True)
         return caller
 
-    def events(self, event: str) -> list[dict[str, Any]]:
-        return [entry for entry in map(json.loads, self.lines) if entry["event"] == event]
+    def worker_of(self, stub: Stub) -> Worker:
+        """How the pool knows it."""
+        [worker] = [worker for worker in self.pool._alive if worker.execution_id == stub.execution_id]
+        return worker
 
-    async def logged(self, event: str) -> dict[str, Any]:
-        """The first event of this name, when it is there."""
+    def judge(self, stub: Stub, step: Step = Step.FINE, reason: UnloadReason = UnloadReason.EARLY_DROP) -> None:
+        """Has it looked at by a meter that finds so much."""
+        verdicts = [Verdict(step, reason)] if step is not Step.FINE else []
+        self.worker_of(stub).measured(Usage(), verdicts)
+
+    @property
+    def entries(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.lines]
+
+    def events(self, event: str) -> list[dict[str, Any]]:
+        return [entry for entry in self.entries if entry["event"] == event]
+
+    async def logged(self, event: str, *, count: int = 1) -> dict[str, Any]:
+        """The first event of this name, or the last of so many, when it is there."""
         async with asyncio.timeout(PATIENCE_S):
-            while not (found := self.events(event)):
+            while len(found := self.events(event)) < count:
                 self._news.clear()
                 await self._news.wait()
-        return found[0]
+        return found[count - 1]
 
     def _heard(self, line: str) -> None:
         self.lines.append(line)

@@ -23,9 +23,12 @@ CRASHES = (-signal.SIGSEGV, -signal.SIGABRT, -signal.SIGBUS, -signal.SIGILL)
 class Node:
     """A served project. ``events`` holds all that was logged so far."""
 
-    def __init__(self, process: asyncio.subprocess.Process, project: Path) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, project: Path, drop: Callable[[bytes], bool]) -> None:
         self.process = process
         self.project = project
+        self.dropped_bytes = 0
+        """Of the lines that ``drop`` did not want."""
+        self._drop = drop
         self.events: list[Event] = []
         self.stderr = ""
         self.url = ""
@@ -76,6 +79,9 @@ class Node:
     async def _read_log(self) -> None:
         assert self.process.stdout is not None
         async for line in self.process.stdout:
+            if self._drop(line):
+                self.dropped_bytes += len(line)
+                continue
             entry = json.loads(line)
             async with self._news:
                 self.events.append(entry)
@@ -106,9 +112,16 @@ def _matches(entry: Event, event: str | None, fields: Mapping[str, object]) -> b
 
 @contextlib.asynccontextmanager
 async def serving(
-    project: Path, *arguments: str, env: Mapping[str, str] | None = None, wait_until_ready: bool = True
+    project: Path,
+    *arguments: str,
+    env: Mapping[str, str] | None = None,
+    wait_until_ready: bool = True,
+    drop: Callable[[bytes], bool] = lambda line: False,
 ) -> AsyncIterator[Node]:
-    """Serves ``project`` on a free port. Leaving the block ends the node, which must not have complained on stderr."""
+    """Serves ``project`` on a free port. Leaving the block ends the node, which must not have complained on stderr.
+
+    ``drop`` says of a line of the log whether it is counted alone, and not kept.
+    """
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
@@ -124,7 +137,7 @@ async def serving(
         stderr=asyncio.subprocess.PIPE,
         limit=1 << 22,
     )
-    node = Node(process, project)
+    node = Node(process, project, drop)
     try:
         if wait_until_ready:
             node.url = (await node.wait_for("ready"))["url"]

@@ -8,6 +8,7 @@ _libc.syscall.restype = ctypes.c_long
 
 PR_SET_DUMPABLE = 4
 PR_SET_SECUREBITS = 28
+PR_SET_CHILD_SUBREAPER = 36
 PR_SET_NO_NEW_PRIVS = 38
 PR_CAP_AMBIENT = 47
 PR_CAP_AMBIENT_CLEAR_ALL = 4
@@ -36,6 +37,11 @@ def prctl(option: int, *arguments: int) -> int:
 def forbid_new_privileges() -> None:
     """No program that is run from now on gains anything by being setuid, setgid or having file capabilities."""
     prctl(PR_SET_NO_NEW_PRIVS, 1)
+
+
+def adopt_orphans() -> None:
+    """What descends from this process stays below it, whatever becomes of the process between them."""
+    prctl(PR_SET_CHILD_SUBREAPER, 1)
 
 
 def set_dumpable(dumpable: bool) -> None:

@@ -4,7 +4,7 @@ import functools
 import os
 from collections.abc import Iterable
 
-_LIBRARIES = ("/lib", "/lib32", "/lib64", "/usr", "/opt", "/nix/store", "/gnu/store", "/snap")
+_LIBRARIES = ("/lib", "/lib32", "/lib64", "/usr", "/nix/store", "/gnu/store")
 _PROGRAMS = ("/bin", "/sbin", *_LIBRARIES)
 
 _ETC = (
@@ -15,18 +15,15 @@ _ETC = (
     *("networks", "passwd", "group"),
     # Certificates and what goes with them; the folders with private keys are beside these.
     *("ssl/certs", "ssl/cert.pem", "ssl/ca-bundle.pem", "ssl/openssl.cnf", "ca-certificates", "crypto-policies"),
-    *("pki/tls/certs", "pki/tls/cert.pem", "pki/tls/openssl.cnf", "pki/ca-trust/extracted", "static"),
+    *("pki/tls/certs", "pki/tls/cert.pem", "pki/tls/openssl.cnf", "pki/ca-trust/extracted"),
     # Time, files, the system's name.
     *("localtime", "timezone", "mime.types", "os-release", "fonts", "alternatives", "krb5.conf"),
 )
 _PROC = (
     # Of the process itself; not all, because there are tables of the whole machine's sockets too.
-    *(f"self/{name}" for name in ("cgroup", "cmdline", "comm", "environ", "fd", "fdinfo", "io", "limits", "maps")),
-    *(f"self/{name}" for name in ("mountinfo", "oom_score", "smaps", "smaps_rollup", "stat", "statm", "status")),
-    *("cpuinfo", "meminfo", "stat", "loadavg", "uptime", "version", "filesystems"),
-    *("sys/kernel/osrelease", "sys/kernel/hostname", "sys/kernel/ostype", "sys/kernel/version"),
-    *("sys/kernel/cap_last_cap", "sys/kernel/pid_max", "sys/kernel/random/boot_id", "sys/kernel/random/uuid"),
-    *("sys/vm/overcommit_memory", "sys/vm/max_map_count", "sys/net/core/somaxconn"),
+    *(f"self/{name}" for name in ("cgroup", "cmdline", "environ", "fd", "limits", "maps", "mountinfo")),
+    *(f"self/{name}" for name in ("stat", "statm", "status")),
+    *("cpuinfo", "meminfo", "stat", "loadavg", "uptime", "sys/kernel/osrelease", "sys/vm/overcommit_memory"),
 )
 _SYS = ("devices/system/cpu", "devices/system/node", "fs/cgroup", "kernel/mm/transparent_hugepage")
 

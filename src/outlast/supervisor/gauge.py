@@ -2,16 +2,16 @@
 
 import contextlib
 import os
-import sys
 import time
 from pathlib import Path
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _MIB = 2**20
+_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
 class Gauge:
-    """Reads the clocks and the memory of a process and of what it has started.
+    """Reads the clocks and the memory of a process, and of what it has started if that is asked for.
 
     Nothing here raises: of a process that is gone, the last reading stays. Where the kernel does not tell (macOS has
     no /proc), everything reads 0.
@@ -19,18 +19,17 @@ class Gauge:
 
     def __init__(self, pid: int) -> None:
         self._pid = pid
-        # The process's CPU clock, of all its threads (clock_getcpuclockid(3); its layout is part of Linux's ABI).
-        self._clock = ~pid << 3 | 2
         self._files = contextlib.ExitStack()
-        self._statm = self._open(f"/proc/{pid}/statm")
-        self._stat = self._open(f"/proc/{pid}/task/{pid}/stat")
-        self._threads = f"/proc/{pid}/task"
+        self._statm = self._open("statm")
+        self._stat = self._open("stat")
+        self._thread_stat = self._open(f"task/{pid}/stat")
         self._cpu_ms = 0.0
+        self._family_cpu_ms = 0.0
         self._memory_mb = 0.0
 
-    def _open(self, path: str) -> int:
+    def _open(self, name: str) -> int:
         try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            descriptor = os.open(f"/proc/{self._pid}/{name}", os.O_RDONLY | os.O_CLOEXEC)
         except OSError:
             return -1
         self._files.callback(os.close, descriptor)
@@ -38,56 +37,74 @@ class Gauge:
 
     def close(self) -> None:
         self._files.close()
-        self._statm = self._stat = -1
+        self._statm = self._stat = self._thread_stat = -1
 
     def cpu_ms(self) -> float:
         """CPU time of all threads since the process began."""
         if self._statm >= 0:
-            with contextlib.suppress(OSError):
-                self._cpu_ms = time.clock_gettime_ns(self._clock) / 1e6
+            self._cpu_ms = _cpu_ms(self._pid) or self._cpu_ms
         return self._cpu_ms
 
     def memory_mb(self) -> float:
         """What is resident in memory."""
         if self._statm >= 0:
             with contextlib.suppress(OSError, IndexError):
-                self._memory_mb = int(os.pread(self._statm, 64, 0).split()[1]) * _PAGE / _MIB
+                self._memory_mb = _resident_mb(os.pread(self._statm, 64, 0))
         return self._memory_mb
 
-    def family_memory_mb(self) -> float:
-        """The same with all that descends from it; a page that two of them share counts twice."""
-        own = self.memory_mb()
-        return own + sum(map(_resident_mb, _descendants(self._threads))) if self._statm >= 0 else own
+    def family(self) -> tuple[float, float]:
+        """`cpu_ms` and `memory_mb` with all that descends from the process, as far as that still does or has been
+        waited for; a page of memory that two of them share counts twice."""
+        cpu_ms, memory_mb = self.cpu_ms(), self.memory_mb()
+        if self._stat >= 0:
+            with contextlib.suppress(OSError, IndexError, ValueError):
+                cpu_ms += _waited_for_ms(os.pread(self._stat, 1024, 0))
+        for pid in _descendants(self._pid) if self._statm >= 0 else ():
+            cpu_ms += _cpu_ms(pid)
+            with contextlib.suppress(OSError, IndexError):
+                memory_mb += _resident_mb(Path(f"/proc/{pid}/statm").read_bytes())
+        # One that has just ended is counted by no clock until it has been waited for.
+        self._family_cpu_ms = max(self._family_cpu_ms, cpu_ms)
+        return self._family_cpu_ms, memory_mb
 
     def is_running(self) -> bool:
         """Whether the first thread, which the event loop is on, has something to do at this moment."""
-        if self._stat < 0:
+        if self._thread_stat < 0:
             return False
         try:
-            line = os.pread(self._stat, 64, 0)
-        except OSError:
+            return _fields(os.pread(self._thread_stat, 64, 0))[0] == b"R"
+        except (OSError, IndexError):
             return False
-        # proc_pid_stat(5): the state follows the name, which is in parentheses and may hold any character.
-        return line[line.rfind(b")") + 2 : line.rfind(b")") + 3] == b"R"
 
 
-def _descendants(threads: str) -> list[int]:
-    found: list[int] = []
-    with contextlib.suppress(OSError):
-        for thread in os.listdir(threads):  # noqa: PTH208, three times as fast
-            with open(f"{threads}/{thread}/children", "rb") as file:  # noqa: PTH123
-                for child in map(int, file.read().split()):
-                    found += [child, *_descendants(f"/proc/{child}/task")]
-    return found
-
-
-def _resident_mb(pid: int) -> float:
+def _cpu_ms(pid: int) -> float:
+    """By the process's CPU clock (clock_getcpuclockid(3); its number is part of Linux's ABI)."""
     try:
-        return int(Path(f"/proc/{pid}/statm").read_bytes().split()[1]) * _PAGE / _MIB
-    except (OSError, IndexError):
+        return time.clock_gettime_ns(~pid << 3 | 2) / 1e6
+    except OSError:
         return 0.0
 
 
-def is_supported() -> bool:
-    """Whether this system tells what other processes use."""
-    return sys.platform == "linux"
+def _waited_for_ms(stat: bytes) -> float:
+    """CPU time of the children that have ended and been waited for, and of theirs."""
+    fields = _fields(stat)
+    return (int(fields[13]) + int(fields[14])) * 1000 / _TICKS_PER_S
+
+
+def _fields(stat: bytes) -> list[bytes]:
+    """Of proc_pid_stat(5), from the third on: the second, a name in parentheses, may hold any character."""
+    return stat[stat.rfind(b")") + 2 :].split()
+
+
+def _resident_mb(statm: bytes) -> float:
+    return int(statm.split()[1]) * _PAGE / _MIB
+
+
+def _descendants(pid: int) -> list[int]:
+    found: list[int] = []
+    with contextlib.suppress(OSError):
+        for thread in os.listdir(f"/proc/{pid}/task"):  # noqa: PTH208, three times as fast
+            with open(f"/proc/{pid}/task/{thread}/children", "rb") as file:  # noqa: PTH123
+                for child in map(int, file.read().split()):
+                    found += [child, *_descendants(child)]
+    return found

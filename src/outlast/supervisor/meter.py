@@ -101,7 +101,6 @@ class Metering:
         self._meter = meter
         self._worker = worker
         self._gauge = Gauge(pid)
-        self._memory_mb = self._gauge.family_memory_mb if has_family else self._gauge.memory_mb
         self._has_family = has_family
         self._allowed = allowed
         self.usage = Usage()
@@ -114,8 +113,8 @@ class Metering:
         self._is_ready = False
         self._interval_ms = LOOK_MS
         self._looked_at = self._began_at = self._asked_at = self.due
-        self._cpu_ms = self._cpu_at_ready_ms = self._weighed_at_cpu_ms = self._gauge.cpu_ms()
-        self._memory_at_ready_mb = 0.0
+        self._cpu_ms = self._weighed_at_cpu_ms = self._gauge.cpu_ms()
+        self._cpu_at_ready_ms = self._memory_at_ready_mb = 0.0
         self._requests_begun = worker.requests_begun
         self._signs_of_life = worker.signs_of_life
         self._silent_ms = 0.0
@@ -127,8 +126,15 @@ class Metering:
     def ready(self) -> None:
         """From now on its time counts."""
         self._is_ready = True
-        self._cpu_ms = self._cpu_at_ready_ms = self._weighed_at_cpu_ms = self._gauge.cpu_ms()
-        self._memory_at_ready_mb = self._memory_mb()
+        self._cpu_ms = self._weighed_at_cpu_ms = self._gauge.cpu_ms()
+        self._cpu_at_ready_ms, self._memory_at_ready_mb = (
+            self._gauge.family()
+            if self._has_family
+            else (
+                self._cpu_ms,
+                self._gauge.memory_mb(),
+            )
+        )
         self._looked_at = self._began_at = self._asked_at = self._meter.now()
         self.load = 0.0
         self.usage = Usage(memory_mb=self._memory_at_ready_mb, memory_at_ready_mb=self._memory_at_ready_mb)
@@ -164,10 +170,11 @@ class Metering:
         if worker.requests or worker.requests_begun != self._requests_begun:
             self._requests_begun = worker.requests_begun
             self._asked_at = now
+        cpu_ms, memory_mb = self._gauge.family() if self._has_family else (self._cpu_ms, self._weigh())
         self.usage = Usage(
             wall_ms=(now - self._began_at) * 1000 if self._is_ready else 0,
-            cpu_ms=self._cpu_ms - self._cpu_at_ready_ms if self._is_ready else 0,
-            memory_mb=self._weigh(),
+            cpu_ms=cpu_ms - self._cpu_at_ready_ms if self._is_ready else 0,
+            memory_mb=memory_mb,
             memory_at_ready_mb=self._memory_at_ready_mb,
             idle_ms=(now - self._asked_at) * 1000,
         )
@@ -176,10 +183,10 @@ class Metering:
         worker.measured(self.usage, limits.judge(self.usage, self._allowed))
 
     def _weigh(self) -> float:
-        if not self._has_family and self._cpu_ms - self._weighed_at_cpu_ms < COPYING_MS:
+        if self._cpu_ms - self._weighed_at_cpu_ms < COPYING_MS:
             return self.usage.memory_mb
         self._weighed_at_cpu_ms = self._cpu_ms
-        return self._memory_mb()
+        return self._gauge.memory_mb()
 
     def _plan(self, now: float, share: float) -> None:
         if share >= COMPUTING or not self._is_ready:

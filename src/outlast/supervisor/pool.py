@@ -105,7 +105,7 @@ class Pool:
         if place is Place.REFUSE:
             exchange.fail(RequestEnd.WORKER_BUSY, retry_after_s=RETRY_AFTER_S)
         elif self._brake.is_on and self._brake.refuses and not self._ready:
-            exchange.fail(RequestEnd.BOOT_ERROR, retry_after_s=math.ceil(self._brake.remaining_s))
+            exchange.fail(RequestEnd.BOOT_ERROR, retry_after_s=max(1, math.ceil(self._brake.remaining_s)))
         else:
             self._backlog.add(exchange)
             if place is Place.START and not self._brake.is_on:

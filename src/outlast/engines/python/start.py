@@ -47,7 +47,7 @@ def run(start: Start) -> None:
     """Called once, on the main thread. What follows is the end of the process."""
     # The node imports this module too, and has no use for what the guest is made of.
     from outlast.engines.python import guest, memory
-    from outlast.sandbox import confine
+    from outlast.sandbox import confine, kernel
 
     if start["environment"] is not None:
         _enter(Path(start["environment"]))
@@ -59,6 +59,9 @@ def run(start: Start) -> None:
     # Both may have looked at another environment than this worker's.
     tempfile.tempdir = None
     time.tzset()
+    if sys.platform == "linux":
+        # Whatever the function starts counts as its worker's.
+        kernel.adopt_orphans()
     memory.confine(start["memory_mb"])
     guest.main(start["folder"], functools.partial(confine.seal, start["layers"]))
 

@@ -460,6 +460,24 @@ def make_link_outside(land: Land) -> str:
 
 
 @probe
+def lead_node_astray(land: Land) -> str:
+    """The node connects to what it finds in a worker's folder, and may connect to more than the worker may."""
+    link = Path(tempfile.gettempdir()).with_name("node.sock")
+    link.symlink_to(land.unix_socket)
+    link.unlink()
+    return f"made {link}"
+
+
+@probe
+def lead_node_astray_by_moving(land: Land) -> str:
+    made, link = own("astray"), Path(tempfile.gettempdir()).with_name("node.sock")
+    made.symlink_to(land.unix_socket)
+    made.rename(link)
+    link.unlink()
+    return f"made {link}"
+
+
+@probe
 def move_file_outside(land: Land) -> str:
     source = own("mine")
     source.write_text("mine")

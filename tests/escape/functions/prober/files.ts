@@ -101,6 +101,11 @@ export const probes: Probes = {
   "make-folder-outside": ({ hideout }) => Deno.mkdirSync(`${hideout}/folder-${crypto.randomUUID()}`),
   "make-link-outside": ({ hideout }) =>
     Deno.symlinkSync("/etc/passwd", `${hideout}/link-${crypto.randomUUID()}`),
+  "lead-node-astray": (land) => {
+    const link = Deno.env.get("TMPDIR")!.replace(/tmp$/, "node.sock");
+    Deno.symlinkSync(land.unix_socket, link);
+    Deno.removeSync(link);
+  },
   "make-temporary-file-outside": ({ hideout }) => Deno.makeTempFileSync({ dir: hideout }),
   "move-file-outside": ({ hideout }) => {
     const mine = own("mine");

@@ -15,13 +15,20 @@ addEventListener("beforeunload", (event) => {
 const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
 
 async function compute(): Promise<void> {
-  for (let until = performance.now() + 5; performance.now() < until;);
+  const until = performance.now() + 10;
+  while (performance.now() < until);
   await pause(0);
 }
 
-async function fill(add: () => unknown): Promise<void> {
+async function fill(add: () => unknown, ms = 10): Promise<void> {
   kept.push(add());
-  await pause(10);
+  await pause(ms);
+}
+
+/** First quickly, and then so slowly that nothing is missed. */
+function fillSlowly(work: string): Promise<Response> {
+  for (let mib = 0; mib < 32; mib++) kept.push(numbers());
+  return untilTold(work, () => fill(numbers, 20));
 }
 
 async function untilTold(work: string, doing: () => Promise<unknown>): Promise<Response> {
@@ -57,12 +64,20 @@ const cases: Record<string, (work: string) => Response | Promise<Response>> = {
 
   "until-told": (work) => untilTold(work, () => pause(1)),
   "computes-until-told": (work) => untilTold(work, compute),
-  "fills-until-told": (work) => untilTold(work, () => fill(numbers)),
+  "fills-until-told": fillSlowly,
 
   "computes": () => {
     for (;;);
   },
 
+  "computes-a-little": async () => {
+    await compute();
+    return new Response("ok");
+  },
+  "computes-a-while": async () => {
+    for (let turns = 0; turns < 30; turns++) await compute();
+    return new Response("ok");
+  },
   "computes-in-task": (work) => {
     const task = async () => {
       for (;;) await compute();

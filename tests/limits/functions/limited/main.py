@@ -1,9 +1,11 @@
 import asyncio
+import inspect
+import itertools
 import mmap
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 from _shared.gate import case_of, gate
@@ -31,9 +33,15 @@ def pause() -> None:
     time.sleep(0.01)
 
 
-def fill(count: int) -> None:
-    kept.append(b"x" * (count * MIB))
-    pause()
+def fill(mib: int, seconds: float = 0.01) -> None:
+    kept.append(b"x" * (mib * MIB))
+    time.sleep(seconds)
+
+
+def fill_slowly(work: str) -> Response:
+    """First quickly, and then so slowly that nothing is missed."""
+    fill(40)
+    return until_told(work, lambda: fill(1, 0.02))
 
 
 def map_memory() -> None:
@@ -52,14 +60,38 @@ def until_told(work: str, doing: Callable[[], None]) -> Response:
     return Response(f"told {heard}")
 
 
+def compute_for(seconds: float) -> None:
+    until = time.process_time() + seconds
+    while time.process_time() < until:
+        pass
+
+
 async def compute() -> None:
-    while True:
+    for _ in itertools.count():
         await asyncio.sleep(0)
 
 
 async def parts(work: str) -> AsyncIterator[str]:
     yield "begun"
     yield await gate(work)
+
+
+def start(task: Awaitable[object], work: str) -> None:
+    EdgeRuntime.wait_until(task, name=work)
+
+
+async def wait(work: str) -> Response:
+    return Response(await gate(work))
+
+
+def save(work: str) -> None:
+    global saved
+    saved = work
+
+
+def for_ever(doing: Callable[[], None]) -> None:
+    while True:
+        doing()
 
 
 CHILD = """
@@ -70,39 +102,30 @@ while True:
     time.sleep(0.01)
 """
 
+CASES: dict[str, Callable[[str], Any]] = {
+    "": lambda work: None,
+    "task": lambda work: start(gate(work), work),
+    "waits": wait,
+    "streams": lambda work: Response(parts(work)),
+    "saves": save,
+    "until-told": lambda work: until_told(work, pause),
+    "computes-until-told": lambda work: until_told(work, lambda: None),
+    "fills-until-told": fill_slowly,
+    "computes": lambda work: for_ever(lambda: None),
+    "computes-a-little": lambda work: compute_for(0.005),
+    "computes-a-while": lambda work: compute_for(0.3),
+    "computes-in-task": lambda work: start(compute(), work),
+    "fills-bytes": lambda work: for_ever(lambda: fill(2)),
+    "fills-mmap": lambda work: for_ever(map_memory),
+    "fills-child": lambda work: subprocess.run([sys.executable, "-c", CHILD]),
+    "fills-at-once": lambda work: kept.append(b"x" * 2**36),
+}
+"""What a request to `/NAME/CASE?work=NAME` does, on the event loop unless it is async."""
+
 
 @serve
 async def handler(request: Request) -> Response:
-    global saved
-    work = request.query.get("work", "")
-    match case_of(request):
-        case "task":
-            EdgeRuntime.wait_until(gate(work), name=work)
-        case "waits":
-            return Response(await gate(work))
-        case "streams":
-            return Response(parts(work))
-        case "saves":
-            saved = work
-        case "until-told":
-            return until_told(work, pause)
-        case "computes-until-told":
-            return until_told(work, lambda: None)
-        case "fills-until-told":
-            return until_told(work, lambda: fill(1))
-        case "computes":
-            while True:
-                pass
-        case "computes-in-task":
-            EdgeRuntime.wait_until(compute(), name=work)
-        case "fills-bytes":
-            while True:
-                fill(2)
-        case "fills-mmap":
-            while True:
-                map_memory()
-        case "fills-child":
-            subprocess.run([sys.executable, "-c", CHILD])
-        case "fills-at-once":
-            kept.append(b"x" * 2**36)
-    return Response("ok")
+    answer = CASES[case_of(request)](request.query.get("work", ""))
+    if inspect.isawaitable(answer):
+        answer = await answer
+    return answer if isinstance(answer, Response) else Response("ok")

@@ -1,0 +1,193 @@
+"""The worker of a function in use that is started before it is needed, with nothing of the function loaded."""
+
+import pytest
+from tests.supervisor.stub_workers import House, Stub, house
+
+from outlast.core.balance import Scale
+from outlast.core.limits import Step
+from outlast.core.outcome import EndReason, UnloadReason
+from outlast.core.policy import Policy
+from outlast.supervisor import pool
+
+ONE = Scale(standby=1)
+
+
+async def with_standby(there: House) -> tuple[Stub, Stub]:
+    """A worker that has served one request, and the standby that was started after it."""
+    caller = there.call()
+    worker = await there.ready_worker()
+    await worker.has(1)
+    worker.answer()
+    assert await caller.end() == 200
+    standby = await there.worker()
+    await standby.connect()
+    return worker, standby
+
+
+async def test_it_is_started_after_the_first_worker_is_ready_and_loads_nothing() -> None:
+    async with house(scale=ONE) as there:
+        there.call()
+        worker = await there.worker()
+        await worker.connect()
+        await worker.told("boot")
+        assert there.spawned.empty()
+        await worker.serve()
+        standby = await there.worker()
+        await standby.connect()
+        await worker.has(1)
+        worker.answer()
+        assert standby.heard.empty()
+        assert [entry["execution_id"] for entry in there.events("boot")] == [worker.execution_id]
+
+
+async def test_there_are_as_many_as_the_settings_say() -> None:
+    async with house(scale=Scale(standby=3)) as there:
+        there.call()
+        await there.ready_worker()
+        for _ in range(3):
+            await (await there.worker()).connect()
+        assert there.spawned.empty()
+
+
+async def test_the_next_start_is_its_activation_and_another_takes_its_place() -> None:
+    async with house(scale=ONE) as there:
+        worker, standby = await with_standby(there)
+        there.judge(worker, Step.RETIRE, UnloadReason.WALL_CLOCK)
+        await standby.told("boot")
+        assert there.spawned.empty()
+        await standby.serve()
+        await worker.told("beforeunload")
+        caller = there.call()
+        await standby.has(1)
+        standby.answer()
+        assert await caller.end() == 200
+        await (await there.worker()).connect()
+
+
+async def test_one_that_is_needed_before_it_is_up_boots_as_soon_as_it_is() -> None:
+    async with house(scale=ONE) as there:
+        there.call()
+        worker = await there.ready_worker()
+        standby = await there.worker()
+        worker.exit(-11)
+        await there.logged("shutdown")
+        caller = there.call()
+        assert there.spawned.empty()
+        await standby.booted()
+        await standby.has(1)
+        standby.answer()
+        assert await caller.end() == 200
+
+
+@pytest.mark.parametrize("connected", [True, False])
+async def test_a_reload_ends_it(connected: bool) -> None:
+    async with house(scale=ONE) as there:
+        caller = there.call()
+        worker = await there.ready_worker()
+        await worker.has(1)
+        standby = await there.worker()
+        if connected:
+            await standby.connect()
+        there.pool.reload(there.function)
+        await standby.exited()
+        worker.answer()
+        assert await caller.end() == 200
+        again = there.call()
+        new = await there.ready_worker()
+        await new.has(1)
+        new.answer()
+        assert await again.end() == 200
+        # Nobody had to know of it.
+        assert standby.execution_id not in {entry.get("execution_id") for entry in there.entries}
+
+
+@pytest.mark.parametrize("connected", [True, False])
+async def test_a_shutdown_ends_it(connected: bool) -> None:
+    async with house(scale=ONE) as there:
+        there.call()
+        worker = await there.ready_worker()
+        await worker.has(1)
+        standby = await there.worker()
+        if connected:
+            await standby.connect()
+        there.pool.close(EndReason.TERMINATION)
+        await standby.exited()
+        worker.answer()
+        await worker.obeys()
+        await there.ended()
+        assert standby.execution_id not in {entry.get("execution_id") for entry in there.entries}
+
+
+async def test_it_is_no_place_for_requests_and_counts_for_nothing() -> None:
+    async with house(scale=Scale(standby=1, max_workers=1, concurrency=1)) as there:
+        worker, standby = await with_standby(there)
+        first, second = there.call(), there.call()
+        await worker.has(2)
+        assert standby.heard.empty()
+        worker.answer()
+        await worker.has(3)
+        worker.answer()
+        assert [await first.end(), await second.end()] == [200, 200]
+        assert standby.heard.empty()
+
+
+async def test_one_that_dies_is_no_failure_of_the_function() -> None:
+    async with house(scale=ONE) as there:
+        worker, standby = await with_standby(there)
+        standby.exit(1)
+        caller = there.call()
+        await worker.has(2)
+        worker.answer()
+        assert await caller.end() == 200
+        assert not there.events("boot_delay")
+
+
+async def test_it_outlives_its_boot_timeout() -> None:
+    """Which counts from when it is needed."""
+    async with house(scale=Scale(standby=2), boot_timeout_ms=200) as there:
+        worker, hanging = await with_standby(there)
+        standby = await there.worker()
+        await standby.connect()
+        there.judge(worker, Step.RETIRE, UnloadReason.WALL_CLOCK)
+        await hanging.told("boot")
+        await there.logged("boot_failure")
+        there.judge(worker, Step.RETIRE, UnloadReason.WALL_CLOCK)
+        await standby.told("boot")
+        await standby.serve()
+        await worker.told("beforeunload")
+
+
+async def test_one_that_hangs_when_it_is_needed_is_ended() -> None:
+    async with house(scale=ONE, boot_timeout_ms=50) as there:
+        worker, standby = await with_standby(there)
+        there.judge(worker, Step.RETIRE, UnloadReason.WALL_CLOCK)
+        await standby.told("boot")
+        failure = await there.logged("boot_failure")
+        assert (failure["execution_id"], "boot_timeout_ms" in failure["msg"]) == (standby.execution_id, True)
+        assert not there.events("retire")
+
+
+async def test_a_function_that_is_not_called_any_more_loses_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool, "STANDBY_KEPT_S", 0.05)
+    monkeypatch.setattr(pool, "IN_USE_S", -1.0)
+    async with house(scale=ONE) as there:
+        worker, standby = await with_standby(there)
+        there.judge(worker, Step.RETIRE, UnloadReason.WALL_CLOCK)
+        await worker.obeys()
+        await standby.exited()
+
+
+async def test_oneshot_has_the_next_worker_started_while_a_request_runs() -> None:
+    async with house(Policy.ONESHOT, scale=ONE) as there:
+        first = there.call()
+        worker = await there.ready_worker()
+        await worker.has(1)
+        standby = await there.worker()
+        await standby.connect()
+        second = there.call()
+        await standby.told("boot")
+        await standby.serve()
+        await standby.has(1)
+        for one in (worker, standby):
+            one.answer()
+        assert [await first.end(), await second.end()] == [200, 200]
