@@ -130,6 +130,8 @@ async def serving(
         str(project),
         "--port=0",
         "--log-format=json",
+        # Several nodes run at once; each would rather have the usual port.
+        *([] if any(argument.startswith("--admin-port") for argument in arguments) else ["--admin-port=0"]),
         *arguments,
         env={**os.environ, "DENO_DIR": str(DENO_DIR), **(env or {})},
         stdin=asyncio.subprocess.DEVNULL,

@@ -20,6 +20,7 @@ import uvloop
 from rich.console import Console
 
 from outlast import app
+from outlast.admin.server import Address
 from outlast.cli.timeline import Timeline
 from outlast.telemetry.logs import Format, Log
 
@@ -63,7 +64,12 @@ def demo(
     with tempfile.TemporaryDirectory(prefix="demo-outlast-") as folder:
         # A copy, because the package may lie where nobody may write, and so that visitors can change the code.
         shutil.copytree(EXAMPLES / "supabase", Path(folder, "supabase"), copy_function=shutil.copyfile)
-        options = app.Options(target=Path(folder), environ={**os.environ, "DENO_DIR": _deno_dir(os.environ)}, port=port)
+        options = app.Options(
+            target=Path(folder),
+            environ={**os.environ, "DENO_DIR": _deno_dir(os.environ)},
+            port=port,
+            admin=Address(port=0),
+        )
         sys.exit(uvloop.run(_Demo(options, calls(), console, once=once).run()))
 
 
