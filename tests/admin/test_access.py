@@ -33,7 +33,16 @@ class TestTheToken:
 
     @pytest.mark.parametrize(
         "given",
-        ["", "Bearer", "Bearer ", "Bearer x", "Basic {token}", "{token}", "Bearer {token}x", "Bearer {token}, Bearer x"],
+        [
+            "",
+            "Bearer",
+            "Bearer ",
+            "Bearer x",
+            "Basic {token}",
+            "{token}",
+            "Bearer {token}x",
+            "Bearer {token}, Bearer x",
+        ],
     )
     async def test_is_what_lets_in(self, node: Node, given: str) -> None:
         host = httpx.URL(admin_url(node)).netloc.decode()
@@ -56,7 +65,9 @@ class TestTheToken:
 
 
 class TestWebPages:
-    @pytest.mark.parametrize("host", ["attacker.example", "attacker.example:54323", "localhost.attacker.example", "", "["])
+    @pytest.mark.parametrize(
+        "host", ["attacker.example", "attacker.example:54323", "localhost.attacker.example", "", "["]
+    )
     async def test_a_name_that_may_point_anywhere(self, node: Node, host: str) -> None:
         status, body = await raw(node, f"host: {host}", f"authorization: Bearer {token(node)}")
         assert status == 403
@@ -141,9 +152,7 @@ class TestWhatIsLeftInTheProject:
 
 class TestWhereItListens:
     async def test_not_beyond_loopback_by_itself(self, tmp_path: Path) -> None:
-        async with serving(
-            write_project(tmp_path, HELLO), "--admin-host=0.0.0.0", wait_until_ready=False
-        ) as node:
+        async with serving(write_project(tmp_path, HELLO), "--admin-host=0.0.0.0", wait_until_ready=False) as node:
             assert await node.process.wait() == 2
             await node.stop()
             assert "--admin-allow-plain" in node.stderr

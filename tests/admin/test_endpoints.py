@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import os
+import signal
 import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -169,7 +171,9 @@ class TestTheLog:
         # What is not written is still kept for those who ask.
         assert only(await api.get("/v1/events", params={"request": quiet}))["items"]
 
-    @pytest.mark.parametrize("body", ["", "{}", '{"level": "loud"}', '{"level": 1}', '{"level":"info","x":1}', "[", "\xff"])
+    @pytest.mark.parametrize(
+        "body", ["", "{}", '{"level": "loud"}', '{"level": 1}', '{"level":"info","x":1}', "[", "\xff"]
+    )
     async def test_a_wrong_level(self, api: httpx.AsyncClient, body: str) -> None:
         answer = await api.put("/v1/log-level", content=body.encode("latin-1"))
         assert only(answer, 400)["code"] == "BAD_BODY"
@@ -190,7 +194,8 @@ class TestWhatCanBeDone:
         workers = {worker["id"]: worker for worker in only(await api.get("/v1/workers"))["items"]}
         assert workers[first]["state"] == "retired"
         assert workers[first]["open_tasks"] == 1
-        # Its task ends with it: only the worker that is drained knows how to wake it.
+        os.kill(workers[first]["pid"], signal.SIGKILL)
+        await node.wait_for("task", execution_id=first, outcome="interrupted")
         assert only(await api.post(f"/v1/workers/{second}/drain"), 202) == {"workers": [second]}
         await node.wait_for("shutdown", execution_id=second, reason="reload")
         assert only(await api.post(f"/v1/workers/{second}/drain"), 404)["code"] == "NOT_FOUND"

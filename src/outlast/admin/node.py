@@ -10,7 +10,7 @@ import msgspec
 from outlast.core.records import RequestRecord, TaskRecord
 from outlast.ledger.ledger import Ledger, Status
 from outlast.supervisor.fleet import Fleet
-from outlast.telemetry.logs import Log
+from outlast.telemetry.logs import Label, Log
 
 T = TypeVar("T")
 
@@ -38,7 +38,7 @@ class NodeBody(msgspec.Struct, frozen=True, kw_only=True):
     admin_url: str
     anon_key: str
     """For the `Authorization` of calls to functions that verify their callers; public by design."""
-    log_level: str
+    log_level: Label
     log_lines_lost: int
     """Because nobody could read them."""
     ledger: Status
@@ -51,7 +51,7 @@ class Items(msgspec.Struct, Generic[T], frozen=True):
 
 
 class LevelBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    level: str
+    level: Label
 
 
 class Drained(msgspec.Struct, frozen=True):

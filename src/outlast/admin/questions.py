@@ -3,6 +3,7 @@
 import re
 from datetime import datetime
 from typing import Annotated, TypeVar
+from uuid import UUID
 
 import msgspec
 from msgspec import Meta, inspect
@@ -13,17 +14,15 @@ from outlast.core.outcome import EndReason, TaskOutcome
 from outlast.core.records import RequestQuery, TaskQuery, WorkerQuery
 from outlast.ledger.ledger import DEFAULT_LIMIT, MAX_LIMIT
 from outlast.telemetry.feed import KEPT_EVENTS, Wanted
-from outlast.telemetry.logs import Level
+from outlast.telemetry.logs import Label, Level
 
 _NUMBER = re.compile(r"-?\d{1,9}", re.ASCII)
-LEVELS = [level.label for level in Level]
-
 Text = Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^[^\x00]*$")]
-Cursor = Annotated[str, Meta(description="`cursor` of the page before.", min_length=1, max_length=200)]
+Cursor = Annotated[UUID, Meta(description="`cursor` of the page before.")]
 Limit = Annotated[int, Meta(description="Most records on a page.", ge=1, le=MAX_LIMIT)]
 Since = Annotated[datetime, Meta(description="Started then or later.", tz=True)]
 Until = Annotated[datetime, Meta(description="Started before.", tz=True)]
-LevelName = Annotated[str, Meta(description="This level or a higher one.", pattern=f"^({'|'.join(LEVELS)})$")]
+LevelName = Annotated[Label, Meta(description="This level or a higher one.")]
 Names = Annotated[str, Meta(description="Kinds of events, with commas between them.", min_length=1, max_length=400)]
 
 

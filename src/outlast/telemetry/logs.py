@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from enum import IntEnum, StrEnum
-from typing import Final, Protocol
+from typing import Final, Literal, Protocol
 
 import msgspec
 
@@ -25,10 +25,13 @@ class Format(StrEnum):
     JSON = "json"
 
 
+Label = Literal["debug", "info", "warning", "error"]
+
+
 class Level(IntEnum):
     """How much an event matters."""
 
-    label: str
+    label: Label
     """As it is written in JSON."""
 
     DEBUG = 10, "debug"
@@ -36,8 +39,8 @@ class Level(IntEnum):
     WARNING = 30, "warning"
     ERROR = 40, "error"
 
-    def __new__(cls, value: int, label: str) -> Level:
-        level = int.__new__(cls, value)
+    def __new__(cls, value: int, label: Label) -> Level:
+        level: Level = int.__new__(cls, value)
         level._value_ = value
         level.label = label
         return level
@@ -48,7 +51,7 @@ class Level(IntEnum):
         return _LEVELS.get(name, cls.INFO)
 
 
-_LEVELS: Final = {
+_LEVELS: Final[dict[str, Level]] = {
     **{level.label: level for level in Level},
     # console.warn and console.trace of the guests
     "warn": Level.WARNING,
