@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
+from outlast import storage
 from outlast.admin.administration import Administration
 from outlast.admin.node import Node
 from outlast.admin.place import Unusable
@@ -30,12 +31,13 @@ from outlast.engines.processes import Command, Process, Spawner
 from outlast.engines.python.engine import ZYGOTE, PythonEngine
 from outlast.gateway.auth import Denial, JwtVerifier, Pending
 from outlast.gateway.keys import UnusableKeyError
-from outlast.gateway.ports import Ports
+from outlast.gateway.ports import Ports, Served
 from outlast.gateway.server import Gateway
-from outlast.ledger.memory import MemoryLedger
 from outlast.sandbox.layers import NOTHING, Available, available
+from outlast.storage import Storage
 from outlast.supervisor.fleet import Fleet
 from outlast.supervisor.meter import Meter
+from outlast.supervisor.register import Register
 from outlast.supervisor.resources import Engine, Resources
 from outlast.supervisor.rundir import run_dir
 from outlast.supervisor.watch import Watch
@@ -70,8 +72,9 @@ class Options:
     trust_proxy: bool = False
     sandbox: Sandbox = Sandbox.AVAILABLE
     admin: Address = field(default_factory=Address)
+    database: str = storage.EMBEDDED
 
-    def load(self, url: str) -> Project:
+    def load(self, url: str, database_url: str | None = None) -> Project:
         """Reads the project's settings. Raises ConfigError."""
         return settings.load(
             self.target,
@@ -80,6 +83,7 @@ class Options:
             policy=self.policy,
             verify_jwt=self.verify_jwt,
             url=url,
+            database_url=database_url,
         )
 
 
@@ -90,6 +94,9 @@ async def serve(options: Options, log: Log, on_ready: Callable[[str], None] | No
     """
     project = options.load(_url(options.host, options.port))
     sandbox = await asyncio.to_thread(_sandbox, options, log)
+    storing = Storage(options.database, project, log)
+    load = partial(options.load, database_url=storing.functions_url)
+    project = load(_url(options.host, options.port))
     layers = sandbox.names if options.sandbox is not Sandbox.NONE else None
     environ = options.environ if layers is None else tools.environment(options.environ)
     _allow_open_files()
@@ -97,7 +104,6 @@ async def serve(options: Options, log: Log, on_ready: Callable[[str], None] | No
     prepared = asyncio.Event()
     started = datetime.now(UTC)
     administration = await _administration(options, project, log)
-    ledger = MemoryLedger()
     with run_dir() as folder, _Signals() as stop:
         spawner, zygote = Spawner(), Spawner(ZYGOTE)
         python = PythonEngine(
@@ -124,13 +130,16 @@ async def serve(options: Options, log: Log, on_ready: Callable[[str], None] | No
         async def spawn(command: Command) -> Process:
             return await (spawner if command.fork is None else zygote).spawn(command)
 
-        fleet = Fleet(project, Resources(engines, spawn, folder, log, prepared.set, Meter(), os.cpu_count() or 1))
+        register = Register(storing.ledger, storing.node)
+        fleet = Fleet(
+            project, Resources(engines, spawn, folder, log, register, prepared.set, Meter(), os.cpu_count() or 1)
+        )
         verifier = _Verifier(project.jwt, log)
         gateway = Gateway(
             Ports(
                 services=fleet.services,
                 verifier=verifier,
-                on_served=partial(log.emit_struct, "request", level=REQUEST_LEVEL),
+                on_served=partial(_served, log, storing),
                 trust_proxy=options.trust_proxy,
             )
         )
@@ -138,13 +147,13 @@ async def serve(options: Options, log: Log, on_ready: Callable[[str], None] | No
         try:
             url = _url(*await gateway.listen(options.host, options.port))
             watch = await _watch(project, log)
-            reloading = _Reloading(partial(options.load, url), project, fleet, verifier, log)
+            reloading = _Reloading(partial(load, url), project, fleet, verifier, storing, log)
             # Once more, now that the address is known and no change goes unseen.
             reloading.reload(())
             if administration is not None:
                 node = Node(
                     fleet=fleet,
-                    ledger=ledger,
+                    ledger=storing.ledger,
                     log=log,
                     reload=reloading.load_again,
                     url=url,
@@ -161,6 +170,7 @@ async def serve(options: Options, log: Log, on_ready: Callable[[str], None] | No
                 on_ready(url)
 
             side_tasks = [
+                asyncio.create_task(storing.run(), name="run the database"),
                 asyncio.create_task(fleet.prepare(), name="fetch dependencies ahead"),
                 asyncio.create_task(reloading.follow(watch), name="reload"),
                 asyncio.create_task(reloading.widen(watch, prepared), name="watch what functions import"),
@@ -180,6 +190,7 @@ async def serve(options: Options, log: Log, on_ready: Callable[[str], None] | No
             await python.close()
             await zygote.close()
             await spawner.close()
+            await storing.close()
         return stop.exit_code
 
 
@@ -273,12 +284,19 @@ class _Reloading:
     """Serves what the files say, whenever they change."""
 
     def __init__(
-        self, load: Callable[[], Project], project: Project, fleet: Fleet, verifier: "_Verifier", log: Log
+        self,
+        load: Callable[[], Project],
+        project: Project,
+        fleet: Fleet,
+        verifier: "_Verifier",
+        storing: Storage,
+        log: Log,
     ) -> None:
         self._load = load
         self._project = project
         self._fleet = fleet
         self._verifier = verifier
+        self._storing = storing
         self._log = log
         self._warned: set[str] = set()
 
@@ -297,6 +315,7 @@ class _Reloading:
                 self._log.emit("config", level=Level.WARNING, msg=warning)
         self._warned = {*project.warnings}
         self._project = project
+        self._storing.use(project.ledger)
         self._fleet.apply(project, changed)
 
     @property
@@ -350,6 +369,11 @@ class _Verifier:
             )
         except UnusableKeyError as error:
             raise OutlastError(f"the keys that callers' tokens are checked with cannot be used: {error}") from error
+
+
+def _served(log: Log, storing: Storage, served: Served) -> None:
+    log.emit_struct("request", served, REQUEST_LEVEL)
+    storing.request_served(served)
 
 
 def _log_bug(log: Log, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

@@ -152,14 +152,18 @@ class TestWhatIsLeftInTheProject:
 
 class TestWhereItListens:
     async def test_not_beyond_loopback_by_itself(self, tmp_path: Path) -> None:
-        async with serving(write_project(tmp_path, HELLO), "--admin-host=0.0.0.0", wait_until_ready=False) as node:
+        async with serving(
+            write_project(tmp_path, HELLO), "--admin-host=0.0.0.0", "--admin-port=0", wait_until_ready=False
+        ) as node:
             assert await node.process.wait() == 2
             await node.stop()
             assert "--admin-allow-plain" in node.stderr
             node.stderr = ""
 
     async def test_beyond_loopback_where_it_is_allowed(self, tmp_path: Path) -> None:
-        async with serving(write_project(tmp_path, HELLO), "--admin-host=0.0.0.0", "--admin-allow-plain") as node:
+        async with serving(
+            write_project(tmp_path, HELLO), "--admin-host=0.0.0.0", "--admin-port=0", "--admin-allow-plain"
+        ) as node:
             assert (await raw(node, "host: 192.0.2.1", f"authorization: Bearer {token(node)}"))[0] == 200
             assert (await raw(node, "host: a.example", f"authorization: Bearer {token(node)}"))[0] == 403
             async with admin(node) as client:

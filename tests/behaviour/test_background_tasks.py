@@ -36,7 +36,7 @@ async def test_without_a_name_it_has_an_id(site: Served, work: str, language: st
     response = await site.call("tasks/without-name", params={"work": work})
     (await site.gate.arrival(work)).let_go()
     (task,) = await site.finished(response)
-    assert task["task_id"].startswith(response.headers["x-sb-execution-id"])
+    assert task["execution_id"] == response.headers["x-sb-execution-id"]
     assert task.get("name") == NAMED_BY_ITSELF[language]
 
 

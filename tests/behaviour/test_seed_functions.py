@@ -164,7 +164,7 @@ async def test_oneshot_cuts_the_task_off_and_says_so(oneshot: Served, seed: Seed
     cut = await oneshot.node.wait_for("task", **life)
     assert (cut["outcome"], cut["reason"], cut["level"]) == ("interrupted", "oneshot", "warning")
     assert 'policy = "per_worker" lets tasks finish' in cut["msg"]
-    assert cut["task_id"].startswith(response.headers["x-sb-execution-id"])
+    assert cut["execution_id"] == response.headers["x-sb-execution-id"]
     assert cut["ms"] >= 0
     assert (await oneshot.node.wait_for("shutdown", **life))["reason"] == "oneshot"
     assert oneshot.node.found("log", msg=lambda text: ": ended" in text, **life) == []

@@ -17,8 +17,11 @@ import httpx
 import pytest
 from tests.support.node import DENO_DIR, serving, write_project
 
+from outlast.admin.server import DEFAULT_PORT
+
 OPTIONS = (
-    *("DIR", "--host", "--port", "--admin-port", "--policy", "--no-verify-jwt", "--env-file", "--log-format"),
+    *("DIR", "--host", "--port", "--admin-host", "--admin-port", "--admin-tls-cert", "--admin-tls-key"),
+    *("--admin-allow-plain", "--policy", "--no-verify-jwt", "--env-file", "--log-format"),
     *("--log-level", "--database", "--graceful-exit-timeout", "--require-sandbox", "--no-sandbox", "--trust-proxy"),
 )
 HELLO = 'Deno.serve(() => new Response("hello"))'
@@ -114,6 +117,8 @@ class TestWhatIsWrongIsSaidInOneLine:
             (["--log-level=loud"], "--log-level"),
             (["--graceful-exit-timeout=-1"], "--graceful-exit-timeout"),
             (["--graceful-exit-timeout=soon"], "--graceful-exit-timeout"),
+            (["--database=mysql://localhost"], "--database"),
+            (["--database=of"], "--database"),
             (["--no-such-option"], "--no-such-option"),
             ([".", "too-many"], "too-many"),
         ],
@@ -169,7 +174,7 @@ class TestTheReadyLine:
             assert (await client.get("/hello")).text == "hello"
 
     def test_on_a_terminal_it_is_one_to_read(self, project: Path) -> None:
-        with on_a_terminal("serve", str(project), "--port=0") as (process, terminal):
+        with on_a_terminal("serve", str(project), "--port=0", "--database=off") as (process, terminal):
             seen = read_until(terminal, r"http://127\.0\.0\.1:(\d+)")
             assert "{" not in seen
             assert "\x1b[" in seen, "colours"
@@ -177,7 +182,10 @@ class TestTheReadyLine:
             assert process.wait(PATIENCE_S) == 0
 
     def test_ctrl_c_on_a_terminal_ends_it_gracefully(self, project: Path) -> None:
-        with on_a_terminal("serve", str(project), "--port=0", "--log-format=json", NO_COLOR="1") as (process, terminal):
+        with on_a_terminal("serve", str(project), "--port=0", "--database=off", "--log-format=json", NO_COLOR="1") as (
+            process,
+            terminal,
+        ):
             port = re.search(r":(\d+)\"", read_until(terminal, r"ready.*\n"))
             assert port is not None
             assert httpx.get(f"http://127.0.0.1:{port[1]}/hello").text == "hello"
@@ -226,7 +234,16 @@ def read_until(terminal: int, pattern: str) -> str:
 class TestWhereTheLogGoes:
     async def test_to_a_pipe_that_is_closed_is_no_reason_to_end(self, project: Path) -> None:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "outlast", "serve", str(project), "--port=0", "--log-format=json"),
+            *(
+                sys.executable,
+                "-m",
+                "outlast",
+                "serve",
+                str(project),
+                "--port=0",
+                "--database=off",
+                "--log-format=json",
+            ),
             env={**os.environ, "DENO_DIR": str(DENO_DIR)},
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
@@ -251,7 +268,7 @@ class TestWhereTheLogGoes:
             port = free.getsockname()[1]
         with Path("/dev/full").open("wb") as full:
             process = subprocess.Popen(
-                [sys.executable, "-m", "outlast", "serve", str(project), f"--port={port}"],
+                [sys.executable, "-m", "outlast", "serve", str(project), f"--port={port}", "--database=off"],
                 env={**os.environ, "DENO_DIR": str(DENO_DIR)},
                 stdout=full,
                 stderr=subprocess.PIPE,
@@ -276,16 +293,19 @@ class Patient(httpx.HTTPTransport):
                 continue
 
 
-class TestOptionsThatComeLater:
-    @pytest.mark.parametrize(
-        "option", ["--database=embedded", "--database=off", "--admin-port=0", "--admin-port=54323"]
-    )
-    async def test_are_accepted_with_a_warning(self, project: Path, option: str) -> None:
-        async with serving(project, option) as node:
-            [warning] = node.found("config", level="warning")
-            assert warning["msg"].startswith(option.partition("=")[0])
+class TestTheAdminApi:
+    async def test_listens_on_another_port_where_the_usual_one_is_taken(self, project: Path) -> None:
+        with contextlib.ExitStack() as taking:
+            with contextlib.suppress(OSError):
+                # Whoever has it already does as well.
+                taking.enter_context(socket.create_server(("127.0.0.1", DEFAULT_PORT)))
+            async with serving(project, "--admin-host=localhost") as node:
+                [ready] = node.found("ready")
+                [told] = node.found("config", level="info")
+                assert told["msg"].endswith(ready["admin_url"])
+                assert str(DEFAULT_PORT) not in ready["admin_url"]
 
-    async def test_are_not_spoken_of_unless_given(self, project: Path) -> None:
+    async def test_is_not_spoken_of_otherwise(self, project: Path) -> None:
         async with serving(project) as node:
             assert not node.found("config")
 
@@ -305,6 +325,6 @@ async def test_a_single_file(tmp_path: Path) -> None:
 
 async def test_the_log_level(project: Path) -> None:
     """Programs wait for the ready line, whatever else they want to read."""
-    async with serving(project, "--log-level=warning", "--admin-port=1") as node:
+    async with serving(project, "--log-level=warning") as node:
         assert await node.stop() == 0
-    assert [event["event"] for event in node.events] == ["config", "ready"]
+    assert [event["event"] for event in node.events] == ["ready"]

@@ -11,15 +11,18 @@ from pathlib import Path
 from typing import Any
 
 from outlast.config.settings import FunctionSettings
+from outlast.core import ids
 from outlast.core.balance import Scale
 from outlast.core.language import Language
 from outlast.core.limits import Limits, Step, Usage, Verdict
 from outlast.core.outcome import EndReason, RequestEnd, UnloadReason
 from outlast.core.policy import OneshotBackground, Policy
 from outlast.engines.processes import Command, Exit, Process
+from outlast.ledger.memory import MemoryLedger
 from outlast.supervisor.exchange import Exchange
 from outlast.supervisor.meter import Meter
 from outlast.supervisor.pool import Pool
+from outlast.supervisor.register import Register
 from outlast.supervisor.resources import Resources
 from outlast.supervisor.worker import Worker
 from outlast.telemetry.logs import Format, Log
@@ -239,7 +242,9 @@ class House:
             scale=scale,
         )
         engines = {Language.TYPESCRIPT: self.engine}
-        resources = Resources(engines, self._spawn, folder, log, lambda: None, Meter(), cpus=1)
+        self.ledger = MemoryLedger()
+        register = Register(self.ledger, ids.uuid7(0, 0))
+        resources = Resources(engines, self._spawn, folder, log, register, lambda: None, Meter(), cpus=1)
         self.pool = Pool(self.function, policy, resources)
 
     async def _spawn(self, command: Command) -> Process:

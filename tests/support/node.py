@@ -131,7 +131,9 @@ async def serving(
         "--port=0",
         "--log-format=json",
         # Several nodes run at once; each would rather have the usual port.
-        *([] if any(argument.startswith("--admin-port") for argument in arguments) else ["--admin-port=0"]),
+        *([] if any(argument.startswith("--admin-") for argument in arguments) else ["--admin-port=0"]),
+        # The default is a database server for each, which most tests have no use for.
+        *([] if any(argument.startswith("--database") for argument in arguments) else ["--database=off"]),
         *arguments,
         env={**os.environ, "DENO_DIR": str(DENO_DIR), **(env or {})},
         stdin=asyncio.subprocess.DEVNULL,

@@ -93,7 +93,6 @@ class Endpoints:
         task = await ledger.task(_id(request))
         if task is None:
             raise Refusal(404, "NOT_FOUND", "there is no record of such a task")
-        around = TaskQuery(request_id=task.request_id, execution_id=task.execution_id)
         if task.request_id is not None:
             wanted = Wanted(function=task.function, request_id=task.request_id)
             found = self._node.log.feed.recent(wanted, KEPT_EVENTS)
@@ -101,7 +100,7 @@ class Endpoints:
         else:
             wanted = Wanted(function=task.function, execution_id=task.execution_id)
             found = self._node.log.feed.recent(wanted, TOP_LEVEL_EVENTS)
-            tasks = [other for other in await self._tasks_of(around) if other.request_id is None]
+            tasks = [task]
         return json(
             TaskStory(
                 task=task,

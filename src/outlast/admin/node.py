@@ -71,7 +71,7 @@ class TaskStory(msgspec.Struct, frozen=True, kw_only=True):
     request: RequestRecord | None
     """The one that started it; null for a task of the module's top level, and while the request goes on."""
     tasks: list[TaskRecord]
-    """All tasks of that request, oldest first; of the top level of that worker, where there was no request."""
+    """All tasks of that request, oldest first; where there was none, this one."""
     events: list[msgspec.Raw]
     """What the log says of them, oldest first, as far as it is still kept."""
 

@@ -37,7 +37,6 @@ class AboutTasks(Question, frozen=True, kw_only=True):
     open: Annotated[bool, Meta(description="true: those that have not settled. false: those that have.")] | None = None
     name: Text | None = None
     request: Annotated[Text, Meta(description="Id of a request.")] | None = None
-    execution: Annotated[Text, Meta(description="Id of a worker's life.")] | None = None
     since: Since | None = None
     until: Until | None = None
 
@@ -49,7 +48,6 @@ class AboutTasks(Question, frozen=True, kw_only=True):
             is_open=self.open,
             name=self.name,
             request_id=self.request,
-            execution_id=self.execution,
             since=self.since,
             until=self.until,
         )

@@ -8,13 +8,12 @@ from typing import Annotated
 import typer
 import uvloop
 
-from outlast import app
+from outlast import app, storage
 from outlast.admin import server
 from outlast.cli import output
+from outlast.core.errors import OutlastError
 from outlast.core.policy import Policy
 from outlast.telemetry.logs import Format, Level, Log
-
-_LATER = "Accepted; takes effect in a later release."
 
 
 def serve(
@@ -58,7 +57,13 @@ def serve(
         Format | None, typer.Option(help="pretty on a terminal, json otherwise.", show_default=False)
     ] = None,
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.", metavar="LEVEL")] = "info",
-    database: Annotated[str | None, typer.Option(help=f"embedded, off or a URL. {_LATER}", show_default=False)] = None,
+    database: Annotated[
+        str,
+        typer.Option(
+            metavar="embedded|off|URL",
+            help="Where the ledger is kept: in a PostgreSQL server of the project's own, nowhere, or in one of yours.",
+        ),
+    ] = storage.EMBEDDED,
     graceful_exit_timeout: Annotated[
         float, typer.Option(help="Seconds that requests and tasks have to finish after SIGTERM or SIGINT.", min=0)
     ] = 15.0,
@@ -77,6 +82,10 @@ def serve(
         raise typer.BadParameter(f"{log_level!r} is not one of debug, info, warning, error", param_hint="--log-level")
     if require_sandbox and no_sandbox:
         raise typer.BadParameter("contradicts --require-sandbox", param_hint="--no-sandbox")
+    try:
+        storage.check(database)
+    except OutlastError as error:
+        raise typer.BadParameter(str(error), param_hint="--database") from error
     options = app.Options(
         target=directory,
         environ=os.environ,
@@ -95,17 +104,14 @@ def serve(
             allow_plain=admin_allow_plain,
         ),
         sandbox=_sandbox(required=require_sandbox, refused=no_sandbox),
+        database=database,
     )
-    later = {"--database": database}
-    given = [name for name, value in later.items() if value is not None]
     if log_format is None:
         log_format = Format.PRETTY if sys.stdout.isatty() else Format.JSON
 
     async def run() -> int:
         lines = output.Lines(sys.stdout.fileno(), "utf-8" if log_format is Format.JSON else sys.stdout.encoding)
         log = Log(lines.write, format=log_format, colour=_wants_colour(), level=Level.named(log_level))
-        for name in given:
-            log.emit("config", level=Level.WARNING, msg=f"{name} is accepted, but does nothing in this release")
         try:
             return await app.serve(options, log)
         finally:

@@ -8,6 +8,7 @@ from outlast.config.toml_file import Section, WholeNumber
 from outlast.core.balance import Scale
 from outlast.core.limits import Limits
 from outlast.core.policy import OneshotBackground
+from outlast.core.records import DEFAULT_RETENTION, Retention
 
 _MS = WholeNumber(1, 2_592_000_000, note="30 days", zero="no limit")
 _COUNT = WholeNumber(1, 1_000)
@@ -33,6 +34,21 @@ _SCALE = {
 }
 
 
+_LEDGER = {
+    "retain_days": WholeNumber(1, 36_500, note="a hundred years", zero="no limit"),
+    "retain_tasks": WholeNumber(1, 10**12, zero="no limit"),
+    "retain_requests": WholeNumber(1, 10**12, zero="no limit"),
+    "sample_requests_percent": WholeNumber(0, 100),
+}
+
+
+@dataclass(frozen=True)
+class LedgerSettings:
+    retention: Retention = DEFAULT_RETENTION
+    sample_requests_percent: int = 100
+    """Of those that did not fail; one that did is recorded always."""
+
+
 @dataclass(frozen=True)
 class Overrides:
     """Of one function."""
@@ -52,7 +68,7 @@ class OwnFile:
     @classmethod
     def read(cls, root: Section) -> "OwnFile":
         """Raises ConfigError for a wrong value in any section, also in that of a function that is not served."""
-        root.only(("oneshot_background", "limits", "scale", "functions"))
+        root.only(("oneshot_background", "limits", "scale", "ledger", "functions"))
         file = cls(root, root.table("functions"))
         # What is wrong with the values for all is said of them, not of the function that happens to come first.
         _overrides(root)
@@ -60,6 +76,13 @@ class OwnFile:
             section.only(("oneshot_background", "limits", "scale"))
             file.for_function(name)
         return file
+
+    @property
+    def ledger(self) -> LedgerSettings:
+        given = _merged([self.root.table("ledger")], _LEDGER)
+        percent = given.pop("sample_requests_percent", LedgerSettings.sample_requests_percent)
+        kept = {key.removeprefix("retain_"): value for key, value in given.items()}
+        return LedgerSettings(Retention(**kept), percent)
 
     def refuse_unknown_functions(self, known: Collection[str]) -> None:
         for name in self.functions:

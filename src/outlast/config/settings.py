@@ -13,14 +13,14 @@ from outlast.config.dotenv_file import Environment
 from outlast.config.errors import ConfigError
 from outlast.config.layout import Layout
 from outlast.config.local_keys import LOCAL_JWT_SECRET
-from outlast.config.overrides import OwnFile
+from outlast.config.overrides import LedgerSettings, OwnFile
 from outlast.config.toml_file import Section, WholeNumber
 from outlast.core.balance import Scale
 from outlast.core.language import Language
 from outlast.core.limits import Limits
 from outlast.core.policy import OneshotBackground, Policy
 
-__all__ = ["ConfigError", "FunctionSettings", "JwtSettings", "Project", "load"]
+__all__ = ["ConfigError", "FunctionSettings", "JwtSettings", "LedgerSettings", "Project", "load"]
 
 _SHORTEST_SECRET = 16
 """As Supabase's CLI has it."""
@@ -76,6 +76,7 @@ class Project:
     """The enabled ones, by name."""
     disabled: frozenset[str]
     jwt: JwtSettings
+    ledger: LedgerSettings
     sources: tuple[Path, ...]
     """The files all this was read from, existing or not: a change to one is a reason to load again."""
     warnings: tuple[str, ...]
@@ -90,17 +91,19 @@ def load(
     policy: Policy | None = None,
     verify_jwt: bool = True,
     url: str = "http://127.0.0.1:54321",
+    database_url: str | None = None,
 ) -> Project:
     """Reads the settings of the project that ``target`` names.
 
     ``target`` is a folder that holds ``supabase/functions``, that folder itself, any folder of functions, or
     one function file. ``environ`` is the environment of the process. ``policy`` wins over config.toml, and
-    ``verify_jwt=False`` switches the check off for every function. ``url`` is where the gateway listens.
+    ``verify_jwt=False`` switches the check off for every function. ``url`` is where the gateway listens, and
+    ``database_url`` the database of functions that are told of no other.
 
     Raises ConfigError for whatever is wrong or missing; nothing is guessed.
     """
     try:
-        project = _read(target, environ, env_file, url)
+        project = _read(target, environ, env_file, url, database_url)
     except OSError as error:
         # Any look at the disk can meet a folder without permission or a name that is too long.
         raise ConfigError(f"{error.filename}: cannot be read: {error.strerror}") from error
@@ -110,7 +113,9 @@ def load(
     return replace(project, policy=policy) if policy is not None else project
 
 
-def _read(target: Path, environ: Mapping[str, str], env_file: Path | None, url: str) -> Project:
+def _read(
+    target: Path, environ: Mapping[str, str], env_file: Path | None, url: str, database_url: str | None
+) -> Project:
     where = layout.locate(target)
     folders = tuple(dict.fromkeys((where.settings_dir, where.root)))
     environment = Environment(environ, folders, where.shown)
@@ -130,7 +135,7 @@ def _read(target: Path, environ: Mapping[str, str], env_file: Path | None, url: 
     secrets = variables.of_section(runtime.table("secrets"))
     from_file = variables.of_file(where, env_path)
     warnings = [*candidates.warnings, *secrets.warnings, *from_file.warnings]
-    given = variables.defaults(environ, url=url, jwt_secret=jwt.secret or LOCAL_JWT_SECRET)
+    given = variables.defaults(environ, url=url, database_url=database_url, jwt_secret=jwt.secret or LOCAL_JWT_SECRET)
     given |= {**secrets.values, **from_file.values}
 
     own_file = OwnFile.read(own)
@@ -156,6 +161,7 @@ def _read(target: Path, environ: Mapping[str, str], env_file: Path | None, url: 
         functions=MappingProxyType(functions),
         disabled=disabled,
         jwt=jwt,
+        ledger=own_file.ledger,
         sources=(config_path, own_path, env_path or where.functions_dir / ".env", *environment.consulted),
         warnings=tuple(dict.fromkeys(warnings)),
     )

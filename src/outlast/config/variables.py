@@ -21,13 +21,15 @@ class Variables:
     warnings: tuple[str, ...] = ()
 
 
-def defaults(environ: Mapping[str, str], *, url: str, jwt_secret: str) -> dict[str, str]:
+def defaults(environ: Mapping[str, str], *, url: str, database_url: str | None, jwt_secret: str) -> dict[str, str]:
     """The four SUPABASE_ variables; the node's own environment can name another project's."""
     local = {
         "SUPABASE_URL": url,
         "SUPABASE_ANON_KEY": api_key("anon", jwt_secret),
         "SUPABASE_SERVICE_ROLE_KEY": api_key("service_role", jwt_secret),
     }
+    if database_url is not None:
+        local["SUPABASE_DB_URL"] = database_url
     return local | {name: environ[name] for name in _TAKEN if environ.get(name)}
 
 

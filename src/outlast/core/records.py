@@ -116,6 +116,16 @@ class RequestRecord(msgspec.Struct, gc=False, kw_only=True, frozen=True):
         return False
 
 
+class Retention(msgspec.Struct, frozen=True, kw_only=True):
+    """How much is kept; 0: all."""
+
+    days: int = 30
+    tasks: int = 1_000_000
+    requests: int = 1_000_000
+
+
+DEFAULT_RETENTION = Retention()
+
 Record = TaskRecord | WorkerRecord | RequestRecord
 
 
@@ -161,7 +171,6 @@ class TaskQuery(Query, frozen=True, kw_only=True):
     """True: only those that have not settled. False: only those that have."""
     name: str | None = None
     request_id: str | None = None
-    execution_id: str | None = None
 
 
 class RequestQuery(Query, frozen=True, kw_only=True):

@@ -49,6 +49,7 @@ class Call:
         "_content",
         "_exchange",
         "_execution_id",
+        "_first_byte_at",
         "_head",
         "_ports",
         "_request_id",
@@ -71,6 +72,7 @@ class Call:
         self._checking: asyncio.Task[None] | None = None
         self._exchange: Exchange | None = None
         self._execution_id = ""
+        self._first_byte_at = 0.0
         self._why = ""
         self._chunked = False
         """Whether the answer is."""
@@ -210,7 +212,9 @@ class Call:
         self._client.send(written + self._framed(content, last))
         if last:
             self._end()
-        elif self.tunnel:
+            return
+        self._first_byte_at = time.perf_counter()
+        if self.tunnel:
             assert self._exchange is not None
             if early := self._client.take_early():
                 self._exchange.write(early)
@@ -318,12 +322,16 @@ class Call:
                 method=self._head.method.decode("latin-1"),
                 path=self._head.path.decode("latin-1"),
                 status=self.status,
-                ms=int((time.perf_counter() - self._started_at) * 100_000) / 100,
+                ms=self._ms_until(time.perf_counter()),
+                first_byte_ms=self._ms_until(self._first_byte_at) if self._first_byte_at else None,
                 request_id=self._request_id,
                 execution_id=self._execution_id,
                 why=self._why,
             )
         )
+
+    def _ms_until(self, moment: float) -> float:
+        return int((moment - self._started_at) * 100_000) / 100
 
 
 def new_request_id() -> str:

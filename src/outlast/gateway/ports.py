@@ -41,6 +41,8 @@ class Served(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=
     status: int
     """0 if the client left before there was an answer."""
     ms: float
+    first_byte_ms: float | None = None
+    """When the answer began, if it did not come all at once."""
     why: str = msgspec.field(default="", name="msg")
     """What was wrong with it, where the gateway refused it."""
 

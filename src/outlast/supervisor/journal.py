@@ -1,13 +1,17 @@
-"""What the log says of one worker's life."""
+"""What the log and the ledger say of one worker's life."""
 
 import functools
 
 import msgspec
 
+from outlast.config.settings import FunctionSettings
 from outlast.core.outcome import EndReason, TaskOutcome, UnloadReason
+from outlast.core.records import TaskRecord
 from outlast.supervisor.ending import End, limit_words
+from outlast.supervisor.register import Register
 from outlast.supervisor.tasks import Task
 from outlast.telemetry.logs import Level, Log
+from outlast.wire import messages
 
 _TASK_LEVELS = {
     TaskOutcome.FULFILLED: Level.INFO,
@@ -33,13 +37,15 @@ class _Fulfilled(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defau
 class Journal:
     """One method for each thing that can happen. Request ids may be empty: then it happened outside of requests."""
 
-    def __init__(self, log: Log, function: str, execution_id: str) -> None:
+    def __init__(self, log: Log, register: Register, function: FunctionSettings, execution_id: str) -> None:
         self._log = log
-        self._function = function
+        self._life = register.life(execution_id, function)
+        self._function = function.name
         self._execution_id = execution_id
-        self._emit = functools.partial(log.emit, function=function, execution_id=execution_id)
+        self._emit = functools.partial(log.emit, function=function.name, execution_id=execution_id)
 
     def booted(self, ms: int) -> None:
+        self._life.ready()
         self._emit("boot", ms=ms)
 
     def boot_failed(self, error: str, ms: int) -> None:
@@ -57,7 +63,12 @@ class Journal:
     def uncaught(self, error: str, request_id: str = "") -> None:
         self._emit("uncaught", level=Level.ERROR, msg=error, request_id=request_id or None)
 
+    def task_started(self, message: messages.TaskStarted) -> TaskRecord:
+        return self._life.task_started(message)
+
     def task_settled(self, task: Task, outcome: TaskOutcome, error: str, ms: int) -> None:
+        record = task.record
+        self._life.task_settled(record, outcome, ms, error)
         if outcome is not TaskOutcome.FULFILLED:
             self._task(task, outcome, ms, stack=error or None)
             return
@@ -66,18 +77,23 @@ class Journal:
             _Fulfilled(
                 function=self._function,
                 execution_id=self._execution_id,
-                request_id=task.request_id,
-                task_id=self._task_id(task),
-                name=task.name,
+                request_id=record.request_id or "",
+                task_id=record.id,
+                name=record.name or "",
                 outcome=outcome,
                 ms=ms,
             ),
         )
 
     def task_cut_off(self, task: Task, reason: EndReason, ms: int) -> None:
+        self._life.task_cut_off(task.record, reason, ms)
         self._task(task, TaskOutcome.INTERRUPTED, ms, reason=reason, msg=reason.words)
 
-    def ended(self, end: End, wall_ms: int) -> None:
+    def ended(self, end: End, wall_ms: int, *, requests: int, is_news: bool) -> None:
+        """``is_news``: whether the log is to hear of it, too."""
+        self._life.ended(end, requests)
+        if not is_news:
+            return
         reason, used, limit = end.reason, end.used, end.limit
         level, msg = Level.INFO, None
         if limit is not None:
@@ -111,15 +127,12 @@ class Journal:
         self._emit(
             "task",
             level=_TASK_LEVELS[outcome],
-            request_id=task.request_id or None,
-            task_id=self._task_id(task),
-            name=task.name or None,
+            request_id=task.record.request_id,
+            task_id=task.record.id,
+            name=task.record.name,
             outcome=outcome,
             ms=ms,
             reason=reason,
             msg=msg,
             stack=stack,
         )
-
-    def _task_id(self, task: Task) -> str:
-        return f"{self._execution_id}.{task.number}"

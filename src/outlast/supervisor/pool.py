@@ -246,6 +246,7 @@ class Pool:
             folder=self._resources.folder / f"{_random.getrandbits(48):012x}",
             owner=self,
             log=self._resources.log,
+            register=self._resources.register,
             meter=self._resources.meter,
         )
         life = self._loop.create_task(worker.live(self._resources.spawn))

@@ -10,6 +10,7 @@ from outlast.core.language import Language
 from outlast.core.outcome import EndReason
 from outlast.engines.processes import Command, Exit, Process
 from outlast.supervisor.meter import Meter
+from outlast.supervisor.register import Register
 from outlast.telemetry.logs import Log
 
 
@@ -49,6 +50,7 @@ class Resources:
     folder: Path
     """For the workers' own folders. Short, as the paths of unix sockets are (unix(7): 108 bytes)."""
     log: Log
+    register: Register
     on_prepared: Callable[[], None]
     """Called when it is known what a function imports."""
     meter: Meter

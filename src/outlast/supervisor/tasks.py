@@ -1,9 +1,10 @@
 """The background tasks that one worker has open."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from outlast.core.errors import OutlastError
+from outlast.core.records import TaskRecord
 from outlast.wire import messages
 
 
@@ -15,9 +16,7 @@ class UnknownTask(OutlastError):
 class Task:
     number: int
     """Chosen by the worker; unique in its life."""
-    name: str
-    request_id: str
-    """Empty for a task of the module's top level."""
+    record: TaskRecord
     started_at: float
     """On the event loop's clock, in seconds."""
 
@@ -33,11 +32,13 @@ class OpenTasks:
     def __len__(self) -> int:
         return len(self._open)
 
-    def start(self, message: messages.TaskStarted, now: float) -> None:
+    def start(
+        self, message: messages.TaskStarted, now: float, make_record: Callable[[messages.TaskStarted], TaskRecord]
+    ) -> None:
         """Raises `UnknownTask` when the worker used that number before and the task is still open."""
         if message.task in self._open:
             raise UnknownTask(f"task {message.task} was started twice")
-        self._open[message.task] = Task(message.task, message.name, message.request, now)
+        self._open[message.task] = Task(message.task, make_record(message), now)
 
     def settle(self, number: int) -> Task:
         """Raises `UnknownTask`."""

@@ -20,6 +20,7 @@ from outlast.supervisor.ending import Ending
 from outlast.supervisor.exchange import Exchange
 from outlast.supervisor.journal import Journal
 from outlast.supervisor.meter import Meter, Metering
+from outlast.supervisor.register import Register
 from outlast.supervisor.resources import Program
 from outlast.supervisor.snapshot import WorkerSnapshot
 from outlast.supervisor.tasks import OpenTasks
@@ -80,6 +81,7 @@ class Worker:
         folder: Path,
         owner: Owner,
         log: Log,
+        register: Register,
         meter: Meter,
     ) -> None:
         self.execution_id = execution_id
@@ -95,7 +97,7 @@ class Worker:
         self._policy = policy
         self._cuts_tasks = policy is Policy.ONESHOT and function.oneshot_background is OneshotBackground.CUT
         self._owner = owner
-        self._journal = Journal(log, function.name, execution_id)
+        self._journal = Journal(log, register, function, execution_id)
         self._traffic = Traffic(execution_id, self, function.limits.request_idle_ms / 1000)
         self._loop = asyncio.get_running_loop()
         self._started_at = self._ready_at = self._loop.time()
@@ -291,8 +293,7 @@ class Worker:
             self._traffic.close(RequestEnd.WORKER_ERROR)
         if end.boot_error is not None:
             self._journal.boot_failed(end.boot_error, self._age_ms())
-        if self.is_wanted:
-            self._journal.ended(end, self._age_ms())
+        self._journal.ended(end, self._age_ms(), requests=self._traffic.begun, is_news=self.is_wanted)
         died_young = self.was_ready and end.reason in _FAILURES and self._ms_since(self._ready_at) < YOUNG_MS
         self._owner.worker_gone(self, end.boot_error, died_young)
 
@@ -393,7 +394,7 @@ class Worker:
     def _on_message(self, message: messages.FromWorker) -> None:
         match message:
             case messages.TaskStarted():
-                self.tasks.start(message, self._loop.time())
+                self.tasks.start(message, self._loop.time(), self._journal.task_started)
             case messages.TaskSettled():
                 task = self.tasks.settle(message.task)
                 ms = self._ms_since(task.started_at)

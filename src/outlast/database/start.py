@@ -1,0 +1,66 @@
+"""Runs one of PostgreSQL's programs as PostgreSQL wants to be run: not as root, and not longer than the node.
+
+A program of its own, started by path; it knows nothing but the standard library. Arguments: the process id of the node,
+the folder that the program shall own, and the command.
+"""
+
+import ctypes
+import os
+import pwd
+import signal
+import sys
+from pathlib import Path
+
+NICE = 10
+"""Where processors are short, requests come before records."""
+CLONE_NEWUSER = 0x1000_0000
+PR_SET_PDEATHSIG = 1
+
+
+def main(node: int, folder: Path, command: list[str]) -> None:
+    os.setsid()
+    os.nice(NICE)
+    if os.geteuid() == 0:
+        cease_to_be_root(folder)
+    if sys.platform == "linux":
+        # Last, because a change of the user clears it. SIGINT is PostgreSQL's "fast shutdown".
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGINT)
+        if os.getppid() not in (node, 0):
+            sys.exit("the node is gone")
+    os.execv(command[0], command)  # noqa: S606
+
+
+def cease_to_be_root(folder: Path) -> None:
+    """PostgreSQL refuses to run as root, and looks no further than at the number of the user.
+
+    In a user namespace (user_namespaces(7)) root can have another number and stay the owner of its files, without any
+    of root's capabilities. Where there are no such namespaces it becomes nobody, who then owns the folder, but has to
+    get there: through a folder that is root's alone nobody can.
+    """
+    nobody = pwd.getpwnam("nobody")
+    try:
+        enter_namespace(nobody.pw_uid, nobody.pw_gid)
+    except OSError:
+        own(folder, nobody.pw_uid, nobody.pw_gid)
+        os.setgroups([])
+        os.setgid(nobody.pw_gid)
+        os.setuid(nobody.pw_uid)
+
+
+def enter_namespace(uid: int, gid: int) -> None:
+    """Raises OSError where the system, or the container, does not allow it."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if sys.platform != "linux" or libc.unshare(CLONE_NEWUSER) != 0:
+        raise OSError(ctypes.get_errno(), "no user namespaces")
+    Path("/proc/self/setgroups").write_text("deny")
+    Path("/proc/self/uid_map").write_text(f"{uid} 0 1")
+    Path("/proc/self/gid_map").write_text(f"{gid} 0 1")
+
+
+def own(folder: Path, uid: int, gid: int) -> None:
+    for path in (folder, *folder.rglob("*")):
+        os.chown(path, uid, gid, follow_symlinks=False)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:])

@@ -1,0 +1,395 @@
+"""The ledger in PostgreSQL: outlives the node, and is shared by all nodes that use the same database.
+
+Theory of operation. What the node tells goes into the ring in memory and into buffers, and that is all that it waits
+for. One task, the writer, takes batches out of the buffers and writes each with one statement. A batch that could not
+be written goes back to where it came from, and is written again after the next connection: a statement whose answer got
+lost does no harm twice. While there is no connection, questions are answered from the ring.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol
+from uuid import UUID
+
+import asyncpg
+import msgspec
+
+from outlast.core.errors import OutlastError
+from outlast.core.records import (
+    DEFAULT_RETENTION,
+    Query,
+    RequestPage,
+    RequestQuery,
+    RequestRecord,
+    Retention,
+    TaskCount,
+    TaskPage,
+    TaskQuery,
+    TaskRecord,
+    WorkerPage,
+    WorkerQuery,
+    WorkerRecord,
+)
+from outlast.ledger import sql
+from outlast.ledger.buffer import BATCH, Buffer, R
+from outlast.ledger.ledger import DEFAULT_LIMIT, Status
+from outlast.ledger.memory import MemoryLedger, checked
+from outlast.ledger.upkeep import BEAT_EVERY_S, FORGET_EVERY_S, LOST_AFTER_S, Lost, Siblings, Upkeep
+
+DEFAULT_CAPACITY = 100_000
+"""Tasks that wait for a database that is out of reach: some 60 MB."""
+GATHER_S = 0.1
+"""Records are written together that come within this time."""
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 5.0
+"""Between two attempts to connect."""
+PATIENCE_S = 3.0
+"""Out of reach for so long, the database is worth a word. The embedded one takes a second for its first start."""
+ASK_WITHIN_S = 5.0
+CATCH_UP_WITHIN_S = 1.0
+"""A question waits so long for what was told before it to be written."""
+
+_UNREACHABLE = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, OutlastError)
+_UNWRITABLE = (
+    asyncpg.DataError,
+    asyncpg.IntegrityConstraintViolationError,
+    asyncpg.exceptions.ProgramLimitExceededError,
+    UnicodeEncodeError,
+)
+"""Errors that are of a record's making, so that trying again is no use."""
+
+
+class Report(Protocol):
+    def __call__(self, text: str, *, is_trouble: bool) -> None: ...
+
+
+class PostgresLedger:
+    """Implements `outlast.ledger.ledger.Ledger`. Make it where an event loop runs."""
+
+    def __init__(
+        self,
+        connect: Callable[[], Awaitable["asyncpg.Connection"]],
+        node: str,
+        *,
+        report: Report,
+        siblings: Siblings | None = None,
+        retention: Retention = DEFAULT_RETENTION,
+        capacity: int = DEFAULT_CAPACITY,
+        lost_after_s: float = LOST_AFTER_S,
+    ) -> None:
+        """``connect``: gives a connection to a database that has the schema; raises OutlastError.
+
+        ``node``: this node's id. ``capacity``: how many tasks may wait to be written.
+        """
+        self._connect = connect
+        self._report = report
+        self._upkeep = Upkeep(node, siblings, retention, lost_after_s=lost_after_s)
+        self._beat_every_s = min(BEAT_EVERY_S, lost_after_s / 3)
+        self._ring = MemoryLedger()
+        self._news = asyncio.Event()
+        self._full = asyncio.Event()
+        self._tasks: Buffer[TaskRecord] = Buffer(capacity, self._wake)
+        self._workers: Buffer[WorkerRecord] = Buffer(capacity, self._wake)
+        self._requests: Buffer[RequestRecord] = Buffer(capacity, self._wake)
+        self._sinks: tuple[_Sink[Any], ...] = (
+            *(_Sink("tasks", self._tasks), _Sink("workers", self._workers), _Sink("requests", self._requests)),
+        )
+        self._loop = asyncio.get_running_loop()
+        self._error: str | None = None
+        self._out_of_reach_since: float | None = self._loop.time()
+        self._is_trouble_told = False
+        self._written = self._refused = 0
+        self._caught_up: list[asyncio.Future[None]] = []
+        self._closing = False
+        self._asking = asyncio.Lock()
+        self._asked: asyncpg.Connection | None = None
+        self._ended = False
+        self._side_tasks = [
+            self._loop.create_task(self._write_for_ever(), name="write the ledger"),
+            self._loop.create_task(self._forget_for_ever(), name="forget what is old"),
+        ]
+
+    # What the node tells.
+
+    def task_started(self, record: TaskRecord) -> None:
+        self._ring.task_started(record)
+        self._tasks.add(record)
+
+    def task_settled(self, record: TaskRecord) -> None:
+        self._tasks.add(record)
+
+    def worker_started(self, record: WorkerRecord) -> None:
+        self._ring.worker_started(record)
+        self._workers.add(record)
+
+    def worker_changed(self, record: WorkerRecord) -> None:
+        self._workers.add(record)
+
+    def request_ended(self, record: RequestRecord) -> None:
+        self._ring.request_ended(record)
+        self._requests.add(record)
+
+    @property
+    def status(self) -> Status:
+        return Status(
+            backend="postgres",
+            connected=self._out_of_reach_since is None,
+            backlog=sum(len(sink.buffer) + sink.in_flight for sink in self._sinks),
+            written=self._written,
+            dropped=self._refused + sum(sink.buffer.dropped for sink in self._sinks),
+            error=self._error,
+        )
+
+    @property
+    def is_ended(self) -> bool:
+        """Whether the database knows that this node has ended."""
+        return self._ended
+
+    def keep(self, retention: Retention) -> None:
+        """From now on no more than this."""
+        self._upkeep.retention = retention
+
+    # What is asked.
+
+    async def tasks(self, query: TaskQuery, cursor: str | None = None, limit: int = DEFAULT_LIMIT) -> TaskPage:
+        found = await self._page("tasks", TaskRecord, query, cursor, limit)
+        if found is None:
+            return await self._ring.tasks(query, cursor, limit)
+        return TaskPage(items=found[0], cursor=found[1])
+
+    async def task(self, id: str) -> TaskRecord | None:  # noqa: A002
+        return await self._one("tasks", TaskRecord, id) or await self._ring.task(id)
+
+    async def requests(self, query: RequestQuery, cursor: str | None = None, limit: int = DEFAULT_LIMIT) -> RequestPage:
+        found = await self._page("requests", RequestRecord, query, cursor, limit)
+        return (
+            RequestPage(items=found[0], cursor=found[1]) if found else await self._ring.requests(query, cursor, limit)
+        )
+
+    async def request(self, id: str) -> RequestRecord | None:  # noqa: A002
+        return await self._one("requests", RequestRecord, id) or await self._ring.request(id)
+
+    async def workers(self, query: WorkerQuery, cursor: str | None = None, limit: int = DEFAULT_LIMIT) -> WorkerPage:
+        found = await self._page("workers", WorkerRecord, query, cursor, limit)
+        if found is None:
+            return await self._ring.workers(query, cursor, limit)
+        return WorkerPage(items=found[0], cursor=found[1])
+
+    async def counts(self, query: TaskQuery) -> list[TaskCount]:
+        rows = await self._ask(*sql.counts(query))
+        if rows is None:
+            return await self._ring.counts(query)
+        return [msgspec.convert(dict(row), TaskCount) for row in rows]
+
+    async def _page(
+        self, table: str, kind: type[R], query: Query, cursor: str | None, limit: int
+    ) -> tuple[list[R], str | None] | None:
+        limit, cursor = checked(cursor, limit)
+        rows = await self._ask(*sql.page(table, query, cursor, limit + 1))
+        if rows is None:
+            return None
+        found = [msgspec.convert(dict(row), kind) for row in rows[:limit]]
+        return found, found[-1].id if len(rows) > limit else None
+
+    async def _one(self, table: str, kind: type[R], id_: str) -> R | None:
+        try:
+            UUID(id_)
+        except ValueError:
+            return None
+        rows = await self._ask(sql.one(table), [id_])
+        return msgspec.convert(dict(rows[0]), kind) if rows else None
+
+    async def _ask(self, text: str, values: list[object]) -> list[Any] | None:
+        """The rows; None where the database does not answer."""
+        await self._catch_up()
+        if self._out_of_reach_since is not None:
+            return None
+        try:
+            async with asyncio.timeout(ASK_WITHIN_S), self._asking:
+                if self._asked is None or self._asked.is_closed():
+                    self._asked = await self._connect()
+                rows: list[Any] = await self._asked.fetch(text, *values)
+                return rows
+        except _UNREACHABLE:
+            if self._asked is not None:
+                self._asked.terminate()
+            return None
+
+    async def _catch_up(self) -> None:
+        if self.status.backlog and self._out_of_reach_since is None:
+            done: asyncio.Future[None] = self._loop.create_future()
+            self._caught_up.append(done)
+            self._wake()
+            self._full.set()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(done, CATCH_UP_WITHIN_S)
+
+    # The writer.
+
+    def _wake(self) -> None:
+        self._news.set()
+        if any(len(sink.buffer) >= BATCH for sink in self._sinks):
+            self._full.set()
+
+    async def _write_for_ever(self) -> None:
+        pause_s = FIRST_PAUSE_S
+        while not self._ended:
+            try:
+                connection = await self._connect()
+            except _UNREACHABLE as error:
+                self._is_out_of_reach(error)
+            else:
+                pause_s = FIRST_PAUSE_S
+                try:
+                    await self._write_to(connection)
+                except _UNREACHABLE as error:
+                    self._is_out_of_reach(error)
+                finally:
+                    connection.terminate()
+            if not self._ended:
+                await asyncio.sleep(pause_s)
+                pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+
+    async def _write_to(self, connection: "asyncpg.Connection") -> None:
+        since = beaten = self._loop.time()
+        self._tell_lost(await self._upkeep.beat(connection, connected_s=0))
+        self._is_in_reach()
+        while True:
+            await self._wait_for_news(beaten + self._beat_every_s - self._loop.time())
+            closing = self._closing
+            while await self._write_batches(connection):
+                pass
+            if closing:
+                await self._upkeep.end(connection)
+                self._ended = True
+                return
+            if (now := self._loop.time()) >= beaten + self._beat_every_s:
+                beaten = now
+                self._tell_lost(await self._upkeep.beat(connection, connected_s=now - since))
+
+    async def _wait_for_news(self, at_most_s: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._news.wait(), max(at_most_s, 0))
+            if not self._closing:
+                await asyncio.wait_for(self._full.wait(), GATHER_S)
+        self._news.clear()
+        self._full.clear()
+
+    async def _write_batches(self, connection: "asyncpg.Connection") -> bool:
+        """One of each kind. Returns whether more is waiting."""
+        asked, self._caught_up = self._caught_up, []
+        is_all = all(len(sink.buffer) <= BATCH for sink in self._sinks)
+        try:
+            for sink in self._sinks:
+                if len(sink.buffer):
+                    await self._write_batch(connection, sink)
+        except BaseException:
+            self._caught_up += asked
+            raise
+        if not is_all:
+            self._caught_up += asked
+            return True
+        for done in asked:
+            if not done.done():
+                done.set_result(None)
+        return any(len(sink.buffer) >= BATCH for sink in self._sinks)
+
+    async def _write_batch(self, connection: "asyncpg.Connection", sink: "_Sink[R]") -> None:
+        batch = sink.buffer.take()
+        sink.in_flight = len(batch)
+        try:
+            await self._write(connection, sink.table, batch)
+        except BaseException:
+            sink.buffer.give_back(batch)
+            raise
+        finally:
+            sink.in_flight = 0
+
+    async def _write(self, connection: "asyncpg.Connection", table: str, batch: list[R]) -> None:
+        try:
+            await connection.execute(sql.WRITE[table], msgspec.json.encode(batch).decode())
+        except _UNWRITABLE as error:
+            # One bad record shall not take the others with it.
+            if len(batch) == 1:
+                self._refused += 1
+                self._report(f"the database refuses a record of the ledger ({table}): {error}", is_trouble=True)
+                return
+            middle = len(batch) // 2
+            await self._write(connection, table, batch[:middle])
+            await self._write(connection, table, batch[middle:])
+        else:
+            self._written += len(batch)
+
+    async def _forget_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(FORGET_EVERY_S)
+            with contextlib.suppress(*_UNREACHABLE):
+                await self.forget()
+
+    async def forget(self) -> int:
+        """Deletes what is older, or more, than is to be kept. Done every minute; raises what asyncpg raises."""
+        connection = await self._connect()
+        try:
+            return await self._upkeep.forget(connection)
+        finally:
+            connection.terminate()
+
+    # What the user hears of it.
+
+    def _is_out_of_reach(self, error: BaseException) -> None:
+        now = self._loop.time()
+        self._error = str(error) or type(error).__name__
+        if self._out_of_reach_since is None:
+            self._out_of_reach_since = now
+        for done in self._caught_up:
+            if not done.done():
+                done.set_result(None)
+        self._caught_up.clear()
+        if not self._is_trouble_told and now - self._out_of_reach_since >= PATIENCE_S:
+            self._is_trouble_told = True
+            self._report(
+                f"the ledger's database is out of reach ({self._error}): records wait in memory, {DEFAULT_CAPACITY:,} "
+                "at most of each kind, until it is back",
+                is_trouble=True,
+            )
+
+    def _is_in_reach(self) -> None:
+        self._out_of_reach_since = self._error = None
+        if self._is_trouble_told:
+            self._is_trouble_told = False
+            self._report(
+                f"the ledger's database is back; {self.status.backlog} records are being written", is_trouble=False
+            )
+
+    def _tell_lost(self, lost: Lost | None) -> None:
+        if lost is not None and lost.tasks:
+            self._report(
+                f"{lost.tasks} background tasks of a node that is gone were open: they are interrupted (node_lost)",
+                is_trouble=True,
+            )
+
+    # The end.
+
+    async def close(self, within_s: float = 2.0) -> None:
+        writer = self._side_tasks[0]
+        self._closing = True
+        self._wake()
+        self._full.set()
+        if self._out_of_reach_since is None:
+            await asyncio.wait([writer], timeout=within_s)
+        for task in self._side_tasks:
+            task.cancel()
+        await asyncio.wait(self._side_tasks)
+        if self._asked is not None:
+            self._asked.terminate()
+        unwritten = self.status.backlog
+        if unwritten:
+            self._report(f"{unwritten} records of the ledger could not be written before the end", is_trouble=True)
+
+
+@dataclass
+class _Sink(Generic[R]):
+    table: str
+    buffer: Buffer[R]
+    in_flight: int = 0

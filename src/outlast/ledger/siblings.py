@@ -1,0 +1,50 @@
+"""Which nodes of a project are gone without having said so: each holds a lock that goes with its process."""
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+
+class LockedSiblings:
+    """Implements `outlast.ledger.upkeep.Siblings`, with a file for each node in a folder of the project's."""
+
+    def __init__(self, folder: Path, node: str) -> None:
+        """Blocks for a moment. Raises OSError."""
+        self._folder = folder
+        self._node = node
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        draft = folder / f".{node}"
+        self._lock = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # Locked before anybody can find it.
+        draft.rename(folder / node)
+
+    def departed(self) -> Sequence[str]:
+        return [
+            path.name
+            for path in self._folder.iterdir()
+            if path.name != self._node and not path.name.startswith(".") and _is_abandoned(path)
+        ]
+
+    def forget(self, ids: Sequence[str]) -> None:
+        for id_ in ids:
+            (self._folder / id_).unlink(missing_ok=True)
+
+    def close(self, *, is_done: bool) -> None:
+        """``is_done``: nothing is left to do for this node."""
+        if is_done:
+            self.forget([self._node])
+        os.close(self._lock)
+
+
+def _is_abandoned(path: Path) -> bool:
+    with contextlib.suppress(OSError):
+        lock = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        finally:
+            os.close(lock)
+    return False

@@ -1,0 +1,110 @@
+"""What a node does for the ledger besides writing: signs of life, the ends of nodes that have none, forgetting."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Protocol
+from uuid import UUID
+
+import asyncpg
+
+from outlast.core.records import Retention, first_id
+from outlast.ledger import sql
+
+BEAT_EVERY_S = 3.0
+LOST_AFTER_S = 15.0
+FORGET_EVERY_S = 60.0
+FORGET_AT_ONCE = 2_000
+
+
+class Siblings(Protocol):
+    """The nodes of the same project on the same machine, where it can be told at once which of them are gone."""
+
+    def departed(self) -> Sequence[str]:
+        """The ids of those that ended without having said so."""
+
+    def forget(self, ids: Sequence[str]) -> None:
+        """All is done for these."""
+
+
+@dataclass(frozen=True)
+class Lost:
+    """What became of nodes that were lost."""
+
+    tasks: int
+    workers: int
+
+
+class Upkeep:
+    """One node's. Every method raises what asyncpg raises."""
+
+    def __init__(self, node: str, siblings: Siblings | None, retention: Retention, *, lost_after_s: float) -> None:
+        self.node = node
+        self._siblings = siblings
+        self.retention = retention
+        self._lost_after_s = lost_after_s
+        self._started = datetime.now(UTC)
+
+    async def beat(self, connection: "asyncpg.Connection", *, connected_s: float) -> Lost | None:
+        """Says that this node is alive, and ends those that are not. Returns what that came to, if there were any.
+
+        ``connected_s``: for how long this connection is there. Who was cut off from the database for a while cannot
+        judge who else was: the others need the same time to say so.
+        """
+        await connection.execute(sql.BEAT, self.node, self._started)
+        departed = [*self._siblings.departed()] if self._siblings is not None else []
+        patience_s = self._lost_after_s if connected_s >= self._lost_after_s else float(10 * 365 * 86_400)
+        async with connection.transaction():
+            found = await connection.fetch(sql.FIND_LOST, self.node, departed, patience_s)
+            lost = await self._lose(connection, [row["id"] for row in found]) if found else None
+        if self._siblings is not None:
+            self._siblings.forget(departed)
+        return lost
+
+    async def end(self, connection: "asyncpg.Connection") -> None:
+        """The node ends. Whatever it could not write the end of ends with it."""
+        async with connection.transaction():
+            await self._lose(connection, [UUID(self.node)])
+
+    async def _lose(self, connection: "asyncpg.Connection", nodes: Sequence[UUID]) -> Lost:
+        tasks = await connection.execute(sql.LOSE_TASKS, nodes)
+        workers = await connection.execute(sql.LOSE_WORKERS, nodes)
+        await connection.execute(sql.END_NODES, nodes)
+        return Lost(_affected(tasks), _affected(workers))
+
+    async def forget(self, connection: "asyncpg.Connection") -> int:
+        """Deletes what is older, or more, than is kept. Returns how many records that were."""
+        forgotten = 0
+        keep_days = self.retention.days
+        by_age = first_id(datetime.now(UTC) - timedelta(days=keep_days)) if keep_days else None
+        for table, count in (
+            ("tasks", self.retention.tasks),
+            ("requests", self.retention.requests),
+            ("workers", 0),
+            ("nodes", 0),
+        ):
+            bounds = [by_age, await self._first_kept(connection, table, count) if count else None]
+            if given := [bound for bound in bounds if bound is not None]:
+                forgotten += await self._forget_before(connection, table, max(given))
+        return forgotten
+
+    async def _first_kept(self, connection: "asyncpg.Connection", table: str, count: int) -> str | None:
+        """Counting through an index is not for nothing, so that the planner's estimate is asked first."""
+        estimate = await connection.fetchval(sql.ESTIMATE, f"outlast.{table}")
+        if 0 <= estimate < count * 0.8:
+            return None
+        found = await connection.fetchval(sql.oldest_kept(table), count)
+        return str(found) if found is not None else None
+
+    async def _forget_before(self, connection: "asyncpg.Connection", table: str, first_kept: str) -> int:
+        forgotten = 0
+        while True:
+            deleted = _affected(await connection.execute(sql.forget(table), first_kept, FORGET_AT_ONCE))
+            forgotten += deleted
+            if deleted < FORGET_AT_ONCE:
+                return forgotten
+
+
+def _affected(status: str) -> int:
+    """The number of rows in what PostgreSQL answers, such as ``UPDATE 3``."""
+    return int(status.rpartition(" ")[2])

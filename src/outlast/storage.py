@@ -1,0 +1,131 @@
+"""What a node keeps, and where: the ledger, and the database that it and the functions use."""
+
+import asyncio
+import contextlib
+import random
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from outlast.config.settings import LedgerSettings, Project
+from outlast.core import ids
+from outlast.core.errors import OutlastError
+from outlast.core.records import MAX_ERROR_CHARS, RequestRecord, printable
+from outlast.database.connections import Database
+from outlast.database.embedded import EmbeddedServer, EmbeddedServerError
+from outlast.gateway.ports import Served
+from outlast.ledger.ledger import Ledger
+from outlast.ledger.memory import MemoryLedger
+from outlast.ledger.postgres import PostgresLedger
+from outlast.ledger.siblings import LockedSiblings
+from outlast.telemetry.logs import Level, Log
+
+EMBEDDED, OFF = "embedded", "off"
+"""What ``--database`` can be besides a URL."""
+SCHEMES = ("postgres", "postgresql")
+MAX_PATH_CHARS = 2_000
+
+
+def check(database: str) -> None:
+    """Raises OutlastError for what ``--database`` cannot be."""
+    if database not in (EMBEDDED, OFF) and urlsplit(database).scheme not in SCHEMES:
+        raise OutlastError(f"{database!r} is neither embedded nor off nor a URL that begins with postgresql://")
+
+
+class Storage:
+    """Make it where an event loop runs. Nothing of it is waited for before requests are served."""
+
+    def __init__(self, database: str, project: Project, log: Log) -> None:
+        """Blocks for a moment. ``database``: of ``--database``. Raises OutlastError."""
+        check(database)
+        self.node = ids.uuid7(time.time_ns() // 1_000_000, random.SystemRandom().getrandbits(ids.RANDOM_BITS))
+        """This node's id: another at each start."""
+        self._settings = project.ledger
+        self._log = log
+        self._embedded: EmbeddedServer | None = None
+        self._serving: asyncio.Task[None] | None = None
+        self._siblings: LockedSiblings | None = None
+        self._postgres: PostgresLedger | None = None
+        self._sample = 0
+        self.ledger: Ledger = MemoryLedger()
+        if database == EMBEDDED:
+            try:
+                self._embedded = EmbeddedServer(project.state_dir / "pg", self._warn)
+            except EmbeddedServerError as error:
+                self._warn(f"there is no database, and the ledger ends with this server: {error}")
+        embedded = self._embedded
+        if database != OFF and (database != EMBEDDED or embedded is not None):
+            self._siblings = _siblings(project.state_dir, self.node)
+            self.ledger = self._postgres = PostgresLedger(
+                Database(lambda: embedded.ledger_url if embedded is not None else database).connect,
+                self.node,
+                report=self._tell,
+                siblings=self._siblings,
+                retention=project.ledger.retention,
+            )
+
+    @property
+    def functions_url(self) -> str | None:
+        """Of the functions' own database, where there is one that they can be given."""
+        return self._embedded.functions_url if self._embedded is not None else None
+
+    async def run(self) -> None:
+        """Runs the embedded database, if there is one to be run, until `close`. Never raises."""
+        if self._embedded is not None:
+            self._serving = asyncio.create_task(self._embedded.run(), name="run the embedded database")
+            await asyncio.wait([self._serving])
+
+    def use(self, settings: LedgerSettings) -> None:
+        """What outlast.toml says by now."""
+        self._settings = settings
+        if self._postgres is not None:
+            self._postgres.keep(settings.retention)
+
+    def request_served(self, served: Served) -> None:
+        """Called for each request, when it has ended."""
+        if 0 < served.status < 500:
+            self._sample += self._settings.sample_requests_percent
+            if self._sample < 100:
+                return
+            self._sample -= 100
+        first_byte_ms = served.first_byte_ms
+        if first_byte_ms is None and served.status:
+            first_byte_ms = served.ms
+        self.ledger.request_ended(
+            RequestRecord(
+                id=served.request_id,
+                function=served.function or None,
+                execution_id=served.execution_id or None,
+                node=self.node,
+                method=served.method,
+                path=served.path[:MAX_PATH_CHARS],
+                status=served.status,
+                received=datetime.fromtimestamp(time.time() - served.ms / 1000, UTC),
+                first_byte_ms=first_byte_ms,
+                ms=served.ms,
+                error=printable(served.why, MAX_ERROR_CHARS),
+            )
+        )
+
+    async def close(self) -> None:
+        """Writes what is left, ends the embedded database."""
+        await self.ledger.close()
+        if self._siblings is not None and self._postgres is not None:
+            self._siblings.close(is_done=self._postgres.is_ended)
+        if self._serving is not None:
+            self._serving.cancel()
+            await asyncio.wait([self._serving])
+
+    def _tell(self, text: str, *, is_trouble: bool) -> None:
+        self._log.emit("ledger", level=Level.WARNING if is_trouble else Level.INFO, msg=text)
+
+    def _warn(self, text: str) -> None:
+        self._log.emit("database", level=Level.WARNING, msg=text)
+
+
+def _siblings(state_dir: Path, node: str) -> LockedSiblings | None:
+    """None where the project's folder cannot be written to: then a lost node is told by its silence alone."""
+    with contextlib.suppress(OSError):
+        return LockedSiblings(state_dir / "nodes", node)
+    return None

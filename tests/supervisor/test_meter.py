@@ -1,0 +1,253 @@
+"""How often workers are looked at, and what is made of what is seen."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from outlast.core.limits import Limits, Step, Usage, Verdict
+from outlast.supervisor import meter as meters
+from outlast.supervisor.meter import LONGEST_AT_REST_MS, LONGEST_AT_WORK_MS, LOOK_MS, Meter, Metering
+
+NO_LIMITS = Limits(wall_clock_ms=0, cpu_soft_ms=0, cpu_hard_ms=0, memory_mb=0)
+
+
+class Process:
+    """Stands for `outlast.supervisor.gauge.Gauge`: what the kernel would tell."""
+
+    def __init__(self) -> None:
+        self.cpu = 50.0
+        self.memory = 40.0
+        self.children = (0.0, 0.0)
+        self.running = False
+        self.looks = 0
+        self.closed = False
+
+    def cpu_ms(self) -> float:
+        return self.cpu
+
+    def memory_mb(self) -> float:
+        return self.memory
+
+    def family(self) -> tuple[float, float]:
+        return self.cpu + self.children[0], self.memory + self.children[1]
+
+    def is_running(self) -> bool:
+        self.looks += 1
+        return self.running
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class Worker:
+    """Implements `outlast.supervisor.meter.Metered`."""
+
+    def __init__(self) -> None:
+        self.requests = 0
+        self.requests_begun = 0
+        self.signs_of_life = 0
+        self.is_working = False
+        self.verdicts: list[Verdict] = []
+        self.usage = Usage()
+        self.is_held_up: list[bool] = []
+
+    def measured(self, usage: Usage, verdicts: list[Verdict]) -> None:
+        self.usage, self.verdicts = usage, verdicts
+
+    def held_up(self, held_up: bool) -> None:
+        self.is_held_up.append(held_up)
+
+
+class Bench:
+    """One worker under a meter whose clock the test moves."""
+
+    def __init__(self, process: Process, limits: Limits, *, has_family: bool) -> None:
+        self.process = process
+        self.worker = Worker()
+        self.now = 100.0
+        self.meter = Meter()
+        self.meter.now = lambda: self.now  # type: ignore[method-assign]
+        self.metering = Metering(self.meter, self.worker, 1, limits, has_family=has_family)
+
+    def ready(self) -> None:
+        self.metering.ready()
+
+    def pass_ms(self, ms: float, *, cpu_ms: float = 0) -> None:
+        """Looks once that has passed."""
+        self.now += ms / 1000
+        self.process.cpu += cpu_ms
+        self.metering.look(self.now)
+
+    @property
+    def next_look_ms(self) -> float:
+        return round((self.metering.due - self.now) * 1000, 3)
+
+
+@pytest.fixture
+def process(monkeypatch: pytest.MonkeyPatch) -> Process:
+    process = Process()
+    monkeypatch.setattr(meters, "Gauge", lambda pid: process)
+    return process
+
+
+@contextmanager
+def bench(process: Process, limits: Limits = NO_LIMITS, *, has_family: bool = False) -> Iterator[Bench]:
+    on_bench = Bench(process, limits, has_family=has_family)
+    yield on_bench
+    on_bench.metering.close()
+    assert process.closed
+
+
+async def test_time_counts_from_when_it_is_ready_and_memory_always(process: Process) -> None:
+    with bench(process, Limits(cpu_hard_ms=1000, memory_mb=100)) as on:
+        on.pass_ms(3000, cpu_ms=3000)
+        assert on.worker.usage == Usage(memory_mb=40, idle_ms=pytest.approx(3000))
+        process.memory = 95
+        on.pass_ms(20, cpu_ms=20)
+        assert [(verdict.step, verdict.used) for verdict in on.worker.verdicts] == [(Step.WARN, 95)]
+        on.ready()
+        on.pass_ms(100, cpu_ms=60)
+        assert on.worker.usage == Usage(
+            wall_ms=pytest.approx(100),
+            cpu_ms=pytest.approx(60),
+            memory_mb=95,
+            memory_at_ready_mb=95,
+            idle_ms=pytest.approx(100),
+        )
+
+
+async def test_each_look_tells_which_limits_are_near(process: Process) -> None:
+    with bench(process, Limits(wall_clock_ms=1000, cpu_soft_ms=100, cpu_hard_ms=1000, memory_mb=0)) as on:
+        on.ready()
+        on.pass_ms(99, cpu_ms=99)
+        assert on.worker.verdicts == []
+        on.pass_ms(401, cpu_ms=1)
+        assert [(verdict.step, verdict.reason.value) for verdict in on.worker.verdicts] == [
+            (Step.RETIRE, "wall_clock"),
+            (Step.RETIRE, "cpu"),
+        ]
+
+
+async def test_one_that_computes_is_looked_at_as_often_as_possible(process: Process) -> None:
+    with bench(process) as on:
+        on.ready()
+        for _ in range(5):
+            on.pass_ms(20, cpu_ms=20)
+            assert on.next_look_ms == LOOK_MS
+        assert not on.metering.rests
+
+
+@pytest.mark.parametrize(("is_working", "longest"), [(True, LONGEST_AT_WORK_MS), (False, LONGEST_AT_REST_MS)])
+async def test_one_that_waits_is_looked_at_less_and_less(process: Process, is_working: bool, longest: float) -> None:
+    with bench(process) as on:
+        on.ready()
+        on.worker.is_working = is_working
+        intervals = []
+        for _ in range(8):
+            on.pass_ms(on.next_look_ms)
+            intervals.append(on.next_look_ms)
+        assert intervals == sorted(intervals)
+        assert intervals[-1] == longest
+        assert on.metering.rests
+        on.metering.wake()
+        assert on.next_look_ms == LOOK_MS
+        assert not on.metering.rests
+
+
+async def test_no_limit_of_time_is_passed_unseen(process: Process) -> None:
+    with bench(process, Limits(wall_clock_ms=10_000, cpu_soft_ms=0, cpu_hard_ms=0)) as on:
+        on.ready()
+        while on.worker.usage.wall_ms < 5000:
+            on.pass_ms(on.next_look_ms)
+        # A look comes right when the half is over.
+        assert on.worker.usage.wall_ms == pytest.approx(5000, abs=LONGEST_AT_WORK_MS)
+        assert [verdict.step for verdict in on.worker.verdicts] == [Step.RETIRE]
+
+
+async def test_a_request_ends_idleness_and_wall_clocks_can_start_anew(process: Process) -> None:
+    with bench(process) as on:
+        on.ready()
+        on.pass_ms(1000)
+        assert on.worker.usage.idle_ms == pytest.approx(1000)
+        # Although it was over before the next look.
+        on.worker.requests_begun += 1
+        on.pass_ms(300)
+        assert on.worker.usage.idle_ms == 0
+        on.worker.requests = 1
+        on.pass_ms(300)
+        assert on.worker.usage.idle_ms == 0
+        on.worker.requests = 0
+        on.metering.restart_wall_clock()
+        on.pass_ms(200)
+        assert on.worker.usage.idle_ms == pytest.approx(200)
+        assert on.worker.usage.wall_ms == pytest.approx(200)
+
+
+async def test_what_children_use_counts_where_there_can_be_any(process: Process) -> None:
+    for has_family, expected in ((True, (100, 70)), (False, (40, 40))):
+        process.cpu, process.children = 50.0, (0.0, 0.0)
+        with bench(process, has_family=has_family) as on:
+            on.ready()
+            process.children = (60.0, 30.0)
+            on.pass_ms(100, cpu_ms=40)
+            assert (on.worker.usage.cpu_ms, on.worker.usage.memory_mb) == pytest.approx(expected)
+
+
+async def test_a_busy_event_loop_is_one_that_has_been_so_for_a_while(process: Process) -> None:
+    with bench(process) as on:
+        on.ready()
+        on.pass_ms(20, cpu_ms=20)
+        assert not on.metering.is_busy
+        for _ in range(25):
+            on.pass_ms(20, cpu_ms=20)
+        assert on.metering.is_busy
+        for _ in range(10):
+            on.pass_ms(20, cpu_ms=2)
+        assert not on.metering.is_busy
+
+
+class TestHeldUp:
+    async def test_by_code_that_computes_without_a_sign_of_life(self, process: Process) -> None:
+        with bench(process) as on:
+            on.ready()
+            for _ in range(5):
+                on.pass_ms(20, cpu_ms=20)
+            assert on.worker.is_held_up == [True]
+            on.worker.signs_of_life += 1
+            on.pass_ms(20, cpu_ms=20)
+            assert on.worker.is_held_up == [True, False]
+
+    async def test_not_by_much_work_in_small_pieces(self, process: Process) -> None:
+        with bench(process) as on:
+            on.ready()
+            for _ in range(10):
+                on.worker.signs_of_life += 1
+                on.pass_ms(20, cpu_ms=20)
+            assert on.worker.is_held_up == []
+
+    async def test_not_by_waiting(self, process: Process) -> None:
+        with bench(process) as on:
+            on.ready()
+            for _ in range(10):
+                on.pass_ms(20)
+            assert on.worker.is_held_up == []
+
+
+async def test_one_look_serves_several_questions_within_a_millisecond(process: Process) -> None:
+    with bench(process) as on:
+        process.running = True
+        assert [on.metering.is_running() for _ in range(3)] == [True] * 3
+        assert process.looks == 1
+        process.running = False
+        on.now += 0.002
+        assert not on.metering.is_running()
+
+
+async def test_one_that_is_closed_is_not_looked_at_any_more(process: Process) -> None:
+    meter, worker = Meter(), Worker()
+    metering = Metering(meter, worker, 1, NO_LIMITS, has_family=False)
+    metering.close()
+    assert not meter._metered
+    meter._look()
+    assert (worker.usage, meter._timer) == (Usage(), None)

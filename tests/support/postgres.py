@@ -1,0 +1,50 @@
+"""A real PostgreSQL server for the tests of a session, and a database for each that wants one."""
+
+import asyncio
+import contextlib
+import itertools
+import tempfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import asyncpg
+
+from outlast.database.embedded import EmbeddedServer
+
+_PATIENCE_S = 60
+
+
+class Server:
+    def __init__(self, embedded: EmbeddedServer) -> None:
+        self.embedded = embedded
+        self._numbers = itertools.count()
+
+    async def new_database(self) -> str:
+        """Returns its URL."""
+        name = f"test_{next(self._numbers)}"
+        connection = await connected(self.embedded.ledger_url)
+        await connection.execute(f"create database {name}")
+        await connection.close()
+        return f"{self.embedded.ledger_url.rpartition('/')[0]}/{name}"
+
+
+@contextlib.asynccontextmanager
+async def serving() -> AsyncIterator[Server]:
+    with tempfile.TemporaryDirectory(prefix="outlast-pg-") as folder:
+        embedded = EmbeddedServer(Path(folder, "pg"), report=print)
+        running = asyncio.create_task(embedded.run())
+        try:
+            yield Server(embedded)
+        finally:
+            running.cancel()
+            await asyncio.wait([running])
+
+
+async def connected(url: str) -> "asyncpg.Connection":
+    """Waits for the server to accept connections."""
+    async with asyncio.timeout(_PATIENCE_S):
+        while True:
+            try:
+                return await asyncpg.connect(url)
+            except (OSError, asyncpg.PostgresError):
+                await asyncio.sleep(0.02)
