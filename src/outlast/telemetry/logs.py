@@ -157,10 +157,13 @@ class Log:
         It costs a third of `emit`: for what happens with every request. Let the struct omit defaults.
         """
         self.observer.emitted_struct(event, struct)
-        if self.feed.is_heard:
-            self.feed.pass_on(self.feed.event(self._clock(), level, level.label, event, struct))
-        if level >= self.level:
-            self._deliver(self._renderer.render_struct(self._clock(), level.label, event, struct))
+        is_heard, is_written = self.feed.is_heard, level >= self.level
+        if is_heard or is_written:
+            now = self._clock()
+            if is_heard:
+                self.feed.pass_on(self.feed.event(now, level, level.label, event, struct))
+            if is_written:
+                self._deliver(self._renderer.render_struct(now, level.label, event, struct))
 
     def _deliver(self, text: str) -> None:
         try:
