@@ -41,6 +41,7 @@ from outlast.supervisor.register import Register
 from outlast.supervisor.resources import Engine, Resources
 from outlast.supervisor.rundir import run_dir
 from outlast.supervisor.watch import Watch
+from outlast.telemetry.counts import Counts
 from outlast.telemetry.logs import REQUEST_LEVEL, Level, Log
 
 MAX_OPEN_FILES = 10_240
@@ -134,6 +135,7 @@ async def serve(options: Options, log: Log, on_ready: Callable[[str], None] | No
         fleet = Fleet(
             project, Resources(engines, spawn, folder, log, register, prepared.set, Meter(), os.cpu_count() or 1)
         )
+        log.observer = counts = Counts(lambda: fleet.services)
         verifier = _Verifier(project.jwt, log)
         gateway = Gateway(
             Ports(
@@ -155,6 +157,7 @@ async def serve(options: Options, log: Log, on_ready: Callable[[str], None] | No
                     fleet=fleet,
                     ledger=storing.ledger,
                     log=log,
+                    counts=counts,
                     reload=reloading.load_again,
                     url=url,
                     admin_url=administration.url,

@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from outlast.admin import questions
 from outlast.admin.answers import Refusal, json
+from outlast.admin.metrics import exposition
 from outlast.admin.node import Drained, Items, LevelBody, Node, NodeBody, Reloaded, RequestStory, TaskStory
 from outlast.core.errors import OutlastError
 from outlast.core.records import TaskQuery, TaskRecord
@@ -172,6 +173,11 @@ class Endpoints:
         if name not in self._node.fleet.services:
             raise Refusal(404, "NOT_FOUND", f"no function {name!r} is served")
         return name
+
+    async def metrics(self, request: Request) -> Response:
+        questions.read(request.query_params, questions.Question)
+        text, content_type = exposition(self._node, request.headers.get("accept", ""))
+        return Response(text, headers={"content-type": content_type, "cache-control": "no-store"})
 
     # The log.
 

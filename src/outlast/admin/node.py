@@ -10,6 +10,7 @@ import msgspec
 from outlast.core.records import RequestRecord, TaskRecord
 from outlast.ledger.ledger import Ledger, Status
 from outlast.supervisor.fleet import Fleet
+from outlast.telemetry.counts import Counts
 from outlast.telemetry.logs import Label, Log
 
 T = TypeVar("T")
@@ -20,6 +21,7 @@ class Node:
     fleet: Fleet
     ledger: Ledger
     log: Log
+    counts: Counts
     reload: Callable[[], None]
     """Reads the settings again. Raises OutlastError where they are wrong; then the old ones stay."""
     url: str

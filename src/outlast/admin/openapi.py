@@ -155,6 +155,7 @@ OPERATIONS = (
         status=202,
         failures={409: "The settings are wrong; what was valid before stays."},
     ),
+    Operation("GET", "/metrics", "metrics", "For Prometheus.", media_type="text/plain"),
     Operation("GET", "/openapi.json", "document", "This document.", dict[str, Any]),
 )
 

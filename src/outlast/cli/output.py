@@ -1,7 +1,10 @@
-"""Where log lines go."""
+"""Where log lines go, and what commands print for programs."""
 
 import asyncio
 import os
+import sys
+
+import msgspec
 
 FLUSH_S = 0.002
 
@@ -35,3 +38,9 @@ class Lines:
                 data = data[os.write(self._descriptor, data) :]
         except OSError:
             self.lost += len(pending)
+
+
+def object_line(value: object) -> None:
+    """One object a line, at once: whoever reads may wait for it."""
+    sys.stdout.write(msgspec.json.encode(value).decode() + "\n")
+    sys.stdout.flush()

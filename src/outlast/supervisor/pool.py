@@ -23,6 +23,7 @@ from outlast.supervisor.exchange import Exchange
 from outlast.supervisor.resources import Program, Resources
 from outlast.supervisor.snapshot import FunctionSnapshot
 from outlast.supervisor.worker import Worker
+from outlast.telemetry.counts import Histogram
 from outlast.telemetry.logs import Level
 from outlast.wire.invocation import Invocation, Reply
 
@@ -383,6 +384,11 @@ class Pool:
             open_tasks=sum(worker.open_tasks for worker in workers),
             workers=workers,
         )
+
+    @property
+    def waits(self) -> Histogram:
+        """How long requests waited that found no worker ready."""
+        return self._backlog.waits
 
     def drain(self, execution_id: str | None = None) -> dict[str, bool]:
         """Has this worker, or every one, end when it has done what it has.
