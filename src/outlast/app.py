@@ -8,13 +8,18 @@ import resource
 import signal
 import traceback
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from enum import Enum, auto
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
 from outlast import storage
+from outlast.admin.administration import Administration
+from outlast.admin.node import Node
+from outlast.admin.place import Unusable
+from outlast.admin.server import Address
 from outlast.config import settings
 from outlast.config.settings import JwtSettings, Project
 from outlast.core.errors import OutlastError
@@ -36,6 +41,7 @@ from outlast.supervisor.register import Register
 from outlast.supervisor.resources import Engine, Resources
 from outlast.supervisor.rundir import run_dir
 from outlast.supervisor.watch import Watch
+from outlast.telemetry.counts import Counts
 from outlast.telemetry.logs import REQUEST_LEVEL, Level, Log
 
 MAX_OPEN_FILES = 10_240
@@ -66,6 +72,7 @@ class Options:
     graceful_exit_timeout_s: float = 15.0
     trust_proxy: bool = False
     sandbox: Sandbox = Sandbox.AVAILABLE
+    admin: Address = field(default_factory=Address)
     database: str = storage.EMBEDDED
 
     def load(self, url: str, database_url: str | None = None) -> Project:
@@ -96,6 +103,8 @@ async def serve(options: Options, log: Log, on_ready: Callable[[str], None] | No
     _allow_open_files()
     asyncio.get_running_loop().set_exception_handler(partial(_log_bug, log))
     prepared = asyncio.Event()
+    started = datetime.now(UTC)
+    administration = await _administration(options, project, log)
     with run_dir() as folder, _Signals() as stop:
         spawner, zygote = Spawner(), Spawner(ZYGOTE)
         python = PythonEngine(
@@ -126,6 +135,7 @@ async def serve(options: Options, log: Log, on_ready: Callable[[str], None] | No
         fleet = Fleet(
             project, Resources(engines, spawn, folder, log, register, prepared.set, Meter(), os.cpu_count() or 1)
         )
+        log.observer = counts = Counts(lambda: fleet.services)
         verifier = _Verifier(project.jwt, log)
         gateway = Gateway(
             Ports(
@@ -135,15 +145,30 @@ async def serve(options: Options, log: Log, on_ready: Callable[[str], None] | No
                 trust_proxy=options.trust_proxy,
             )
         )
+        until_the_end = contextlib.AsyncExitStack()
         try:
             url = _url(*await gateway.listen(options.host, options.port))
             watch = await _watch(project, log)
             reloading = _Reloading(partial(load, url), project, fleet, verifier, storing, log)
             # Once more, now that the address is known and no change goes unseen.
             reloading.reload(())
+            if administration is not None:
+                node = Node(
+                    fleet=fleet,
+                    ledger=storing.ledger,
+                    log=log,
+                    counts=counts,
+                    reload=reloading.load_again,
+                    url=url,
+                    admin_url=administration.url,
+                    started=started,
+                    anon_key=lambda: reloading.anon_key,
+                )
+                await until_the_end.enter_async_context(administration.open(node))
             _spare_the_collector()
             # Programs wait for this line, whatever else they want to read.
-            log.emit("ready", level=max(Level.INFO, log.level), url=url, sandbox=sandbox.active)
+            admin_url = administration.url if administration is not None else None
+            log.emit("ready", level=max(Level.INFO, log.level), url=url, admin_url=admin_url, sandbox=sandbox.active)
             if on_ready is not None:
                 on_ready(url)
 
@@ -164,11 +189,27 @@ async def serve(options: Options, log: Log, on_ready: Callable[[str], None] | No
             await _first(stop.second, asyncio.ensure_future(gateway.wait_closed()), until=over)
         finally:
             gateway.abort()
+            await until_the_end.aclose()
             await python.close()
             await zygote.close()
             await spawner.close()
             await storing.close()
         return stop.exit_code
+
+
+async def _administration(options: Options, project: Project, log: Log) -> Administration | None:
+    """None where there is no place for its token. Raises `OutlastError` for an address that cannot be listened on."""
+    environ_token = options.environ.get("OUTLAST_ADMIN_TOKEN")
+    try:
+        administration = await Administration.prepare(options.admin, project.state_dir, environ_token)
+    except Unusable as error:
+        if options.admin != Address():
+            raise
+        log.emit("config", level=Level.WARNING, msg=f"{error}: serving goes on without the admin API")
+        return None
+    if administration.took_another_port:
+        log.emit("config", msg=f"the usual port is taken: the admin API listens at {administration.url}")
+    return administration
 
 
 def _sandbox(options: Options, log: Log) -> Available:
@@ -264,11 +305,14 @@ class _Reloading:
 
     def reload(self, changed: Iterable[Path]) -> None:
         try:
-            project = self._load()
-            self._verifier.use(project.jwt)
+            self.load_again(changed)
         except OutlastError as error:
             self._log.emit("config", level=Level.ERROR, msg=f"{error}; going on with what was valid before")
-            return
+
+    def load_again(self, changed: Iterable[Path] = ()) -> None:
+        """Raises `OutlastError`; then nothing has changed."""
+        project = self._load()
+        self._verifier.use(project.jwt)
         for warning in project.warnings:
             if warning not in self._warned:
                 self._log.emit("config", level=Level.WARNING, msg=warning)
@@ -276,6 +320,11 @@ class _Reloading:
         self._project = project
         self._storing.use(project.ledger)
         self._fleet.apply(project, changed)
+
+    @property
+    def anon_key(self) -> str:
+        """As the functions know it."""
+        return next((function.env["SUPABASE_ANON_KEY"] for function in self._project.functions.values()), "")
 
     async def follow(self, watch: Watch) -> None:
         async with contextlib.aclosing(watch.changes()) as changes:

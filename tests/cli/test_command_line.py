@@ -17,8 +17,11 @@ import httpx
 import pytest
 from tests.support.node import DENO_DIR, serving, write_project
 
+from outlast.admin.server import DEFAULT_PORT
+
 OPTIONS = (
-    *("DIR", "--host", "--port", "--admin-port", "--policy", "--no-verify-jwt", "--env-file", "--log-format"),
+    *("DIR", "--host", "--port", "--admin-host", "--admin-port", "--admin-tls-cert", "--admin-tls-key"),
+    *("--admin-allow-plain", "--policy", "--no-verify-jwt", "--env-file", "--log-format"),
     *("--log-level", "--database", "--graceful-exit-timeout", "--require-sandbox", "--no-sandbox", "--trust-proxy"),
 )
 HELLO = 'Deno.serve(() => new Response("hello"))'
@@ -290,14 +293,19 @@ class Patient(httpx.HTTPTransport):
                 continue
 
 
-class TestOptionsThatComeLater:
-    @pytest.mark.parametrize("option", ["--admin-port=0", "--admin-port=54323"])
-    async def test_are_accepted_with_a_warning(self, project: Path, option: str) -> None:
-        async with serving(project, option) as node:
-            [warning] = node.found("config", level="warning")
-            assert warning["msg"].startswith(option.partition("=")[0])
+class TestTheAdminApi:
+    async def test_listens_on_another_port_where_the_usual_one_is_taken(self, project: Path) -> None:
+        with contextlib.ExitStack() as taking:
+            with contextlib.suppress(OSError):
+                # Whoever has it already does as well.
+                taking.enter_context(socket.create_server(("127.0.0.1", DEFAULT_PORT)))
+            async with serving(project, "--admin-host=localhost") as node:
+                [ready] = node.found("ready")
+                [told] = node.found("config", level="info")
+                assert told["msg"].endswith(ready["admin_url"])
+                assert str(DEFAULT_PORT) not in ready["admin_url"]
 
-    async def test_are_not_spoken_of_unless_given(self, project: Path) -> None:
+    async def test_is_not_spoken_of_otherwise(self, project: Path) -> None:
         async with serving(project) as node:
             assert not node.found("config")
 
@@ -317,6 +325,6 @@ async def test_a_single_file(tmp_path: Path) -> None:
 
 async def test_the_log_level(project: Path) -> None:
     """Programs wait for the ready line, whatever else they want to read."""
-    async with serving(project, "--log-level=warning", "--admin-port=1") as node:
+    async with serving(project, "--log-level=warning") as node:
         assert await node.stop() == 0
-    assert [event["event"] for event in node.events] == ["config", "ready"]
+    assert [event["event"] for event in node.events] == ["ready"]

@@ -130,6 +130,8 @@ async def serving(
         str(project),
         "--port=0",
         "--log-format=json",
+        # Several nodes run at once; each would rather have the usual port.
+        *([] if any(argument.startswith("--admin-") for argument in arguments) else ["--admin-port=0"]),
         # The default is a database server for each, which most tests have no use for.
         *([] if any(argument.startswith("--database") for argument in arguments) else ["--database=off"]),
         *arguments,

@@ -20,6 +20,7 @@ import uvloop
 from rich.console import Console
 
 from outlast import app, storage
+from outlast.admin.server import Address
 from outlast.cli.timeline import Timeline
 from outlast.telemetry.logs import Format, Log
 
@@ -64,7 +65,9 @@ def demo(
         # A copy, because the package may lie where nobody may write, and so that visitors can change the code.
         shutil.copytree(EXAMPLES / "supabase", Path(folder, "supabase"), copy_function=shutil.copyfile)
         environ = {**os.environ, "DENO_DIR": _deno_dir(os.environ)}
-        options = app.Options(target=Path(folder), environ=environ, port=port, database=storage.OFF)
+        options = app.Options(
+            target=Path(folder), environ=environ, port=port, admin=Address(port=0), database=storage.OFF
+        )
         sys.exit(uvloop.run(_Demo(options, calls(), console, once=once).run()))
 
 

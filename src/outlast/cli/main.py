@@ -1,10 +1,13 @@
 """Puts the commands together."""
 
+import os
 import sys
 
 import typer
 
-from outlast.cli import demo, doctor, serve
+from outlast.cli import demo, doctor, invoke, logs, new, ps, serve, tasks
+from outlast.cli.columns import say
+from outlast.cli.exits import Failed
 from outlast.core.errors import OutlastError
 
 # The base of all that is wrong with a command line. Which module it comes from depends on the version of typer.
@@ -19,6 +22,11 @@ app = typer.Typer(
 )
 app.command()(serve.serve)
 app.command()(demo.demo)
+app.command()(new.new)
+app.command()(invoke.invoke)
+app.add_typer(tasks.app, name="tasks")
+app.command()(logs.logs)
+app.command()(ps.ps)
 app.command()(doctor.doctor)
 
 
@@ -30,14 +38,20 @@ def _root(context: typer.Context) -> None:
 
 
 def main() -> None:
-    """The ``outlast`` command. What a user can act on ends it with one line and exit code 2."""
+    """The ``outlast`` command. What a user can act on ends it with one line and an exit code (`outlast.cli.exits`)."""
     try:
         sys.exit(app(standalone_mode=False))
+    except Failed as error:
+        _complain(str(error), exit_code=1)
     except OutlastError as error:
         _complain(str(error))
-    except typer.Abort:
-        # Ctrl-C before the node has taken the signals over.
+    except (typer.Abort, KeyboardInterrupt):
+        # Ctrl-C, of a node before it has taken the signals over.
         sys.exit(130)
+    except BrokenPipeError:
+        # Whoever read has seen enough. What is left must not be written at the interpreter's end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except Exception as error:
         if not isinstance(error, _UsageError):
             raise
@@ -51,6 +65,6 @@ def _usage(error: Exception) -> str:
     return f"{hint}: {message}; see {command} --help" if hint else f"{message}; see {command} --help"
 
 
-def _complain(text: str) -> None:
-    print(f"outlast: {text}", file=sys.stderr)  # noqa: T201
-    sys.exit(2)
+def _complain(text: str, exit_code: int = 2) -> None:
+    say(text)
+    sys.exit(exit_code)

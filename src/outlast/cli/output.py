@@ -1,13 +1,16 @@
-"""Where log lines go."""
+"""Where log lines go, and what commands print for programs."""
 
 import asyncio
 import contextlib
 import os
 import select
 import stat
+import sys
 import time
 from collections import deque
 from collections.abc import Callable
+
+import msgspec
 
 from outlast.telemetry.pressure import Pressure
 
@@ -122,3 +125,9 @@ def _without_waiting(descriptor: int) -> int:
     # Somebody else may have made it so, and half of a line could be refused.
     os.set_blocking(descriptor, True)
     return descriptor
+
+
+def object_line(value: object) -> None:
+    """One object a line, at once: whoever reads may wait for it."""
+    sys.stdout.write(msgspec.json.encode(value).decode() + "\n")
+    sys.stdout.flush()

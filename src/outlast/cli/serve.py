@@ -9,13 +9,12 @@ import typer
 import uvloop
 
 from outlast import app, storage
+from outlast.admin import server
 from outlast.cli import output
 from outlast.core.errors import OutlastError
 from outlast.core.policy import Policy
 from outlast.telemetry.logs import Format, Level, Log
 from outlast.telemetry.pressure import Pressure
-
-_LATER = "Accepted; takes effect in a later release."
 
 
 def serve(
@@ -29,7 +28,25 @@ def serve(
     ] = Path(),
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="0: any that is free.", min=0, max=65535)] = 54321,
-    admin_port: Annotated[int | None, typer.Option(help=_LATER, min=0, max=65535, show_default=False)] = None,
+    admin_host: Annotated[str, typer.Option(help="Address that the admin API listens on.")] = "127.0.0.1",
+    admin_port: Annotated[
+        int | None,
+        typer.Option(
+            help="0: any that is free.",
+            min=0,
+            max=65535,
+            show_default=f"{server.DEFAULT_PORT}, or another if it is taken",
+        ),
+    ] = None,
+    admin_tls_cert: Annotated[
+        Path | None, typer.Option(help="PEM file: the admin API speaks TLS.", show_default=False)
+    ] = None,
+    admin_tls_key: Annotated[
+        Path | None, typer.Option(help="PEM file, where the key is not in that of the certificate.", show_default=False)
+    ] = None,
+    admin_allow_plain: Annotated[
+        bool, typer.Option("--admin-allow-plain", help="Let the admin API listen beyond loopback without TLS.")
+    ] = False,
     policy: Annotated[
         Policy | None, typer.Option(help="Overrides [edge_runtime] policy of config.toml.", show_default=False)
     ] = None,
@@ -80,11 +97,16 @@ def serve(
         env_file=env_file,
         graceful_exit_timeout_s=graceful_exit_timeout,
         trust_proxy=trust_proxy,
+        admin=server.Address(
+            host=admin_host,
+            port=admin_port,
+            certificate=admin_tls_cert,
+            key=admin_tls_key,
+            allow_plain=admin_allow_plain,
+        ),
         sandbox=_sandbox(required=require_sandbox, refused=no_sandbox),
         database=database,
     )
-    later = {"--admin-port": admin_port}
-    given = [name for name, value in later.items() if value is not None]
     if log_format is None:
         log_format = Format.PRETTY if sys.stdout.isatty() else Format.JSON
 
@@ -95,8 +117,6 @@ def serve(
         log = Log(
             lines.write, format=log_format, colour=_wants_colour(), level=Level.named(log_level), pressure=pressure
         )
-        for name in given:
-            log.emit("config", level=Level.WARNING, msg=f"{name} is accepted, but does nothing in this release")
         try:
             return await app.serve(options, log)
         finally:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 from outlast.core.outcome import RequestEnd
 from outlast.supervisor.exchange import Exchange
+from outlast.telemetry.counts import WAIT_BUCKETS_MS, Histogram
 
 MAX_WAIT_S = 10.0
 RETRY_AFTER_S = 1
@@ -20,6 +21,8 @@ class Backlog:
         self._waiting: deque[Exchange] = deque()
         self._overdue_end = overdue_end
         self._timer: asyncio.TimerHandle | None = None
+        self.waits = Histogram(WAIT_BUCKETS_MS)
+        """Of those that have left it for a worker, or because none was found."""
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -46,7 +49,9 @@ class Backlog:
         return True
 
     def pop(self) -> Exchange:
-        return self._waiting.popleft()
+        exchange = self._waiting.popleft()
+        self._count(exchange)
+        return exchange
 
     def fail(self, end: RequestEnd, count: int | None = None) -> None:
         """The oldest ``count``, or all."""
@@ -54,7 +59,11 @@ class Backlog:
         for exchange in failed:
             self._waiting.remove(exchange)
         for exchange in failed:
+            self._count(exchange)
             exchange.fail(end)
+
+    def _count(self, exchange: Exchange) -> None:
+        self.waits.add((self._loop.time() - exchange.waits_since) * 1000)
 
     def close(self) -> None:
         if self._timer is not None:
@@ -65,6 +74,6 @@ class Backlog:
         end = self._overdue_end()
         until = self._loop.time() - MAX_WAIT_S
         while self._waiting and self._waiting[0].waits_since <= until:
-            self._waiting.popleft().fail(end, retry_after_s=RETRY_AFTER_S)
+            self.pop().fail(end, retry_after_s=RETRY_AFTER_S)
         if self._waiting and self._timer is None:
             self._timer = self._loop.call_at(self._waiting[0].waits_since + MAX_WAIT_S, self._fail_overdue)

@@ -10,6 +10,7 @@ from outlast.config.settings import Project
 from outlast.core.outcome import EndReason
 from outlast.supervisor.pool import Pool
 from outlast.supervisor.resources import Resources
+from outlast.supervisor.snapshot import FunctionSnapshot
 
 
 class Fleet:
@@ -55,6 +56,20 @@ class Fleet:
     def modules(self) -> set[Path]:
         """The local files that the functions import, as far as that is known."""
         return {module for pool in self._pools.values() for module in pool.modules}
+
+    def snapshot(self) -> list[FunctionSnapshot]:
+        """Of the functions that are served, and of those that are not any more but still have workers."""
+        return [pool.snapshot() for pool in (*self._pools.values(), *self._leaving)]
+
+    def drain(self, execution_id: str) -> bool | None:
+        """Has a worker end when it has done what it has. Returns whether it does; None: there is none such.
+
+        One that comes up for requests which wait is left alone.
+        """
+        for pool in (*self._pools.values(), *self._leaving):
+            if found := pool.drain(execution_id):
+                return found[execution_id]
+        return None
 
     def _dismiss(self, pool: Pool) -> None:
         self._leaving.add(pool)

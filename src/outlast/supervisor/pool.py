@@ -20,7 +20,9 @@ from outlast.supervisor.brake import Brake
 from outlast.supervisor.exchange import Exchange
 from outlast.supervisor.preparation import Preparation
 from outlast.supervisor.resources import Program, Resources
+from outlast.supervisor.snapshot import FunctionSnapshot
 from outlast.supervisor.worker import Worker
+from outlast.telemetry.counts import Histogram
 from outlast.wire.invocation import Invocation, Reply
 
 MAX_GONE_ROUND = 3
@@ -347,6 +349,43 @@ class Pool:
             worker.retire(reason)
 
     # The whole pool.
+
+    def snapshot(self) -> FunctionSnapshot:
+        workers = [worker.snapshot(is_current=worker.generation == self.generation) for worker in self._alive]
+        return FunctionSnapshot(
+            name=self.function.name,
+            language=self.function.language,
+            entrypoint=str(self.function.entrypoint),
+            verify_jwt=self.function.verify_jwt,
+            policy=self._policy,
+            requests=sum(worker.requests for worker in workers),
+            waiting=len(self._backlog),
+            open_tasks=sum(worker.open_tasks for worker in workers),
+            workers=workers,
+        )
+
+    @property
+    def waits(self) -> Histogram:
+        """How long requests waited that found no worker ready."""
+        return self._backlog.waits
+
+    def drain(self, execution_id: str | None = None) -> dict[str, bool]:
+        """Has this worker, or every one, end when it has done what it has.
+
+        Returns of each whether it does. One that comes up for requests which wait is left alone.
+        """
+        chosen = [worker for worker in self._alive if execution_id in (None, worker.execution_id)]
+        drains = {worker.execution_id: not worker.is_coming_up for worker in chosen}
+        for worker in chosen:
+            if worker.state is State.READY:
+                worker.retire(EndReason.RELOAD)
+            elif worker.is_standby:
+                worker.kill(EndReason.EARLY_DROP)
+        return drains
+
+    def renew(self) -> None:
+        """As if its files had changed."""
+        self.reload(self._next or self.function)
 
     def is_concerned(self, path: Path) -> bool:
         """Whether a change of the file at this path changes the function."""

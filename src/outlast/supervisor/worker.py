@@ -22,6 +22,7 @@ from outlast.supervisor.journal import Journal
 from outlast.supervisor.meter import Meter, Metering
 from outlast.supervisor.register import Register
 from outlast.supervisor.resources import Program
+from outlast.supervisor.snapshot import WorkerSnapshot
 from outlast.supervisor.tasks import OpenTasks
 from outlast.supervisor.traffic import Traffic
 from outlast.supervisor.vessel import Vessel
@@ -143,6 +144,28 @@ class Worker:
     def is_running(self) -> bool:
         """Whether its event loop is at work at this moment."""
         return self._metering is not None and self._metering.is_running()
+
+    def snapshot(self, *, is_current: bool) -> WorkerSnapshot:
+        usage, allowed = self.usage, self._function.limits
+        return WorkerSnapshot(
+            id=self.execution_id,
+            function=self._function.name,
+            language=self._function.language,
+            state=self.state,
+            is_current=is_current,
+            is_stuck=self._says_stuck or self._is_held_up,
+            pid=self._vessel.pid,
+            age_ms=self._age_ms(),
+            requests=self.requests,
+            requests_begun=self.requests_begun,
+            open_tasks=len(self.tasks),
+            cpu_ms=round(usage.cpu_ms),
+            cpu_limit_ms=allowed.cpu_hard_ms,
+            memory_mb=round(usage.memory_mb),
+            memory_limit_mb=allowed.memory_mb,
+            wall_ms=round(usage.wall_ms),
+            wall_limit_ms=allowed.wall_clock_ms,
+        )
 
     async def live(self, spawn: Callable[[Command], Awaitable[Process]]) -> None:
         """Runs one process from start to end. Never raises: what goes wrong is a boot error."""

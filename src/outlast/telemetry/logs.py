@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import IntEnum, StrEnum
-from typing import Final
+from typing import Final, Literal, Protocol
 
 import msgspec
 
+from outlast.telemetry.feed import Feed
 from outlast.telemetry.json_lines import JsonLines
 from outlast.telemetry.pressure import Pressure
 from outlast.telemetry.pretty import Pretty
@@ -25,10 +26,13 @@ class Format(StrEnum):
     JSON = "json"
 
 
+Label = Literal["debug", "info", "warning", "error"]
+
+
 class Level(IntEnum):
     """How much an event matters."""
 
-    label: str
+    label: Label
     """As it is written in JSON."""
 
     DEBUG = 10, "debug"
@@ -36,8 +40,8 @@ class Level(IntEnum):
     WARNING = 30, "warning"
     ERROR = 40, "error"
 
-    def __new__(cls, value: int, label: str) -> Level:
-        level = int.__new__(cls, value)
+    def __new__(cls, value: int, label: Label) -> Level:
+        level: Level = int.__new__(cls, value)
         level._value_ = value
         level.label = label
         return level
@@ -48,7 +52,7 @@ class Level(IntEnum):
         return _LEVELS.get(name, cls.INFO)
 
 
-_LEVELS: Final = {
+_LEVELS: Final[dict[str, Level]] = {
     **{level.label: level for level in Level},
     # console.warn and console.trace of the guests
     "warn": Level.WARNING,
@@ -59,11 +63,33 @@ REQUEST_LEVEL: Final = Level.INFO
 """Of ``request`` events."""
 
 
+KEPT_LEVEL: Final = Level.INFO
+"""What is as important as this is kept for a while, and counted, whether or not it is written."""
+
+
+class Observer(Protocol):
+    """Hears every event of `KEPT_LEVEL` or higher, as it happens. Must not raise, and must not take long."""
+
+    def emitted(self, event: str, fields: Mapping[str, object]) -> None: ...
+
+    def emitted_struct(self, event: str, fields: msgspec.Struct) -> None:
+        """One of those that happen with every request."""
+
+
+class _Nobody:
+    def emitted(self, event: str, fields: Mapping[str, object]) -> None:
+        pass
+
+    def emitted_struct(self, event: str, fields: msgspec.Struct) -> None:
+        pass
+
+
 class Log:
     """Writes each event with one call of ``write``, which gets text that ends in a newline.
 
-    ``colour`` counts for ``Format.PRETTY`` alone. ``clock`` gives seconds since the epoch. Events below
-    ``level`` cost a comparison. ``pressure`` is high while what has been written waits for its reader.
+    ``colour`` counts for ``Format.PRETTY`` alone. ``clock`` gives seconds since the epoch. Events below ``level`` are
+    not written; those below `KEPT_LEVEL` too cost a comparison. ``pressure`` is high while
+    what has been written waits for its reader.
 
     ``emit`` never raises because of what an event holds, nor because the stream cannot be written: a full
     disk or a closed pipe must not end requests. ``lost`` counts the events that could not be written.
@@ -80,8 +106,12 @@ class Log:
         pressure: Pressure | None = None,
     ) -> None:
         self.level = level
+        """May be changed at any time."""
         self.pressure = pressure or Pressure()
         self.lost = 0
+        self.feed = Feed()
+        """For those who ask what happened lately, or listen to what happens."""
+        self.observer: Observer = _Nobody()
         self._write = write
         self._clock = clock
         self._renderer = JsonLines() if format is Format.JSON else Pretty(colour=colour)
@@ -103,7 +133,7 @@ class Log:
         The names of ``fields`` are chosen by Outlast's code, never by a function; the values may be anything.
         A worker's log is ``functools.partial(log.emit, function=..., execution_id=...)``.
         """
-        if level < self.level:
+        if level < self.level and level < KEPT_LEVEL:
             return
         record: dict[str, object] = {"level": level.label, "event": event}
         if function is not None:
@@ -119,15 +149,25 @@ class Log:
         for name, value in fields.items():
             if value is not None:
                 record[name] = _cut(value) if type(value) is str else value
-        self._deliver(self._renderer.render(self._clock(), record))
+        now = self._clock()
+        self.observer.emitted(event, record)
+        self.feed.keep(self.feed.event(now, level, level.label, event, record), function)
+        if level >= self.level:
+            self._deliver(self._renderer.render(now, record))
 
     def emit_struct(self, event: str, struct: msgspec.Struct, level: Level = Level.INFO) -> None:
         """Writes one event whose fields are those of ``struct``, each of them short.
 
         It costs a third of `emit`: for what happens with every request. Let the struct omit defaults.
         """
-        if level >= self.level:
-            self._deliver(self._renderer.render_struct(self._clock(), level.label, event, struct))
+        self.observer.emitted_struct(event, struct)
+        is_heard, is_written = self.feed.is_heard, level >= self.level
+        if is_heard or is_written:
+            now = self._clock()
+            if is_heard:
+                self.feed.pass_on(self.feed.event(now, level, level.label, event, struct))
+            if is_written:
+                self._deliver(self._renderer.render_struct(now, level.label, event, struct))
 
     def _deliver(self, text: str) -> None:
         try:

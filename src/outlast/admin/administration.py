@@ -1,0 +1,58 @@
+"""The admin API of a node, from its start to its end."""
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from outlast.admin import place
+from outlast.admin.access import Access
+from outlast.admin.api import api
+from outlast.admin.node import Node
+from outlast.admin.place import NodePlace
+from outlast.admin.server import Address, Server
+from outlast.telemetry.logs import Level
+
+
+class Administration:
+    """Made before functions are served, so that a wrong address stops the start; answers from `open` on."""
+
+    def __init__(self, server: Server, address: Address, state_dir: Path, token: str) -> None:
+        self.url = server.url
+        self.took_another_port = server.took_another_port
+        self._server = server
+        self._address = address
+        self._state_dir = state_dir
+        self._token = token
+
+    @classmethod
+    async def prepare(cls, address: Address, state_dir: Path, environ_token: str | None) -> "Administration":
+        """Raises `outlast.admin.place.Unusable` and `outlast.admin.server.CannotListen`."""
+        token = place.token(state_dir, environ_token)
+        return cls(await Server.listen(address), address, state_dir, token)
+
+    @asynccontextmanager
+    async def open(self, node: Node) -> AsyncIterator[None]:
+        """Answers within the block; commands find the node."""
+        access = Access(
+            api(node),
+            token=self._token,
+            scheme=self._address.scheme,
+            names=self._address.names,
+            loopback=self._server.loopback,
+        )
+        try:
+            await self._server.serve(access)
+            try:
+                place.announce(self._state_dir, self._found_by(node))
+            except OSError as error:
+                text = f"{error.filename}: {error.strerror}: commands have to be told --admin-url"
+                node.log.emit("config", level=Level.WARNING, msg=text)
+            yield
+        finally:
+            place.withdraw(self._state_dir)
+            node.log.feed.close()
+            await self._server.close()
+
+    def _found_by(self, node: Node) -> NodePlace:
+        return NodePlace(url=node.url, admin_url=self.url, pid=os.getpid(), started=node.started)

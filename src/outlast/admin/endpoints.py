@@ -1,0 +1,220 @@
+"""The endpoints of the admin API; `outlast.admin.openapi` describes them in the same order."""
+
+import os
+from collections.abc import Awaitable, Callable
+from importlib.metadata import version
+from uuid import UUID
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from outlast.admin import questions
+from outlast.admin.answers import Refusal, json
+from outlast.admin.metrics import exposition
+from outlast.admin.node import Drained, Items, LevelBody, Node, NodeBody, Reloaded, RequestStory, TaskStory
+from outlast.core.errors import OutlastError
+from outlast.core.records import TaskQuery, TaskRecord
+from outlast.ledger.ledger import MAX_LIMIT
+from outlast.supervisor.snapshot import FunctionSnapshot, WorkerSnapshot
+from outlast.telemetry.feed import KEPT_EVENTS, Wanted, as_json
+from outlast.telemetry.logs import Level
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+MAX_BODY_BYTES = 4096
+TOP_LEVEL_EVENTS = 200
+"""So many events around a task that belongs to no request."""
+
+
+class Endpoints:
+    """One method for each."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+
+    async def node(self, request: Request) -> Response:
+        questions.read(request.query_params, questions.Question)
+        node = self._node
+        return json(
+            NodeBody(
+                version=version("outlast"),
+                pid=os.getpid(),
+                started=node.started,
+                url=node.url,
+                admin_url=node.admin_url,
+                anon_key=node.anon_key(),
+                log_level=node.log.level.label,
+                log_lines_lost=node.log.lost,
+                ledger=node.ledger.status,
+            )
+        )
+
+    # What is there now.
+
+    async def functions(self, request: Request) -> Response:
+        questions.read(request.query_params, questions.Question)
+        return json(Items[FunctionSnapshot](self._node.fleet.snapshot()))
+
+    async def function(self, request: Request) -> Response:
+        questions.read(request.query_params, questions.Question)
+        return json(self._function(request.path_params["name"]))
+
+    async def workers(self, request: Request) -> Response:
+        question = questions.read(request.query_params, questions.Workers)
+        return json(
+            Items[WorkerSnapshot](
+                [
+                    worker
+                    for function in self._node.fleet.snapshot()
+                    for worker in function.workers
+                    if question.function in (None, worker.function)
+                ]
+            )
+        )
+
+    def _function(self, name: str) -> FunctionSnapshot:
+        for function in self._node.fleet.snapshot():
+            if function.name == name:
+                return function
+        raise Refusal(404, "NOT_FOUND", f"no function {name!r} is served")
+
+    # What was.
+
+    async def tasks(self, request: Request) -> Response:
+        question = questions.read(request.query_params, questions.TaskPages)
+        return json(await self._node.ledger.tasks(question.query(), _text(question.cursor), question.limit))
+
+    async def task_counts(self, request: Request) -> Response:
+        question = questions.read(request.query_params, questions.AboutTasks)
+        return json(Items(await self._node.ledger.counts(question.query())))
+
+    async def task(self, request: Request) -> Response:
+        questions.read(request.query_params, questions.Question)
+        ledger = self._node.ledger
+        task = await ledger.task(_id(request))
+        if task is None:
+            raise Refusal(404, "NOT_FOUND", "there is no record of such a task")
+        if task.request_id is not None:
+            wanted = Wanted(function=task.function, request_id=task.request_id)
+            found = self._node.log.feed.recent(wanted, KEPT_EVENTS)
+            tasks = await self._tasks_of(TaskQuery(request_id=task.request_id))
+        else:
+            wanted = Wanted(function=task.function, execution_id=task.execution_id)
+            found = self._node.log.feed.recent(wanted, TOP_LEVEL_EVENTS)
+            tasks = [task]
+        return json(
+            TaskStory(
+                task=task,
+                request=await ledger.request(task.request_id) if task.request_id is not None else None,
+                tasks=tasks,
+                events=[msgspec.Raw(text.encode()) for text in as_json(found)],
+            )
+        )
+
+    async def requests(self, request: Request) -> Response:
+        question = questions.read(request.query_params, questions.RequestPages)
+        return json(await self._node.ledger.requests(question.query(), _text(question.cursor), question.limit))
+
+    async def request(self, request: Request) -> Response:
+        questions.read(request.query_params, questions.Question)
+        id_ = _id(request)
+        record = await self._node.ledger.request(id_)
+        tasks = await self._tasks_of(TaskQuery(request_id=id_))
+        events = self._node.log.feed.recent(Wanted(request_id=id_), KEPT_EVENTS)
+        if record is None and not tasks and not events:
+            raise Refusal(404, "NOT_FOUND", "there is no record of such a request")
+        raw = [msgspec.Raw(text.encode()) for text in as_json(events)]
+        return json(RequestStory(id=id_, request=record, tasks=tasks, events=raw))
+
+    async def executions(self, request: Request) -> Response:
+        question = questions.read(request.query_params, questions.ExecutionPages)
+        return json(await self._node.ledger.workers(question.query(), _text(question.cursor), question.limit))
+
+    async def _tasks_of(self, query: TaskQuery) -> list[TaskRecord]:
+        page = await self._node.ledger.tasks(query, None, MAX_LIMIT)
+        return page.items[::-1]
+
+    # What is to be done.
+
+    async def reload(self, request: Request) -> Response:
+        questions.read(request.query_params, questions.Question)
+        try:
+            self._node.reload()
+        except OutlastError as error:
+            raise Refusal(409, "BAD_CONFIGURATION", f"{error}; going on with what was valid before") from error
+        pools = self._node.fleet.services
+        for pool in pools.values():
+            pool.renew()
+        return json(Reloaded([*pools]), 202)
+
+    async def reload_function(self, request: Request) -> Response:
+        questions.read(request.query_params, questions.Question)
+        name = self._served(request)
+        self._node.fleet.services[name].renew()
+        return json(Reloaded([name]), 202)
+
+    async def drain_function(self, request: Request) -> Response:
+        questions.read(request.query_params, questions.Question)
+        found = self._node.fleet.services[self._served(request)].drain()
+        return json(Drained([id_ for id_, drains in found.items() if drains]), 202)
+
+    async def drain_worker(self, request: Request) -> Response:
+        questions.read(request.query_params, questions.Question)
+        id_ = request.path_params["id"]
+        drains = self._node.fleet.drain(id_)
+        if drains is None:
+            raise Refusal(404, "NOT_FOUND", "there is no such worker, or not any more")
+        if not drains:
+            raise Refusal(409, "STILL_STARTING", "it comes up for requests that wait; drain it when it is ready")
+        return json(Drained([id_]), 202)
+
+    def _served(self, request: Request) -> str:
+        name: str = request.path_params["name"]
+        if name not in self._node.fleet.services:
+            raise Refusal(404, "NOT_FOUND", f"no function {name!r} is served")
+        return name
+
+    async def metrics(self, request: Request) -> Response:
+        questions.read(request.query_params, questions.Question)
+        text, content_type = exposition(self._node, request.headers.get("accept", ""))
+        return Response(text, headers={"content-type": content_type, "cache-control": "no-store"})
+
+    # The log.
+
+    async def events(self, request: Request) -> Response:
+        question = questions.read(request.query_params, questions.RecentEvents)
+        found = self._node.log.feed.recent(question.wanted(), question.limit)
+        return json(Items([msgspec.Raw(text.encode()) for text in as_json(found)]))
+
+    async def log_level(self, request: Request) -> Response:
+        questions.read(request.query_params, questions.Question)
+        return json(LevelBody(self._node.log.level.label))
+
+    async def set_log_level(self, request: Request) -> Response:
+        questions.read(request.query_params, questions.Question)
+        try:
+            wanted = msgspec.json.decode(await _body(request), type=LevelBody)
+        except msgspec.DecodeError as error:
+            raise Refusal(400, "BAD_BODY", str(error)) from error
+        self._node.log.level = Level.named(wanted.level)
+        return json(wanted)
+
+
+def _id(request: Request) -> str:
+    try:
+        return str(UUID(request.path_params["id"]))
+    except ValueError:
+        raise Refusal(404, "NOT_FOUND", "ids are UUIDs") from None
+
+
+async def _body(request: Request) -> bytes:
+    body = b""
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_BODY_BYTES:
+            raise Refusal(413, "TOO_LARGE", f"the body is longer than {MAX_BODY_BYTES} bytes")
+    return body
+
+
+def _text(cursor: UUID | None) -> str | None:
+    return str(cursor) if cursor is not None else None

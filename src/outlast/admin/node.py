@@ -1,0 +1,90 @@
+"""What the admin API needs of the node that it speaks for."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Generic, TypeVar
+
+import msgspec
+
+from outlast.core.records import RequestRecord, TaskRecord
+from outlast.ledger.ledger import Ledger, Status
+from outlast.supervisor.fleet import Fleet
+from outlast.telemetry.counts import Counts
+from outlast.telemetry.logs import Label, Log
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Node:
+    fleet: Fleet
+    ledger: Ledger
+    log: Log
+    counts: Counts
+    reload: Callable[[], None]
+    """Reads the settings again. Raises OutlastError where they are wrong; then the old ones stay."""
+    url: str
+    admin_url: str
+    started: datetime
+    anon_key: Callable[[], str]
+    """What callers may show to functions that verify their callers; public by design."""
+
+
+class NodeBody(msgspec.Struct, frozen=True, kw_only=True):
+    version: str
+    pid: int
+    started: datetime
+    url: str
+    """Where functions are called."""
+    admin_url: str
+    anon_key: str
+    """For the `Authorization` of calls to functions that verify their callers; public by design."""
+    log_level: Label
+    log_lines_lost: int
+    """Because nobody could read them."""
+    ledger: Status
+
+
+class Items(msgspec.Struct, Generic[T], frozen=True):
+    """All there are."""
+
+    items: list[T]
+
+
+class LevelBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    level: Label
+
+
+class Drained(msgspec.Struct, frozen=True):
+    workers: list[str]
+    """Execution ids of those that end when they have done what they have."""
+
+
+class Reloaded(msgspec.Struct, frozen=True):
+    functions: list[str]
+    """Those that get new workers."""
+
+
+class TaskStory(msgspec.Struct, frozen=True, kw_only=True):
+    """A task, and what happened around it."""
+
+    task: TaskRecord
+    request: RequestRecord | None
+    """The one that started it; null for a task of the module's top level, and while the request goes on."""
+    tasks: list[TaskRecord]
+    """All tasks of that request, oldest first; where there was none, this one."""
+    events: list[msgspec.Raw]
+    """What the log says of them, oldest first, as far as it is still kept."""
+
+
+class RequestStory(msgspec.Struct, frozen=True, kw_only=True):
+    """A request, and what came of it."""
+
+    id: str
+    request: RequestRecord | None
+    """null while it goes on."""
+    tasks: list[TaskRecord]
+    """Oldest first."""
+    events: list[msgspec.Raw]
+    """What the log says of it, oldest first, as far as it is still kept."""

@@ -1,0 +1,115 @@
+"""What a node leaves in the project's ``.outlast`` folder, so that commands find it and may speak to it."""
+
+import contextlib
+import os
+import secrets
+from datetime import datetime
+from pathlib import Path
+
+import msgspec
+
+from outlast.core.errors import OutlastError
+
+TOKEN_FILE = "admin-token"  # noqa: S105, a file's name
+NODE_FILE = "node.json"
+TOKEN_BYTES = 32
+SHORTEST_TOKEN = 16
+
+
+class Unusable(OutlastError):
+    """The folder, or a file in it, cannot be used."""
+
+
+class NodePlace(msgspec.Struct, frozen=True, kw_only=True):
+    """``.outlast/node.json``"""
+
+    url: str
+    """Where functions are called."""
+    admin_url: str
+    pid: int
+    started: datetime
+
+
+def token(state_dir: Path, environ_token: str | None = None) -> str:
+    """The token that whoever speaks to the node has to show; made at the first start. Raises `Unusable`.
+
+    ``environ_token``: what the variable OUTLAST_ADMIN_TOKEN says; it wins over the file.
+    """
+    if environ_token:
+        return _checked(environ_token, "OUTLAST_ADMIN_TOKEN")
+    path = state_dir / TOKEN_FILE
+    try:
+        own_folder(state_dir)
+        if not path.exists():
+            _write_whole(path, secrets.token_urlsafe(TOKEN_BYTES) + "\n")
+        # Whoever could read it once may still know it, but no one else shall.
+        path.chmod(0o600)
+        return read_token(state_dir)
+    except OSError as error:
+        raise Unusable(f"{error.filename}: {error.strerror}") from error
+
+
+def read_token(state_dir: Path) -> str:
+    """Raises OSError where there is none, `Unusable` where it is none."""
+    path = state_dir / TOKEN_FILE
+    return _checked(path.read_text(encoding="utf-8", errors="replace").strip(), str(path))
+
+
+def _checked(text: str, where: str) -> str:
+    if len(text) < SHORTEST_TOKEN or not all("!" <= char <= "~" for char in text):
+        raise Unusable(f"{where}: is no token: it takes {SHORTEST_TOKEN} or more visible ASCII characters")
+    return text
+
+
+def own_folder(state_dir: Path) -> None:
+    """Makes the folder, out of sight of git. Raises OSError."""
+    state_dir.mkdir(parents=True, exist_ok=True)
+    with contextlib.suppress(FileExistsError):
+        _write_new(state_dir / ".gitignore", "*\n", mode=0o644)
+
+
+def _write_new(path: Path, text: str, mode: int = 0o600) -> None:
+    """Raises FileExistsError: what is there is never written over, and no link is followed."""
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w") as file:
+        file.write(text)
+
+
+def _write_whole(path: Path, text: str) -> None:
+    """The file is there with all of the text, or not at all. Of two that write it the first one wins."""
+    temporary = path.with_name(f"{path.name}.{os.getpid()}")
+    temporary.unlink(missing_ok=True)
+    _write_new(temporary, text)
+    try:
+        with contextlib.suppress(FileExistsError):
+            path.hardlink_to(temporary)
+    finally:
+        temporary.unlink()
+
+
+def announce(state_dir: Path, node: NodePlace) -> None:
+    """The last node that was started is the one that commands find. Raises OSError."""
+    temporary = state_dir / f"{NODE_FILE}.{node.pid}"
+    temporary.unlink(missing_ok=True)
+    _write_new(temporary, msgspec.json.format(msgspec.json.encode(node)).decode() + "\n")
+    temporary.replace(state_dir / NODE_FILE)
+
+
+def withdraw(state_dir: Path) -> None:
+    """At the node's end; another node's file stays."""
+    with contextlib.suppress(OSError, Unusable):
+        node = find(state_dir)
+        if node is not None and node.pid == os.getpid():
+            (state_dir / NODE_FILE).unlink()
+
+
+def find(state_dir: Path) -> NodePlace | None:
+    """The node that serves the project, as far as is known: it may have been killed. Raises `Unusable`."""
+    path = state_dir / NODE_FILE
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=NodePlace)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise Unusable(f"{path}: {error.strerror}") from error
+    except msgspec.MsgspecError as error:
+        raise Unusable(f"{path}: {error}") from error

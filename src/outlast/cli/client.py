@@ -1,0 +1,172 @@
+"""Finds the node that a command is about, and speaks to its admin API."""
+
+import http.client
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+from urllib.parse import SplitResult, quote, urlencode, urlsplit
+
+import msgspec
+import typer
+
+from outlast.admin import place
+from outlast.admin.answers import ProblemBody
+from outlast.cli.exits import Failed
+from outlast.core.errors import OutlastError
+
+STATE = ".outlast"
+TIMEOUT_S = 30.0
+NOBODY = "start it with `outlast serve`, or name its admin API with --admin-url or OUTLAST_ADMIN_URL"
+
+AdminUrl = Annotated[
+    str | None,
+    typer.Option(
+        envvar="OUTLAST_ADMIN_URL",
+        help="Where the node's admin API is.",
+        show_default="of the node that serves the project of the current folder",
+        show_envvar=True,
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="One object a line.")]
+Params = Mapping[str, str | int | None]
+
+
+class NoNode(OutlastError):
+    """There is none, or it does not answer."""
+
+
+class Client:
+    """Of one node. All methods raise `NoNode`, and `Failed` with what the node says."""
+
+    def __init__(self, url: str, token: str) -> None:
+        self._url = _checked(url)
+        self._fields = {"authorization": f"Bearer {token}"}
+
+    def get(self, path: str, **params: str | int | None) -> Any:
+        with self._asked(path, params, TIMEOUT_S) as response:
+            return msgspec.json.decode(response.read())
+
+    def live(self, **params: str | int | None) -> "Live":
+        """From the moment it returns no event is missed."""
+        return Live(self, params)
+
+    @contextmanager
+    def _asked(self, path: str, params: Params, timeout_s: float | None) -> Iterator[http.client.HTTPResponse]:
+        query = urlencode({name: value for name, value in params.items() if value is not None})
+        connection = connect(self._url, timeout_s)
+        try:
+            target = f"{self._url.path.rstrip('/')}{path}{'?' if query else ''}{query}"
+            connection.request("GET", target, headers=self._fields)
+            response = connection.getresponse()
+            if response.status != 200:
+                _refuse(response)
+            yield response
+        except (OSError, http.client.HTTPException) as error:
+            why = str(error) or type(error).__name__
+            raise NoNode(f"no node answers at {self._url.geturl()} ({why}); {NOBODY}") from error
+        finally:
+            connection.close()
+
+
+class Live:
+    """The events of the log as they happen."""
+
+    def __init__(self, client: Client, params: Params) -> None:
+        # The node sends something every 15 seconds.
+        self._opened = client._asked("/v1/events/live", params, TIMEOUT_S)
+
+    def __enter__(self) -> Iterator[dict[str, Any]]:
+        return self._events(self._opened.__enter__())
+
+    def __exit__(self, *exc: Any) -> bool | None:
+        return self._opened.__exit__(*exc)
+
+    def _events(self, response: http.client.HTTPResponse) -> Iterator[dict[str, Any]]:
+        """Ends with the node."""
+        kind = ""
+        try:
+            while line := response.readline():
+                name, _, value = line.decode().rstrip("\r\n").partition(": ")
+                if name == "event":
+                    kind = value
+                elif name == "data":
+                    event: dict[str, Any] = msgspec.json.decode(value)
+                    yield {"event": kind, **event} if kind else event
+                    kind = ""
+        except (ConnectionError, http.client.IncompleteRead):
+            # Killed: it could not say that this is the end.
+            return
+
+
+def find(admin_url: str | None) -> Client:
+    """The node that the user means. Raises OutlastError."""
+    state = state_dir()
+    token = _token(state)
+    if admin_url is not None:
+        if token is None:
+            raise NoNode(f"set OUTLAST_ADMIN_TOKEN to the token of the node at {admin_url}")
+        return Client(admin_url, token)
+    node = place.find(state) if state is not None else None
+    if node is None:
+        raise NoNode(f"no node serves {Path.cwd()} or a folder above it; {NOBODY}")
+    if token is None:
+        raise NoNode(f"{state}: holds no {place.TOKEN_FILE}; set OUTLAST_ADMIN_TOKEN")
+    return Client(node.admin_url, token)
+
+
+def state_dir() -> Path | None:
+    """Of the project that the current folder belongs to."""
+    here = Path.cwd()
+    folders = [folder / STATE for folder in (here, *here.parents)]
+    # A node that has ended leaves its token.
+    for file in (place.NODE_FILE, place.TOKEN_FILE):
+        for folder in folders:
+            if (folder / file).is_file():
+                return folder
+    return None
+
+
+def _token(state: Path | None) -> str | None:
+    if token := os.environ.get("OUTLAST_ADMIN_TOKEN"):
+        return token
+    if state is None:
+        return None
+    try:
+        return place.read_token(state)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise NoNode(f"{error.filename}: {error.strerror}: it takes the user who started the node") from error
+
+
+def quoted(id_: str) -> str:
+    """As a part of a path."""
+    return quote(id_, safe="")
+
+
+def connect(url: SplitResult, timeout_s: float | None) -> http.client.HTTPConnection:
+    kind = http.client.HTTPSConnection if url.scheme == "https" else http.client.HTTPConnection
+    return kind(url.hostname or "", url.port, timeout=timeout_s)
+
+
+def _checked(url: str) -> SplitResult:
+    try:
+        parts = urlsplit(url)
+        if parts.scheme in ("http", "https") and parts.hostname and parts.port != 0:
+            return parts
+    except ValueError:
+        pass
+    raise NoNode(f"--admin-url: {url!r} is no URL of a node, such as http://127.0.0.1:54323")
+
+
+def _refuse(response: http.client.HTTPResponse) -> NoReturn:
+    body = response.read()
+    try:
+        told = msgspec.json.decode(body, type=ProblemBody)
+    except msgspec.MsgspecError:
+        raise NoNode(f"what answers there is no node of Outlast: {response.status} {response.reason}") from None
+    if response.status == 401:
+        raise NoNode("the node does not take this token: its own is in .outlast/admin-token of its project")
+    raise Failed(told.message)

@@ -1,0 +1,198 @@
+"""``outlast invoke``"""
+
+import http.client
+import re
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+import typer
+
+from outlast.cli import client, story
+from outlast.cli.client import AdminUrl, AsJson, Client
+from outlast.cli.columns import console, duration, one_line
+from outlast.cli.exits import Failed
+from outlast.cli.output import object_line
+from outlast.core.errors import OutlastError
+
+ANSWER_TIMEOUT_S = 600.0
+"""Longer than a function may be silent, unless its limits say otherwise."""
+
+
+def invoke(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Of the function; a path and a query may follow.")],
+    data: Annotated[
+        str | None,
+        typer.Option("--data", "-d", help="The body: a text, @FILE, or - for standard input.", show_default=False),
+    ] = None,
+    header: Annotated[
+        list[str] | None, typer.Option("--header", "-H", help="'Name: value'; may be repeated.", show_default=False)
+    ] = None,
+    method: Annotated[
+        str | None, typer.Option("--method", "-X", help="Of HTTP.", show_default="POST with --data, GET without")
+    ] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Until its background tasks have settled.")] = False,
+    as_json: AsJson = False,
+    admin_url: AdminUrl = None,
+) -> None:
+    """Call a function, with the project's anon key where it verifies its callers, and print what it answers.
+
+    Exit code 1 where the status of the answer is 400 or above, or a task that was waited for was not fulfilled.
+    """
+    node = client.find(admin_url)
+    about = node.get("/v1/node")
+    body = _body(data)
+    fields = _fields(header or [])
+    verifies = node.get(f"/v1/functions/{client.quoted(re.split('[/?]', name)[0])}")["verify_jwt"]
+    if verifies and not any(field.lower() == "authorization" for field, _ in fields):
+        fields.append(("authorization", f"Bearer {about['anon_key']}"))
+    if body is not None and not any(field.lower() == "content-type" for field, _ in fields):
+        fields.append(("content-type", "application/json" if _looks_like_json(body) else "text/plain; charset=utf-8"))
+    method = method or ("GET" if body is None else "POST")
+    answer = _call(f"{about['url']}/functions/v1/{name}", method, fields, body, as_json=as_json, more_follows=wait)
+    is_well = answer["status"] < 400
+    if as_json:
+        object_line(answer)
+    if wait and answer["request_id"]:
+        is_well = _wait(node, answer["request_id"], as_json) and is_well
+    sys.exit(not is_well)
+
+
+def _body(data: str | None) -> bytes | None:
+    if data is None:
+        return None
+    if data == "-":
+        return sys.stdin.buffer.read()
+    if data.startswith("@"):
+        try:
+            return Path(data[1:]).read_bytes()
+        except OSError as error:
+            raise typer.BadParameter(f"{data[1:]}: {error.strerror}", param_hint="--data") from error
+    return data.encode("utf-8", "surrogateescape")
+
+
+def _fields(given: list[str]) -> list[tuple[str, str]]:
+    found = []
+    for text in given:
+        name, colon, value = text.partition(":")
+        if not colon or not name.strip():
+            raise typer.BadParameter(f"{text!r} is not of the form 'Name: value'", param_hint="--header")
+        found.append((name.strip(), value.strip()))
+    return found
+
+
+def _looks_like_json(body: bytes) -> bool:
+    return body.lstrip()[:1] in (b"{", b"[")
+
+
+def _call(
+    url: str, method: str, fields: list[tuple[str, str]], body: bytes | None, *, as_json: bool, more_follows: bool
+) -> dict[str, Any]:
+    """Prints the body as it comes, unless it is to be part of an object."""
+    parts = urlsplit(url)
+    connection = client.connect(parts, ANSWER_TIMEOUT_S)
+    began = time.perf_counter()
+    try:
+        connection.putrequest(method, parts.path + (f"?{parts.query}" if parts.query else ""))
+        for field, value in fields:
+            connection.putheader(field, value)
+        if body is not None:
+            connection.putheader("content-length", str(len(body)))
+        connection.endheaders(body)
+        response = connection.getresponse()
+        first_byte_ms = (time.perf_counter() - began) * 1000
+        told: dict[str, Any] = {
+            "status": response.status,
+            "request_id": response.getheader("sb-request-id"),
+            "execution_id": response.getheader("x-sb-execution-id"),
+            "first_byte_ms": round(first_byte_ms, 2),
+        }
+        if as_json:
+            told["body"] = response.read().decode("utf-8", "replace")
+        else:
+            _print_as_it_comes(response, more_follows=more_follows)
+    except (ValueError, http.client.InvalidURL) as error:
+        raise OutlastError(f"cannot be sent: {error}") from error
+    except (OSError, http.client.HTTPException) as error:
+        raise Failed(f"no whole answer from {url}: {error or type(error).__name__}") from error
+    finally:
+        connection.close()
+    if not as_json:
+        shown = f"{response.status} {response.reason}, first byte after {duration(first_byte_ms)}"
+        console(stderr=True).print(f"{shown}, request {told['request_id']}", style="dim")
+    return told
+
+
+def _print_as_it_comes(response: http.client.HTTPResponse, *, more_follows: bool) -> None:
+    last = b""
+    while piece := response.read1(65_536):
+        sys.stdout.buffer.write(piece)
+        sys.stdout.buffer.flush()
+        last = piece
+    if last and not last.endswith(b"\n") and (sys.stdout.isatty() or more_follows):
+        sys.stdout.buffer.write(b"\n")
+        sys.stdout.buffer.flush()
+
+
+def _wait(node: Client, request_id: str, as_json: bool) -> bool:
+    """Tells of each task as it settles. Returns whether all were fulfilled."""
+    told: set[str] = set()
+    is_well = True
+    with node.live(event="task", request=request_id) as events, _Progress() as progress:
+        while True:
+            # Asked anew after each that settles: a task may have started others.
+            tasks = node.get("/v1/tasks", request=request_id, limit=1000)["items"][::-1]
+            for task in tasks:
+                if task["outcome"] is not None and task["id"] not in told:
+                    told.add(task["id"])
+                    is_well = is_well and task["outcome"] == "fulfilled"
+                    progress.clear()
+                    _tell(task, as_json)
+            still_open = [task for task in tasks if task["outcome"] is None]
+            if not still_open:
+                return is_well
+            progress.show(still_open)
+            if next(events, None) is None:
+                raise Failed(f"the node ended before all tasks of request {request_id} had settled")
+
+
+def _tell(task: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        object_line(task)
+        return
+    out = console()
+    name = one_line(task["name"] or task["id"])
+    out.print(f"{name}: {story.outcome(task)} after {duration(task['ms'])}")
+    if why := story.why(task):
+        out.print(f"  {why}")
+    if task["error"]:
+        out.print(f"  {one_line(task['error'].splitlines()[0])}")
+
+
+class _Progress:
+    """One line that names what is waited for, on a terminal alone."""
+
+    def __init__(self) -> None:
+        self._console = console(stderr=True)
+        self._status = self._console.status("")
+        self._is_shown = False
+
+    def __enter__(self) -> "_Progress":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.clear()
+
+    def show(self, tasks: list[dict[str, Any]]) -> None:
+        if self._console.is_terminal:
+            names = ", ".join(one_line(task["name"] or "a task without a name") for task in tasks[:5])
+            self._status.update(f"waiting for {len(tasks)}: {names}".replace("[", "\\["))
+            self._status.start()
+            self._is_shown = True
+
+    def clear(self) -> None:
+        if self._is_shown:
+            self._status.stop()
+            self._is_shown = False

@@ -1,0 +1,42 @@
+"""``outlast ps``"""
+
+from typing import Any
+
+from outlast.cli import client
+from outlast.cli.client import AdminUrl, AsJson
+from outlast.cli.columns import Columns, duration
+from outlast.cli.output import object_line
+
+
+def ps(as_json: AsJson = False, admin_url: AdminUrl = None) -> None:
+    """List the workers: state, age, what they have to do, what they have used of what they may use."""
+    functions = client.find(admin_url).get("/v1/functions")["items"]
+    if as_json:
+        for function in functions:
+            for worker in function["workers"]:
+                object_line(worker)
+        return
+    rows = [_row(worker) for function in functions for worker in function["workers"]]
+    rows += [(function["name"], "none") + ("",) * 7 for function in functions if not function["workers"]]
+    titles = ("FUNCTION", "STATE", "AGE", "REQUESTS", "TASKS", "CPU", "MEMORY", "WALL CLOCK", "ID")
+    Columns(*titles).show(sorted(rows))
+
+
+def _row(worker: dict[str, Any]) -> tuple[str, ...]:
+    state = "stuck" if worker["is_stuck"] else str(worker["state"])
+    memory, limit = f"{worker['memory_mb']} MiB", worker["memory_limit_mb"]
+    return (
+        worker["function"],
+        state if worker["is_current"] else f"{state} (old code)",
+        duration(worker["age_ms"]),
+        str(worker["requests"]),
+        str(worker["open_tasks"]),
+        _of(worker["cpu_ms"], worker["cpu_limit_ms"]),
+        f"{memory} of {limit}" if limit else memory,
+        _of(worker["wall_ms"], worker["wall_limit_ms"]),
+        worker["id"],
+    )
+
+
+def _of(used_ms: int, limit_ms: int) -> str:
+    return f"{duration(used_ms)} of {duration(limit_ms)}" if limit_ms else duration(used_ms)

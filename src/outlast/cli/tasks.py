@@ -1,0 +1,112 @@
+"""``outlast tasks`` and ``outlast tasks show``"""
+
+from typing import Annotated, Any
+
+import typer
+
+from outlast.cli import client, story
+from outlast.cli.client import AdminUrl, AsJson, Client
+from outlast.cli.columns import Columns, clock, console, duration
+from outlast.cli.output import object_line
+from outlast.cli.spans import since as moment_of
+from outlast.core.outcome import TaskOutcome
+from outlast.ledger.ledger import MAX_LIMIT
+
+app = typer.Typer(
+    help="What became of background tasks, newest last.",
+    invoke_without_command=True,
+    rich_markup_mode=None,
+    add_completion=False,
+)
+
+
+@app.callback()
+def tasks(
+    context: typer.Context,
+    function: Annotated[str | None, typer.Option(help="Of this function.", show_default=False)] = None,
+    outcome: Annotated[TaskOutcome | None, typer.Option(help="Settled so.", show_default=False)] = None,
+    name: Annotated[str | None, typer.Option(help="Of this name.", show_default=False)] = None,
+    request: Annotated[str | None, typer.Option(help="Of the request with this id.", show_default=False)] = None,
+    still_open: Annotated[bool, typer.Option("--open", help="Those alone that have not settled.")] = False,
+    since: Annotated[
+        str | None, typer.Option(help="Started then or later: 10m, 2h, 1d ago, or a moment.", show_default=False)
+    ] = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", help="Most of them, the newest.", min=1)] = 50,
+    watch: Annotated[bool, typer.Option("--watch", help="Go on with each that settles.")] = False,
+    as_json: AsJson = False,
+    admin_url: AdminUrl = None,
+) -> None:
+    """What became of background tasks, newest last."""
+    if context.invoked_subcommand is not None:
+        return
+    asked: client.Params = {
+        "function": function,
+        "outcome": outcome,
+        "name": name,
+        "request": request,
+        "open": "true" if still_open else None,
+        "since": moment_of(since),
+    }
+    node = client.find(admin_url)
+    listing = _Listing(as_json)
+    if not watch:
+        listing.begin(_latest(node, asked, limit))
+        return
+    with node.live(event="task", function=function, request=request) as events:
+        listing.begin(_latest(node, asked, limit))
+        for event in events:
+            if event["event"] == "task" and outcome in (None, event["outcome"]) and name in (None, event.get("name")):
+                listing.add(node.get(f"/v1/tasks/{event['task_id']}")["task"])
+
+
+@app.command()
+def show(
+    id: Annotated[str, typer.Argument(metavar="ID", help="Of the task.")],  # noqa: A002, the name in the help
+    as_json: AsJson = False,
+    admin_url: AdminUrl = None,
+) -> None:
+    """Tell what happened around a task: its request, every task of that, every line of the log."""
+    told = client.find(admin_url).get(f"/v1/tasks/{client.quoted(id)}")
+    if as_json:
+        object_line(told)
+    else:
+        story.tell(told, console())
+
+
+def _latest(node: Client, asked: client.Params, limit: int) -> list[dict[str, Any]]:
+    """Newest last."""
+    found: list[dict[str, Any]] = []
+    cursor: str | None = None
+    while len(found) < limit:
+        page = node.get("/v1/tasks", **asked, cursor=cursor, limit=min(limit - len(found), MAX_LIMIT))
+        found += page["items"]
+        cursor = page["cursor"]
+        if cursor is None:
+            break
+    return found[::-1]
+
+
+class _Listing:
+    def __init__(self, as_json: bool) -> None:
+        self._as_json = as_json
+        self._columns = Columns("STARTED", "FUNCTION", "NAME", "OUTCOME", "TOOK", "ID")
+        self._console = console()
+
+    def begin(self, records: list[dict[str, Any]]) -> None:
+        if self._as_json:
+            for record in records:
+                object_line(record)
+        else:
+            self._columns.show([_row(record) for record in records])
+
+    def add(self, record: dict[str, Any]) -> None:
+        if self._as_json:
+            object_line(record)
+        else:
+            self._console.print(self._columns.row(_row(record)))
+
+
+def _row(record: dict[str, Any]) -> tuple[str, ...]:
+    took = duration(record["ms"]) if record["ms"] is not None else ""
+    started, name = clock(record["started"]), record["name"] or "-"
+    return started, record["function"], name, story.outcome(record), took, record["id"]

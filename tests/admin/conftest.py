@@ -1,0 +1,50 @@
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import pytest
+import pytest_asyncio
+from tests.support.admin import PATIENCE_S, admin
+from tests.support.node import Node, serving, write_project
+
+FUNCTIONS = {
+    "napping": """
+const open = [];
+Deno.serve((request) => {
+  const query = new URL(request.url).searchParams;
+  if (query.has("wake")) {
+    open.splice(0).forEach((wake) => wake());
+    return new Response("woken");
+  }
+  console.log(`asked for ${query.get("name")}`);
+  if (query.has("name")) EdgeRuntime.waitUntil(new Promise((wake) => open.push(wake)), { name: query.get("name") });
+  return new Response("asleep");
+});
+""",
+    "hello/main.py": """
+from outlast import Request, Response, serve
+
+@serve
+async def handler(request: Request) -> Response:
+    return Response("hello")
+""",
+}
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def node(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Node]:
+    project: Path = write_project(tmp_path_factory.mktemp("admin"), FUNCTIONS)
+    async with serving(project) as served:
+        yield served
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def api(node: Node) -> AsyncIterator[httpx.AsyncClient]:
+    async with admin(node) as client:
+        yield client
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def functions(node: Node) -> AsyncIterator[httpx.AsyncClient]:
+    async with httpx.AsyncClient(base_url=node.url, timeout=PATIENCE_S) as client:
+        yield client
