@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 import signal
-import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -14,6 +13,8 @@ from tests.support.admin import admin, messages
 from tests.support.node import Node, serving, write_project
 
 HELLO = 'Deno.serve(() => new Response("hello"))'
+
+NOBODY = "01a00000-0000-7000-8000-000000000000"
 
 
 @pytest.fixture
@@ -67,7 +68,7 @@ class TestWhatIsThere:
 
     @pytest.mark.parametrize(
         "path",
-        ["/v1/functions/none", "/v1/tasks/none", f"/v1/tasks/{uuid.uuid4()}", f"/v1/requests/{uuid.uuid4()}", "/v2"],
+        ["/v1/functions/none", "/v1/tasks/none", f"/v1/tasks/{NOBODY}", f"/v1/requests/{NOBODY}", "/v2"],
     )
     async def test_what_is_not_there(self, api: httpx.AsyncClient, path: str) -> None:
         assert only(await api.get(path), 404)["code"] == "NOT_FOUND"
