@@ -50,7 +50,10 @@ ASK_WITHIN_S = 5.0
 CATCH_UP_WITHIN_S = 1.0
 """A question waits so long for what was told before it to be written."""
 
-_UNREACHABLE = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, OutlastError)
+_UNREACHABLE = (
+    *(OSError, OutlastError),
+    *(asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.exceptions.InternalClientError),
+)
 _UNWRITABLE = (
     asyncpg.DataError,
     asyncpg.IntegrityConstraintViolationError,
