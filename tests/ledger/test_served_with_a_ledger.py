@@ -67,7 +67,10 @@ class TestInADatabaseOfYours:
             await until_there(connection, 100, "outcome = 'interrupted' and reason = 'crash'")
             assert time.monotonic() - killed < 1
             assert await outcomes(connection) == {("interrupted", "crash"): 100}
-            [worker] = await connection.fetch("select * from outlast.workers where ended is not null")
+        await node.wait_for("shutdown", reason="crash")
+        await node.stop()
+        async with session(url) as connection:
+            [worker] = await connection.fetch("select * from outlast.workers where tasks > 0")
             assert (worker["function"], worker["reason"], worker["tasks"]) == ("nap", "crash", 100)
 
     async def test_the_log_and_the_ledger_speak_of_the_same_tasks(self, node: Node, url: str) -> None:
