@@ -16,7 +16,7 @@ import pytest_asyncio
 from tests.support.postgres import connected
 
 from outlast.database.embedded import EmbeddedServer, EmbeddedServerError
-from outlast.database.place import HOST
+from outlast.database.place import HOST, OWNER, Folder
 
 PATIENCE_S = 30
 
@@ -116,12 +116,14 @@ asyncio.run(server.run())
 
 async def test_of_a_node_that_was_killed_none_is_left(folder: Path) -> None:
     node = await asyncio.create_subprocess_exec(sys.executable, "-c", NODE, str(folder), stdin=DEVNULL, stdout=PIPE)
-    url = EmbeddedServer(folder, print).ledger_url
-    connection = await connected(url)
-    ended = asyncio.Event()
-    connection.add_termination_listener(lambda _: ended.set())
-    node.kill()
-    await node.wait()
+    url = Folder(folder).place().url(OWNER)
+    try:
+        connection = await connected(url)
+        ended = asyncio.Event()
+        connection.add_termination_listener(lambda _: ended.set())
+    finally:
+        node.kill()
+        await node.wait()
     if sys.platform == "linux":
         await asyncio.wait_for(ended.wait(), PATIENCE_S)
     async with running(folder) as server:
@@ -151,7 +153,7 @@ async def test_a_number_that_is_another_process_by_now_is_no_server(folder: Path
 
 
 async def test_a_port_that_is_taken_is_given_up(folder: Path) -> None:
-    port = EmbeddedServer(folder, print)._place.port
+    port = Folder(folder).place().port
     taken = await asyncio.start_server(lambda *_: None, HOST, port)
     async with taken, running(folder) as server:
         assert server._place.port != port

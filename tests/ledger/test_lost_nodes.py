@@ -88,6 +88,7 @@ async def test_one_that_comes_back_knows_better(url: str) -> None:
     async with session(url) as connection:
         await connection.execute("update outlast.nodes set last_seen = now() - interval '1 day'")
         async with node(url) as other:
+            await other.until_connected()
             await other.ledger._upkeep.beat(connection, connected_s=60)
             assert len(await lost(other)) == 3
             absent.ledger.task_settled(samples.settled(first))
