@@ -106,7 +106,9 @@ async def node(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Node]:
             "another/main.py": script("httpx==0.28.*", python=f"=={version}.*") + SERVES + VERSION,
         }
         environment["PATH"] = f"{folder}:{os.environ['PATH']}"
-    project = write_project(tmp_path_factory.mktemp("served"), functions, outlast="[functions.hello.scale]\nstandby = 0\n")
+    project = write_project(
+        tmp_path_factory.mktemp("served"), functions, outlast="[functions.hello.scale]\nstandby = 0\n"
+    )
     async with serving(project, env=environment) as node:
         yield node
 

@@ -13,6 +13,7 @@ from outlast.cli import output
 from outlast.core.errors import OutlastError
 from outlast.core.policy import Policy
 from outlast.telemetry.logs import Format, Level, Log
+from outlast.telemetry.pressure import Pressure
 
 _LATER = "Accepted; takes effect in a later release."
 
@@ -88,14 +89,18 @@ def serve(
         log_format = Format.PRETTY if sys.stdout.isatty() else Format.JSON
 
     async def run() -> int:
-        lines = output.Lines(sys.stdout.fileno(), "utf-8" if log_format is Format.JSON else sys.stdout.encoding)
-        log = Log(lines.write, format=log_format, colour=_wants_colour(), level=Level.named(log_level))
+        pressure = Pressure()
+        encoding = "utf-8" if log_format is Format.JSON else sys.stdout.encoding
+        lines = output.Lines(sys.stdout.fileno(), encoding, pressure, lambda count: _tell_lost(log, count))
+        log = Log(
+            lines.write, format=log_format, colour=_wants_colour(), level=Level.named(log_level), pressure=pressure
+        )
         for name in given:
             log.emit("config", level=Level.WARNING, msg=f"{name} is accepted, but does nothing in this release")
         try:
             return await app.serve(options, log)
         finally:
-            lines.flush()
+            lines.close()
 
     sys.exit(uvloop.run(run()))
 
@@ -104,6 +109,10 @@ def _sandbox(*, required: bool, refused: bool) -> app.Sandbox:
     if refused:
         return app.Sandbox.NONE
     return app.Sandbox.REQUIRED if required else app.Sandbox.AVAILABLE
+
+
+def _tell_lost(log: Log, count: int) -> None:
+    log.emit("log_lost", level=Level.WARNING, msg=f"{count} lines of this log were lost: its reader was too slow")
 
 
 def _wants_colour() -> bool:

@@ -10,6 +10,7 @@ from typing import Final
 import msgspec
 
 from outlast.telemetry.json_lines import JsonLines
+from outlast.telemetry.pressure import Pressure
 from outlast.telemetry.pretty import Pretty
 
 MAX_TEXT_BYTES: Final = 64 * 1024
@@ -62,7 +63,7 @@ class Log:
     """Writes each event with one call of ``write``, which gets text that ends in a newline.
 
     ``colour`` counts for ``Format.PRETTY`` alone. ``clock`` gives seconds since the epoch. Events below
-    ``level`` cost a comparison.
+    ``level`` cost a comparison. ``pressure`` is high while what has been written waits for its reader.
 
     ``emit`` never raises because of what an event holds, nor because the stream cannot be written: a full
     disk or a closed pipe must not end requests. ``lost`` counts the events that could not be written.
@@ -76,8 +77,10 @@ class Log:
         colour: bool = False,
         clock: Callable[[], float] = time.time,
         level: Level = Level.INFO,
+        pressure: Pressure | None = None,
     ) -> None:
         self.level = level
+        self.pressure = pressure or Pressure()
         self.lost = 0
         self._write = write
         self._clock = clock
