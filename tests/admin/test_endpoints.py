@@ -12,9 +12,8 @@ import pytest
 from tests.support.admin import admin, messages
 from tests.support.node import Node, serving, write_project
 
+UNKNOWN = "00000000-0000-7000-8000-000000000000"
 HELLO = 'Deno.serve(() => new Response("hello"))'
-
-NOBODY = "01a00000-0000-7000-8000-000000000000"
 
 
 @pytest.fixture
@@ -68,7 +67,7 @@ class TestWhatIsThere:
 
     @pytest.mark.parametrize(
         "path",
-        ["/v1/functions/none", "/v1/tasks/none", f"/v1/tasks/{NOBODY}", f"/v1/requests/{NOBODY}", "/v2"],
+        ["/v1/functions/none", "/v1/tasks/none", f"/v1/tasks/{UNKNOWN}", f"/v1/requests/{UNKNOWN}", "/v2"],
     )
     async def test_what_is_not_there(self, api: httpx.AsyncClient, path: str) -> None:
         assert only(await api.get(path), 404)["code"] == "NOT_FOUND"

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 import typer.main
 
-from outlast.cli.main import app
+from outlast.cli.main import COMMANDS, assembled
 from outlast.config import settings
 from outlast.config.settings import Project
 from outlast.config.toml_file import Section
@@ -19,6 +19,7 @@ from outlast.core.policy import OneshotBackground
 from outlast.engines.deno import DENO_SETTINGS
 
 TEXT = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text()
+CLI = (Path(__file__).parents[2] / "docs" / "cli.md").read_text()
 
 CONFIG = """
 [auth]
@@ -31,9 +32,9 @@ PLACE = "here"
 """
 
 
-def table(heading: str, column: int = 1) -> dict[str, str]:
+def table(heading: str, column: int = 1, text: str = TEXT) -> dict[str, str]:
     """First column to another one (both without their backticks), of the first table below a heading."""
-    part = re.split(rf"^#+ {re.escape(heading)}$", TEXT, flags=re.MULTILINE)[1]
+    part = re.split(rf"^#+ {re.escape(heading)}$", text, flags=re.MULTILINE)[1]
     rows = re.search(r"^\|[^\n]*\n\| ---[^\n]*\n((?:\|[^\n]*\n)+)", part, re.MULTILINE)
     assert rows is not None
     cells = [[cell.strip() for cell in row.strip("|").split(" | ")] for row in rows[1].splitlines()]
@@ -168,15 +169,15 @@ def test_variables_of_the_server(tmp_path: Path) -> None:
     assert table("The server's environment").keys() == {*environ.asked, "DENO_DIR", *DENO_SETTINGS} - {"UNSET"}
 
 
-@pytest.mark.parametrize("command", ["serve", "demo"])
+@pytest.mark.parametrize("command", COMMANDS)
 def test_options(command: str) -> None:
-    group = typer.main.get_command(app)
+    group = typer.main.get_command(assembled())
     options = {
         parameter.opts[0]: parameter.default
         for parameter in group.commands[command].params  # type: ignore[attr-defined]
         if parameter.param_type_name == "option" and parameter.opts[0] != "--help"
     }
-    documented = table(f"outlast {command}")
+    documented = table(f"outlast {command}", text=TEXT + CLI)
     assert documented.keys() == options.keys()
     for name, default in options.items():
         if default is not None:
@@ -184,5 +185,5 @@ def test_options(command: str) -> None:
 
 
 def test_every_command_is_documented() -> None:
-    group = typer.main.get_command(app)
-    assert set(re.findall(r"^### outlast (\w+)$", TEXT, re.MULTILINE)) == set(group.commands)  # type: ignore[attr-defined]
+    group = typer.main.get_command(assembled())
+    assert set(re.findall(r"^#+ outlast (\w+)$", TEXT + CLI, re.MULTILINE)) == set(group.commands)  # type: ignore[attr-defined]

@@ -12,7 +12,6 @@ import msgspec
 import typer
 
 from outlast.admin import place
-from outlast.admin.answers import ProblemBody
 from outlast.cli.exits import Failed
 from outlast.core.errors import OutlastError
 
@@ -164,9 +163,9 @@ def _checked(url: str) -> SplitResult:
 def _refuse(response: http.client.HTTPResponse) -> NoReturn:
     body = response.read()
     try:
-        told = msgspec.json.decode(body, type=ProblemBody)
-    except msgspec.MsgspecError:
+        message = msgspec.json.decode(body, type=dict[str, str])["message"]
+    except (msgspec.MsgspecError, KeyError):
         raise NoNode(f"what answers there is no node of Outlast: {response.status} {response.reason}") from None
     if response.status == 401:
         raise NoNode("the node does not take this token: its own is in .outlast/admin-token of its project")
-    raise Failed(told.message)
+    raise Failed(message)

@@ -2,10 +2,11 @@
 
 import os
 import sys
+from collections.abc import Sequence
+from importlib import import_module
 
 import typer
 
-from outlast.cli import demo, doctor, invoke, logs, new, ps, serve, tasks
 from outlast.cli.columns import say
 from outlast.cli.exits import Failed
 from outlast.core.errors import OutlastError
@@ -13,24 +14,29 @@ from outlast.core.errors import OutlastError
 # The base of all that is wrong with a command line. Which module it comes from depends on the version of typer.
 _UsageError = typer.BadParameter.__mro__[1]
 
-app = typer.Typer(
-    help="Serve edge functions, and look after the work that outlasts their responses.",
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    # Plain help: boxes cut off the long names on a narrow terminal, and markup takes [edge_runtime] for a colour.
-    rich_markup_mode=None,
-)
-app.command()(serve.serve)
-app.command()(demo.demo)
-app.command()(new.new)
-app.command()(invoke.invoke)
-app.add_typer(tasks.app, name="tasks")
-app.command()(logs.logs)
-app.command()(ps.ps)
-app.command()(doctor.doctor)
+COMMANDS = ("serve", "demo", "new", "invoke", "tasks", "logs", "ps", "doctor")
+"""Each a module of this name, with a function of this name, or a `GROUP` of commands. In the order of the help."""
 
 
-@app.callback(invoke_without_command=True)
+def assembled(names: Sequence[str] = COMMANDS) -> typer.Typer:
+    """The commands of these names, which alone are imported."""
+    app = typer.Typer(
+        help="Serve edge functions, and look after the work that outlasts their responses.",
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        # Plain help: boxes cut off the long names on a narrow terminal, and markup takes [edge_runtime] for a colour.
+        rich_markup_mode=None,
+    )
+    app.callback(invoke_without_command=True)(_root)
+    for name in names:
+        module = import_module(f"outlast.cli.{name}")
+        if (group := getattr(module, "GROUP", None)) is not None:
+            app.add_typer(group, name=name)
+        else:
+            app.command()(getattr(module, name))
+    return app
+
+
 def _root(context: typer.Context) -> None:
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
@@ -39,6 +45,9 @@ def _root(context: typer.Context) -> None:
 
 def main() -> None:
     """The ``outlast`` command. What a user can act on ends it with one line and an exit code (`outlast.cli.exits`)."""
+    # One that asks a node is there at once, however much those import that serve.
+    asked = sys.argv[1] if len(sys.argv) > 1 else ""
+    app = assembled([asked] if asked in COMMANDS else COMMANDS)
     try:
         sys.exit(app(standalone_mode=False))
     except Failed as error:

@@ -12,7 +12,7 @@ from outlast.cli.spans import since as moment_of
 from outlast.core.outcome import TaskOutcome
 from outlast.ledger.ledger import MAX_LIMIT
 
-app = typer.Typer(
+GROUP = typer.Typer(
     help="What became of background tasks, newest last.",
     invoke_without_command=True,
     rich_markup_mode=None,
@@ -20,7 +20,7 @@ app = typer.Typer(
 )
 
 
-@app.callback()
+@GROUP.callback()
 def tasks(
     context: typer.Context,
     function: Annotated[str | None, typer.Option(help="Of this function.", show_default=False)] = None,
@@ -59,7 +59,7 @@ def tasks(
                 listing.add(node.get(f"/v1/tasks/{event['task_id']}")["task"])
 
 
-@app.command()
+@GROUP.command()
 def show(
     id: Annotated[str, typer.Argument(metavar="ID", help="Of the task.")],  # noqa: A002, the name in the help
     as_json: AsJson = False,

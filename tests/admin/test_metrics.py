@@ -1,0 +1,87 @@
+"""What Prometheus gets to see."""
+
+import httpx
+from prometheus_client.parser import text_string_to_metric_families
+from tests.support.node import Node
+
+
+async def scraped(api: httpx.AsyncClient) -> dict[tuple[str, ...], float]:
+    """Each sample by its name and the values of its labels, in the order of the labels' names."""
+    answer = await api.get("/metrics")
+    assert answer.status_code == 200
+    assert answer.headers["content-type"].startswith("text/plain")
+    return {
+        (sample.name, *(sample.labels[name] for name in sorted(sample.labels))): sample.value
+        for family in text_string_to_metric_families(answer.text)
+        for sample in family.samples
+    }
+
+
+async def test_requests_tasks_and_workers(node: Node, api: httpx.AsyncClient, functions: httpx.AsyncClient) -> None:
+    execution_id = (await functions.get("/napping?name=counted")).headers["x-sb-execution-id"]
+    open_now = await scraped(api)
+    assert open_now["outlast_open_tasks", "napping"] == 1
+    assert open_now["outlast_workers", "napping", "ready"] == 1
+    assert open_now["outlast_requests_in_progress", "napping"] == 0
+    assert open_now["outlast_requests_waiting", "napping"] == 0
+    await functions.get("/napping?wake")
+    await node.wait_for("task", name="counted")
+    found = await scraped(api)
+    assert found["outlast_open_tasks", "napping"] == 0
+    assert found["outlast_requests_total", "napping", "2xx"] == 2
+    assert found["outlast_request_duration_seconds_count", "napping"] == 2
+    assert found["outlast_tasks_total", "napping", "fulfilled", ""] == 1
+    assert 0 < found["outlast_task_duration_seconds_sum", "napping"] < 60
+    assert found["outlast_cold_start_seconds_count", "napping"] == 1
+    # The first request came before there was a worker.
+    assert found["outlast_queue_wait_seconds_count", "napping"] == 1
+    await api.post("/v1/functions/napping/drain")
+    await node.wait_for("shutdown", execution_id=execution_id)
+    assert (await scraped(api))["outlast_worker_ends_total", "napping", "reload"] == 1
+
+
+async def test_each_request_is_counted_in_the_bucket_of_its_time(
+    node: Node, api: httpx.AsyncClient, functions: httpx.AsyncClient
+) -> None:
+    await functions.get("/hello")
+    [request] = node.found("request", function="hello") or [await node.wait_for("request", function="hello")]
+    found = await scraped(api)
+    buckets = {
+        float(labels[1]): value
+        for (name, *labels), value in found.items()
+        if name == "outlast_request_duration_seconds_bucket" and labels[0] == "hello"
+    }
+    assert len(buckets) > 10
+    assert all(value == (request["ms"] / 1000 <= bound) for bound, value in buckets.items())
+
+
+async def test_what_clients_make_up_makes_no_labels(
+    node: Node, api: httpx.AsyncClient, functions: httpx.AsyncClient
+) -> None:
+    before = await scraped(api)
+    for number in range(3):
+        assert (await functions.get(f"/functions/v1/made-up-{number}")).status_code == 404
+    after = await scraped(api)
+    assert not [key for key in after if any("made-up" in part for part in key)]
+    assert after["outlast_requests_total", "", "4xx"] == before.get(("outlast_requests_total", "", "4xx"), 0) + 3
+
+
+async def test_the_ledger_and_the_log(api: httpx.AsyncClient) -> None:
+    found = await scraped(api)
+    for name in ("outlast_ledger_backlog", "outlast_ledger_dropped_total", "outlast_log_lines_lost_total"):
+        assert found[(name,)] == 0
+    assert found[("outlast_ledger_connected",)] == 0
+    assert found[("outlast_start_time_seconds",)] > 1.7e9
+
+
+async def test_counting_goes_on_where_nothing_is_logged(
+    node: Node, api: httpx.AsyncClient, functions: httpx.AsyncClient
+) -> None:
+    key = ("outlast_requests_total", "hello", "2xx")
+    await api.put("/v1/log-level", json={"level": "error"})
+    try:
+        before = (await scraped(api)).get(key, 0)
+        await functions.get("/hello")
+        assert (await scraped(api))[key] == before + 1
+    finally:
+        await api.put("/v1/log-level", json={"level": "info"})
