@@ -21,6 +21,7 @@ from prometheus_client.registry import Collector, CollectorRegistry
 
 from outlast.admin.node import Node
 from outlast.core.lifecycle import State
+from outlast.core.outcome import TaskOutcome
 from outlast.telemetry.counts import FunctionCounts, Histogram
 
 
@@ -110,6 +111,7 @@ def _counted(functions: dict[str, FunctionCounts]) -> Iterator[Metric]:
         if not name:
             # Functions that are not there have neither tasks nor workers.
             continue
+        tasks.add_metric([name, TaskOutcome.FULFILLED, ""], counts.fulfilled)
         for (outcome, reason), count in counts.tasks.items():
             tasks.add_metric([name, outcome, reason], count)
         _add(task_time, [name], counts.task_ms)
