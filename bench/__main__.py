@@ -77,11 +77,11 @@ def main() -> int:
         )
         figures[name] = {"title": line.title, "target": line.target, **found.as_json()}
     if arguments.json is not None:
-        arguments.json.write_text(json.dumps({"machine": _machine(), "lines": figures}, indent=2) + "\n")
+        arguments.json.write_text(json.dumps({"machine": machine(), "lines": figures}, indent=2) + "\n")
     return int(missed and not arguments.smoke)
 
 
-def _machine() -> dict[str, object]:
+def machine() -> dict[str, object]:
     return {"system": platform.platform(), "cpus": os.cpu_count(), "python": platform.python_version()}
 
 

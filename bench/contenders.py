@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from deno import find_deno_bin
@@ -19,15 +19,25 @@ HERE = Path(__file__).parent
 
 
 @contextlib.contextmanager
-def outlast(function: str, arguments: Sequence[str] = ()) -> Iterator[str]:
-    """Serves ``project`` as installed, its log going to a pipe that is read, as under a service manager."""
-    command = [sys.executable, "-m", "outlast", "serve", str(HERE / "project"), "--port=0", "--log-format=json"]
+def outlast(
+    function: str,
+    arguments: Sequence[str] = (),
+    project: Path = HERE / "project",
+    on_log: Callable[[bytes], object] = lambda data: None,
+    on_start: Callable[[int], object] = lambda pid: None,
+) -> Iterator[str]:
+    """Serves ``project`` as installed, its log going to a pipe that is read, as under a service manager.
+
+    ``on_log`` gets what is logged once it listens, in pieces and in another thread; ``on_start`` its process id.
+    """
+    command = [sys.executable, "-m", "outlast", "serve", str(project), "--port=0", "--log-format=json"]
     with _running([*command, *arguments]) as process:
         assert process.stdout is not None
+        on_start(process.pid)
         for line in process.stdout:
             event = json.loads(line)
             if event["event"] == "ready":
-                with _drained(process):
+                with _drained(process, on_log):
                     yield f"{event['url']}/functions/v1/{function}"
                 return
     raise BenchError("outlast ended before it listened")
@@ -72,14 +82,14 @@ def _running(
 
 
 @contextlib.contextmanager
-def _drained(process: subprocess.Popen[bytes]) -> Iterator[None]:
+def _drained(process: subprocess.Popen[bytes], on_data: Callable[[bytes], object]) -> Iterator[None]:
     """Reads what the process writes, cheaply: a full pipe would stop it."""
     assert process.stdout is not None
     descriptor = process.stdout.fileno()
 
     def drain() -> None:
-        while os.read(descriptor, 1 << 20):
-            pass
+        while data := os.read(descriptor, 1 << 20):
+            on_data(data)
 
     thread = threading.Thread(target=drain)
     thread.start()

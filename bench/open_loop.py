@@ -12,6 +12,10 @@ from dataclasses import dataclass
 from time import time
 from urllib.parse import urlsplit
 
+import uvloop
+
+from bench.load import BenchError
+
 MAX_IDLE_S = 2.0
 """Servers close connections that are idle for longer."""
 PATIENCE_S = 30.0
@@ -53,6 +57,19 @@ def percentile(latencies_ms: Sequence[float], share: float) -> float:
     return ordered[min(len(ordered) - 1, int(len(ordered) * share / 100))]
 
 
+def measure(url: str, moments: Iterator[float], seconds: float) -> list[Answer]:
+    """Runs an event loop of its own for so long. Raises BenchError, also when a single request failed."""
+
+    async def run() -> list[Answer]:
+        async with calling(url) as caller:
+            return await caller.run(moments, lambda moment: moment > seconds)
+
+    answers = uvloop.run(run())
+    if failed := [answer for answer in answers if answer.status != 200]:
+        raise BenchError(f"{len(failed)} of {len(answers)} requests to {url} failed: {failed[0]}")
+    return answers
+
+
 class Caller:
     """Asks one address, over as many connections as that takes; `calling` makes one."""
 
@@ -60,7 +77,8 @@ class Caller:
         parts = urlsplit(url)
         assert parts.hostname is not None and parts.port is not None
         self._address = parts.hostname, parts.port
-        self._request = f"GET {parts.path or '/'} HTTP/1.1\r\nHost: {parts.netloc}\r\n\r\n".encode()
+        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        self._request = f"GET {target} HTTP/1.1\r\nHost: {parts.netloc}\r\n\r\n".encode()
         self._loop = asyncio.get_running_loop()
         self._free: list[_Connection] = []
 

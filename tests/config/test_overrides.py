@@ -11,10 +11,12 @@ from outlast.config import toml_file
 from outlast.config.dotenv_file import Environment
 from outlast.config.errors import ConfigError
 from outlast.config.overrides import OwnFile
+from outlast.config.settings import LedgerSettings
 from outlast.config.toml_file import WholeNumber
 from outlast.core.balance import Scale
 from outlast.core.limits import Limits
 from outlast.core.policy import OneshotBackground
+from outlast.core.records import Retention
 
 SERVE = "Deno.serve(() => new Response('ok'))\n"
 NOT_MS = "is not a whole number from 1 to 2592000000 (30 days), or 0 for no limit"
@@ -221,7 +223,7 @@ class TestWrongValues:
             ("\n[limit]\n", "2: limit: there is no such key; did you mean limits?"),
             (
                 "colour = 1",
-                "1: colour: there is no such key; known here: oneshot_background, limits, scale, functions",
+                "1: colour: there is no such key; known here: oneshot_background, limits, scale, ledger, functions",
             ),
             (
                 "[limits]\nrequest_idle = 1",
@@ -230,6 +232,15 @@ class TestWrongValues:
             ("[limits]\nmemory = 1", "2: limits.memory: there is no such key; did you mean memory_mb?"),
             ("limits = 1", "1: limits: 1 is not a table"),
             ("oneshot_background = 'kill'", "1: oneshot_background: 'kill' is not one of cut, wait"),
+            ("[ledger]\nretain = 2", "2: ledger.retain: there is no such key; did you mean retain_days?"),
+            (
+                "[ledger]\nsample_requests_percent = 101",
+                "2: ledger.sample_requests_percent: 101 is not a whole number from 0 to 100",
+            ),
+            (
+                "[functions.hello.ledger]\nretain_days = 2",
+                "1: functions.hello.ledger: there is no such key; known here: oneshot_background, limits, scale",
+            ),
             ("[scale]\nworkers = 2", "2: scale.workers: there is no such key; did you mean max_workers?"),
             (
                 "[functions.hello.scale]\nx = 2",
@@ -304,3 +315,9 @@ def test_the_defaults_can_be_written_down(pair: Any) -> None:
     assert limits(pair, "[limits]\n" + "\n".join(lines)) == (Limits(), Limits())
     lines = [f"{field.name} = {field.default}" for field in dataclasses.fields(Scale) if field.default is not None]
     assert scales(pair, "[scale]\n" + "\n".join(lines)) == (Scale(), Scale())
+
+
+def test_the_ledger_is_for_all_functions_together(project: Any) -> None:
+    assert project.load().ledger == LedgerSettings()
+    project.write({"supabase/outlast.toml": "[ledger]\nretain_days = 0\nsample_requests_percent = 7\n"})
+    assert project.load().ledger == LedgerSettings(Retention(days=0), 7)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 
+import msgspec
 import pytest
 import typer.main
 
@@ -97,9 +98,9 @@ def test_keys_of_config_toml(tmp_path: Path, read: dict[str, dict[str, object]])
 
 def test_keys_of_outlast_toml(tmp_path: Path, read: dict[str, dict[str, object]]) -> None:
     load(tmp_path, Environ())
-    documented = table("outlast.toml")
+    documented, ledger = table("outlast.toml"), table("The ledger")
     mine = read["outlast.toml"]
-    assert documented.keys() == {key for key in mine if not key.startswith("functions.")}
+    assert documented.keys() | ledger.keys() == {key for key in mine if not key.startswith("functions.")}
     assert {f"functions.NAME.{key}" for key in documented} == {key for key in mine if key.startswith("functions.")}
 
 
@@ -116,10 +117,19 @@ def test_defaults_of_outlast_toml(tmp_path: Path) -> None:
     assert documented == {key: shown(default) for key, default in defaults.items()}
 
 
+def test_defaults_of_the_ledger(tmp_path: Path) -> None:
+    project = load(tmp_path, Environ())
+    defaults = {
+        f"ledger.retain_{key}": value for key, value in msgspec.structs.asdict(project.ledger.retention).items()
+    }
+    defaults["ledger.sample_requests_percent"] = project.ledger.sample_requests_percent
+    assert table("The ledger") == {key: shown(default) for key, default in defaults.items()}
+
+
 def test_allowed_values_of_outlast_toml(tmp_path: Path) -> None:
     folder = tmp_path / "supabase"
     load(tmp_path, Environ())
-    for key, allowed in table("outlast.toml", column=2).items():
+    for key, allowed in (table("outlast.toml", column=2) | table("The ledger", column=2)).items():
         if key == "oneshot_background":
             assert re.findall(r"\w+", allowed) == list(OneshotBackground)
             continue

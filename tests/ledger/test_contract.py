@@ -38,7 +38,8 @@ class TestTasks:
         record = samples.task()
         ledger.task_started(record)
         assert (await ledger.tasks(TaskQuery())).items[0].is_open
-        samples.settled(record, TaskOutcome.INTERRUPTED, reason=EndReason.CRASH, error="it broke", cpu_ms=3.5)
+        samples.settled(record, TaskOutcome.INTERRUPTED, reason=EndReason.CRASH, error="it broke")
+        record.cpu_ms = 3.5
         ledger.task_settled(record)
         [found] = (await ledger.tasks(TaskQuery())).items
         assert found == record

@@ -9,9 +9,10 @@ FUNCTIONS = {
     "cpu": {"cpu_hard_ms": 1000},
     "memory": {"memory_mb": 128, **NO_CPU},
     "idle": {"idle_timeout_ms": 200},
-    "hasty": {"idle_timeout_ms": 200, "unload_grace_ms": 100},
+    "hasty": {"idle_timeout_ms": 200, "unload_grace_ms": 500},
     "changed": {},
 }
+EVERY = "[scale]\nstandby = 0"
 
 
 async def test_wall_clock(site: Served) -> None:

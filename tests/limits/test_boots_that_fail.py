@@ -17,6 +17,7 @@ FUNCTIONS = {
     "ends-young": {},
 }
 SOURCE = "booting"
+EVERY = "[scale]\nstandby = 0"
 DELAYS_MS = [200, 400, 800]
 
 
@@ -99,6 +100,6 @@ async def test_a_function_that_keeps_ending_itself(site: Served) -> None:
     delay = await site.node.wait_for("boot_delay", function="ends-young")
     assert delay["ms"] == DELAYS_MS[0]
     await next_is_served(site, "ends-young", after=worker_of(response))
-    boots = site.node.found("boot", function="ends-young")
-    assert len(boots) == 4
+    await site.node.wait_for("boot", function="ends-young", count=4)
+    assert len(site.node.found("boot", function="ends-young")) == 4
     assert site.node.found("boot_failure", function="ends-young") == []

@@ -16,7 +16,7 @@ FUNCTIONS = {
     "at-once": MEMORY,
     **dict.fromkeys(("heap", "typed-arrays", "buffers", "bytes", "mmap", "child"), MEMORY),
 }
-EVERY = "[scale]\nmax_workers = 1"
+EVERY = "[scale]\nmax_workers = 1\nstandby = 0"
 
 
 async def test_wall_clock(site: Served, work: str) -> None:

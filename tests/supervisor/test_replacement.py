@@ -147,6 +147,22 @@ async def test_a_due_worker_does_not_count_as_one_of_those_that_there_may_be() -
         assert [await caller.end() for caller in (*callers, waiting)] == [200, 200, 200]
 
 
+async def test_a_request_that_a_due_worker_has_no_room_for_starts_the_successor_that_failed_before() -> None:
+    async with house(scale=Scale(standby=0, max_workers=1, concurrency=1)) as there:
+        first = there.call()
+        old = await there.ready_worker()
+        await old.has(1)
+        there.judge(old, Step.RETIRE, UnloadReason.WALL_CLOCK)
+        (await there.worker()).exit(1)
+        await there.logged("boot_failure")
+        second = there.call()
+        new = await there.ready_worker()
+        await new.has(1)
+        for one in (old, new):
+            one.answer()
+        assert [await first.end(), await second.end()] == [200, 200]
+
+
 async def test_each_new_worker_relieves_one_that_is_due() -> None:
     async with house(scale=TWO) as there:
         callers = [there.call(), there.call()]

@@ -11,7 +11,7 @@ import asyncpg
 
 from outlast.database.embedded import EmbeddedServer
 
-_PATIENCE_S = 60
+_PATIENCE_S = 20
 
 
 class Server:
@@ -34,6 +34,11 @@ async def serving() -> AsyncIterator[Server]:
         embedded = EmbeddedServer(Path(folder, "pg"), report=print)
         running = asyncio.create_task(embedded.run())
         try:
+            connection = await connected(embedded.ledger_url)
+            # Nothing of it is to outlive the machine.
+            await connection.execute("alter system set fsync = off")
+            await connection.execute("select pg_reload_conf()")
+            await connection.close()
             yield Server(embedded)
         finally:
             running.cancel()

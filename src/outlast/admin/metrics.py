@@ -48,7 +48,11 @@ class _Node(Collector):
         yield from _counted(self._node.counts.functions)
         yield from self._present()
         yield from self._ledger()
-        yield _count("outlast_log_lines_lost", "Lines of the log that nobody could read.", self._node.log.lost)
+        yield _count(
+            "outlast_log_lines_lost",
+            "Lines of the log that its reader was too slow for.",
+            self._node.counts.log_lines_lost,
+        )
 
     def _present(self) -> Iterator[Metric]:
         """What there is at this moment."""

@@ -1,29 +1,47 @@
-"""Where log lines go, and what commands print for programs."""
+"""Where log lines go."""
 
 import asyncio
+import contextlib
 import os
-import sys
+import select
+import stat
+import time
+from collections import deque
+from collections.abc import Callable
 
-import msgspec
+from outlast.telemetry.pressure import Pressure
 
 FLUSH_S = 0.002
+MUCH = 1 << 20
+"""Bytes that nobody has read yet, from which on those who print have to wait."""
+TOO_MUCH = 16 << 20
+"""Bytes that are kept at most."""
+LAST_LINES_S = 2.0
 
 
 class Lines:
     """Writes to a descriptor what came together within ``FLUSH_S``: a line at a time would cost a request dearly.
 
-    Where nothing can be written any more (nobody reads the pipe, the disk is full), lines are lost and ``lost`` counts
-    them: serving goes on.
+    It never waits for whoever reads. More than ``MUCH`` is pressure; lines beyond ``TOO_MUCH`` are lost, and so are
+    all where nothing can be written any more (nobody reads the pipe, the disk is full): serving goes on.
     """
 
-    def __init__(self, descriptor: int, encoding: str) -> None:
+    def __init__(
+        self, descriptor: int, encoding: str, pressure: Pressure, on_lost: Callable[[int], None] = lambda count: None
+    ) -> None:
+        """``on_lost`` is called with the number of lines that were lost, once there is room again."""
         self.lost = 0
-        self._descriptor = descriptor
+        self._descriptor = _without_waiting(descriptor)
         self._encoding = encoding
+        self._pressure = pressure
+        self._on_lost = on_lost
         self._loop = asyncio.get_running_loop()
         self._pending: list[str] = []
-        # Whoever shares a terminal or a pipe may have made it so, and half of a line could be refused.
-        os.set_blocking(descriptor, True)
+        self._unsent: deque[bytes] = deque()
+        self._unsent_bytes = 0
+        self._is_waiting = False
+        """For the descriptor to take more."""
+        self._lost_since = 0
 
     def write(self, text: str) -> None:
         if not self._pending:
@@ -33,14 +51,74 @@ class Lines:
     def flush(self) -> None:
         pending, self._pending = self._pending, []
         data = "".join(pending).encode(self._encoding, "backslashreplace")
-        try:
-            while data:
-                data = data[os.write(self._descriptor, data) :]
-        except OSError:
-            self.lost += len(pending)
+        if self._unsent_bytes + len(data) > TOO_MUCH:
+            self._lose(len(pending))
+        elif data:
+            self._unsent.append(data)
+            self._unsent_bytes += len(data)
+        if not self._is_waiting:
+            self._send()
+            if self._unsent:
+                self._is_waiting = True
+                self._loop.add_writer(self._descriptor, self._go_on)
+        if self._unsent_bytes > MUCH:
+            self._pressure.rise()
+
+    def close(self) -> None:
+        """Writes what is left, and waits for its reader a little."""
+        self.flush()
+        if self._is_waiting:
+            self._loop.remove_writer(self._descriptor)
+        until = time.monotonic() + LAST_LINES_S
+        poll = select.poll()
+        poll.register(self._descriptor, select.POLLOUT)
+        while self._unsent and poll.poll(max(0.0, until - time.monotonic()) * 1000):
+            self._send()
+
+    def _go_on(self) -> None:
+        self._send()
+        if self._unsent:
+            return
+        self._is_waiting = False
+        self._loop.remove_writer(self._descriptor)
+        if self._pressure.is_high:
+            self._pressure.fall()
+        if self._lost_since:
+            lost, self._lost_since = self._lost_since, 0
+            self._on_lost(lost)
+
+    def _send(self) -> None:
+        """As much as can be written now."""
+        while self._unsent:
+            data = self._unsent[0]
+            try:
+                count = os.write(self._descriptor, data)
+            except BlockingIOError:
+                return
+            except OSError:
+                self._lose(sum(data.count(b"\n") for data in self._unsent))
+                self._unsent.clear()
+                self._unsent_bytes = 0
+                return
+            self._unsent_bytes -= count
+            if count == len(data):
+                self._unsent.popleft()
+            else:
+                self._unsent[0] = data[count:]
+
+    def _lose(self, lines: int) -> None:
+        self.lost += lines
+        self._lost_since += lines
 
 
-def object_line(value: object) -> None:
-    """One object a line, at once: whoever reads may wait for it."""
-    sys.stdout.write(msgspec.json.encode(value).decode() + "\n")
-    sys.stdout.flush()
+def _without_waiting(descriptor: int) -> int:
+    """The same pipe or terminal, opened anew, since others share the old one, and with it whether writing waits.
+
+    Where it cannot be opened anew, writing waits.
+    """
+    if stat.S_ISFIFO(os.fstat(descriptor).st_mode) or os.isatty(descriptor):
+        with contextlib.suppress(OSError):
+            return os.open(f"/proc/self/fd/{descriptor}", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+    # Somebody else may have made it so, and half of a line could be refused.
+    os.set_blocking(descriptor, True)
+    return descriptor

@@ -14,6 +14,7 @@ from outlast.cli import output
 from outlast.core.errors import OutlastError
 from outlast.core.policy import Policy
 from outlast.telemetry.logs import Format, Level, Log
+from outlast.telemetry.pressure import Pressure
 
 
 def serve(
@@ -110,12 +111,16 @@ def serve(
         log_format = Format.PRETTY if sys.stdout.isatty() else Format.JSON
 
     async def run() -> int:
-        lines = output.Lines(sys.stdout.fileno(), "utf-8" if log_format is Format.JSON else sys.stdout.encoding)
-        log = Log(lines.write, format=log_format, colour=_wants_colour(), level=Level.named(log_level))
+        pressure = Pressure()
+        encoding = "utf-8" if log_format is Format.JSON else sys.stdout.encoding
+        lines = output.Lines(sys.stdout.fileno(), encoding, pressure, lambda count: _tell_lost(log, count))
+        log = Log(
+            lines.write, format=log_format, colour=_wants_colour(), level=Level.named(log_level), pressure=pressure
+        )
         try:
             return await app.serve(options, log)
         finally:
-            lines.flush()
+            lines.close()
 
     sys.exit(uvloop.run(run()))
 
@@ -124,6 +129,11 @@ def _sandbox(*, required: bool, refused: bool) -> app.Sandbox:
     if refused:
         return app.Sandbox.NONE
     return app.Sandbox.REQUIRED if required else app.Sandbox.AVAILABLE
+
+
+def _tell_lost(log: Log, count: int) -> None:
+    text = f"{count} lines of this log were lost: its reader was too slow"
+    log.emit("log_lost", level=Level.WARNING, msg=text, count=count)
 
 
 def _wants_colour() -> bool:

@@ -46,22 +46,16 @@ class TaskRecord(msgspec.Struct, gc=False, kw_only=True):
         return self.outcome is None
 
     def settle(
-        self,
-        outcome: TaskOutcome,
-        at: datetime,
-        ms: float,
-        *,
-        reason: EndReason | None = None,
-        error: str = "",
-        cpu_ms: float | None = None,
+        self, outcome: TaskOutcome, at: datetime, ms: float, reason: EndReason | None = None, error: str = ""
     ) -> None:
-        self.settled = at
         self.outcome = outcome
+        self.settled = at
         self.ms = ms
-        if outcome is not TaskOutcome.FULFILLED:
+        # Of nearly all tasks there is no more to say, and of these there are many.
+        if reason is not None:
             self.reason = reason
+        if error:
             self.error = printable(error, MAX_ERROR_CHARS)
-        self.cpu_ms = cpu_ms
 
 
 class WorkerRecord(msgspec.Struct, gc=False, kw_only=True):
@@ -220,6 +214,6 @@ def moment_of(uuid7: str) -> datetime:
 
 def printable(text: str, longest: int) -> str | None:
     """What a worker says, as it can be kept: no longer than this, and without NUL, which databases refuse in a text."""
-    if not text:
-        return None
-    return text[:longest].replace("\0", "\ufffd")
+    if len(text) > longest or "\0" in text:
+        text = text[:longest].replace("\0", "\ufffd")
+    return text or None

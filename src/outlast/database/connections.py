@@ -7,6 +7,8 @@ import asyncpg
 from outlast.core.errors import OutlastError
 from outlast.database.migrations import migrate
 
+BROKEN = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.exceptions.InternalClientError)
+"""What a connection can end with; the last of them when it is lost between two steps of asyncpg's own."""
 CONNECT_WITHIN_S = 5.0
 COMMAND_WITHIN_S = 10.0
 
@@ -31,13 +33,13 @@ class Database:
                 # Poolers such as Supabase's give each transaction another session, without what was prepared.
                 statement_cache_size=0,
             )
-        except (OSError, ValueError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except (*BROKEN, ValueError) as error:
             raise DatabaseError(str(error) or type(error).__name__) from error
         try:
             await migrate(connection)
         except BaseException as error:
             connection.terminate()
-            if isinstance(error, OSError | TimeoutError | asyncpg.PostgresError | asyncpg.InterfaceError):
+            if isinstance(error, BROKEN):
                 raise DatabaseError(f"its schema cannot be brought up to date: {error}") from error
             raise
         return connection

@@ -21,6 +21,7 @@ import asyncpg
 
 from outlast.core.errors import OutlastError
 from outlast.database import start
+from outlast.database.connections import BROKEN
 from outlast.database.place import GUEST, HOST, OWNER, Folder, Place
 
 LOCK_EVERY_S = 1.0
@@ -108,7 +109,7 @@ class EmbeddedServer:
             process = await self._launch()
             try:
                 await self._prepare(process)
-            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, EmbeddedServerError) as error:
+            except (*BROKEN, EmbeddedServerError) as error:
                 self._report(f"the embedded database is not as it should be: {error}")
             code = await process.wait()
             if asyncio.get_running_loop().time() - began > LIVED_LONG_S:
@@ -221,7 +222,7 @@ class EmbeddedServer:
                     timeout=READY_WITHIN_S,
                     ssl=False,
                 )
-            except (OSError, asyncpg.CannotConnectNowError):
+            except (OSError, asyncpg.CannotConnectNowError, asyncpg.ConnectionDoesNotExistError):
                 await asyncio.sleep(READY_EVERY_S)
         raise EmbeddedServerError("it does not accept connections")
 

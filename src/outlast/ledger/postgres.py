@@ -50,7 +50,10 @@ ASK_WITHIN_S = 5.0
 CATCH_UP_WITHIN_S = 1.0
 """A question waits so long for what was told before it to be written."""
 
-_UNREACHABLE = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, OutlastError)
+_UNREACHABLE = (
+    *(OSError, OutlastError),
+    *(asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.exceptions.InternalClientError),
+)
 _UNWRITABLE = (
     asyncpg.DataError,
     asyncpg.IntegrityConstraintViolationError,
@@ -87,11 +90,13 @@ class PostgresLedger:
         self._upkeep = Upkeep(node, siblings, retention, lost_after_s=lost_after_s)
         self._beat_every_s = min(BEAT_EVERY_S, lost_after_s / 3)
         self._ring = MemoryLedger()
+        self._remember_task = self._ring.task_started
         self._news = asyncio.Event()
         self._full = asyncio.Event()
         self._tasks: Buffer[TaskRecord] = Buffer(capacity, self._wake)
         self._workers: Buffer[WorkerRecord] = Buffer(capacity, self._wake)
         self._requests: Buffer[RequestRecord] = Buffer(capacity, self._wake)
+        self.task_settled = self._tasks.add
         self._sinks: tuple[_Sink[Any], ...] = (
             *(_Sink("tasks", self._tasks), _Sink("workers", self._workers), _Sink("requests", self._requests)),
         )
@@ -113,10 +118,7 @@ class PostgresLedger:
     # What the node tells.
 
     def task_started(self, record: TaskRecord) -> None:
-        self._ring.task_started(record)
-        self._tasks.add(record)
-
-    def task_settled(self, record: TaskRecord) -> None:
+        self._remember_task(record)
         self._tasks.add(record)
 
     def worker_started(self, record: WorkerRecord) -> None:
@@ -255,6 +257,8 @@ class PostgresLedger:
         since = beaten = self._loop.time()
         self._tell_lost(await self._upkeep.beat(connection, connected_s=0))
         self._is_in_reach()
+        # There may be something from before.
+        self._wake()
         while True:
             await self._wait_for_news(beaten + self._beat_every_s - self._loop.time())
             closing = self._closing

@@ -63,6 +63,15 @@ class Channel(asyncio.Protocol):
         if not self.closed.done():
             self.closed.set_result(None)
 
+    def pause(self) -> None:
+        """Reads no more until `resume`; what is said meanwhile waits at the worker."""
+        if self._transport is not None and not self.closed.done():
+            self._transport.pause_reading()
+
+    def resume(self) -> None:
+        if self._transport is not None and not self.closed.done():
+            self._transport.resume_reading()
+
     def send(self, message: messages.ToWorker) -> None:
         if self._transport is not None:
             self._transport.write(messages.encode(message))
@@ -90,7 +99,7 @@ class Output(asyncio.Protocol):
         self._on_line = on_line
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._pending = ""
-        self._transport: asyncio.BaseTransport | None = None
+        self._transport: asyncio.ReadTransport | None = None
 
     @classmethod
     async def read(cls, descriptor: int, on_line: Callable[[str], None]) -> "Output":
@@ -100,7 +109,7 @@ class Output(asyncio.Protocol):
         return output
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)
+        self._transport = cast(asyncio.ReadTransport, transport)
 
     def data_received(self, data: bytes) -> None:
         *lines, self._pending = (self._pending + self._decoder.decode(data)).split("\n")
@@ -120,3 +129,12 @@ class Output(asyncio.Protocol):
     def close(self) -> None:
         if self._transport is not None:
             self._transport.close()
+
+    def pause(self) -> None:
+        """Reads no more until `resume`; what is printed meanwhile waits in the pipe."""
+        if self._transport is not None and not self.closed.done():
+            self._transport.pause_reading()
+
+    def resume(self) -> None:
+        if self._transport is not None and not self.closed.done():
+            self._transport.resume_reading()

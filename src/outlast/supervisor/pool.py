@@ -4,7 +4,6 @@ import asyncio
 import functools
 import math
 import time
-import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from random import SystemRandom
@@ -13,18 +12,17 @@ from typing import NamedTuple
 from outlast.config.settings import FunctionSettings
 from outlast.core import balance, ids
 from outlast.core.balance import Place
-from outlast.core.errors import OutlastError
 from outlast.core.lifecycle import State
 from outlast.core.outcome import EndReason, RequestEnd
 from outlast.core.policy import Policy
 from outlast.supervisor.backlog import RETRY_AFTER_S, Backlog
 from outlast.supervisor.brake import Brake
 from outlast.supervisor.exchange import Exchange
+from outlast.supervisor.preparation import Preparation
 from outlast.supervisor.resources import Program, Resources
 from outlast.supervisor.snapshot import FunctionSnapshot
 from outlast.supervisor.worker import Worker
 from outlast.telemetry.counts import Histogram
-from outlast.telemetry.logs import Level
 from outlast.wire.invocation import Invocation, Reply
 
 MAX_GONE_ROUND = 3
@@ -72,9 +70,7 @@ class Pool:
         self._asked_at = -math.inf
         """When it was last called, on the event loop's clock, in seconds."""
         self._brake = Brake(function.name, resources.log, self._serve_waiting)
-        self._program: asyncio.Task[Program] | None = None
-        self._known_failure: tuple[int, str] | None = None
-        """Of the preparation of a generation: each request tries again, and what it finds is news only once."""
+        self._preparation = Preparation(function, resources, self._brought_up)
         self._next: FunctionSettings | None = None
         """What the files say by now, while a start for what they said before is under way."""
         self._held: asyncio.TimerHandle | None = None
@@ -191,24 +187,7 @@ class Pool:
 
     def prepare(self) -> asyncio.Task[Program]:
         """Fetches what the function needs, ahead of the first request. Done once for each state of its files."""
-        if self._program is None or (self._program.done() and self._prepared_program() is None):
-            self._program = self._loop.create_task(
-                self._resources.engines[self.function.language].prepare(self.function)
-            )
-            self._program.add_done_callback(functools.partial(self._prepared, self.generation))
-        return self._program
-
-    def _prepared(self, generation: int, program: asyncio.Task[Program]) -> None:
-        if program.cancelled():
-            return
-        self._resources.on_prepared()
-        error = program.exception()
-        if error is not None and generation == self.generation:
-            text = str(error) if isinstance(error, OutlastError) else "".join(traceback.format_exception(error))
-            known, self._known_failure = self._known_failure, (generation, text)
-            if known != self._known_failure:
-                self._resources.log.emit("boot_failure", level=Level.ERROR, function=self.function.name, msg=text)
-        self._brought_up()
+        return self._preparation.begin()
 
     def _start(self) -> None:
         """Brings up one more worker to take requests."""
@@ -264,7 +243,7 @@ class Pool:
 
     def _keep_standby(self) -> None:
         """For a function in use, the next worker is started before it is needed."""
-        program = self._prepared_program()
+        program = self._preparation.program
         if program is None or self._closing is not None or self._brake.is_on:
             return
         for _ in range(self.function.scale.standby - sum(1 for _ in self._standbys())):
@@ -410,23 +389,11 @@ class Pool:
 
     def is_concerned(self, path: Path) -> bool:
         """Whether a change of the file at this path changes the function."""
-        folder = self.function.folder
-        if not {folder, folder.resolve()}.isdisjoint([path, *path.parents]):
-            return True
-        program = self._prepared_program()
-        # What could not be prepared may have lacked just this file.
-        return program is None or program.concerns(path)
+        return self._preparation.is_concerned(path)
 
     @property
     def modules(self) -> frozenset[Path]:
-        program = self._prepared_program()
-        return program.modules if program is not None else frozenset()
-
-    def _prepared_program(self) -> Program | None:
-        program = self._program
-        if program is None or not program.done() or program.cancelled() or program.exception() is not None:
-            return None
-        return program.result()
+        return self._preparation.modules
 
     def reload(self, function: FunctionSettings) -> None:
         """The files have changed: requests from now on get the new code, what runs goes on to its end."""
@@ -438,7 +405,7 @@ class Pool:
             self._held = self._loop.call_later(MAX_HOLD_S, self._turn_over)
 
     def _is_bringing_up(self) -> bool:
-        return self._starting() > 0 or (self._program is not None and not self._program.done())
+        return self._starting() > 0 or self._preparation.is_under_way
 
     def _brought_up(self) -> None:
         """A start is over, well or not."""
@@ -456,7 +423,8 @@ class Pool:
         self._capacity = balance.capacity(self._policy, self.function.scale, self._resources.cpus)
         self._brake.reset()
         self.generation += 1
-        self._program = None
+        self._preparation.is_outdated = True
+        self._preparation = Preparation(self.function, self._resources, self._brought_up)
         outdated, self._ready = [*self._ready, *self._stuck], []
         self._stuck.clear()
         for worker in outdated:
@@ -490,8 +458,7 @@ class Pool:
 
     def _check_ended(self) -> None:
         if self._closing is not None and not (self._alive or self._backlog or self._starts):
-            if self._program is not None:
-                self._program.cancel()
+            self._preparation.cancel()
             self._backlog.close()
             self._brake.reset()
             for timer in (self._standby_kept, self._held):

@@ -2,7 +2,6 @@
 
 import random
 import time
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from outlast.config.settings import FunctionSettings
@@ -15,28 +14,42 @@ from outlast.wire import messages
 
 # Ids need not be secret, only unlike each other.
 _ids = ids.Sequence(random.Random().getrandbits)  # noqa: S311
+_EPOCH = datetime.fromtimestamp(0, UTC)
 
 
-@dataclass(frozen=True)
 class Register:
     """Of a node."""
 
-    ledger: Ledger
-    node: str
-    """Its id, a UUID."""
+    def __init__(self, ledger: Ledger, node: str) -> None:
+        """``node``: its id, a UUID."""
+        self.ledger = ledger
+        self.node = node
+        self._unix_ms = 0
+        self._now = _EPOCH
 
     def life(self, execution_id: str, function: FunctionSettings) -> "Life":
         """Begins that of a worker."""
         return Life(self, execution_id, function)
 
+    def now(self) -> tuple[int, datetime]:
+        """To the millisecond: what happens within one shares the objects, which are what takes the time."""
+        unix_ms = time.time_ns() // 1_000_000
+        if unix_ms != self._unix_ms:
+            self._unix_ms = unix_ms
+            self._now = datetime.fromtimestamp(unix_ms / 1000, UTC)
+        return unix_ms, self._now
+
 
 class Life:
     """Of one worker."""
 
-    __slots__ = ("_function", "_language", "_ledger", "_record")
+    __slots__ = ("_function", "_language", "_now", "_record", "_settled", "_started", "_worker_changed")
 
     def __init__(self, register: Register, execution_id: str, function: FunctionSettings) -> None:
-        self._ledger = register.ledger
+        self._now = register.now
+        self._started = register.ledger.task_started
+        self._settled = register.ledger.task_settled
+        self._worker_changed = register.ledger.worker_changed
         self._function = function.name
         self._language = function.language
         self._record = WorkerRecord(
@@ -44,45 +57,46 @@ class Life:
             function=function.name,
             language=function.language,
             node=register.node,
-            started=datetime.now(UTC),
+            started=register.now()[1],
         )
-        self._ledger.worker_started(self._record)
+        register.ledger.worker_started(self._record)
 
     def task_started(self, message: messages.TaskStarted) -> TaskRecord:
         worker = self._record
         worker.tasks += 1
-        # What a worker says is not trusted, not even to be short.
+        unix_ms, now = self._now()
         record = TaskRecord(
-            id=_ids.next(time.time_ns() // 1_000_000),
+            id=_ids.next(unix_ms),
             function=self._function,
             language=self._language,
+            # What a worker says is not trusted, not even to be short.
             name=printable(message.name, MAX_NAME_CHARS),
             request_id=printable(message.request, MAX_NAME_CHARS),
             execution_id=worker.id,
             node=worker.node,
-            started=datetime.now(UTC),
+            started=now,
         )
-        self._ledger.task_started(record)
+        self._started(record)
         return record
 
     def task_settled(self, record: TaskRecord, outcome: TaskOutcome, ms: float, error: str) -> None:
-        record.settle(outcome, datetime.now(UTC), ms, error=error)
-        self._ledger.task_settled(record)
+        record.settle(outcome, self._now()[1], ms, None, error)
+        self._settled(record)
 
     def task_cut_off(self, record: TaskRecord, reason: EndReason, ms: float) -> None:
-        record.settle(TaskOutcome.INTERRUPTED, datetime.now(UTC), ms, reason=reason)
-        self._ledger.task_settled(record)
+        record.settle(TaskOutcome.INTERRUPTED, self._now()[1], ms, reason)
+        self._settled(record)
 
     def ready(self) -> None:
-        self._record.ready = datetime.now(UTC)
-        self._ledger.worker_changed(self._record)
+        self._record.ready = self._now()[1]
+        self._worker_changed(self._record)
 
     def ended(self, end: End, requests: int) -> None:
         record, used = self._record, end.used
-        record.ended = datetime.now(UTC)
+        record.ended = self._now()[1]
         record.ms = (record.ended - record.started).total_seconds() * 1000
         record.reason = end.reason
         record.error = printable(end.boot_error or "", MAX_ERROR_CHARS)
         record.requests = requests
         record.cpu_ms, record.memory_mb = used.cpu_ms, used.memory_mb
-        self._ledger.worker_changed(record)
+        self._worker_changed(record)

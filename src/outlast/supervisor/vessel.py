@@ -10,6 +10,7 @@ from pathlib import Path
 from outlast.engines.processes import Command, Exit, Process
 from outlast.supervisor.channel import Channel, Output
 from outlast.telemetry.logs import Level
+from outlast.telemetry.pressure import Pressure
 from outlast.wire import messages
 
 LAST_WORDS_S = 1.0
@@ -28,6 +29,8 @@ class Vessel:
         self._channel = channel
         self._on_output = on_output
         self._process: Process | None = None
+        self._outputs: list[Output] = []
+        self._is_held_back = False
         self._is_doomed = False
 
     async def run(
@@ -47,14 +50,14 @@ class Vessel:
             process = self._process = await spawn(command)
             self.pid = process.pid
             on_started()
-            outputs = [
+            self._outputs = [
                 await Output.read(process.stdout, functools.partial(self._on_output, Level.INFO)),
                 await Output.read(process.stderr, self._on_error_line),
             ]
             if self._is_doomed:
                 process.kill()
             used = await process.exited
-            await self._last_words(outputs)
+            await self._last_words()
             return used
         finally:
             control.close()
@@ -73,13 +76,30 @@ class Vessel:
         if self._process is not None:
             self._process.kill()
 
-    async def _last_words(self, outputs: list[Output]) -> None:
+    def hold_back(self, pressure: Pressure) -> None:
+        """Listens to nothing that it says as long as the log is behind."""
+        if not self._is_held_back:
+            self._is_held_back = True
+            pressure.when_low(self._listen_again)
+            self._channel.pause()
+            for output in self._outputs:
+                output.pause()
+
+    def _listen_again(self) -> None:
+        if self._is_held_back:
+            self._is_held_back = False
+            self._channel.resume()
+            for output in self._outputs:
+                output.resume()
+
+    async def _last_words(self) -> None:
         """What was written before the end is in the sockets still."""
-        pending = [output.closed for output in outputs]
+        self._listen_again()
+        pending = [output.closed for output in self._outputs]
         if self._channel.is_open:
             pending.append(self._channel.closed)
         await asyncio.wait(pending, timeout=LAST_WORDS_S)
-        for output in outputs:
+        for output in self._outputs:
             output.close()
         self._channel.close()
 

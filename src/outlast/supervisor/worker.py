@@ -97,6 +97,7 @@ class Worker:
         self._policy = policy
         self._cuts_tasks = policy is Policy.ONESHOT and function.oneshot_background is OneshotBackground.CUT
         self._owner = owner
+        self._pressure = log.pressure
         self._journal = Journal(log, register, function, execution_id)
         self._traffic = Traffic(execution_id, self, function.limits.request_idle_ms / 1000)
         self._loop = asyncio.get_running_loop()
@@ -401,7 +402,7 @@ class Worker:
                 self._journal.task_settled(task, _OUTCOMES[message.outcome], message.error, ms)
                 self._check_drained()
             case messages.Logged():
-                self._journal.printed(Level.named(message.level), message.text, message.request)
+                self._print(Level.named(message.level), message.text, message.request)
             case messages.Ready() if self.state is State.BOOTING:
                 self._traffic.socket = str(self._vessel.folder / _socket_name(message.socket))
                 self._tell(Event.SERVING)
@@ -427,7 +428,12 @@ class Worker:
     def _on_output(self, level: Level, line: str) -> None:
         # Of one that does not become ready, this is the reason: it is told with that.
         if self.was_ready or level is not Level.ERROR:
-            self._journal.printed(level, line)
+            self._print(level, line)
+
+    def _print(self, level: Level, text: str, request_id: str = "") -> None:
+        self._journal.printed(level, text, request_id)
+        if self._pressure.is_high:
+            self._vessel.hold_back(self._pressure)
 
     def _unload_overdue(self) -> None:
         if self.state is State.UNLOADING and self._final_reason is not None:

@@ -7,7 +7,7 @@ to plain numbers; what Prometheus gets is made of them when it asks.
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import msgspec
 
@@ -60,6 +60,7 @@ class Counts:
     def __init__(self, served: Callable[[], Collection[str]]) -> None:
         """``served``: the functions that there are. A client may ask for any, and is counted under no name then."""
         self.functions: dict[str, FunctionCounts] = {}
+        self.log_lines_lost = 0
         self._served = served
 
     def of(self, function: str) -> FunctionCounts:
@@ -73,6 +74,8 @@ class Counts:
         count = _COUNTED.get(event)
         if count is not None:
             count(self.of(str(fields["function"])), fields)
+        elif event == "log_lost":
+            self.log_lines_lost += cast(int, fields["count"])
 
     def emitted_struct(self, event: str, fields: msgspec.Struct) -> None:
         self._OF_STRUCTS[event](self, fields)

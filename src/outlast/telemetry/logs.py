@@ -11,6 +11,7 @@ import msgspec
 
 from outlast.telemetry.feed import Feed
 from outlast.telemetry.json_lines import JsonLines
+from outlast.telemetry.pressure import Pressure
 from outlast.telemetry.pretty import Pretty
 
 MAX_TEXT_BYTES: Final = 64 * 1024
@@ -87,7 +88,8 @@ class Log:
     """Writes each event with one call of ``write``, which gets text that ends in a newline.
 
     ``colour`` counts for ``Format.PRETTY`` alone. ``clock`` gives seconds since the epoch. Events below ``level`` are
-    not written; those below `KEPT_LEVEL` too cost a comparison.
+    not written; those below `KEPT_LEVEL` too cost a comparison. ``pressure`` is high while what has been written waits
+    for its reader.
 
     ``emit`` never raises because of what an event holds, nor because the stream cannot be written: a full
     disk or a closed pipe must not end requests. ``lost`` counts the events that could not be written.
@@ -101,9 +103,11 @@ class Log:
         colour: bool = False,
         clock: Callable[[], float] = time.time,
         level: Level = Level.INFO,
+        pressure: Pressure | None = None,
     ) -> None:
         self.level = level
         """May be changed at any time."""
+        self.pressure = pressure or Pressure()
         self.lost = 0
         self.feed = Feed()
         """For those who ask what happened lately, or listen to what happens."""

@@ -17,6 +17,7 @@ import outlast
 from outlast.engines import spawner
 
 PRELOADED = (
+    "anyio._backends._asyncio",  # what a function that is not async runs by
     "asyncio",
     "concurrent.futures.thread",
     "contextlib",

@@ -1,0 +1,73 @@
+"""Making one state of a function's files ready to run."""
+
+import asyncio
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+from outlast.config.settings import FunctionSettings
+from outlast.core.errors import OutlastError
+from outlast.supervisor.resources import Program, Resources
+from outlast.telemetry.logs import Level
+
+
+class Preparation:
+    """``on_over`` is called after each attempt."""
+
+    def __init__(self, function: FunctionSettings, resources: Resources, on_over: Callable[[], None]) -> None:
+        self.is_outdated = False
+        """Whether the files have changed since, so that what was wrong with them is of no interest."""
+        self._function = function
+        self._resources = resources
+        self._on_over = on_over
+        self._attempt: asyncio.Task[Program] | None = None
+        self._known_failure: str | None = None
+        """Each request tries again, and what it finds is news only once."""
+
+    def begin(self) -> asyncio.Task[Program]:
+        """Done once, unless it fails."""
+        if self._attempt is None or (self._attempt.done() and self.program is None):
+            engine = self._resources.engines[self._function.language]
+            self._attempt = asyncio.get_running_loop().create_task(engine.prepare(self._function))
+            self._attempt.add_done_callback(self._over)
+        return self._attempt
+
+    def cancel(self) -> None:
+        if self._attempt is not None:
+            self._attempt.cancel()
+
+    @property
+    def is_under_way(self) -> bool:
+        return self._attempt is not None and not self._attempt.done()
+
+    @property
+    def program(self) -> Program | None:
+        """What has come of it; None while nothing has."""
+        attempt = self._attempt
+        if attempt is None or not attempt.done() or attempt.cancelled() or attempt.exception() is not None:
+            return None
+        return attempt.result()
+
+    @property
+    def modules(self) -> frozenset[Path]:
+        return self.program.modules if self.program is not None else frozenset()
+
+    def is_concerned(self, path: Path) -> bool:
+        """Whether a change of the file at this path changes the function."""
+        folder = self._function.folder
+        if not {folder, folder.resolve()}.isdisjoint([path, *path.parents]):
+            return True
+        # What could not be prepared may have lacked just this file.
+        return self.program is None or self.program.concerns(path)
+
+    def _over(self, attempt: asyncio.Task[Program]) -> None:
+        if attempt.cancelled():
+            return
+        self._resources.on_prepared()
+        error = attempt.exception()
+        if error is not None and not self.is_outdated:
+            text = str(error) if isinstance(error, OutlastError) else "".join(traceback.format_exception(error))
+            if text != self._known_failure:
+                self._known_failure = text
+                self._resources.log.emit("boot_failure", level=Level.ERROR, function=self._function.name, msg=text)
+        self._on_over()

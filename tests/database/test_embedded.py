@@ -1,0 +1,191 @@
+"""The server of a project's own: there soon, never twice, gone with its node."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import stat
+import sys
+from asyncio.subprocess import DEVNULL, PIPE
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import asyncpg
+import pytest
+import pytest_asyncio
+from tests.support.postgres import connected
+
+from outlast.database.embedded import EmbeddedServer, EmbeddedServerError
+from outlast.database.place import HOST, OWNER, Folder
+
+PATIENCE_S = 30
+
+
+@contextlib.asynccontextmanager
+async def running(folder: Path) -> AsyncIterator[EmbeddedServer]:
+    reports: list[str] = []
+    server = EmbeddedServer(folder, reports.append)
+    server.reports = reports  # type: ignore[attr-defined]
+    task = asyncio.create_task(server.run())
+    try:
+        yield server
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+    assert server.pid is None
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Made once; each test runs the server in it anew."""
+    folder = tmp_path_factory.mktemp("project") / ".outlast" / "pg"
+    async with running(folder) as server:
+        connection = await connected(server.ledger_url)
+        await connection.execute("alter system set fsync = off")
+        await connection.close()
+    return folder
+
+
+async def refused(url: str) -> None:
+    with pytest.raises(OSError):
+        await asyncpg.connect(url)
+
+
+async def test_functions_have_a_database_of_their_own_and_no_way_out_of_it(folder: Path) -> None:
+    async with running(folder) as server:
+        connection = await connected(server.functions_url)
+        assert await connection.fetchval("select current_database() || ' ' || current_user") == "postgres postgres"
+        await connection.execute("create table if not exists public.things (a int); create schema if not exists mine")
+        for statement in (
+            "copy public.things from program 'echo 1'",
+            "create role outlast_2 superuser",
+            "alter role outlast password 'mine'",
+            "select pg_read_file('/etc/passwd')",
+            "alter system set fsync = off",
+        ):
+            with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                await connection.execute(statement)
+        await connection.close()
+        base, _, _ = server.functions_url.rpartition("/")
+        with pytest.raises(asyncpg.PostgresError):
+            await asyncpg.connect(f"{base}/outlast")
+
+
+def test_the_passwords_are_their_owners_alone(folder: Path) -> None:
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert stat.S_IMODE((folder / "place.json").stat().st_mode) == 0o600
+
+
+async def test_it_is_started_again_when_it_is_killed(folder: Path) -> None:
+    async with running(folder) as server:
+        await (await connected(server.ledger_url)).close()
+        pid = server.pid
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+        async with asyncio.timeout(PATIENCE_S):
+            while server.pid in (None, pid):  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        await (await connected(server.ledger_url)).close()
+        assert any("started again" in report for report in server.reports)  # type: ignore[attr-defined]
+    await refused(server.ledger_url)
+
+
+async def test_a_second_node_uses_it_and_takes_over(folder: Path) -> None:
+    async with running(folder) as second_to_be_first:
+        await (await connected(second_to_be_first.ledger_url)).close()
+        async with running(folder) as other:
+            assert other.functions_url == second_to_be_first.functions_url
+            assert other.pid is None
+            await second_to_be_first._end()
+            async with asyncio.timeout(PATIENCE_S):
+                while other.pid is None:  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+            await (await connected(other.ledger_url)).close()
+        assert other.reports == []  # type: ignore[attr-defined]
+
+
+NODE = """
+import asyncio, sys
+from pathlib import Path
+from outlast.database.embedded import EmbeddedServer
+server = EmbeddedServer(Path(sys.argv[1]), print)
+asyncio.run(server.run())
+"""
+
+
+async def test_of_a_node_that_was_killed_none_is_left(folder: Path) -> None:
+    node = await asyncio.create_subprocess_exec(sys.executable, "-c", NODE, str(folder), stdin=DEVNULL, stdout=PIPE)
+    url = Folder(folder).place().url(OWNER)
+    try:
+        connection = await connected(url)
+        ended = asyncio.Event()
+        connection.add_termination_listener(lambda _: ended.set())
+    finally:
+        node.kill()
+        await node.wait()
+    if sys.platform == "linux":
+        await asyncio.wait_for(ended.wait(), PATIENCE_S)
+    async with running(folder) as server:
+        await (await connected(server.ledger_url)).close()
+        assert server.pid is not None
+    await connection.close(timeout=1)
+
+
+async def test_one_that_is_left_over_is_ended(folder: Path) -> None:
+    """As a killed node leaves it, where the system does not end it."""
+    async with running(folder) as former:
+        await (await connected(former.ledger_url)).close()
+        left_over = former.pid
+        former._folder.unlock()
+        async with running(folder) as server:
+            async with asyncio.timeout(PATIENCE_S):
+                while server.pid is None:  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+            await (await connected(server.ledger_url)).close()
+            assert server.pid != left_over
+
+
+async def test_a_number_that_is_another_process_by_now_is_no_server(folder: Path) -> None:
+    (folder / "data" / "postmaster.pid").write_text(f"{os.getpid()}\n")
+    async with running(folder) as server:
+        await (await connected(server.ledger_url)).close()
+
+
+async def test_a_port_that_is_taken_is_given_up(folder: Path) -> None:
+    port = Folder(folder).place().port
+    taken = await asyncio.start_server(lambda *_: None, HOST, port)
+    async with taken, running(folder) as server:
+        assert server._place.port != port
+        await (await connected(server.functions_url)).close()
+
+
+def test_data_of_an_unknown_version_is_left_alone(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "PG_VERSION").write_text("9\n")
+    with pytest.raises(EmbeddedServerError, match="PostgreSQL 9"):
+        EmbeddedServer(tmp_path, print)
+
+
+def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(EmbeddedServerError, match="file"):
+        EmbeddedServer(tmp_path / "file" / "pg", print)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="is about root")
+async def test_without_user_namespaces_root_becomes_nobody(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """In a folder that nobody can reach, which pytest's are not."""
+    script = (
+        "import os, sys; sys.path.insert(0, sys.argv[1]); from outlast.database import start\n"
+        "def refuse(*_): raise OSError\n"
+        "start.enter_namespace = refuse\n"
+        "start.main(os.getppid(), start.Path(sys.argv[2]), ['/bin/sh', '-c', 'id -u; ls -ldn $0', sys.argv[2]])"
+    )
+    folder = tmp_path_factory.mktemp("nobodys")
+    source = str(Path(__file__).parents[2] / "src")
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", script, source, str(folder)), stdout=PIPE, stderr=PIPE
+    )
+    out, err = await process.communicate()
+    assert out.startswith(b"65534\n"), err

@@ -1,0 +1,167 @@
+"""A database that is slow, down, or gone in the middle of a sentence costs nothing but patience."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import asyncpg
+import pytest
+import pytest_asyncio
+from tests.ledger import samples
+from tests.ledger.node import Node, node, session
+
+from outlast.core.records import TaskQuery
+from outlast.database.connections import Database, DatabaseError
+from outlast.ledger import postgres as module
+
+
+@pytest_asyncio.fixture
+async def other(url: str) -> AsyncIterator["asyncpg.Connection"]:
+    """Another session of the same database, with the tables there."""
+    await (await Database(lambda: url).connect()).close()
+    async with session(url) as connection:
+        yield connection
+
+
+def tell(there: Node, count: int) -> list[str]:
+    records = [samples.task(node=there.id) for _ in range(count)]
+    for record in records:
+        there.ledger.task_started(record)
+        there.ledger.task_settled(samples.settled(record))
+    return [record.id for record in records]
+
+
+async def kept(connection: "asyncpg.Connection") -> list[str]:
+    rows = await connection.fetch("select id::text from outlast.tasks where outcome = 'fulfilled' order by id")
+    return [row["id"] for row in rows]
+
+
+async def test_down_at_first_everything_is_written_when_it_is_up(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PATIENCE_S", 0.0)
+    is_up = False
+
+    async def connect() -> "asyncpg.Connection":
+        if not is_up:
+            raise DatabaseError("it is down")
+        return await Database(lambda: url).connect()
+
+    async with node(url, connect=connect) as there:
+        told = tell(there, 50)
+        await there.until(lambda: there.reports)
+        assert "it is down" in there.reports[0][0]
+        status = there.ledger.status
+        assert (status.connected, status.backlog, status.written, status.error) == (False, 50, 0, "it is down")
+        # Meanwhile the memory answers.
+        assert len((await there.ledger.tasks(TaskQuery())).items) == 50
+        is_up = True
+        await there.until_written()
+        assert [is_trouble for _, is_trouble in there.reports] == [True, False]
+        assert there.ledger.status.written == 50
+        async with session(url) as connection:
+            assert await kept(connection) == sorted(told)
+
+
+async def test_slow_it_is_waited_for_and_what_there_is_no_room_for_is_counted(
+    url: str, other: "asyncpg.Connection"
+) -> None:
+    async with node(url, capacity=100) as there:
+        await there.until_connected()
+        async with other.transaction():
+            await other.execute("lock table outlast.tasks in access exclusive mode")
+            told = tell(there, 60)
+            await there.until(lambda: there.ledger._sinks[0].in_flight)
+            told += tell(there, 130)
+            assert there.ledger.status.dropped == 30
+        await there.until_written()
+        status = there.ledger.status
+        assert (status.written, status.dropped) == (160, 30)
+        assert await kept(other) == sorted(told[:60] + told[90:])
+
+
+async def test_a_connection_that_breaks_while_a_batch_is_written(url: str, other: "asyncpg.Connection") -> None:
+    async with node(url) as there:
+        await there.until_connected()
+        async with other.transaction():
+            await other.execute("lock table outlast.tasks in access exclusive mode")
+            told = tell(there, 60)
+            await there.until(lambda: there.ledger._sinks[0].in_flight)
+            await other.execute(
+                "select pg_terminate_backend(pid) from pg_stat_activity "
+                "where datname = current_database() and pid <> pg_backend_pid() and backend_type = 'client backend'"
+            )
+            await there.until(lambda: not there.ledger.status.connected)
+        await there.until_written()
+        assert await kept(other) == sorted(told)
+        assert there.ledger.status.written == 60
+
+
+class Mumbling:
+    """A connection whose answers to what is written get lost, now and then."""
+
+    def __init__(self, connection: "asyncpg.Connection", answers: list[bool]) -> None:
+        self._connection = connection
+        self._answers = answers
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._connection, name)
+
+    async def execute(self, text: str, *values: object) -> str:
+        result: str = await self._connection.execute(text, *values)
+        if "json_to_recordset" in text and not self._answers.pop():
+            raise ConnectionResetError("the answer was lost")
+        return result
+
+
+async def test_what_was_written_without_an_answer_is_written_again_and_there_once(
+    url: str, other: "asyncpg.Connection"
+) -> None:
+    answers = [True, False, False]
+
+    async def connect() -> Mumbling:
+        return Mumbling(await Database(lambda: url).connect(), answers)
+
+    async with node(url, connect=connect) as there:
+        await there.until_connected()
+        open_one = samples.task(node=there.id)
+        there.ledger.task_started(open_one)
+        told = tell(there, 10)
+        await there.until_written()
+        assert answers == []
+        answers += [True, True]
+        there.ledger.task_settled(samples.settled(open_one))
+        await there.until_written()
+        assert await kept(other) == sorted([open_one.id, *told])
+
+
+async def test_a_record_that_the_database_refuses_does_not_take_others_with_it(
+    url: str, other: "asyncpg.Connection"
+) -> None:
+    async with node(url) as there:
+        await there.until_connected()
+        told = tell(there, 5)
+        bad = samples.settled(samples.task("a\0b", node=there.id))
+        there.ledger.task_started(bad)
+        told += tell(there, 5)
+        await there.until_written()
+        assert (there.ledger.status.written, there.ledger.status.dropped) == (10, 1)
+        [(text, is_trouble)] = there.reports
+        assert "refuses a record" in text
+        assert is_trouble
+        assert await kept(other) == sorted(told)
+
+
+async def test_what_cannot_be_written_before_the_end_is_told() -> None:
+    url = "postgresql://nobody@127.0.0.1:1/nowhere"
+    there = Node(url)
+    tell(there, 3)
+    await there.ledger.close(within_s=0.01)
+    assert [text for text, _ in there.reports] == ["3 records of the ledger could not be written before the end"]
+
+
+async def test_more_than_a_batch(url: str, other: "asyncpg.Connection") -> None:
+    async with node(url) as there:
+        told = tell(there, 2_500)
+        await there.until_written()
+        assert await kept(other) == sorted(told)
+        told += tell(there, 1_500)
+        # A question sees what was told before it, also when that is more than one batch.
+        assert (await there.ledger.counts(TaskQuery()))[0].count == 4_000

@@ -1,0 +1,130 @@
+"""However many records there are: a page costs the same, and no more are kept than is wanted."""
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+
+import asyncpg
+import pytest
+import pytest_asyncio
+from tests.ledger import samples
+from tests.ledger.node import node, session
+from tests.support.postgres import Server
+
+from outlast.core.outcome import EndReason, TaskOutcome
+from outlast.core.records import RequestQuery, Retention, TaskQuery
+from outlast.database.connections import Database
+from outlast.ledger import sql
+from outlast.ledger import upkeep as upkeep_module
+
+ROWS = 30_000
+FILL = f"""
+    insert into outlast.tasks
+        (id, function, language, name, request_id, execution_id, node, started, settled, outcome, reason, ms)
+    select
+        (lpad(to_hex(1700000000000 + n), 12, '0') || '7000' || '8000' || lpad(to_hex(n), 12, '0'))::uuid,
+        'function-' || n % 7, 'python', nullif('name-' || n % 11, 'name-0'), 'request-' || n / 3,
+        '{samples.NODE}', '{samples.NODE}', now(), now(),
+        case when n % 1000 = 0 then null when n % 97 = 0 then 'rejected' when n % 89 = 0 then 'interrupted'
+             else 'fulfilled' end,
+        case when n % 1000 <> 0 and n % 97 <> 0 and n % 89 = 0 then 'crash' end, 5
+    from generate_series(1, {ROWS}) n;
+    analyze outlast.tasks;
+"""
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def filled(postgres: Server) -> AsyncIterator["asyncpg.Connection"]:
+    url = await postgres.new_database()
+    connection = await Database(lambda: url).connect()
+    await connection.execute(FILL)
+    yield connection
+    await connection.close()
+
+
+MIDDLE = datetime.fromtimestamp(1_700_000_000 + ROWS / 2_000, UTC)
+QUERIES = [
+    TaskQuery(),
+    TaskQuery(function="function-3"),
+    TaskQuery(name="name-3"),
+    TaskQuery(request_id="request-77"),
+    TaskQuery(outcome=TaskOutcome.REJECTED),
+    TaskQuery(outcome=TaskOutcome.FULFILLED),
+    TaskQuery(outcome=TaskOutcome.TIMED_OUT),
+    TaskQuery(reason=EndReason.CRASH),
+    TaskQuery(is_open=True),
+    TaskQuery(is_open=False),
+    TaskQuery(function="function-3", outcome=TaskOutcome.REJECTED),
+    TaskQuery(function="function-3", outcome=TaskOutcome.FULFILLED),
+    TaskQuery(function="function-3", name="name-3"),
+    TaskQuery(function="function-3", is_open=True),
+    TaskQuery(name="name-3", outcome=TaskOutcome.REJECTED),
+    TaskQuery(function="function-3", name="name-3", outcome=TaskOutcome.REJECTED),
+    TaskQuery(since=MIDDLE),
+    TaskQuery(until=MIDDLE),
+    TaskQuery(function="function-3", since=MIDDLE, until=MIDDLE + timedelta(seconds=1)),
+    TaskQuery(function="no-such"),
+]
+
+
+@pytest.mark.parametrize("query", QUERIES, ids=lambda query: "+".join(map(str, query.fields.items())) or "times")
+@pytest.mark.parametrize("with_cursor", [False, True], ids=["first page", "next page"])
+async def test_every_page_comes_in_order_out_of_an_index(
+    filled: "asyncpg.Connection", query: TaskQuery, with_cursor: bool
+) -> None:
+    cursor = None
+    if with_cursor:
+        cursor = str(await filled.fetchval("select id from outlast.tasks order by id offset $1 limit 1", ROWS // 2))
+    text, values = sql.page("tasks", query, cursor, 101)
+    plan = "\n".join(row[0] for row in await filled.fetch(f"explain (analyze, buffers, timing off) {text}", *values))
+    assert "Index" in plan
+    assert "Seq Scan" not in plan, plan
+    if not (query.request_id or query.reason or query.outcome or query.is_open):
+        # What few rows have may be sorted: then these few are.
+        assert "Sort" not in plan, plan
+
+
+async def test_requests_too(filled: "asyncpg.Connection") -> None:
+    await filled.execute("set enable_seqscan = off")
+    try:
+        for query in (RequestQuery(), RequestQuery(function="f"), RequestQuery(status=500), RequestQuery(status=0)):
+            text, values = sql.page("requests", query, None, 10)
+            plan = "\n".join(row[0] for row in await filled.fetch(f"explain {text}", *values))
+            assert "Seq Scan" not in plan, plan
+    finally:
+        await filled.execute("reset enable_seqscan")
+
+
+class TestRetention:
+    async def test_by_count_and_nothing_that_is_open(self, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(upkeep_module, "FORGET_AT_ONCE", 10)
+        async with node(url, retention=Retention(days=0, tasks=20, requests=5)) as there:
+            open_one = samples.task(at=samples.BEGIN, node=there.id)
+            there.ledger.task_started(open_one)
+            for number in range(100):
+                at = samples.BEGIN + timedelta(seconds=1 + number)
+                there.ledger.task_started(samples.settled(samples.task(at=at)))
+                there.ledger.request_ended(samples.request(at=at))
+            await there.until_written()
+            assert await there.ledger.forget() == 80 + 95
+            kept = (await there.ledger.tasks(TaskQuery())).items
+            assert len(kept) == 21
+            assert kept[-1].id == open_one.id
+            assert len((await there.ledger.requests(RequestQuery())).items) == 5
+
+    async def test_by_age(self, url: str) -> None:
+        async with node(url, retention=Retention(days=2)) as there:
+            now = datetime.now(UTC)
+            for days in range(5):
+                at = now - timedelta(days=days, seconds=-30)
+                there.ledger.task_started(samples.settled(samples.task(at=at)))
+                there.ledger.worker_started(samples.worker(at=at, ended=at))
+            await there.until_written()
+            assert await there.ledger.forget() == 2 * 2
+            async with session(url) as connection:
+                assert await connection.fetchval("select count(*) from outlast.tasks") == 3
+
+    async def test_all_is_kept_where_that_is_wanted(self, url: str) -> None:
+        async with node(url, retention=Retention(days=0, tasks=0, requests=0)) as there:
+            there.ledger.task_started(samples.settled(samples.task(at=datetime(1999, 1, 1, tzinfo=UTC))))
+            await there.until_written()
+            assert await there.ledger.forget() == 0
