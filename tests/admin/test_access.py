@@ -1,16 +1,24 @@
 """Who gets an answer from the admin API, and who does not."""
 
 import asyncio
+import datetime
+import ipaddress
 import json
 import socket
+import ssl
 import stat
 from pathlib import Path
 
 import httpx
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 from tests.support.admin import admin, admin_url, token
 from tests.support.node import Node, serving, write_project
 
+EVERYWHERE = ("--admin-host=0.0.0.0", "--admin-port=0")
 HELLO = {"hello": 'Deno.serve(() => new Response("hello"))'}
 
 
@@ -198,3 +206,52 @@ async def handler(request: Request) -> Response:
         told = (await client.get("/curious")).json()
         assert token(node) not in json.dumps(told)
         assert told["file"].endswith("Error")
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> Path:
+    """Of 127.0.0.1, signed by itself, with its key in the same file."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "outlast test")])
+    now = datetime.datetime.now(datetime.UTC)
+    address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
+    signed = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([address]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    path = tmp_path / "certificate.pem"
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    path.write_bytes(private + signed.public_bytes(serialization.Encoding.PEM))
+    return path
+
+
+async def test_tls_beyond_loopback(tmp_path: Path, certificate: Path) -> None:
+    project = write_project(tmp_path, HELLO)
+    async with serving(project, *EVERYWHERE, f"--admin-tls-cert={certificate}") as node:
+        assert admin_url(node).startswith("https://127.0.0.1:")
+        trusting = ssl.create_default_context(cafile=certificate)
+        fields = {"authorization": f"Bearer {token(node)}", "host": "outlast.example"}
+        async with httpx.AsyncClient(base_url=admin_url(node), headers=fields, verify=trusting) as client:
+            assert (await client.get("/v1/node")).json()["pid"] == node.process.pid
+            page = {"origin": "https://attacker.example"}
+            assert (await client.get("/v1/node", headers=page)).status_code == 403
+
+
+async def test_a_certificate_that_is_none(tmp_path: Path) -> None:
+    (tmp_path / "empty.pem").touch()
+    option = f"--admin-tls-cert={tmp_path / 'empty.pem'}"
+    async with serving(write_project(tmp_path, HELLO), option, "--admin-port=0", wait_until_ready=False) as node:
+        assert await node.process.wait() == 2
+        await node.stop()
+        assert "empty.pem" in node.stderr
+        node.stderr = ""

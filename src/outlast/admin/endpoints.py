@@ -44,7 +44,7 @@ class Endpoints:
                 admin_url=node.admin_url,
                 anon_key=node.anon_key(),
                 log_level=node.log.level.label,
-                log_lines_lost=node.log.lost,
+                log_lines_lost=node.counts.log_lines_lost,
                 ledger=node.ledger.status,
             )
         )

@@ -21,6 +21,7 @@ from prometheus_client.registry import Collector, CollectorRegistry
 
 from outlast.admin.node import Node
 from outlast.core.lifecycle import State
+from outlast.core.outcome import TaskOutcome
 from outlast.telemetry.counts import FunctionCounts, Histogram
 
 
@@ -47,7 +48,11 @@ class _Node(Collector):
         yield from _counted(self._node.counts.functions)
         yield from self._present()
         yield from self._ledger()
-        yield _count("outlast_log_lines_lost", "Lines of the log that nobody could read.", self._node.log.lost)
+        yield _count(
+            "outlast_log_lines_lost",
+            "Lines of the log that its reader was too slow for.",
+            self._node.counts.log_lines_lost,
+        )
 
     def _present(self) -> Iterator[Metric]:
         """What there is at this moment."""
@@ -110,6 +115,7 @@ def _counted(functions: dict[str, FunctionCounts]) -> Iterator[Metric]:
         if not name:
             # Functions that are not there have neither tasks nor workers.
             continue
+        tasks.add_metric([name, TaskOutcome.FULFILLED, ""], counts.fulfilled)
         for (outcome, reason), count in counts.tasks.items():
             tasks.add_metric([name, outcome, reason], count)
         _add(task_time, [name], counts.task_ms)

@@ -42,7 +42,7 @@ class NodeBody(msgspec.Struct, frozen=True, kw_only=True):
     """For the `Authorization` of calls to functions that verify their callers; public by design."""
     log_level: Label
     log_lines_lost: int
-    """Because nobody could read them."""
+    """Because its reader was too slow for them."""
     ledger: Status
 
 

@@ -1,4 +1,4 @@
-"""Aligned columns, on a terminal and in a file alike.
+"""What commands print: aligned columns, on a terminal and in a file alike, or an object a line.
 
 What functions say is in them (names of tasks, errors): nothing of it may steer a terminal.
 """
@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
+import msgspec
 from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
@@ -90,6 +91,12 @@ def duration(ms: float) -> str:
     minutes, seconds = divmod(round(ms / 1000), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {seconds} s"
+
+
+def object_line(value: object) -> None:
+    """One object a line, at once: whoever reads may wait for it."""
+    sys.stdout.write(msgspec.json.encode(value).decode() + "\n")
+    sys.stdout.flush()
 
 
 def say(text: str) -> None:

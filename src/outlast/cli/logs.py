@@ -9,8 +9,7 @@ import typer
 
 from outlast.cli import client
 from outlast.cli.client import AdminUrl, AsJson
-from outlast.cli.columns import moment, say
-from outlast.cli.output import object_line
+from outlast.cli.columns import moment, object_line, say
 from outlast.telemetry.feed import KEPT_EVENTS
 from outlast.telemetry.pretty import Pretty
 

@@ -1,16 +1,13 @@
-"""Where log lines go, and what commands print for programs."""
+"""Where log lines go."""
 
 import asyncio
 import contextlib
 import os
 import select
 import stat
-import sys
 import time
 from collections import deque
 from collections.abc import Callable
-
-import msgspec
 
 from outlast.telemetry.pressure import Pressure
 
@@ -125,9 +122,3 @@ def _without_waiting(descriptor: int) -> int:
     # Somebody else may have made it so, and half of a line could be refused.
     os.set_blocking(descriptor, True)
     return descriptor
-
-
-def object_line(value: object) -> None:
-    """One object a line, at once: whoever reads may wait for it."""
-    sys.stdout.write(msgspec.json.encode(value).decode() + "\n")
-    sys.stdout.flush()

@@ -4,8 +4,7 @@ from typing import Any
 
 from outlast.cli import client
 from outlast.cli.client import AdminUrl, AsJson
-from outlast.cli.columns import Columns, duration
-from outlast.cli.output import object_line
+from outlast.cli.columns import Columns, duration, object_line
 
 
 def ps(as_json: AsJson = False, admin_url: AdminUrl = None) -> None:

@@ -132,7 +132,8 @@ def _sandbox(*, required: bool, refused: bool) -> app.Sandbox:
 
 
 def _tell_lost(log: Log, count: int) -> None:
-    log.emit("log_lost", level=Level.WARNING, msg=f"{count} lines of this log were lost: its reader was too slow")
+    text = f"{count} lines of this log were lost: its reader was too slow"
+    log.emit("log_lost", level=Level.WARNING, msg=text, count=count)
 
 
 def _wants_colour() -> bool:

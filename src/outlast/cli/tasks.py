@@ -6,8 +6,7 @@ import typer
 
 from outlast.cli import client, story
 from outlast.cli.client import AdminUrl, AsJson, Client
-from outlast.cli.columns import Columns, clock, console, duration
-from outlast.cli.output import object_line
+from outlast.cli.columns import Columns, clock, console, duration, object_line
 from outlast.cli.spans import since as moment_of
 from outlast.core.outcome import TaskOutcome
 from outlast.ledger.ledger import MAX_LIMIT

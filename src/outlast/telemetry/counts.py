@@ -7,11 +7,9 @@ to plain numbers; what Prometheus gets is made of them when it asks.
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
-from typing import cast
+from typing import Any, ClassVar, cast
 
 import msgspec
-
-from outlast.telemetry.feed import field
 
 REQUEST_BUCKETS_MS = (1, 2.5, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 30_000, 60_000)
 TASK_BUCKETS_MS = (10, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 30_000, 60_000, 120_000, 300_000)
@@ -38,14 +36,15 @@ class Histogram:
 class FunctionCounts:
     """Since the node was started."""
 
-    __slots__ = ("boot_failures", "boots", "ends", "limits", "requests", "statuses", "task_ms", "tasks")
+    __slots__ = ("boot_failures", "boots", "ends", "fulfilled", "limits", "requests", "statuses", "task_ms", "tasks")
 
     def __init__(self) -> None:
         self.statuses = [0] * 10
         """By the first digit of the status; 0: the client left before there was an answer."""
         self.requests = Histogram(REQUEST_BUCKETS_MS)
+        self.fulfilled = 0
         self.tasks: Counter[tuple[str, str]] = Counter()
-        """Settled ones, by outcome and reason."""
+        """Settled otherwise, by outcome and reason."""
         self.task_ms = Histogram(TASK_BUCKETS_MS)
         self.boots = Histogram(BOOT_BUCKETS_MS)
         self.boot_failures = 0
@@ -61,63 +60,61 @@ class Counts:
     def __init__(self, served: Callable[[], Collection[str]]) -> None:
         """``served``: the functions that there are. A client may ask for any, and is counted under no name then."""
         self.functions: dict[str, FunctionCounts] = {}
+        self.log_lines_lost = 0
         self._served = served
-        self._unknown = FunctionCounts()
 
-    def of(self, function: object) -> FunctionCounts:
-        name = cast(str, function)
-        found = self.functions.get(name)
-        if found is not None:
-            return found
-        if name not in self._served():
-            if self._unknown is not self.functions.get(""):
-                self.functions[""] = self._unknown
-            return self._unknown
-        found = self.functions[name] = FunctionCounts()
+    def of(self, function: str) -> FunctionCounts:
+        found = self.functions.get(function)
+        if found is None:
+            name = function if function in self._served() else ""
+            found = self.functions.setdefault(name, FunctionCounts())
         return found
 
     def emitted(self, event: str, fields: Mapping[str, object]) -> None:
         count = _COUNTED.get(event)
-        if count is not None and fields.get("function") is not None:
-            count(self.of(fields["function"]), fields)
+        if count is not None:
+            count(self.of(str(fields["function"])), fields)
+        elif event == "log_lost":
+            self.log_lines_lost += cast(int, fields["count"])
 
     def emitted_struct(self, event: str, fields: msgspec.Struct) -> None:
-        count = _COUNTED.get(event)
-        if count is not None:
-            count(self.of(fields.function), fields)  # type: ignore[attr-defined]
+        self._OF_STRUCTS[event](self, fields)
+
+    def _request(self, served: Any) -> None:
+        counts = self.functions.get(served.function) or self.of(served.function)
+        counts.statuses[served.status // 100] += 1
+        counts.requests.add(served.ms)
+
+    def _fulfilled(self, task: Any) -> None:
+        counts = self.functions.get(task.function) or self.of(task.function)
+        counts.fulfilled += 1
+        counts.task_ms.add(task.ms)
+
+    _OF_STRUCTS: ClassVar[Mapping[str, Callable[["Counts", Any], None]]] = {"request": _request, "task": _fulfilled}
 
 
-Fields = Mapping[str, object] | msgspec.Struct
+def _task(counts: FunctionCounts, fields: Mapping[str, Any]) -> None:
+    """One that was not fulfilled."""
+    counts.tasks[str(fields["outcome"]), str(fields.get("reason", ""))] += 1
+    counts.task_ms.add(fields["ms"])
 
 
-def _request(counts: FunctionCounts, fields: Fields) -> None:
-    counts.statuses[cast(int, fields.status) // 100 % 10] += 1  # type: ignore[union-attr]
-    counts.requests.add(cast(float, fields.ms))  # type: ignore[union-attr]
+def _boot(counts: FunctionCounts, fields: Mapping[str, Any]) -> None:
+    counts.boots.add(fields["ms"])
 
 
-def _task(counts: FunctionCounts, fields: Fields) -> None:
-    reason = field(fields, "reason")
-    counts.tasks[str(field(fields, "outcome")), str(reason) if reason is not None else ""] += 1
-    counts.task_ms.add(cast(float, field(fields, "ms")))
-
-
-def _boot(counts: FunctionCounts, fields: Fields) -> None:
-    counts.boots.add(cast(float, field(fields, "ms")))
-
-
-def _boot_failure(counts: FunctionCounts, fields: Fields) -> None:
+def _boot_failure(counts: FunctionCounts, fields: Mapping[str, Any]) -> None:
     counts.boot_failures += 1
 
 
-def _shutdown(counts: FunctionCounts, fields: Fields) -> None:
-    reason = str(field(fields, "reason"))
+def _shutdown(counts: FunctionCounts, fields: Mapping[str, Any]) -> None:
+    reason = str(fields["reason"])
     counts.ends[reason] += 1
-    if field(fields, "limit") is not None:
+    if "limit" in fields:
         counts.limits[reason] += 1
 
 
-_COUNTED: Mapping[str, Callable[[FunctionCounts, Fields], None]] = {
-    "request": _request,
+_COUNTED: Mapping[str, Callable[[FunctionCounts, Mapping[str, Any]], None]] = {
     "task": _task,
     "boot": _boot,
     "boot_failure": _boot_failure,

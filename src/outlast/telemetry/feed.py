@@ -20,7 +20,8 @@ KEPT_EVENTS = 2_000
 KEPT_CHARS = 4 * 2**20
 """Of the same: a function may print long lines."""
 PENDING_EVENTS = 10_000
-"""That a listener has not taken yet; beyond that its oldest are dropped, and it is told how many."""
+PENDING_CHARS = 16 * 2**20
+"""That a listener has not taken yet; beyond either its oldest are dropped, and it is told how many."""
 _ENTRY_CHARS = 300
 """What an event takes besides its text."""
 
@@ -36,6 +37,8 @@ class Event(NamedTuple):
     label: str
     """Of the level."""
     name: str
+    chars: int
+    """What it takes to keep it, about."""
     fields: Fields
     """All of them for one that was emitted, its level and name included; otherwise all but these two."""
 
@@ -71,49 +74,48 @@ def field(fields: Fields, name: str) -> object:
 
 
 class _Ring:
-    """The latest events of one function."""
+    """The latest events, within bounds."""
 
-    def __init__(self) -> None:
+    def __init__(self, most_events: int, most_chars: int) -> None:
         self.events: deque[Event] = deque()
+        self.dropped = 0
+        """So many of the oldest, for want of room."""
+        self._most_events = most_events
+        self._most_chars = most_chars
         self._chars = 0
 
     def add(self, event: Event) -> None:
         self.events.append(event)
-        self._chars += _chars(event)
-        while len(self.events) > KEPT_EVENTS or self._chars > KEPT_CHARS:
-            self._chars -= _chars(self.events.popleft())
-
-
-def _chars(event: Event) -> int:
-    fields = cast(Mapping[str, object], event.fields)
-    return _ENTRY_CHARS + sum(len(value) for value in fields.values() if type(value) is str)
+        self._chars += event.chars
+        while len(self.events) > self._most_events or self._chars > self._most_chars:
+            self._chars -= self.events.popleft().chars
+            self.dropped += 1
 
 
 class Feed:
     def __init__(self) -> None:
-        self._rings: dict[str | None, _Ring] = {}
-        self._listeners: set[Listener] = set()
+        self._rings: dict[object, _Ring] = {}
+        self.listeners: set[Listener] = set()
         self._count = 0
 
-    @property
-    def is_heard(self) -> bool:
-        return bool(self._listeners)
-
-    def keep(self, event: Event, function: str | None) -> None:
-        """``function``: the name of one that is served; whoever calls sees to it that there are not too many."""
+    def keep(self, at: float, level: int, label: str, name: str, fields: Mapping[str, object], chars: int) -> None:
+        """``chars``: of its texts."""
+        self._count = count = self._count + 1
+        event = Event(count, at, level, label, name, chars + _ENTRY_CHARS, fields)
+        # The name of one that is served: whoever writes to the log sees to it that there are not too many.
+        function = fields.get("function")
         ring = self._rings.get(function)
         if ring is None:
-            ring = self._rings[function] = _Ring()
+            ring = self._rings[function] = _Ring(KEPT_EVENTS, KEPT_CHARS)
         ring.add(event)
-        self.pass_on(event)
+        for listener in self.listeners:
+            listener.hear(event)
 
-    def event(self, at: float, level: int, label: str, name: str, fields: Fields) -> Event:
-        """To be kept or passed on."""
+    def pass_on(self, at: float, level: int, label: str, name: str, fields: msgspec.Struct) -> None:
+        """Each of the fields is short."""
         self._count += 1
-        return Event(self._count, at, level, label, name, fields)
-
-    def pass_on(self, event: Event) -> None:
-        for listener in self._listeners:
+        event = Event(self._count, at, level, label, name, _ENTRY_CHARS, fields)
+        for listener in self.listeners:
             listener.hear(event)
 
     def recent(self, wanted: Wanted, limit: int) -> list[Event]:
@@ -127,13 +129,13 @@ class Feed:
 
     def listen(self, wanted: Wanted) -> "Listener":
         """From now on; `Listener.close` ends it."""
-        listener = Listener(wanted, self._listeners.discard)
-        self._listeners.add(listener)
+        listener = Listener(wanted, self.listeners.discard)
+        self.listeners.add(listener)
         return listener
 
     def close(self) -> None:
         """Whoever listens hears the end."""
-        for listener in [*self._listeners]:
+        for listener in [*self.listeners]:
             listener.close()
 
 
@@ -141,21 +143,16 @@ class Listener:
     """Takes events as they happen; the one who reads may be slow."""
 
     def __init__(self, wanted: Wanted, on_close: "Callable[[Listener], None]") -> None:
-        self.missed = 0
-        """Events dropped since `take` was last called, because too many were waiting."""
         self._accepts = wanted.predicate()
         self._on_close = on_close
-        self._pending: deque[Event] = deque()
+        self._pending = _Ring(PENDING_EVENTS, PENDING_CHARS)
         self._news = asyncio.Event()
         self._is_closed = False
 
     def hear(self, event: Event) -> None:
         if not self._accepts(event):
             return
-        self._pending.append(event)
-        if len(self._pending) > PENDING_EVENTS:
-            self._pending.popleft()
-            self.missed += 1
+        self._pending.add(event)
         self._news.set()
 
     async def take(self, timeout_s: float) -> tuple[list[Event], int] | None:
@@ -168,13 +165,12 @@ class Listener:
                 await self._news.wait()
         except TimeoutError:
             return [], 0
-        if self._is_closed and not self._pending:
+        if self._is_closed and not self._pending.events:
             return None
-        events, self._pending = [*self._pending], deque()
-        missed, self.missed = self.missed, 0
+        taken, self._pending = self._pending, _Ring(PENDING_EVENTS, PENDING_CHARS)
         if not self._is_closed:
             self._news.clear()
-        return events, missed
+        return [*taken.events], taken.dropped
 
     def close(self) -> None:
         self._is_closed = True

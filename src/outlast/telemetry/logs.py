@@ -88,8 +88,8 @@ class Log:
     """Writes each event with one call of ``write``, which gets text that ends in a newline.
 
     ``colour`` counts for ``Format.PRETTY`` alone. ``clock`` gives seconds since the epoch. Events below ``level`` are
-    not written; those below `KEPT_LEVEL` too cost a comparison. ``pressure`` is high while
-    what has been written waits for its reader.
+    not written; those below `KEPT_LEVEL` too cost a comparison. ``pressure`` is high while what has been written waits
+    for its reader.
 
     ``emit`` never raises because of what an event holds, nor because the stream cannot be written: a full
     disk or a closed pipe must not end requests. ``lost`` counts the events that could not be written.
@@ -144,14 +144,15 @@ class Log:
             record["request_id"] = request_id
         if task_id is not None:
             record["task_id"] = task_id
+        chars = 0
         if msg is not None:
-            record["msg"] = _cut(msg)
-        for name, value in fields.items():
-            if value is not None:
-                record[name] = _cut(value) if type(value) is str else value
+            record["msg"] = msg = _cut(msg)
+            chars = len(msg)
+        if fields:
+            chars += _add(record, fields)
         now = self._clock()
         self.observer.emitted(event, record)
-        self.feed.keep(self.feed.event(now, level, level.label, event, record), function)
+        self.feed.keep(now, level, level.label, event, record, chars)
         if level >= self.level:
             self._deliver(self._renderer.render(now, record))
 
@@ -161,11 +162,11 @@ class Log:
         It costs a third of `emit`: for what happens with every request. Let the struct omit defaults.
         """
         self.observer.emitted_struct(event, struct)
-        is_heard, is_written = self.feed.is_heard, level >= self.level
-        if is_heard or is_written:
+        is_written = level >= self.level
+        if is_written or self.feed.listeners:
             now = self._clock()
-            if is_heard:
-                self.feed.pass_on(self.feed.event(now, level, level.label, event, struct))
+            if self.feed.listeners:
+                self.feed.pass_on(now, level, level.label, event, struct)
             if is_written:
                 self._deliver(self._renderer.render_struct(now, level.label, event, struct))
 
@@ -174,6 +175,18 @@ class Log:
             self._write(text)
         except (OSError, ValueError):  # ValueError: the stream was closed, or its encoding lacks a character
             self.lost += 1
+
+
+def _add(record: dict[str, object], fields: Mapping[str, object]) -> int:
+    """Returns of how many characters the texts among them are."""
+    chars = 0
+    for name, value in fields.items():
+        if type(value) is str:
+            record[name] = text = _cut(value)
+            chars += len(text)
+        elif value is not None:
+            record[name] = value
+    return chars
 
 
 def _cut(text: str) -> str:
