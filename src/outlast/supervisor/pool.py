@@ -351,7 +351,7 @@ class Pool:
     # The whole pool.
 
     def snapshot(self) -> FunctionSnapshot:
-        workers = [worker.snapshot(is_current=worker.generation == self.generation) for worker in self._alive]
+        workers = [worker.snapshot(is_current=worker.generation == self.generation) for worker in self._with_process]
         return FunctionSnapshot(
             name=self.function.name,
             language=self.function.language,
@@ -365,6 +365,11 @@ class Pool:
         )
 
     @property
+    def _with_process(self) -> Iterator[Worker]:
+        """What is left of the others is being cleared away."""
+        return (worker for worker in self._alive if worker.state is not State.EXITED)
+
+    @property
     def waits(self) -> Histogram:
         """How long requests waited that found no worker ready."""
         return self._backlog.waits
@@ -374,7 +379,7 @@ class Pool:
 
         Returns of each whether it does. One that comes up for requests which wait is left alone.
         """
-        chosen = [worker for worker in self._alive if execution_id in (None, worker.execution_id)]
+        chosen = [worker for worker in self._with_process if execution_id in (None, worker.execution_id)]
         drains = {worker.execution_id: not worker.is_coming_up for worker in chosen}
         for worker in chosen:
             if worker.state is State.READY:
