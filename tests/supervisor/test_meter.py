@@ -251,3 +251,14 @@ async def test_one_that_is_closed_is_not_looked_at_any_more(process: Process) ->
     assert not meter._metered
     meter._look()
     assert (worker.usage, meter._timer) == (Usage(), None)
+
+
+async def test_one_that_is_woken_is_not_looked_at_later_than_others(process: Process) -> None:
+    with bench(process) as on:
+        on.ready()
+        for _ in range(10):
+            on.pass_ms(LONGEST_AT_REST_MS)
+        assert on.metering.may_be_early_at < on.metering.due
+        on.metering.wake()
+        # Were it later, the meter would look for it again and again until then.
+        assert on.metering.may_be_early_at <= on.metering.due == pytest.approx(on.now + LOOK_MS / 1000)

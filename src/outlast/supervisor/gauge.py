@@ -1,12 +1,15 @@
 """What one worker process uses, as the kernel tells it."""
 
 import contextlib
+import math
 import os
 import time
 from pathlib import Path
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _MIB = 2**20
+_STARTING_MS = 0.02
+"""With less CPU time than this no process starts another, or fills memory worth measuring."""
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
@@ -23,8 +26,11 @@ class Gauge:
         self._statm = self._open("statm")
         self._stat = self._open("stat")
         self._thread_stat = self._open(f"task/{pid}/stat")
+        self._thread_children = self._open(f"task/{pid}/children")
         self._cpu_ms = 0.0
         self._family_cpu_ms = 0.0
+        self._alone_at_cpu_ms = -math.inf
+        """Its CPU time when it was last seen to have no descendants."""
         self._memory_mb = 0.0
 
     def _open(self, name: str) -> int:
@@ -37,7 +43,7 @@ class Gauge:
 
     def close(self) -> None:
         self._files.close()
-        self._statm = self._stat = self._thread_stat = -1
+        self._statm = self._stat = self._thread_stat = self._thread_children = -1
 
     def cpu_ms(self) -> float:
         """CPU time of all threads since the process began."""
@@ -55,11 +61,19 @@ class Gauge:
     def family(self) -> tuple[float, float]:
         """`cpu_ms` and `memory_mb` with all that descends from the process, as far as that still does or has been
         waited for; a page of memory that two of them share counts twice."""
-        cpu_ms, memory_mb = self.cpu_ms(), self.memory_mb()
+        own_ms = cpu_ms = self.cpu_ms()
+        if own_ms - self._alone_at_cpu_ms < _STARTING_MS:
+            return self._family_cpu_ms, self._memory_mb
+        memory_mb = self.memory_mb()
+        descendants: list[int] = []
         if self._stat >= 0:
             with contextlib.suppress(OSError, IndexError, ValueError):
-                cpu_ms += _waited_for_ms(os.pread(self._stat, 1024, 0))
-        for pid in _descendants(self._pid) if self._statm >= 0 else ():
+                fields = _fields(os.pread(self._stat, 1024, 0))
+                cpu_ms += _waited_for_ms(fields)
+                if _threads(fields) > 1 or os.pread(self._thread_children, 1, 0):
+                    descendants = _descendants(self._pid)
+        self._alone_at_cpu_ms = -math.inf if descendants else own_ms
+        for pid in descendants:
             cpu_ms += _cpu_ms(pid)
             with contextlib.suppress(OSError, IndexError):
                 memory_mb += _resident_mb(Path(f"/proc/{pid}/statm").read_bytes())
@@ -85,9 +99,12 @@ def _cpu_ms(pid: int) -> float:
         return 0.0
 
 
-def _waited_for_ms(stat: bytes) -> float:
+def _threads(fields: list[bytes]) -> int:
+    return int(fields[17])
+
+
+def _waited_for_ms(fields: list[bytes]) -> float:
     """CPU time of the children that have ended and been waited for, and of theirs."""
-    fields = _fields(stat)
     return (int(fields[13]) + int(fields[14])) * 1000 / _TICKS_PER_S
 
 

@@ -13,8 +13,10 @@ from outlast.core.limits import Limits, Usage, Verdict
 from outlast.supervisor.gauge import Gauge
 
 LOOK_MS = 20.0
-LONGEST_AT_WORK_MS = 250.0
+LONGEST_AT_WORK_MS = 500.0
 LONGEST_AT_REST_MS = 1_000.0
+EARLIEST = 0.75
+"""Share of the time until the next look after which it may be taken."""
 COMPUTING = 0.1
 """Share of a CPU from which on a worker is looked at as often as possible."""
 BUSY = 0.75
@@ -84,10 +86,10 @@ class Meter:
     def _look(self) -> None:
         self._timer = None
         now = self._loop.time()
-        # Those that are due a little later are looked at now, so that the event loop wakes up once for all.
-        until = now + LOOK_MS / 4000
+        # Those that are due a little later are looked at now: one after the other they cost a fraction of what each
+        # does that the event loop wakes up for.
         for metering in [*self._metered]:
-            if metering.due <= until:
+            if metering.may_be_early_at <= now:
                 metering.look(now)
         if self._metered:
             self.look_at(min(metering.due for metering in self._metered))
@@ -110,6 +112,8 @@ class Metering:
         """Whether the next look is some while away: then `wake` is to be called when there is something to do."""
         self.due = meter.now()
         """When to look again, on the event loop's clock, in seconds."""
+        self.may_be_early_at = self.due
+        """From when on it may be done, should others be looked at then."""
         self._is_ready = False
         self._interval_ms = LOOK_MS
         self._looked_at = self._began_at = self._asked_at = self.due
@@ -148,6 +152,7 @@ class Metering:
         self.rests = False
         self._interval_ms = LOOK_MS
         self.due = min(self.due, self._meter.now() + LOOK_MS / 1000)
+        self.may_be_early_at = min(self.may_be_early_at, self.due)
         self._meter.look_at(self.due)
 
     def is_running(self) -> bool:
@@ -199,6 +204,7 @@ class Metering:
             self._interval_ms = max(least, min(2 * self._interval_ms, most, until_a_limit))
         self.rests = self._interval_ms > LOOK_MS
         self.due = now + self._interval_ms / 1000
+        self.may_be_early_at = now + self._interval_ms * EARLIEST / 1000
 
     @property
     def is_busy(self) -> bool:

@@ -1,0 +1,56 @@
+"""Requests at fixed moments: that they are sent when they are due, and what is counted."""
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from bench import open_loop
+
+COUNT = 5
+ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
+
+@asynccontextmanager
+async def answering(to_wait_for: int, answer: bytes = ANSWER) -> AsyncIterator[str]:
+    """A server that answers nobody before so many have asked."""
+    all_here = asyncio.Event()
+    arrived = itertools.count(1)
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        if next(arrived) == to_wait_for:
+            all_here.set()
+        await all_here.wait()
+        writer.write(answer)
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+
+
+async def test_a_request_that_is_due_is_sent_whatever_became_of_those_before() -> None:
+    async with answering(COUNT) as url, open_loop.calling(url) as caller:
+        answers = await caller.run(open_loop.evenly(100), lambda moment: moment >= COUNT / 100)
+    assert [(answer.status, answer.text) for answer in answers] == [(200, "ok")] * COUNT
+    # The first had to wait for the last, which was due 40 ms later.
+    assert answers[0].latency_ms >= 40
+    assert [round(answer.due_at - answers[0].due_at, 2) for answer in answers] == [0, 0.01, 0.02, 0.03, 0.04]
+
+
+async def test_a_connection_without_an_answer_is_told_of() -> None:
+    async with answering(1, answer=b"") as url, open_loop.calling(url) as caller:
+        answer = await caller.ask()
+    assert answer.status == 0
+    assert "closed without an answer" in answer.text
+
+
+def test_the_same_seed_makes_the_same_moments() -> None:
+    one, same, other = (list(itertools.islice(open_loop.randomly(40, seed), 200)) for seed in (1, 1, 2))
+    assert one == same != other
+    assert 4 < one[-1] < 6  # 200 requests at 40 a second
+
+
+def test_percentiles() -> None:
+    latencies = [float(number) for number in range(1, 201)]
+    assert [open_loop.percentile(latencies, share) for share in (0, 50, 99, 100)] == [1, 101, 199, 200]
