@@ -96,8 +96,7 @@ async def serve(options: Options, log: Log, on_ready: Callable[[str], None] | No
     project = options.load(_url(options.host, options.port))
     sandbox = await asyncio.to_thread(_sandbox, options, log)
     storing = Storage(options.database, project, log)
-    load = partial(options.load, database_url=storing.functions_url)
-    project = load(_url(options.host, options.port))
+    project = options.load(_url(options.host, options.port), storing.functions_url)
     layers = sandbox.names if options.sandbox is not Sandbox.NONE else None
     environ = options.environ if layers is None else tools.environment(options.environ)
     _allow_open_files()
@@ -149,9 +148,12 @@ async def serve(options: Options, log: Log, on_ready: Callable[[str], None] | No
         try:
             url = _url(*await gateway.listen(options.host, options.port))
             watch = await _watch(project, log)
-            reloading = _Reloading(partial(load, url), project, fleet, verifier, storing, log)
+            reloading = _Reloading(
+                lambda: options.load(url, storing.functions_url), project, fleet, verifier, storing, log
+            )
             # Once more, now that the address is known and no change goes unseen.
             reloading.reload(())
+            storing.on_moved = partial(reloading.reload, ())
             if administration is not None:
                 node = Node(
                     fleet=fleet,

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import random
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -43,15 +44,17 @@ class Storage:
         """This node's id: another at each start."""
         self._settings = project.ledger
         self._log = log
+        self.on_moved: Callable[[], None] = lambda: None
+        """Called when `functions_url` has changed."""
         self._embedded: EmbeddedServer | None = None
         self._serving: asyncio.Task[None] | None = None
         self._siblings: LockedSiblings | None = None
         self._postgres: PostgresLedger | None = None
-        self._sample = 0
+        self._second = self._recorded = 0
         self.ledger: Ledger = MemoryLedger()
         if database == EMBEDDED:
             try:
-                self._embedded = EmbeddedServer(project.state_dir / "pg", self._warn)
+                self._embedded = EmbeddedServer(project.state_dir / "pg", self._warn, lambda: self.on_moved())
             except EmbeddedServerError as error:
                 self._warn(f"there is no database, and the ledger ends with this server: {error}")
         embedded = self._embedded
@@ -84,11 +87,13 @@ class Storage:
 
     def request_served(self, served: Served) -> None:
         """Called for each request, when it has ended."""
+        now = time.time()
         if 0 < served.status < 500:
-            self._sample += self._settings.sample_requests_percent
-            if self._sample < 100:
+            if self._second != int(now):
+                self._second, self._recorded = int(now), 0
+            if self._recorded >= self._settings.requests_per_s:
                 return
-            self._sample -= 100
+            self._recorded += 1
         first_byte_ms = served.first_byte_ms
         if first_byte_ms is None and served.status:
             first_byte_ms = served.ms
@@ -101,7 +106,7 @@ class Storage:
                 method=served.method,
                 path=served.path[:MAX_PATH_CHARS],
                 status=served.status,
-                received=datetime.fromtimestamp(time.time() - served.ms / 1000, UTC),
+                received=datetime.fromtimestamp(now - served.ms / 1000, UTC),
                 first_byte_ms=first_byte_ms,
                 ms=served.ms,
                 error=printable(served.why, MAX_ERROR_CHARS),

@@ -234,8 +234,8 @@ class TestWrongValues:
             ("oneshot_background = 'kill'", "1: oneshot_background: 'kill' is not one of cut, wait"),
             ("[ledger]\nretain = 2", "2: ledger.retain: there is no such key; did you mean retain_days?"),
             (
-                "[ledger]\nsample_requests_percent = 101",
-                "2: ledger.sample_requests_percent: 101 is not a whole number from 0 to 100",
+                "[ledger]\nrequests_per_s = -1",
+                "2: ledger.requests_per_s: -1 is not a whole number from 0 to 1000000",
             ),
             (
                 "[functions.hello.ledger]\nretain_days = 2",
@@ -319,5 +319,5 @@ def test_the_defaults_can_be_written_down(pair: Any) -> None:
 
 def test_the_ledger_is_for_all_functions_together(project: Any) -> None:
     assert project.load().ledger == LedgerSettings()
-    project.write({"supabase/outlast.toml": "[ledger]\nretain_days = 0\nsample_requests_percent = 7\n"})
+    project.write({"supabase/outlast.toml": "[ledger]\nretain_days = 0\nrequests_per_s = 7\n"})
     assert project.load().ledger == LedgerSettings(Retention(days=0), 7)

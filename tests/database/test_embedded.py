@@ -7,7 +7,7 @@ import signal
 import stat
 import sys
 from asyncio.subprocess import DEVNULL, PIPE
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import asyncpg
@@ -22,9 +22,9 @@ PATIENCE_S = 30
 
 
 @contextlib.asynccontextmanager
-async def running(folder: Path) -> AsyncIterator[EmbeddedServer]:
+async def running(folder: Path, on_moved: Callable[[], None] = lambda: None) -> AsyncIterator[EmbeddedServer]:
     reports: list[str] = []
-    server = EmbeddedServer(folder, reports.append)
+    server = EmbeddedServer(folder, reports.append, on_moved)
     server.reports = reports  # type: ignore[attr-defined]
     task = asyncio.create_task(server.run())
     try:
@@ -157,6 +157,19 @@ async def test_a_port_that_is_taken_is_given_up(folder: Path) -> None:
     async with taken, running(folder) as server:
         assert server._place.port != port
         await (await connected(server.functions_url)).close()
+
+
+async def test_a_port_that_is_taken_meanwhile_is_given_up_too(folder: Path) -> None:
+    moved = asyncio.Event()
+    async with running(folder, moved.set) as server:
+        before = server.functions_url
+        # It is not running yet.
+        taken = await asyncio.start_server(lambda *_: None, HOST, server._place.port)
+        async with taken:
+            await asyncio.wait_for(moved.wait(), PATIENCE_S)
+            assert server.functions_url != before
+            await (await connected(server.functions_url)).close()
+        assert server.reports == []  # type: ignore[attr-defined]
 
 
 def test_data_of_an_unknown_version_is_left_alone(tmp_path: Path) -> None:

@@ -122,7 +122,7 @@ def test_defaults_of_the_ledger(tmp_path: Path) -> None:
     defaults = {
         f"ledger.retain_{key}": value for key, value in msgspec.structs.asdict(project.ledger.retention).items()
     }
-    defaults["ledger.sample_requests_percent"] = project.ledger.sample_requests_percent
+    defaults["ledger.requests_per_s"] = project.ledger.requests_per_s
     assert table("The ledger") == {key: shown(default) for key, default in defaults.items()}
 
 

@@ -100,7 +100,9 @@ class TestInADatabaseOfYours:
 @pytest.fixture(scope="module")
 def embedded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project whose server is made once."""
-    return write_project(tmp_path_factory.mktemp("embedded"), {"nap": NAPPING})
+    return write_project(
+        tmp_path_factory.mktemp("embedded"), {"nap": NAPPING}, outlast="[ledger]\nrequests_per_s = 1000000\n"
+    )
 
 
 async def ledger_of(project: Path) -> "asyncpg.Connection":

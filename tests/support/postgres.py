@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import itertools
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import asyncpg
@@ -34,7 +34,7 @@ async def serving() -> AsyncIterator[Server]:
         embedded = EmbeddedServer(Path(folder, "pg"), report=print)
         running = asyncio.create_task(embedded.run())
         try:
-            connection = await connected(embedded.ledger_url)
+            connection = await connected(lambda: embedded.ledger_url)
             # Nothing of it is to outlive the machine.
             await connection.execute("alter system set fsync = off")
             await connection.execute("select pg_reload_conf()")
@@ -45,11 +45,11 @@ async def serving() -> AsyncIterator[Server]:
             await asyncio.wait([running])
 
 
-async def connected(url: str) -> "asyncpg.Connection":
-    """Waits for the server to accept connections."""
+async def connected(url: str | Callable[[], str]) -> "asyncpg.Connection":
+    """Waits for the server to accept connections. The URL may change meanwhile."""
     async with asyncio.timeout(_PATIENCE_S):
         while True:
             try:
-                return await asyncpg.connect(url)
+                return await asyncpg.connect(url if isinstance(url, str) else url(), timeout=2)
             except (OSError, asyncpg.PostgresError):
                 await asyncio.sleep(0.02)

@@ -38,15 +38,15 @@ _LEDGER = {
     "retain_days": WholeNumber(1, 36_500, note="a hundred years", zero="no limit"),
     "retain_tasks": WholeNumber(1, 10**12, zero="no limit"),
     "retain_requests": WholeNumber(1, 10**12, zero="no limit"),
-    "sample_requests_percent": WholeNumber(0, 100),
+    "requests_per_s": WholeNumber(0, 1_000_000),
 }
 
 
 @dataclass(frozen=True)
 class LedgerSettings:
     retention: Retention = DEFAULT_RETENTION
-    sample_requests_percent: int = 100
-    """Of those that did not fail; one that did is recorded always."""
+    requests_per_s: int = 100
+    """Of those that did not fail, at most so many are recorded; one that did is always."""
 
 
 @dataclass(frozen=True)
@@ -80,9 +80,9 @@ class OwnFile:
     @property
     def ledger(self) -> LedgerSettings:
         given = _merged([self.root.table("ledger")], _LEDGER)
-        percent = given.pop("sample_requests_percent", LedgerSettings.sample_requests_percent)
+        requests_per_s = given.pop("requests_per_s", LedgerSettings.requests_per_s)
         kept = {key.removeprefix("retain_"): value for key, value in given.items()}
-        return LedgerSettings(Retention(**kept), percent)
+        return LedgerSettings(Retention(**kept), requests_per_s)
 
     def refuse_unknown_functions(self, known: Collection[str]) -> None:
         for name in self.functions:

@@ -29,6 +29,8 @@ LOCK_EVERY_S = 1.0
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 10.0
 """Between an end of the server and its next start."""
 LIVED_LONG_S = 10.0
+SETTLE_S = 1.0
+"""A server that ends so soon after an error is the reason for it."""
 READY_EVERY_S = 0.02
 READY_WITHIN_S = 60.0
 """A server that was killed reads its log again before it answers."""
@@ -60,12 +62,15 @@ class EmbeddedServerError(OutlastError):
 
 
 class EmbeddedServer:
-    def __init__(self, folder: Path, report: Callable[[str], None]) -> None:
+    def __init__(
+        self, folder: Path, report: Callable[[str], None], on_moved: Callable[[], None] = lambda: None
+    ) -> None:
         """Blocks for a moment. ``folder``: ``.outlast/pg``; ``report``: gets what the user should know.
 
-        Raises EmbeddedServerError.
+        ``on_moved``: called when the URLs have changed, as nearly never happens. Raises EmbeddedServerError.
         """
         self._report = report
+        self._on_moved = on_moved
         self._process: Process | None = None
         self._programs = _programs(folder / "data")
         try:
@@ -107,13 +112,18 @@ class EmbeddedServer:
         while True:
             began = asyncio.get_running_loop().time()
             process = await self._launch()
+            preparing = asyncio.create_task(self._prepare(process), name="prepare the embedded database")
             try:
-                await self._prepare(process)
-            except (*BROKEN, EmbeddedServerError) as error:
-                self._report(f"the embedded database is not as it should be: {error}")
-            code = await process.wait()
+                code = await process.wait()
+            finally:
+                # Where another server was faster to take the port, it talks to that one, perhaps for long.
+                preparing.cancel()
             if asyncio.get_running_loop().time() - began > LIVED_LONG_S:
                 pause_s = FIRST_PAUSE_S
+            if not self._folder.is_port_free():
+                self._place = self._folder.move()
+                self._on_moved()
+                continue
             self._report(
                 f"the embedded database has ended (code {code}) and is started again; its log: {self._folder.log}"
             )
@@ -198,8 +208,16 @@ class EmbeddedServer:
         )
 
     async def _prepare(self, process: Process) -> None:
-        """Makes the users and the databases that are missing."""
-        connection = await self._connect(process)
+        """Makes the users and the databases that are missing. Never raises."""
+        try:
+            connection = await self._connect(process)
+            await self._make_missing(connection)
+        except (*BROKEN, EmbeddedServerError) as error:
+            await asyncio.sleep(SETTLE_S)
+            if process.returncode is None:
+                self._report(f"the embedded database is not as it should be: {error}")
+
+    async def _make_missing(self, connection: "asyncpg.Connection") -> None:
         try:
             if not await connection.fetchval("select 1 from pg_roles where rolname = $1", GUEST):
                 await connection.execute(_make_guest(self._place))

@@ -11,7 +11,7 @@ import signal
 import sys
 from pathlib import Path
 
-NICE = 10
+NICE = 5
 """Where processors are short, requests come before records."""
 CLONE_NEWUSER = 0x1000_0000
 PR_SET_PDEATHSIG = 1

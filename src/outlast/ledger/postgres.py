@@ -44,7 +44,7 @@ GATHER_S = 0.1
 """Records are written together that come within this time."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 5.0
 """Between two attempts to connect."""
-PATIENCE_S = 3.0
+PATIENCE_S = 10.0
 """Out of reach for so long, the database is worth a word. The embedded one takes a second for its first start."""
 ASK_WITHIN_S = 5.0
 CATCH_UP_WITHIN_S = 1.0
