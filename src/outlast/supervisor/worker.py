@@ -141,6 +141,11 @@ class Worker:
         """Whether it could be on that way, if it were wanted."""
         return not self.is_wanted and self.state in lifecycle.COMING_UP
 
+    @property
+    def _is_stuck(self) -> bool:
+        """Whether its event loop stands still, by its own account or by its CPU clock."""
+        return self._says_stuck or self._is_held_up
+
     def is_running(self) -> bool:
         """Whether its event loop is at work at this moment."""
         return self._metering is not None and self._metering.is_running()
@@ -153,7 +158,7 @@ class Worker:
             language=self._function.language,
             state=self.state,
             is_current=is_current,
-            is_stuck=self._says_stuck or self._is_held_up,
+            is_stuck=self._is_stuck,
             pid=self._vessel.pid,
             age_ms=self._age_ms(),
             requests=self.requests,
@@ -368,7 +373,7 @@ class Worker:
 
     def held_up(self, held_up: bool) -> None:
         self._is_held_up = held_up
-        self._owner.worker_stuck(self, held_up or self._says_stuck)
+        self._owner.worker_stuck(self, self._is_stuck)
 
     # What the process does.
 
@@ -413,7 +418,7 @@ class Worker:
                 self._on_uncaught(message)
             case messages.Loop():
                 self._says_stuck = message.stuck
-                self._owner.worker_stuck(self, message.stuck or self._is_held_up)
+                self._owner.worker_stuck(self, self._is_stuck)
             case messages.Unloaded():
                 self._heard[message.reason] = True
                 if message.reason == self._final_reason:
