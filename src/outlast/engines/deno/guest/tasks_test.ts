@@ -100,6 +100,14 @@ Deno.test("waitUntil() calls a function, and names the task after it", async () 
   assert.deepEqual(settled().map((message) => message.outcome), ["fulfilled", "rejected"]);
 });
 
+Deno.test("waitUntil() reports the start before it calls the function", () => {
+  const { sent, waitUntil } = make();
+  waitUntil(() => assert.partialDeepStrictEqual(sent, [{ type: "task_started", name: "work" }]), {
+    name: "work",
+  });
+  assert.equal(sent.length, 1);
+});
+
 Deno.test("waitUntil() aborts what is late, and ignores how it ends", async () => {
   const { rejected, settled, waitUntil } = make();
   const aborted = Promise.withResolvers<unknown>();
