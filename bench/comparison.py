@@ -46,21 +46,29 @@ def throughput(rounds: tuple[Load, ...]) -> float:
 
 
 def compare(
-    ours: str, theirs: str, *, rounds: int, seconds: int, connections: int, note: Callable[[str], object]
+    ours: str,
+    theirs: str,
+    *,
+    rounds: int,
+    seconds: int,
+    connections: int,
+    note: Callable[[str], object],
+    names: tuple[str, str] = ("outlast", "peer"),
 ) -> Comparison:
     """Warms both addresses up, then measures them in turns. ``note`` gets a line for each round."""
+    our_name, their_name = names
 
     def measured() -> Iterator[tuple[str, Load]]:
         for url in (ours, theirs):
             load.run(url, seconds=1 if seconds < 5 else 3, connections=connections)
         for number in range(1, rounds + 1):
-            for name, url in (("outlast", ours), ("peer", theirs)):
+            for name, url in ((our_name, ours), (their_name, theirs)):
                 one = load.run(url, seconds=seconds, connections=connections)
                 note(f"round {number}: {name:<8} {one.requests_per_s:>9,.0f} requests/s, p99 {one.p99_ms:.1f} ms")
                 yield name, one
 
     found = [*measured()]
     return Comparison(
-        tuple(one for name, one in found if name == "outlast"),
-        tuple(one for name, one in found if name == "peer"),
+        tuple(one for name, one in found if name == our_name),
+        tuple(one for name, one in found if name == their_name),
     )

@@ -25,10 +25,12 @@ def outlast(
     project: Path = HERE / "project",
     on_log: Callable[[bytes], object] = lambda data: None,
     on_start: Callable[[int], object] = lambda pid: None,
+    on_ready: Callable[[dict[str, str]], object] = lambda event: None,
 ) -> Iterator[str]:
     """Serves ``project`` as installed, its log going to a pipe that is read, as under a service manager.
 
-    ``on_log`` gets what is logged once it listens, in pieces and in another thread; ``on_start`` its process id.
+    ``on_log`` gets what is logged once it listens, in pieces and in another thread; ``on_start`` its process id;
+    ``on_ready`` what it says when it listens.
     """
     command = [sys.executable, "-m", "outlast", "serve", str(project), "--port=0", "--log-format=json"]
     with _running([*command, *arguments]) as process:
@@ -37,6 +39,7 @@ def outlast(
         for line in process.stdout:
             event = json.loads(line)
             if event["event"] == "ready":
+                on_ready(event)
                 with _drained(process, on_log):
                     yield f"{event['url']}/functions/v1/{function}"
                 return

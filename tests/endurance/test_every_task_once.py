@@ -27,6 +27,8 @@ SEED = int(os.environ.get("OUTLAST_TEST_SEED", "0")) or random.SystemRandom().ra
 CALLERS = 16
 """Of each function; each asks again as soon as it has its answer."""
 ANSWERS_BETWEEN_KILLS = (50, 800)
+SHARE_OF_ANY_AGE, OLD_MS = 0.25, 1_500
+"""A function whose workers all die young is slowed down: then there would be nobody to kill."""
 MOST_IN_FLIGHT = 1_000
 """Lines that a worker can have written between the end of a task and the moment when the node was told of it."""
 IN_ONE_TURN = 100
@@ -143,12 +145,17 @@ async def kill_at_random(api: httpx.AsyncClient, load: Load, chance: random.Rand
         while True:
             await load.more(chance.randint(*ANSWERS_BETWEEN_KILLS))
             workers = (await api.get("/v1/workers")).json()["items"]
-            if victims := [worker for worker in workers if worker["state"] in ("ready", "retired")]:
+            least_age_ms = 0 if chance.random() < SHARE_OF_ANY_AGE else OLD_MS
+            if victims := [worker for worker in workers if _may_die(worker, least_age_ms)]:
                 victim = chance.choice(victims)
                 os.kill(victim["pid"], signal.SIGKILL)
                 killed[victim["function"]] += 1
     except asyncio.CancelledError:
         return killed
+
+
+def _may_die(worker: dict[str, Any], least_age_ms: int) -> bool:
+    return worker["state"] in ("ready", "retired") and worker["age_ms"] >= least_age_ms
 
 
 async def nothing_is_open(api: httpx.AsyncClient) -> None:
@@ -237,6 +244,6 @@ async def test_every_task_is_recorded_once_with_one_end(tmp_path: Path, postgres
             assert logged.pop(str(record["id"])) == 1
     assert not logged
     assert status["dropped"] == 0
-    assert killed.total() >= SECONDS, killed
+    assert killed.total() >= SECONDS / 2, killed
     assert all(killed[name] > 1 for name in FUNCTIONS)
     assert load.statuses[200] > 0.9 * load.statuses.total()
