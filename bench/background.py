@@ -18,7 +18,6 @@ from bench.load import BenchError
 
 RATE = 40
 MOST_P99_MS = 8.0
-WARM_UP_S = 3.0
 
 
 class Round(NamedTuple):
@@ -31,6 +30,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.background")
     parser.add_argument("--rounds", type=int, default=3, help="of each server, in turns (default: %(default)s)")
     parser.add_argument("--seconds", type=float, default=15, help="of each round (default: %(default)s)")
+    parser.add_argument("--warm-up", type=float, default=3, help="seconds before each round (default: %(default)s)")
     parser.add_argument("--random", action="store_true", help="requests at random moments, the same for all servers")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here as well")
     arguments = parser.parse_args()
@@ -45,7 +45,7 @@ def main() -> int:
         }
         for number in range(1, arguments.rounds + 1):
             for name, url in contestants.items():
-                one = _round(url, arguments.seconds, number if arguments.random else None)
+                one = _round(url, arguments.warm_up, arguments.seconds, number if arguments.random else None)
                 print(f"  round {number}: {name:<20} p50 {one.p50_ms:6.1f} ms, p99 {one.p99_ms:6.1f} ms")
                 found.setdefault(name, []).append(one)
     figures = {name: median(one.p99_ms for one in rounds) for name, rounds in found.items()}
@@ -58,10 +58,10 @@ def main() -> int:
     return int(any(p99_ms > MOST_P99_MS for name, p99_ms in figures.items() if name.startswith("outlast")))
 
 
-def _round(url: str, seconds: float, seed: int | None) -> Round:
+def _round(url: str, warm_up_s: float, seconds: float, seed: int | None) -> Round:
     moments = open_loop.evenly(RATE) if seed is None else open_loop.randomly(RATE, seed)
-    answers = open_loop.measure(url, moments, WARM_UP_S + seconds)
-    began = answers[0].due_at + WARM_UP_S
+    answers = open_loop.measure(url, moments, warm_up_s + seconds)
+    began = answers[0].due_at + warm_up_s
     latencies = [answer.latency_ms for answer in answers if answer.due_at >= began]
     return Round(open_loop.percentile(latencies, 50), open_loop.percentile(latencies, 99))
 

@@ -27,11 +27,14 @@ MOST_RATIO = 3.0
 def main() -> int:
     """Returns the exit code: 1 when a figure is worse than wanted."""
     parser = argparse.ArgumentParser(prog="python -m bench.expiries")
+    parser.add_argument("functions", nargs="*", metavar="FUNCTION", help=f"of {', '.join(FUNCTIONS)}; default: all")
     parser.add_argument("--seconds", type=float, default=40, help="for each function (default: %(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here as well")
     arguments = parser.parse_args()
+    if unknown := set(arguments.functions) - {*FUNCTIONS}:
+        parser.error(f"there is no function {', '.join(sorted(unknown))}")
     figures = {}
-    for name in FUNCTIONS:
+    for name in arguments.functions or FUNCTIONS:
         one = _measure(name, arguments.seconds)
         print(
             f"{name}: {one['expiries']} expiries, p99 {one['p99_during_ms']:.1f} ms during them and"

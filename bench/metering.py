@@ -17,8 +17,6 @@ from bench.__main__ import machine
 from bench.load import BenchError
 
 MOST_SHARE = 0.01
-SETTLING_S = 3.0
-"""Workers that have just been busy are looked at more often."""
 
 FUNCTION = """
 import asyncio
@@ -38,6 +36,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.metering")
     parser.add_argument("--workers", type=int, default=100, help="Python workers (default: %(default)s)")
     parser.add_argument("--seconds", type=float, default=20, help="of each measurement (default: %(default)s)")
+    # Workers that have just been busy are looked at more often.
+    parser.add_argument("--settling", type=float, default=3, help="seconds before each (default: %(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here as well")
     arguments = parser.parse_args()
     pids: list[int] = []
@@ -46,11 +46,13 @@ def main() -> int:
         project = _project(Path(folder), arguments.workers)
         options = ["--no-verify-jwt", "--graceful-exit-timeout=0", "--log-level=warning"]
         with contenders.outlast("", options, project, on_start=pids.append) as url:
-            shares["no worker"] = _cpu_share(pids[0], arguments.seconds)
+            shares["no worker"] = _cpu_share(pids[0], arguments.settling, arguments.seconds)
             uvloop.run(_call(url, arguments.workers, ""))
-            shares[f"{arguments.workers} idle workers"] = _cpu_share(pids[0], arguments.seconds)
+            shares[f"{arguments.workers} idle workers"] = _cpu_share(pids[0], arguments.settling, arguments.seconds)
             uvloop.run(_call(url, arguments.workers, "?task"))
-            shares[f"{arguments.workers} workers with a task"] = _cpu_share(pids[0], arguments.seconds)
+            shares[f"{arguments.workers} workers with a task"] = _cpu_share(
+                pids[0], arguments.settling, arguments.seconds
+            )
     idle = shares["no worker"]
     for name, share in shares.items():
         print(f"{name}: {share * 100:.2f} % of a core")
@@ -80,9 +82,9 @@ async def _call(url: str, count: int, query: str) -> None:
                 raise BenchError(f"f{number} answered {answer}")
 
 
-def _cpu_share(pid: int, seconds: float) -> float:
+def _cpu_share(pid: int, settling_s: float, seconds: float) -> float:
     """Of one CPU, of the process alone, without those that it has started."""
-    time.sleep(SETTLING_S)
+    time.sleep(settling_s)
     clock = ~pid << 3 | 2  # clock_getcpuclockid(3)
     began, before = time.monotonic(), time.clock_gettime(clock)
     time.sleep(seconds)

@@ -25,12 +25,16 @@ ON, OFF = "ledger on", "off"
 def main() -> int:
     """Returns the exit code: 1 when a figure is worse than wanted."""
     parser = argparse.ArgumentParser(prog="python -m bench.recording")
+    parser.add_argument("languages", nargs="*", metavar="LANGUAGE", help=f"of {', '.join(FUNCTIONS)}; default: all")
     parser.add_argument("--rounds", type=int, default=5, help="of each side, in turns (default: %(default)s)")
     parser.add_argument("--seconds", type=int, default=8, help="of each round (default: %(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here as well")
     arguments = parser.parse_args()
+    if unknown := set(arguments.languages) - FUNCTIONS.keys():
+        parser.error(f"there is no {', '.join(sorted(unknown))}")
     figures = {}
-    for language, function in FUNCTIONS.items():
+    for language in arguments.languages or FUNCTIONS:
+        function = FUNCTIONS[language]
         print(f"{language}:")
         with tempfile.TemporaryDirectory() as folder:
             found, ledger = _compare(function, Path(folder), arguments.rounds, arguments.seconds)

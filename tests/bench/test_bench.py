@@ -1,34 +1,19 @@
 """`python -m bench`: that it runs, not what it measures."""
 
 import json
-import os
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from bench.comparison import Comparison
 from bench.load import Load
-from tests.support.node import DENO_DIR
-
-REPOSITORY = Path(__file__).parents[2]
-
-
-def bench(*arguments: str, module: str = "bench", **env: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", module, *arguments],
-        cwd=REPOSITORY,
-        env={**os.environ, "DENO_DIR": str(DENO_DIR), **env},
-        capture_output=True,
-        text=True,
-    )
+from tests.bench.running import bench
 
 
 @pytest.mark.skipif(shutil.which("wrk") is None, reason="needs wrk")
 def test_a_smoke_run_measures_both_sides(tmp_path: Path) -> None:
-    done = bench("--smoke", f"--json={tmp_path / 'figures.json'}")
+    done = bench("typescript-warm", "--smoke", f"--json={tmp_path / 'figures.json'}")
     assert (done.returncode, done.stderr) == (0, "")
     line = json.loads((tmp_path / "figures.json").read_text())["lines"]["typescript-warm"]
     for side in ("outlast", "peer"):

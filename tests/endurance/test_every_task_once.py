@@ -22,7 +22,7 @@ from tests.support.postgres import Server
 
 from bench import open_loop
 
-SECONDS = float(os.environ.get("OUTLAST_TEST_SECONDS", "8"))
+SECONDS = float(os.environ.get("OUTLAST_TEST_SECONDS", "6"))
 SEED = int(os.environ.get("OUTLAST_TEST_SEED", "0")) or random.SystemRandom().randrange(1, 1_000_000)
 CALLERS = 16
 """Of each function; each asks again as soon as it has its answer."""
@@ -31,7 +31,7 @@ SHARE_OF_ANY_AGE, OLD_MS = 0.25, 1_500
 """A function whose workers all die young is slowed down: then there would be nobody to kill."""
 MOST_IN_FLIGHT = 1_000
 """Lines that a worker can have written between the end of a task and the moment when the node was told of it."""
-IN_ONE_TURN = 100
+IN_ONE_TURN = 60
 PATIENCE_S = 30
 
 TYPESCRIPT = (
