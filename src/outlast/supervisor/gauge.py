@@ -8,7 +8,7 @@ from pathlib import Path
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _MIB = 2**20
-STARTING_MS = 0.02
+_STARTING_MS = 0.02
 """With less CPU time than this no process starts another, or fills memory worth measuring."""
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
@@ -64,7 +64,7 @@ class Gauge:
         """`cpu_ms` and `memory_mb` with all that descends from the process, as far as that still does or has been
         waited for; a page of memory that two of them share counts twice."""
         own_ms = cpu_ms = self.cpu_ms()
-        if own_ms - self._alone_at_cpu_ms < STARTING_MS:
+        if own_ms - self._alone_at_cpu_ms < _STARTING_MS:
             return self._family_cpu_ms, self._memory_mb
         memory_mb = self.memory_mb()
         descendants: list[int] = []

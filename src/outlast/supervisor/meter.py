@@ -2,7 +2,7 @@
 
 A worker that computes is looked at every 20 ms. One that waits is left alone for longer, since its limits come no
 nearer than its clocks can run; one that has nothing to do is looked at about once a second. Most of those looks end
-with the CPU clock: as long as that stands still nothing changes but the time.
+with the CPU clock: as long as that hardly moves nothing changes but the time.
 """
 
 import asyncio
@@ -11,7 +11,7 @@ from typing import Protocol
 
 from outlast.core import limits
 from outlast.core.limits import Limits, Usage, Verdict
-from outlast.supervisor.gauge import STARTING_MS, Gauge
+from outlast.supervisor.gauge import Gauge
 
 LOOK_MS = 20.0
 LONGEST_AT_WORK_MS = 500.0
@@ -173,7 +173,7 @@ class Metering:
 
     def look(self, now: float) -> None:
         before_ms, cpu_ms = self._cpu_ms, self._gauge.cpu_ms()
-        if cpu_ms - before_ms < STARTING_MS and now < self._unchanged_until and self._has_nothing_new():
+        if cpu_ms - before_ms < COPYING_MS and now < self._unchanged_until and self._has_nothing_new():
             self._interval_ms = max(self._interval_ms, min(2 * self._interval_ms, self._longest_ms))
             self._look_again(now)
             return
@@ -199,7 +199,11 @@ class Metering:
 
     def _has_nothing_new(self) -> bool:
         worker = self._worker
-        return not (worker.requests or worker.requests_begun != self._requests_begun or self._gauge.has_descendants)
+        if worker.requests or worker.requests_begun != self._requests_begun:
+            return False
+        if self._has_family:
+            self._gauge.family()
+        return not self._gauge.has_descendants
 
     def _weigh(self) -> float:
         if self._cpu_ms - self._weighed_at_cpu_ms < COPYING_MS:
