@@ -46,6 +46,10 @@ class Collector:
     def __init__(self, port: int) -> None:
         self.url = f"http://127.0.0.1:{port}"
         self.spans: list[Span] = []
+        self.status = 200
+        """Of its answers; with another one it takes nothing."""
+        self.refused = 0
+        """So many times."""
         self._news = asyncio.Condition()
 
     @property
@@ -67,6 +71,10 @@ class Collector:
                 raise AssertionError(f"no span {name} {attributes} among {self.spans}") from None
         return self.found(name, **attributes)[0]
 
+    async def wait_for_refused(self, count: int) -> None:
+        async with self._news, asyncio.timeout(20):
+            await self._news.wait_for(lambda: self.refused >= count)
+
     async def of_request(self, request_id: str) -> Span:
         await self.wait_for(outlast__request_id=request_id, faas__trigger="http")
         (span,) = self.found(outlast__request_id=request_id, faas__trigger="http")
@@ -76,6 +84,10 @@ class Collector:
         assert request.headers["content-type"] == "application/x-protobuf"
         sent = ExportTraceServiceRequest.FromString(await request.body())
         async with self._news:
+            if self.status != 200:
+                self.refused += 1
+                self._news.notify_all()
+                return Response(b"", self.status)
             for of_resource in sent.resource_spans:
                 resource = _plain(of_resource.resource.attributes)
                 for scope in of_resource.scope_spans:
