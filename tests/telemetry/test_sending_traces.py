@@ -97,7 +97,7 @@ async def test_a_collector_that_is_gone_or_refuses_is_reported_once(tmp_path: Pa
         async with collecting(port) as collector:
             assert (await client.get("/hello")).status_code == 200
             back = await node.wait_for("traces", level="info")
-            assert "1 were lost" in back["msg"]
+            assert "lost meanwhile: 1" in back["msg"]
             assert len(collector.spans) == 1
             collector.status = 400
             for count in range(1, 4):
@@ -109,7 +109,7 @@ async def test_a_collector_that_is_gone_or_refuses_is_reported_once(tmp_path: Pa
             texts = [event["msg"] for event in node.found("traces")]
             assert len(texts) == 4
             assert "400" in texts[2]
-            assert "3 were lost" in texts[3]
+            assert "lost meanwhile: 3" in texts[3]
 
 
 async def test_what_ends_with_the_server_is_still_sent(tmp_path: Path) -> None:

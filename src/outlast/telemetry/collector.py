@@ -82,7 +82,7 @@ class _Exporter(SpanExporter):
         result = self._exporter.export(spans)
         if result is SpanExportResult.SUCCESS:
             if self._lost:
-                self._report(f"spans are taken again; {self._lost} were lost", is_trouble=False)
+                self._report(f"spans are taken again; lost meanwhile: {self._lost}", is_trouble=False)
                 self._lost = 0
             return result
         if not self._lost and not self._is_closed:
