@@ -148,6 +148,11 @@ class Pool:
         if self._policy is Policy.ONESHOT:
             worker.retire(EndReason.ONESHOT)
 
+    def _assign_waiting(self, exchange: Exchange, worker: Worker) -> None:
+        if (trace := exchange.invocation.trace) is not None:
+            trace.waited(is_first=worker.requests_begun == 0)
+        self._assign(exchange, worker)
+
     def place_again(self, exchange: Exchange) -> None:
         self._place(exchange)
 
@@ -160,7 +165,7 @@ class Pool:
         """Gives what waits to what is ready, and starts what is missing."""
         # Each turn looks anew, because assigning a request can lead back to here.
         while self._backlog and (worker := self._choose()) is not None:
-            self._assign(self._backlog.pop(), worker)
+            self._assign_waiting(self._backlog.pop(), worker)
         while (
             self._backlog
             and not self._killed
@@ -293,7 +298,7 @@ class Pool:
         content = [exchange for exchange in self._backlog if exchange.generation <= worker.generation]
         for exchange in content[: self._capacity.per_worker]:
             self._backlog.remove(exchange)
-            self._assign(exchange, worker)
+            self._assign_waiting(exchange, worker)
         self._retire(worker, self._closing or EndReason.RELOAD)
 
     def worker_freed(self, worker: Worker) -> None:
