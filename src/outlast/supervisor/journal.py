@@ -7,7 +7,7 @@ import msgspec
 from outlast.config.settings import FunctionSettings
 from outlast.core.outcome import EndReason, TaskOutcome, UnloadReason
 from outlast.core.records import TaskRecord
-from outlast.supervisor.ending import End, limit_words
+from outlast.supervisor.ending import End
 from outlast.supervisor.register import Register
 from outlast.supervisor.tasks import Task
 from outlast.telemetry.logs import Level, Log
@@ -19,7 +19,6 @@ _TASK_LEVELS = {
     TaskOutcome.TIMED_OUT: Level.WARNING,
     TaskOutcome.INTERRUPTED: Level.WARNING,
 }
-_UNASKED = frozenset([EndReason.CRASH, EndReason.EXIT, EndReason.PROTOCOL])
 
 
 class _Fulfilled(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
@@ -85,9 +84,10 @@ class Journal:
             ),
         )
 
-    def task_cut_off(self, task: Task, reason: EndReason, ms: int) -> None:
-        self._life.task_cut_off(task.record, reason, ms)
-        self._task(task, TaskOutcome.INTERRUPTED, ms, reason=reason, msg=reason.words)
+    def task_cut_off(self, task: Task, end: End, ms: int) -> None:
+        self._life.task_cut_off(task.record, end, ms)
+        msg = f"{end.words}. {end.reason.remedy(self._function)}"
+        self._task(task, TaskOutcome.INTERRUPTED, ms, reason=end.reason, msg=msg)
 
     def ended(self, end: End, wall_ms: int, *, requests: int, is_news: bool) -> None:
         """``is_news``: whether the log is to hear of it, too."""
@@ -97,11 +97,9 @@ class Journal:
         reason, used, limit = end.reason, end.used, end.limit
         level, msg = Level.INFO, None
         if limit is not None:
-            level = Level.ERROR
-            key = f"[functions.{self._function}.limits] {reason.limit_key}"
-            msg = f"{limit_words(reason, limit)}. To raise it: {key} in outlast.toml"
-        elif reason in _UNASKED:
-            level, msg = Level.ERROR, f"{reason.words} ({used.words})"
+            level, msg = Level.ERROR, f"{end.words}. {reason.remedy(self._function)}"
+        elif end.is_unasked:
+            level, msg = Level.ERROR, end.words
         self._emit(
             "shutdown",
             level=level,

@@ -290,7 +290,7 @@ class Worker:
             errors=errors,
         )
         for task in self.tasks.interrupt():
-            self._journal.task_cut_off(task, end.reason, self._ms_since(task.started_at))
+            self._journal.task_cut_off(task, end, self._ms_since(task.started_at))
         if end.limit is not None:
             self._traffic.close(
                 RequestEnd.WORKER_LIMIT, reason=end.reason.value, used=end.limit.used, limit=end.limit.limit
@@ -319,7 +319,9 @@ class Worker:
             self._loop.call_soon(self._end_if_drained)
 
     def _end_if_drained(self) -> None:
-        if not lifecycle.is_drained(requests=self.requests, open_tasks=len(self.tasks), cuts_tasks=self._cuts_tasks):
+        if not lifecycle.is_drained(
+            requests=self.requests, open_tasks=self.tasks.waited_for, cuts_tasks=self._cuts_tasks
+        ):
             return
         if self.state is State.RETIRED:
             self._tell(Event.DRAINED)
@@ -400,7 +402,8 @@ class Worker:
     def _on_message(self, message: messages.FromWorker) -> None:
         match message:
             case messages.TaskStarted():
-                self.tasks.start(message, self._loop.time(), self._journal.task_started)
+                is_last_word = message.unloading and UnloadReason.TERMINATION in self._heard
+                self.tasks.start(message, self._loop.time(), self._journal.task_started, is_last_word=is_last_word)
             case messages.TaskSettled():
                 task = self.tasks.settle(message.task)
                 ms = self._ms_since(task.started_at)

@@ -97,10 +97,15 @@ def _one_line(value: object) -> str:
     return harmless(str(value)).replace("\n", "\\n")
 
 
+def sentence(event: str, fields: Fields) -> str:
+    """What happened, without its message; takes what it says out of ``fields``. Empty for what functions print."""
+    write = _SENTENCES.get(event)
+    return write(fields) if write is not None else ""
+
+
 def _body(event: str, fields: Fields) -> str:
     """The sentence for the event, then its message, then the fields that neither used, then the stack."""
-    write = _SENTENCES.get(event)
-    sentence = write(fields) if write is not None else ""
+    said = sentence(event, fields)
     message = str(fields.pop("msg", "")).rstrip()
     stack = str(fields.pop("stack", "")).rstrip()
     if stack.startswith(message):
@@ -108,7 +113,7 @@ def _body(event: str, fields: Fields) -> str:
     elif stack:
         message = f"{message}\n{stack}"
     first, newline, others = message.partition("\n")
-    head = ": ".join(part for part in (sentence, first) if part)
+    head = ": ".join(part for part in (said, first) if part)
     pairs = [f"{name}={_quoted_if_needed(value)}" for name, value in fields.items()]
     return "  ".join([head, *pairs] if head else pairs) + newline + others
 
