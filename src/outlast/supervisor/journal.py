@@ -11,6 +11,7 @@ from outlast.supervisor.ending import End
 from outlast.supervisor.register import Register
 from outlast.supervisor.tasks import Task
 from outlast.telemetry.logs import Level, Log
+from outlast.telemetry.quota import Quota
 from outlast.wire import messages
 
 _TASK_LEVELS = {
@@ -36,8 +37,11 @@ class _Fulfilled(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defau
 class Journal:
     """One method for each thing that can happen. Request ids may be empty: then it happened outside of requests."""
 
-    def __init__(self, log: Log, register: Register, function: FunctionSettings, execution_id: str) -> None:
+    def __init__(
+        self, log: Log, register: Register, function: FunctionSettings, execution_id: str, quota: Quota
+    ) -> None:
         self._log = log
+        self._quota = quota
         self._life = register.life(execution_id, function)
         self._function = function.name
         self._execution_id = execution_id
@@ -57,6 +61,11 @@ class Journal:
         self._emit("beforeunload", reason=reason)
 
     def printed(self, level: Level, text: str, request_id: str = "") -> None:
+        """By the function; what is beyond its quota is counted alone."""
+        if self._log.takes(level) and self._quota.admits():
+            self.noted(level, text, request_id)
+
+    def noted(self, level: Level, text: str, request_id: str = "") -> None:
         self._emit("log", level=level, msg=text, request_id=request_id or None)
 
     def uncaught(self, error: str, request_id: str = "") -> None:

@@ -27,6 +27,7 @@ from outlast.supervisor.tasks import OpenTasks
 from outlast.supervisor.traffic import Traffic
 from outlast.supervisor.vessel import Vessel
 from outlast.telemetry.logs import Level, Log
+from outlast.telemetry.quota import Quota
 from outlast.wire import messages
 
 EXIT_GRACE_S = 1.0
@@ -83,6 +84,7 @@ class Worker:
         log: Log,
         register: Register,
         meter: Meter,
+        quota: Quota,
     ) -> None:
         self.execution_id = execution_id
         self.generation = generation
@@ -98,7 +100,7 @@ class Worker:
         self._cuts_tasks = policy is Policy.ONESHOT and function.oneshot_background is OneshotBackground.CUT
         self._owner = owner
         self._pressure = log.pressure
-        self._journal = Journal(log, register, function, execution_id)
+        self._journal = Journal(log, register, function, execution_id, quota)
         self._traffic = Traffic(execution_id, self, function.limits.request_idle_ms / 1000)
         self._loop = asyncio.get_running_loop()
         self._started_at = self._ready_at = self._loop.time()
@@ -238,7 +240,7 @@ class Worker:
         self.was_ready = True
         self._ready_at = self._loop.time()
         for line in self._vessel.last_errors:
-            self._journal.printed(Level.ERROR, line)
+            self._journal.noted(Level.ERROR, line)
         self._cancel_timers()
         self._measure()
         if self._metering is not None:
@@ -468,7 +470,7 @@ class Worker:
             self._owner.place_again(exchange)
 
     def response_malformed(self, request_id: str, error: OutlastError) -> None:
-        self._journal.printed(Level.ERROR, f"the function's response is malformed: {error}", request_id)
+        self._journal.noted(Level.ERROR, f"the function's response is malformed: {error}", request_id)
 
     # Small things.
 

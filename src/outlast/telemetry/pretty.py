@@ -196,6 +196,13 @@ def _task(fields: Fields) -> str:
     return f"{name} {_words(outcome)}{spent}{_because(fields)}"
 
 
+def _log_suppressed(fields: Fields) -> str:
+    for name in ("lines", "since"):
+        # The message has the one, and the line before it in time the other.
+        fields.pop(name, None)
+    return ""
+
+
 def _request(fields: Fields) -> str:
     line = " ".join(_one_line(fields.pop(name)) for name in ("method", "path", "status") if name in fields)
     return line + _timed(fields, "in") + _because(fields)
@@ -211,4 +218,5 @@ _SENTENCES: Final[Mapping[str, Callable[[Fields], str]]] = {
     "uncaught": _uncaught,
     "task": _task,
     "request": _request,
+    "log_suppressed": _log_suppressed,
 }
