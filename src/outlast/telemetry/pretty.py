@@ -12,6 +12,8 @@ from typing import Final
 
 import msgspec
 
+from outlast.core.records import gist
+
 _NODE: Final = "outlast"
 """Stands in the column of functions when an event concerns none."""
 _MIN_FUNCTION_WIDTH: Final = 10
@@ -113,6 +115,9 @@ def _body(event: str, fields: Fields) -> str:
     elif stack:
         message = f"{message}\n{stack}"
     first, newline, others = message.partition("\n")
+    if newline and first.startswith("Traceback"):
+        # Python's begins with what is the same for all: what it is stands at its end.
+        first, others = gist(message), message
     head = ": ".join(part for part in (said, first) if part)
     pairs = [f"{name}={_quoted_if_needed(value)}" for name, value in fields.items()]
     return "  ".join([head, *pairs] if head else pairs) + newline + others
@@ -172,6 +177,9 @@ def _beforeunload(fields: Fields) -> str:
 
 def _shutdown(fields: Fields) -> str:
     used = ""
+    # Of the limit that ended it; the message has both, with their units.
+    fields.pop("used", None)
+    fields.pop("limit", None)
     if "cpu_ms" in fields:
         used += f", {_duration(fields.pop('cpu_ms'))} of CPU"
     if "memory_mb" in fields:
@@ -203,9 +211,13 @@ def _log_suppressed(fields: Fields) -> str:
     return ""
 
 
+def _first_byte(fields: Fields) -> str:
+    return f", first byte after {_duration(fields.pop('first_byte_ms'))}" if "first_byte_ms" in fields else ""
+
+
 def _request(fields: Fields) -> str:
     line = " ".join(_one_line(fields.pop(name)) for name in ("method", "path", "status") if name in fields)
-    return line + _timed(fields, "in") + _because(fields)
+    return line + _timed(fields, "in") + _first_byte(fields) + _because(fields)
 
 
 _SENTENCES: Final[Mapping[str, Callable[[Fields], str]]] = {
