@@ -23,6 +23,7 @@ from outlast.supervisor.resources import Program, Resources
 from outlast.supervisor.snapshot import FunctionSnapshot
 from outlast.supervisor.worker import Worker
 from outlast.telemetry.counts import Histogram
+from outlast.telemetry.quota import Quota
 from outlast.wire.invocation import Invocation, Reply
 
 MAX_GONE_ROUND = 3
@@ -72,6 +73,7 @@ class Pool:
         self._asked_at = -math.inf
         """When it was last called, on the event loop's clock, in seconds."""
         self._brake = Brake(function.name, resources.log, self._serve_waiting)
+        self._quota = Quota(function.name, function.log, resources.log)
         self._preparation = Preparation(function, resources, self._brought_up)
         self._next: FunctionSettings | None = None
         """What the files say by now, while a start for what they said before is under way."""
@@ -235,6 +237,7 @@ class Pool:
             log=self._resources.log,
             register=self._resources.register,
             meter=self._resources.meter,
+            quota=self._quota,
         )
         life = self._loop.create_task(worker.live(self._resources.spawn))
         self._alive[worker] = life
@@ -437,6 +440,7 @@ class Pool:
             return
         self.function, self._next = self._next, None
         self._capacity = balance.capacity(self._policy, self.function.scale, self._resources.cpus)
+        self._quota.use(self.function.log)
         self._brake.reset()
         self.generation += 1
         self._preparation.is_outdated = True
@@ -477,6 +481,7 @@ class Pool:
             self._preparation.cancel()
             self._backlog.close()
             self._brake.reset()
+            self._quota.tell()
             for timer in (self._standby_kept, self._held):
                 if timer is not None:
                     timer.cancel()

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from outlast.config.settings import FunctionSettings
 from outlast.core import ids
-from outlast.core.outcome import EndReason, TaskOutcome
+from outlast.core.outcome import TaskOutcome
 from outlast.core.records import MAX_ERROR_CHARS, MAX_NAME_CHARS, TaskRecord, WorkerRecord, printable
 from outlast.ledger.ledger import Ledger
 from outlast.supervisor.ending import End
@@ -99,8 +99,8 @@ class Life:
         record.settle(outcome, self._now()[1], ms, None, error)
         self._settled(record)
 
-    def task_cut_off(self, record: TaskRecord, reason: EndReason, ms: float) -> None:
-        record.settle(TaskOutcome.INTERRUPTED, self._now()[1], ms, reason)
+    def task_cut_off(self, record: TaskRecord, end: End, ms: float) -> None:
+        record.settle(TaskOutcome.INTERRUPTED, self._now()[1], ms, end.reason, end.words)
         self._settled(record)
 
     def ready(self) -> None:
