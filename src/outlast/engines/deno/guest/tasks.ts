@@ -53,7 +53,10 @@ export class Tasks {
     return work;
   };
 
-  /** The tasks that `action` starts. Those are added that start later, in what it has begun. */
+  /**
+   * The tasks that `action`, the listeners of `beforeunload`, starts. Those are added that start later, in what it has
+   * begun. The node hears of each that it is one of these.
+   */
   startedBy(action: () => void): Promise<unknown>[] {
     const collected: Promise<unknown>[] = [];
     this.#collected.run(collected, action);
@@ -74,7 +77,14 @@ export class Tasks {
   /** Returns the task's number. */
   #announce(name: string): number {
     const task = ++this.#lastId;
-    this.#hooks.send({ type: "task_started", task, name: name || undefined, request: requestId() });
+    const unloading = this.#collected.getStore() === undefined ? undefined : true;
+    this.#hooks.send({
+      type: "task_started",
+      task,
+      name: name || undefined,
+      request: requestId(),
+      unloading,
+    });
     return task;
   }
 
