@@ -26,7 +26,7 @@ def test_too_slow(outlast_sync):
 
 
 def test_no_such_mail_service(outlast_sync):
-    with outlast_sync.settings("signup", env={"MAIL_URL": "http://127.0.0.1:1"}):
+    with outlast_sync.settings("signup", env={"MAIL_URL": f"{outlast_sync.url}/nobody"}):
         [task] = outlast_sync.invoke("signup", json={"address": "eve@example.com"}).background()
     assert task.outcome == "fulfilled"
 
@@ -65,6 +65,8 @@ async def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     # Those of the tests, in the order of their names, and then the one that waits.
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "pytest", "-p", "no:cacheprovider"),
+        # They take longer to load than these tests to run.
+        *("-p", "no:schemathesis", "-p", "no:hypothesispytest"),
         cwd=project,
         env={**os.environ, "DENO_DIR": str(DENO_DIR)},
         stdout=asyncio.subprocess.PIPE,
@@ -98,8 +100,8 @@ async def test_the_log_of_a_test_that_fails(run: Run) -> None:
     assert len(sections) == 2
     assert "cat.png" in sections[0]
     assert "cat.png" not in sections[1]
-    for line in SHOWN[1].splitlines()[-3:-1]:
-        assert re.search(alike(line.partition(" rejected")[0]), sections[1]), (line, run.out)
+    for line in SHOWN[1].splitlines():
+        assert re.search(alike(line), run.out), (line, run.out)
 
 
 async def test_a_wrong_setting(run: Run) -> None:
@@ -113,5 +115,7 @@ async def test_ctrl_c_leaves_nothing_behind(run: Run) -> None:
 
 
 def alike(line: str) -> str:
-    """What differs from run to run may: ids, moments, durations."""
-    return re.sub(r"\S*\d\S*", lambda found: re.sub(r"(\\?[\w.:-])+", "[\\\\w.:-]+", found[0]), re.escape(line))
+    """What differs from run to run may: ids, moments, durations, folders."""
+    varying = "[0-9a-f:.-]+"
+    pattern = varying.join(map(re.escape, re.split(r"[0-9a-f]*\d[0-9a-f:.-]*", line)))
+    return pattern.replace("/srv/", r"/\S*/")

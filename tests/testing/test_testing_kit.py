@@ -171,7 +171,7 @@ class TestSettings:
 
         assert found() == ""
         # One after the other: while a worker still comes up for the settings before.
-        for place in ("here", "there", "nowhere"):
+        for place in ("here", "there"):
             with outlast_sync.settings(env={"PLACE": place}):
                 assert found() == place
                 with outlast_sync.settings(jobs, env={"PLACE": "narrow"}):
@@ -184,11 +184,17 @@ class TestSettings:
         assert outlast_sync.invoke("pyjobs", params={"env": "PLACE"}).text == "the test"
         assert outlast_sync.invoke("jobs", params={"env": "PLACE"}).text == ""
 
+    @pytest.mark.outlast("jobs", env={"PLACE": "outer"})
+    @pytest.mark.outlast("jobs", env={"PLACE": "inner", "OTHER": "too"})
+    def test_the_marker_that_is_closest_wins(self, outlast_sync: SyncOutlast) -> None:
+        found = [outlast_sync.invoke("jobs", params={"env": name}).text for name in ("PLACE", "OTHER")]
+        assert found == ["inner", "too"]
+
     @pytest.mark.outlast(policy="oneshot")
     async def test_policy(self, outlast: Outlast) -> None:
         [task] = await (await outlast.invoke("jobs", params={"open": "cut"})).background()
         assert (task.outcome, task.reason) == ("interrupted", "oneshot")
-        with outlast.settings(oneshot_background="wait", limits={"wall_clock_ms": 500}):
+        with outlast.settings(oneshot_background="wait", limits={"wall_clock_ms": 200}):
             [task] = await (await outlast.invoke("jobs", params={"open": "cut"})).background()
         assert (task.outcome, task.reason) == ("interrupted", "wall_clock")
 

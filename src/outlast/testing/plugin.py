@@ -44,10 +44,8 @@ def outlast_server(
     pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory, outlast_settings: Mapping[str, Any]
 ) -> Iterator[Server]:
     """The server that all tests of the session call: `url`, `anon_key`."""
-    try:
+    with _said_plainly(), _installed():
         from outlast.testing import server
-    except ModuleNotFoundError as error:
-        pytest.fail(f"{error}: the fixtures of Outlast take: pip install 'outlast[testing]'", pytrace=False)
     project = _project(pytestconfig)
     with ExitStack() as stack:
         with _said_plainly():
@@ -105,6 +103,16 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 
 
 @contextmanager
+def _installed() -> Iterator[None]:
+    from outlast.testing.errors import Failure
+
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise Failure(f"{error}; the fixtures of Outlast take: pip install 'outlast[testing]'") from error
+
+
+@contextmanager
 def _said_plainly() -> Iterator[None]:
     """What keeps a test from being set up is told in words, without the code that it was noticed in."""
     from outlast.testing.errors import Failure
@@ -117,13 +125,16 @@ def _said_plainly() -> Iterator[None]:
 
 def _project(config: pytest.Config) -> Path:
     here = config.invocation_params.dir
+    # What is named on the command line may be somewhere else: a folder, a file, `file::test`.
+    tests = [here / argument.partition("::")[0] for argument in config.args]
     if named := config.getoption("--outlast-project"):
         return here / str(named)
     if named := config.getini("outlast_project"):
         return (config.inipath.parent if config.inipath is not None else config.rootpath) / str(named)
-    for folder in (here, *here.parents, config.rootpath, *config.rootpath.parents):
-        if (folder / FUNCTIONS).is_dir():
-            return folder
+    for place in (here, config.rootpath, *tests):
+        for folder in (place, *place.parents):
+            if (folder / FUNCTIONS).is_dir():
+                return folder
     pytest.fail(
         f"there is no {FUNCTIONS} in {here} or a folder above it; name the project with --outlast-project=DIR, or "
         "with outlast_project in pytest's settings",

@@ -65,9 +65,11 @@ class Server:
         assert self._process.stdout is not None
         descriptor = self._process.stdout.fileno()
         until, said = time.monotonic() + START_TIMEOUT_S, b""
+        # Not select.select, which takes no descriptor above 1023.
+        readable = select.poll()
+        readable.register(descriptor, select.POLLIN)
         while not said.endswith(b"\n"):
-            readable, _, _ = select.select([descriptor], [], [], max(0, until - time.monotonic()))
-            if not readable:
+            if not readable.poll(max(0.0, until - time.monotonic()) * 1000):
                 raise Failure(
                     f"the server of {self.project} does not listen after {START_TIMEOUT_S:g} s{self._end_of_log()}"
                 )
@@ -95,12 +97,11 @@ class Server:
         for pipe in (process.stdin, process.stdout):
             if pipe is not None:
                 pipe.close()
-        for number in (None, signal.SIGKILL):
-            if number is not None:
-                process.send_signal(number)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(END_TIMEOUT_S)
-                return
+        try:
+            process.wait(END_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
     def __enter__(self) -> "Server":
         return self
@@ -114,13 +115,16 @@ class Server:
         if not settings:
             yield
             return
-        self._given.append(settings)
+        mine = {**settings}
+        self._given.append(mine)
         try:
             self._give()
             yield
         finally:
-            self._given.remove(settings)
-            self._give()
+            # Blocks of concurrent tasks may end in any order.
+            self._given = [one for one in self._given if one is not mine]
+            if self._process.poll() is None:
+                self._give()
 
     def _give(self) -> None:
         self._admin("PUT", "/v1/settings", given.together(self._given))
