@@ -9,7 +9,7 @@ import random
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from time import time
+from time import perf_counter, time
 from urllib.parse import urlsplit
 
 import uvloop
@@ -84,36 +84,36 @@ class Caller:
 
     async def run(self, moments: Iterator[float], is_over: Callable[[float], bool]) -> list[Answer]:
         """Asks at each of the moments until, at one of them, it is over. Returns when all are answered, in order."""
-        began = self._loop.time()
+        began = perf_counter()
         asked = []
         for moment in moments:
             if is_over(moment):
                 break
-            if (early := began + moment - self._loop.time()) > 0:
+            if (early := began + moment - perf_counter()) > 0:
                 await asyncio.sleep(early)
             asked.append(self._loop.create_task(self._ask(began + moment)))
         return list(await asyncio.gather(*asked))
 
     async def ask(self) -> Answer:
-        return await self._ask(self._loop.time())
+        return await self._ask(perf_counter())
 
     async def _ask(self, due: float) -> Answer:
-        due_at = time() - (self._loop.time() - due)
+        due_at = time() - (perf_counter() - due)
         try:
             async with asyncio.timeout(PATIENCE_S):
                 connection = self._connection() or await self._connect()
                 status, body = await connection.ask(self._request)
         except (OSError, TimeoutError) as error:
-            return Answer(due_at, (self._loop.time() - due) * 1000, 0, repr(error))
-        latency_ms = (self._loop.time() - due) * 1000
-        connection.free_since = self._loop.time()
+            return Answer(due_at, (perf_counter() - due) * 1000, 0, repr(error))
+        latency_ms = (perf_counter() - due) * 1000
+        connection.free_since = perf_counter()
         self._free.append(connection)
         return Answer(due_at, latency_ms, status, body.decode(errors="replace"))
 
     def _connection(self) -> "_Connection | None":
         while self._free:
             connection = self._free.pop()
-            if not connection.is_closed and self._loop.time() - connection.free_since < MAX_IDLE_S:
+            if not connection.is_closed and perf_counter() - connection.free_since < MAX_IDLE_S:
                 return connection
             connection.close()
         return None

@@ -8,7 +8,7 @@ from pathlib import Path
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _MIB = 2**20
-_STARTING_MS = 0.02
+STARTING_MS = 0.02
 """With less CPU time than this no process starts another, or fills memory worth measuring."""
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
@@ -31,6 +31,8 @@ class Gauge:
         self._family_cpu_ms = 0.0
         self._alone_at_cpu_ms = -math.inf
         """Its CPU time when it was last seen to have no descendants."""
+        self.has_descendants = False
+        """As of the last call of `family`."""
         self._memory_mb = 0.0
 
     def _open(self, name: str) -> int:
@@ -62,7 +64,7 @@ class Gauge:
         """`cpu_ms` and `memory_mb` with all that descends from the process, as far as that still does or has been
         waited for; a page of memory that two of them share counts twice."""
         own_ms = cpu_ms = self.cpu_ms()
-        if own_ms - self._alone_at_cpu_ms < _STARTING_MS:
+        if own_ms - self._alone_at_cpu_ms < STARTING_MS:
             return self._family_cpu_ms, self._memory_mb
         memory_mb = self.memory_mb()
         descendants: list[int] = []
@@ -72,6 +74,7 @@ class Gauge:
                 cpu_ms += _waited_for_ms(fields)
                 if _threads(fields) > 1 or os.pread(self._thread_children, 1, 0):
                     descendants = _descendants(self._pid)
+        self.has_descendants = bool(descendants)
         self._alone_at_cpu_ms = -math.inf if descendants else own_ms
         for pid in descendants:
             cpu_ms += _cpu_ms(pid)

@@ -31,6 +31,8 @@ MAX_HOLD_S = 0.5
 """A reload takes effect within a second of the change; the rest of that is for noticing it."""
 IN_USE_S = 5.0
 """A worker whose function was called so lately is replaced before it retires, not after."""
+STANDBY_AFTER_S = 0.25
+"""From a worker's being ready to the start of the next one: its first requests shall not share the CPUs with that."""
 STANDBY_KEPT_S = 60.0
 """Once a function that is not called any more has no other worker."""
 SURPLUS_IDLE_MS = 10_000
@@ -280,7 +282,11 @@ class Pool:
                 self._retire(worker, self._closing)
             for due in [*self._due][:1]:
                 due.retire(self._due[due])
-            self._keep_standby()
+            if self._policy is Policy.ONESHOT:
+                # The very next request needs it.
+                self._keep_standby()
+            else:
+                self._loop.call_later(STANDBY_AFTER_S, self._keep_standby)
             self._brought_up()
             return
         # It serves those that it was started for, who came before the files changed.
