@@ -22,7 +22,13 @@ Deno.test("waitUntil() returns its argument and reports start and end", async ()
   const { sent, waitUntil } = make();
   const { promise, resolve } = Promise.withResolvers<void>();
   assert.equal(context.run("r-1", () => waitUntil(promise, { name: "work" })), promise);
-  assert.deepEqual(sent, [{ type: "task_started", task: 1, name: "work", request: "r-1" }]);
+  assert.deepEqual(sent, [{
+    type: "task_started",
+    task: 1,
+    name: "work",
+    request: "r-1",
+    unloading: undefined,
+  }]);
   resolve();
   await microtasks();
   assert.deepEqual(sent[1], { type: "task_settled", task: 1, outcome: "fulfilled", error: undefined });
