@@ -10,7 +10,7 @@ from outlast.core.errors import OutlastError
 from outlast.core.limits import Limits
 from outlast.core.outcome import EndReason, RequestEnd
 from outlast.core.policy import Policy
-from outlast.supervisor import backlog, pool
+from outlast.supervisor import backlog, change
 
 
 async def test_all_that_wait_are_served_by_the_one_worker_that_was_started_for_them() -> None:
@@ -208,7 +208,7 @@ class TestReload:
             assert third.execution_id != first.execution_id
 
     async def test_does_not_wait_long_for_a_start_that_hangs(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(pool, "MAX_HOLD_S", 0.01)
+        monkeypatch.setattr(change, "MAX_HOLD_S", 0.01)
         async with house() as there:
             first = there.call()
             hanging = await there.worker()
@@ -228,7 +228,7 @@ class TestReload:
             assert not there.events("boot_failure")
 
     async def test_waits_for_the_tasks_of_a_start_that_hangs(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(pool, "MAX_HOLD_S", 0.01)
+        monkeypatch.setattr(change, "MAX_HOLD_S", 0.01)
         async with house() as there:
             there.call()
             hanging = await there.worker()
@@ -246,7 +246,7 @@ class TestReload:
             assert not there.events("task")
 
     async def test_an_outdated_worker_serves_those_it_was_started_for(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(pool, "MAX_HOLD_S", 0.01)
+        monkeypatch.setattr(change, "MAX_HOLD_S", 0.01)
         async with house() as there:
             first = there.call()
             old = await there.worker()

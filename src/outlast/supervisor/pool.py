@@ -17,6 +17,7 @@ from outlast.core.outcome import EndReason, RequestEnd
 from outlast.core.policy import Policy
 from outlast.supervisor.backlog import RETRY_AFTER_S, Backlog
 from outlast.supervisor.brake import Brake
+from outlast.supervisor.change import Change
 from outlast.supervisor.exchange import Exchange
 from outlast.supervisor.preparation import Preparation
 from outlast.supervisor.resources import Program, Resources
@@ -28,8 +29,6 @@ from outlast.wire.invocation import Invocation, Reply
 
 MAX_GONE_ROUND = 3
 """So many workers of a function may stand still, waiting, before requests have to wait for one to go on."""
-MAX_HOLD_S = 0.5
-"""A reload takes effect within a second of the change; the rest of that is for noticing it."""
 IN_USE_S = 5.0
 """A worker whose function was called so lately is replaced before it retires, not after."""
 STANDBY_AFTER_S = 0.25
@@ -74,10 +73,8 @@ class Pool:
         """When it was last called, on the event loop's clock, in seconds."""
         self._brake = Brake(function.name, resources.log, self._serve_waiting)
         self._quota = Quota(function.name, function.log, resources.log)
-        self._preparation = Preparation(function, resources, self._brought_up)
-        self._next: FunctionSettings | None = None
-        """What the files say by now, while a start for what they said before is under way."""
-        self._held: asyncio.TimerHandle | None = None
+        self._change: Change[FunctionSettings] = Change(self._is_bringing_up, self._turn_over)
+        self._preparation = Preparation(function, resources, self._change.started)
         self._standby_kept: asyncio.TimerHandle | None = None
         self._closing: EndReason | None = None
         self._killed = False
@@ -295,7 +292,7 @@ class Pool:
                 self._keep_standby()
             else:
                 self._loop.call_later(STANDBY_AFTER_S, self._keep_standby)
-            self._brought_up()
+            self._change.started()
             return
         # It serves those that it was started for, who came before the files changed.
         content = [exchange for exchange in self._backlog if exchange.generation <= worker.generation]
@@ -347,7 +344,7 @@ class Pool:
             self._serve_waiting()
 
     def worker_gone(self, worker: Worker, boot_error: str | None, died_young: bool) -> None:
-        self._brought_up()
+        self._change.started()
         if worker.generation == self.generation:
             if boot_error is not None or died_young:
                 self._brake.failed(refuses=boot_error is not None)
@@ -414,7 +411,7 @@ class Pool:
     @property
     def wanted(self) -> FunctionSettings:
         """The function as its files said last: it may have to wait for a start to come to its end."""
-        return self._next or self.function
+        return self._change.latest or self.function
 
     def is_concerned(self, path: Path) -> bool:
         """Whether a change of the file at this path changes the function."""
@@ -426,35 +423,21 @@ class Pool:
 
     def reload(self, function: FunctionSettings, *, at_once: bool = False) -> None:
         """The files have changed: requests from now on get the new code, what runs goes on to its end."""
-        self._next = function
-        if at_once or not self._is_bringing_up():
-            self._turn_over()
-        elif self._held is None:
-            # With a start for each of many changes in a row, none of the starts would come to its end.
-            self._held = self._loop.call_later(MAX_HOLD_S, self._turn_over)
+        if self._closing is None:
+            self._change.announce(function, at_once=at_once)
 
     def _is_bringing_up(self) -> bool:
         return self._starting() > 0 or self._preparation.is_under_way
 
-    def _brought_up(self) -> None:
-        """A start is over, well or not."""
-        if self._next is not None and not self._is_bringing_up():
-            self._turn_over()
-
-    def _turn_over(self) -> None:
+    def _turn_over(self, function: FunctionSettings) -> None:
         """From now on the function is what its files say."""
-        if self._held is not None:
-            self._held.cancel()
-            self._held = None
-        if self._next is None or self._closing is not None:
-            return
-        self.function, self._next = self._next, None
+        self.function = function
         self._capacity = balance.capacity(self._policy, self.function.scale, self._resources.cpus)
         self._quota.use(self.function.log)
         self._brake.reset()
         self.generation += 1
         self._preparation.is_outdated = True
-        self._preparation = Preparation(self.function, self._resources, self._brought_up)
+        self._preparation = Preparation(function, self._resources, self._change.started)
         outdated, self._ready = [*self._ready, *self._stuck], []
         self._stuck.clear()
         for worker in outdated:
@@ -465,6 +448,7 @@ class Pool:
     def close(self, reason: EndReason) -> None:
         """No more requests will come. Workers end when they have nothing left to do."""
         self._closing = reason
+        self._change.cancel()
         self._ready.clear()
         self._stuck.clear()
         for worker in [*self._alive]:
@@ -492,7 +476,6 @@ class Pool:
             self._backlog.close()
             self._brake.reset()
             self._quota.tell()
-            for timer in (self._standby_kept, self._held):
-                if timer is not None:
-                    timer.cancel()
+            if self._standby_kept is not None:
+                self._standby_kept.cancel()
             self._ended.set()

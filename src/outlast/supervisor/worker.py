@@ -18,6 +18,7 @@ from outlast.engines.processes import Command, Exit, Process
 from outlast.supervisor.channel import Channel
 from outlast.supervisor.ending import Ending
 from outlast.supervisor.exchange import Exchange
+from outlast.supervisor.farewell import Farewell
 from outlast.supervisor.journal import Journal
 from outlast.supervisor.meter import Meter, Metering
 from outlast.supervisor.register import Register
@@ -113,10 +114,7 @@ class Worker:
         self._near: EndReason | None = None
         """The limit that is so near that it shall end as soon as it has nothing to do."""
         self._says_stuck = self._is_held_up = False
-        self._heard: dict[UnloadReason, bool] = {}
-        """The reasons that `beforeunload` was sent with, and whether its listeners are done."""
-        self._final_reason: UnloadReason | None = None
-        """The one that the end waits for."""
+        self._farewell = Farewell(self._send_beforeunload, self._on_unloaded)
         self._timers: list[asyncio.TimerHandle] = []
 
     @property
@@ -213,7 +211,7 @@ class Worker:
                 self._journal.retired(reason)
         self._tell(Event.RETIRE)
         if self.state is State.RETIRED and reason.unload_reason is UnloadReason.TERMINATION:
-            self._warn(UnloadReason.TERMINATION)
+            self._farewell.warn(UnloadReason.TERMINATION)
         self._check_drained()
 
     def kill(self, reason: EndReason) -> None:
@@ -256,18 +254,16 @@ class Worker:
         reason = self._ending.retired_for.unload_reason
         if len(self.tasks):
             reason = UnloadReason.TERMINATION
-        self._warn(reason)
-        if self._heard[reason]:
-            self._tell(Event.UNLOADED)
-        else:
-            self._final_reason = reason
-            self._after_ms(self._function.limits.unload_grace_ms, self._unload_overdue)
+        self._after_ms(self._function.limits.unload_grace_ms, self._farewell.wait_no_longer)
+        self._farewell.wait_for(reason)
 
-    def _warn(self, reason: UnloadReason) -> None:
-        if reason not in self._heard:
-            self._heard[reason] = False
-            self._journal.warned(reason)
-            self._channel.send(messages.BeforeUnload(reason))
+    def _send_beforeunload(self, reason: UnloadReason) -> None:
+        self._journal.warned(reason)
+        self._channel.send(messages.BeforeUnload(reason))
+
+    def _on_unloaded(self) -> None:
+        if self.state is State.UNLOADING:
+            self._tell(Event.UNLOADED)
 
     def _ask_to_exit(self) -> None:
         self._cancel_timers()
@@ -373,7 +369,7 @@ class Worker:
         if self.state is State.READY:
             self.retire(reason)
         if self.state in (State.RETIRED, State.UNLOADING):
-            self._warn(UnloadReason(reason))
+            self._farewell.warn(UnloadReason(reason))
 
     def held_up(self, held_up: bool) -> None:
         self._is_held_up = held_up
@@ -408,7 +404,7 @@ class Worker:
     def _on_message(self, message: messages.FromWorker) -> None:
         match message:
             case messages.TaskStarted():
-                is_last_word = message.unloading and UnloadReason.TERMINATION in self._heard
+                is_last_word = message.unloading and self._farewell.was_told(UnloadReason.TERMINATION)
                 self.tasks.start(message, self._loop.time(), self._journal.task_started, is_last_word=is_last_word)
             case messages.TaskSettled():
                 task = self.tasks.settle(message.task)
@@ -431,12 +427,7 @@ class Worker:
             case messages.Pong():
                 self._channel.on_pong(message)
             case messages.Unloaded():
-                self._on_unloaded(message)
-
-    def _on_unloaded(self, message: messages.Unloaded) -> None:
-        self._heard[message.reason] = True
-        if message.reason == self._final_reason:
-            self._unload_overdue()
+                self._farewell.heard(message.reason)
 
     def _on_uncaught(self, message: messages.Uncaught) -> None:
         self._vessel.last_errors.append(message.error)
@@ -453,11 +444,6 @@ class Worker:
         self._journal.printed(level, text, request_id)
         if self._pressure.is_high:
             self._vessel.hold_back(self._pressure)
-
-    def _unload_overdue(self) -> None:
-        if self.state is State.UNLOADING and self._final_reason is not None:
-            self._final_reason = None
-            self._tell(Event.UNLOADED)
 
     def _boot_overdue(self) -> None:
         self._ending.boot_error = (
