@@ -7,13 +7,12 @@ import os
 import resource
 import signal
 import traceback
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import Enum, auto
 from functools import partial
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, Self
 
 from outlast import storage
@@ -22,7 +21,7 @@ from outlast.admin.node import Node
 from outlast.admin.place import Unusable
 from outlast.admin.server import Address
 from outlast.config import settings
-from outlast.config.settings import JwtSettings, Project
+from outlast.config.settings import Project
 from outlast.core.errors import OutlastError
 from outlast.core.language import Language
 from outlast.core.policy import Policy
@@ -30,10 +29,9 @@ from outlast.engines import tools
 from outlast.engines.deno import DenoEngine
 from outlast.engines.processes import Command, Process, Spawner
 from outlast.engines.python.engine import ZYGOTE, PythonEngine
-from outlast.gateway.auth import Denial, JwtVerifier, Pending
-from outlast.gateway.keys import UnusableKeyError
 from outlast.gateway.ports import Ports, Served
 from outlast.gateway.server import Gateway
+from outlast.reloading import NO_SETTINGS, Reloading, Settings, Verifier, watching
 from outlast.sandbox.layers import NOTHING, Available, available
 from outlast.storage import Storage
 from outlast.supervisor.fleet import Fleet
@@ -41,14 +39,11 @@ from outlast.supervisor.meter import Meter
 from outlast.supervisor.register import Register
 from outlast.supervisor.resources import Engine, Resources
 from outlast.supervisor.rundir import run_dir
-from outlast.supervisor.watch import Watch
 from outlast.telemetry import traces
 from outlast.telemetry.counts import Counts
 from outlast.telemetry.logs import REQUEST_LEVEL, Level, Log
 
 MAX_OPEN_FILES = 10_240
-Settings = Mapping[str, object]
-NO_SETTINGS: Settings = MappingProxyType({})
 
 
 class Sandbox(Enum):
@@ -145,7 +140,7 @@ async def serve(options: Options, log: Log, on_ready: Callable[[str, str | None]
             project, Resources(engines, spawn, folder, log, register, prepared.set, Meter(), os.cpu_count() or 1)
         )
         log.observer = counts = Counts(lambda: fleet.services)
-        verifier = _Verifier(project.jwt, log)
+        verifier = Verifier(project.jwt, log)
         gateway = Gateway(
             Ports(
                 services=fleet.services,
@@ -160,8 +155,8 @@ async def serve(options: Options, log: Log, on_ready: Callable[[str, str | None]
             until_the_end.push_async_callback(tracing.close)
         try:
             url = _url(*await gateway.listen(options.host, options.port))
-            watch = await _watch(project, log)
-            reloading = _Reloading(
+            watch = await watching(project, log)
+            reloading = Reloading(
                 lambda given: options.load(url, storing.functions_url, given), project, fleet, verifier, storing, log
             )
             # Once more, now that the address is known and no change goes unseen.
@@ -288,120 +283,6 @@ async def _first(*futures: asyncio.Future[Any], until: float) -> None:
     """Waits for one of them, not longer than to a moment of the event loop's clock."""
     remaining = until - asyncio.get_running_loop().time()
     await asyncio.wait(futures, timeout=max(remaining, 0), return_when=asyncio.FIRST_COMPLETED)
-
-
-async def _watch(project: Project, log: Log) -> Watch:
-    # The folder of a function that is one file is just where that file happens to be: a home directory, perhaps.
-    alone = any(function.folder == project.functions_dir for function in project.functions.values())
-    watch = Watch(
-        None if alone else project.functions_dir.resolve(),
-        ignored=project.state_dir.resolve(),
-        on_trouble=lambda text: log.emit("config", level=Level.WARNING, msg=text),
-    )
-    await watch.files(source.resolve() for source in project.sources)
-    return watch
-
-
-class _Reloading:
-    """Serves what the files say, whenever they change."""
-
-    def __init__(
-        self,
-        load: Callable[[Settings], Project],
-        project: Project,
-        fleet: Fleet,
-        verifier: "_Verifier",
-        storing: Storage,
-        log: Log,
-    ) -> None:
-        self._load = load
-        self._project = project
-        self._fleet = fleet
-        self._verifier = verifier
-        self._storing = storing
-        self._log = log
-        self._warned: set[str] = set()
-        self.given: Settings = NO_SETTINGS
-        """They win over what the files say, until the node ends."""
-
-    def reload(self, changed: Iterable[Path]) -> None:
-        try:
-            self.load_again(changed)
-        except OutlastError as error:
-            self._log.emit("config", level=Level.ERROR, msg=f"{error}; going on with what was valid before")
-
-    def give(self, settings: Settings) -> None:
-        """They count for the next request, instead of those given before. Raises `OutlastError`; then nothing does."""
-        before, self.given = self.given, settings
-        try:
-            self.load_again(at_once=True)
-        except OutlastError:
-            self.given = before
-            raise
-
-    def load_again(self, changed: Iterable[Path] = (), *, at_once: bool = False) -> None:
-        """Raises `OutlastError`; then nothing has changed."""
-        project = self._load(self.given)
-        self._verifier.use(project.jwt)
-        for warning in project.warnings:
-            if warning not in self._warned:
-                self._log.emit("config", level=Level.WARNING, msg=warning)
-        self._warned = {*project.warnings}
-        self._project = project
-        self._storing.use(project.ledger)
-        self._fleet.apply(project, changed, at_once=at_once)
-
-    @property
-    def anon_key(self) -> str:
-        """As the functions know it."""
-        return next((function.env["SUPABASE_ANON_KEY"] for function in self._project.functions.values()), "")
-
-    async def follow(self, watch: Watch) -> None:
-        async with contextlib.aclosing(watch.changes()) as changes:
-            async for changed in changes:
-                self.reload(changed)
-                await self._look_at(watch)
-
-    async def widen(self, watch: Watch, prepared: asyncio.Event) -> None:
-        """Watches what functions import, each time that more is known of it."""
-        while True:
-            await prepared.wait()
-            prepared.clear()
-            await self._look_at(watch)
-
-    async def _look_at(self, watch: Watch) -> None:
-        entrypoints = {function.entrypoint for function in self._project.functions.values()}
-        sources = {path.resolve() for path in (*self._project.sources, *entrypoints)}
-        await watch.files(sources | self._fleet.modules)
-
-
-class _Verifier:
-    """Implements `outlast.gateway.ports.Verifier` with the keys that the settings name at the time."""
-
-    def __init__(self, jwt: JwtSettings, log: Log) -> None:
-        self._log = log
-        self._jwt = jwt
-        self._verifier = self._made(jwt)
-
-    def use(self, jwt: JwtSettings) -> None:
-        """Raises `OutlastError` for keys that cannot be used; the old ones stay."""
-        if jwt != self._jwt:
-            self._verifier = self._made(jwt)
-            self._jwt = jwt
-
-    def check(self, authorization: bytes | None) -> Denial | Pending | None:
-        return self._verifier.check(authorization)
-
-    def _made(self, jwt: JwtSettings) -> JwtVerifier:
-        try:
-            return JwtVerifier(
-                secret=jwt.secret,
-                jwks=jwt.jwks,
-                jwks_url=jwt.jwks_url,
-                warn=lambda text: self._log.emit("config", level=Level.WARNING, msg=text),
-            )
-        except UnusableKeyError as error:
-            raise OutlastError(f"the keys that callers' tokens are checked with cannot be used: {error}") from error
 
 
 def _served(log: Log, storing: Storage, served: Served) -> None:
