@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from statistics import median
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
@@ -12,7 +13,7 @@ from rich.table import Table
 
 from bench import load, machine, page, runner, table
 from bench.connection import BenchError
-from bench.work import Effort, Finding, Work
+from bench.work import Effort, Finding, Work, number, spread
 from bench.works import throughput
 
 MARKS = {True: "[green]met[/]", False: "[red]short[/]", None: ""}
@@ -88,6 +89,11 @@ def _table(findings: Sequence[Finding], judged: bool) -> Table:
     for finding in findings:
         whole.add_section()
         whole.add_row(f"[bold]{finding.title}[/]", "", "", f"{finding.began} {finding.effort}", "")
+        if shown := page.SHOWN.get(finding.work):
+            for name, rounds in finding.rounds.items():
+                found = [one[shown.figure] for one in rounds]
+                result = f"{number(median(found))} {shown.unit}".rstrip()
+                whole.add_row(f"  [dim]{name}[/]", "", f"[dim]{result}[/]", f"[dim]{spread(found)}[/]", "")
         for row in finding.rows:
             whole.add_row(f"  {row.title}", row.wanted, row.result, row.spread, MARKS[row.is_met] if judged else "")
     return whole

@@ -1,11 +1,11 @@
 """The figures as bars, in SVG that is legible on a light page and on a dark one."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from html import escape
 from statistics import median
-from typing import Any, NamedTuple
+from typing import Any
 
-from bench.work import number
+from bench.work import Shown, number
 
 WIDTH = 760
 LABEL_WIDTH = 220
@@ -15,24 +15,13 @@ GAP = 6
 TITLE_HEIGHT = 34
 
 
-class Panel(NamedTuple):
-    """One work, with one bar for each that did it."""
-
-    work: str
-    figure: str
-    title: str
-    unit: str
-
-
-PANELS = (
-    Panel("throughput-typescript", "requests_per_s", "TypeScript: requests a second, more is better", ""),
-    Panel("throughput-python", "requests_per_s", "Python: requests a second, more is better", ""),
-    Panel(
-        "background-typescript", "p99_ms", "TypeScript: p99 beside computing in the background, less is better", "ms"
-    ),
-    Panel("background-python", "p99_ms", "Python: p99 beside computing in the background, less is better", "ms"),
-    Panel("first-byte", "first_byte_ms", "First byte of a function that is not running, less is better", "ms"),
-)
+LABELS = {
+    "requests_per_s": "requests/s",
+    "p99_ms": "p99",
+    "first_byte_ms": "median",
+    "private_mb": "MB",
+    "mib_per_s": "MiB/s",
+}
 
 STYLE = """
   text { font: 13px system-ui, sans-serif; fill: #24292f; }
@@ -43,37 +32,33 @@ STYLE = """
 """
 
 
-def draw(works: Mapping[str, Mapping[str, Any]]) -> str:
-    """``works``: what was found, by the name of the work. Those that were not done are left out."""
+def draw(works: Mapping[str, Mapping[str, Any]], shown: Mapping[str, Shown]) -> str:
+    """``works``: what was found, ``shown``: what to show of it; both by the name of the work."""
     parts: list[str] = []
     top = 0
-    for panel in PANELS:
-        if panel.work in works:
-            top = _panel(panel, works[panel.work]["rounds"], top, parts)
+    for name, work in works.items():
+        if name in shown:
+            top = _panel(work, shown[name], top, parts)
     head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {top + GAP}" role="img">'
     return "\n".join([head, f"<style>{STYLE}</style>", *parts, "</svg>", ""])
 
 
-def _panel(panel: Panel, rounds: Mapping[str, Any], top: int, parts: list[str]) -> int:
+def _panel(work: Mapping[str, Any], shown: Shown, top: int, parts: list[str]) -> int:
     """Returns where the next one begins."""
-    parts.append(f'<text class="title" x="0" y="{top + TITLE_HEIGHT - 12}">{escape(panel.title)}</text>')
+    title = f"{work['title']}: {LABELS[shown.figure]}, {shown.better} is better"
+    parts.append(f'<text class="title" x="0" y="{top + TITLE_HEIGHT - 12}">{escape(title)}</text>')
     top += TITLE_HEIGHT
-    bars = [*_bars(panel, rounds)]
-    longest = max(value for _, value in bars)
-    for name, value in bars:
+    bars = {name: median(one[shown.figure] for one in rounds) for name, rounds in work["rounds"].items()}
+    longest = max(bars.values())
+    for name, value in bars.items():
         width = max(1, BAR_WIDTH * value / longest)
-        kind = "ours" if name.startswith(("Outlast", "typescript", "python")) else "theirs"
+        kind = "ours" if name.startswith("Outlast") else "theirs"
         baseline = top + BAR_HEIGHT - 5
         parts.append(f'<text x="{LABEL_WIDTH - 8}" y="{baseline}" text-anchor="end">{escape(name)}</text>')
         parts.append(
             f'<rect class="{kind}" x="{LABEL_WIDTH}" y="{top}" width="{width:.1f}" height="{BAR_HEIGHT}" rx="2"/>'
         )
-        label = f"{number(value)} {panel.unit}".rstrip()
+        label = f"{number(value)} {shown.unit}".rstrip()
         parts.append(f'<text x="{LABEL_WIDTH + width + 6:.1f}" y="{baseline}">{label}</text>')
         top += BAR_HEIGHT + GAP
     return top + GAP
-
-
-def _bars(panel: Panel, rounds: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
-    for name, each in rounds.items():
-        yield name, median(one[panel.figure] for one in each)

@@ -1,14 +1,15 @@
 """The figures that are kept: docs/performance.json, and what docs/performance.md shows of them."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from bench import chart
 from bench.table import WORKS
-from bench.work import Finding, Row
+from bench.work import Finding, Row, Shown, number, spread
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGE = DOCS / "performance.md"
@@ -17,6 +18,7 @@ CHART = PAGE.with_suffix(".svg")
 BEGIN = "<!-- figures: written by `python -m bench --write` -->"
 END = "<!-- figures: end -->"
 
+SHOWN = {name: work.shown for name, work in WORKS.items() if work.shown is not None}
 MARKS = {True: "met", False: "**short**", None: ""}
 
 
@@ -52,7 +54,7 @@ def write(measured: Measured, page: Path = PAGE) -> None:
         raise ValueError(f"{page}: where are the lines {BEGIN} and {END}?")
     kept = Measured.load(page.with_suffix(".json")).with_those_of(measured)
     kept.save(page.with_suffix(".json"))
-    page.with_suffix(".svg").write_text(chart.draw(kept.works))
+    page.with_suffix(".svg").write_text(chart.draw(kept.works, SHOWN))
     page.write_text(f"{before}{BEGIN}\n\n{markdown(kept)}\n{END}{after}")
 
 
@@ -63,6 +65,10 @@ def markdown(measured: Measured) -> str:
         lines.append(f"| **{finding['title']}** | | | {day}, {finding['effort']} | |")
         rows = [Row(**row) for row in finding["rows"]]
         lines += [f"| {row.title} | {row.wanted} | {row.result} | {row.spread} | {MARKS[row.is_met]} |" for row in rows]
+    lines += ["", "Each of those who took part:", "", "| work | | result | rounds |", "| --- | --- | --- | --- |"]
+    for name, shown in SHOWN.items():
+        if name in measured.works:
+            lines += _entrants(measured.works[name], shown)
     machines = {}
     for finding in measured.works.values():
         about = finding["machine"]
@@ -72,3 +78,11 @@ def markdown(measured: Measured) -> str:
             f" load from {about['load_from']}"
         )
     return "\n".join([*lines, "", "Measured on:", "", *machines.values(), ""])
+
+
+def _entrants(finding: Mapping[str, Any], shown: Shown) -> Iterator[str]:
+    yield f"| **{finding['title']}** | | | |"
+    for name, rounds in finding["rounds"].items():
+        found = [one[shown.figure] for one in rounds]
+        unit = f" {shown.unit}".rstrip()
+        yield f"| {name} | {chart.LABELS[shown.figure]} | {number(median(found))}{unit} | {spread(found)} |"

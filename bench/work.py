@@ -1,6 +1,6 @@
 """What a work is: who does it, what is measured of each, and what is wanted of the figures."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from enum import Enum
@@ -63,6 +63,15 @@ class Target:
         return " x" if self.to else f" {self.unit}".rstrip()
 
 
+class Shown(NamedTuple):
+    """The figure that tells the entrants of a work apart."""
+
+    figure: str
+    unit: str
+    better: str
+    """``more`` or ``less``."""
+
+
 class Samples:
     """The rounds of every entrant, in the order in which they were run."""
 
@@ -98,6 +107,7 @@ class Work:
     title: str
     entrants: Callable[[Stage, Effort], AbstractContextManager[Iterable[Entrant]]]
     targets: Sequence[Target]
+    shown: Shown | None = None
     functions: Mapping[str, Function] = field(default_factory=dict)
     """Served by the node that the works share: `Stage.node`."""
     rounds: tuple[int, int, int] = (1, 2, 5)
@@ -126,14 +136,18 @@ def judge(target: Target, samples: Samples, missing: Mapping[str, str]) -> Row:
     return Row(row.title, row.wanted, f"{row.result} {best}{without}", row.spread, row.is_met, row.value)
 
 
-def _row(target: Target, value: float, spread: Sequence[float], unit: str) -> Row:
+def _row(target: Target, value: float, rounds: Sequence[float], unit: str) -> Row:
     is_met = None
     if target.at_least is not None:
         is_met = value >= target.at_least
     elif target.at_most is not None:
         is_met = value <= target.at_most
-    between = f"{number(min(spread))} to {number(max(spread))}" if len(spread) > 1 else ""
-    return Row(target.title, target.wanted, number(value) + unit, between, is_met, value)
+    return Row(target.title, target.wanted, number(value) + unit, spread(rounds), is_met, value)
+
+
+def spread(rounds: Sequence[float]) -> str:
+    """The least and the greatest, where there are several."""
+    return f"{number(min(rounds))} to {number(max(rounds))}" if len(rounds) > 1 else ""
 
 
 def number(value: float) -> str:
@@ -155,8 +169,3 @@ class Finding:
     rows: Sequence[Row]
     rounds: Mapping[str, Sequence[Figures]]
     missing: Mapping[str, str]
-
-    def medians(self, figure: str) -> Iterator[tuple[str, float]]:
-        for name, rounds in self.rounds.items():
-            if found := [figures[figure] for figures in rounds if figure in figures]:
-                yield name, median(found)

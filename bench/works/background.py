@@ -14,7 +14,7 @@ from deno import find_deno_bin
 from bench import contenders, open_loop
 from bench.project import Function
 from bench.stage import Stage
-from bench.work import Effort, Entrant, Figures, Target, Work
+from bench.work import Effort, Entrant, Figures, Shown, Target, Work
 from bench.works.throughput import DENO, EDGE_RUNTIME, FASTAPI, FUNCTIONS_FRAMEWORK, OUTLAST, UVICORN, WORKERD
 
 RATE = 40
@@ -70,6 +70,7 @@ def _work(language: str, function: str, entrances: Callable[[], Entrances]) -> W
             Target("p99", "p99_ms", of=OUTLAST, at_most=MOST_P99_MS, unit="ms"),
             Target("p99 against the best peer", "p99_ms", of=OUTLAST, to=peers, at_most=1),
         ],
+        shown=Shown("p99_ms", "ms", "less"),
         functions={function: Function(function)},
         rounds=(1, 2, 3),
     )

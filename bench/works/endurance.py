@@ -17,7 +17,7 @@ PIECES = 20
 @contextlib.contextmanager
 def _entrants(stage: Stage, effort: Effort) -> Iterator[list[Entrant]]:
     workers = effort.of(2, 50, 50)
-    requests = effort.of(200, 30_000, 1_000_000)
+    requests = effort.of(200, 12_000, 1_000_000)
     sources = ("later", "later-python")
     functions = {f"f{number}": Function(sources[number % 2], SETTINGS) for number in range(workers)}
     node = stage.own_node(functions)
@@ -39,7 +39,7 @@ def _entrants(stage: Stage, effort: Effort) -> Iterator[list[Entrant]]:
             "workers": sum(worker["state"] == "ready" for name in functions for worker in node.workers(name)),
         }
 
-    yield [Entrant("node", measure, lambda: ask(effort.of(100, 20_000, 100_000)))]
+    yield [Entrant("node", measure, lambda: ask(effort.of(100, 8_000, 100_000)))]
 
 
 WORK = Work(

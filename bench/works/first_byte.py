@@ -13,7 +13,7 @@ from bench import connection, contenders
 from bench.connection import BenchError
 from bench.project import Function
 from bench.stage import Node, Stage, patiently
-from bench.work import Effort, Entrant, Figures, Target, Work
+from bench.work import Effort, Entrant, Figures, Shown, Target, Work
 
 REQUEST = b"GET %b HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
 PATIENCE_S = 30.0
@@ -24,6 +24,14 @@ FUNCTIONS = {
     "typescript-none": Function("plain", NO_STANDBY),
     "python-standby": Function("plain-python"),
     "python-none": Function("plain-python", NO_STANDBY),
+}
+
+
+NAMES = {
+    "typescript-standby": "Outlast, TypeScript, standby",
+    "typescript-none": "Outlast, TypeScript",
+    "python-standby": "Outlast, Python, standby",
+    "python-none": "Outlast, Python",
 }
 
 
@@ -75,7 +83,7 @@ def _entrants(stage: Stage, effort: Effort) -> Iterator[list[Entrant]]:
     with tempfile.TemporaryDirectory() as cache:
         yield [
             *(
-                Entrant(name, partial(_measure, node, name), partial(connection.get, node.url(name)))
+                Entrant(NAMES[name], partial(_measure, node, name), partial(connection.get, node.url(name)))
                 for name in FUNCTIONS
             ),
             Entrant(DENO_RUN, lambda: {"first_byte_ms": _started_s(cache) * 1000}, lambda: _started_s(cache)),
@@ -87,11 +95,12 @@ WORK = Work(
     title="First byte of a function that is not running",
     entrants=_entrants,
     targets=[
-        Target("TypeScript, standby", "first_byte_ms", of="typescript-standby", at_most=6, unit="ms"),
-        Target("TypeScript, no standby", "first_byte_ms", of="typescript-none", unit="ms"),
-        Target("the same against deno run", "first_byte_ms", of="typescript-none", to=DENO_RUN, at_most=1.3),
-        Target("Python, standby", "first_byte_ms", of="python-standby", at_most=5, unit="ms"),
-        Target("Python, no standby", "first_byte_ms", of="python-none", at_most=15, unit="ms"),
+        Target("TypeScript, standby", "first_byte_ms", of=NAMES["typescript-standby"], at_most=6, unit="ms"),
+        Target("TypeScript, no standby", "first_byte_ms", of=NAMES["typescript-none"], unit="ms"),
+        Target("the same against deno run", "first_byte_ms", of=NAMES["typescript-none"], to=DENO_RUN, at_most=1.3),
+        Target("Python, standby", "first_byte_ms", of=NAMES["python-standby"], at_most=5, unit="ms"),
+        Target("Python, no standby", "first_byte_ms", of=NAMES["python-none"], at_most=15, unit="ms"),
     ],
+    shown=Shown("first_byte_ms", "ms", "less"),
     rounds=(1, 6, 40),
 )

@@ -8,7 +8,7 @@ from functools import partial
 from bench import contenders, load, open_loop
 from bench.project import NO_CPU_LIMITS, Function
 from bench.stage import Stage
-from bench.work import Effort, Entrant, Figures, Target, Work
+from bench.work import Effort, Entrant, Figures, Shown, Target, Work
 from bench.works.throughput import CONNECTIONS, DENO, OUTLAST, UVICORN
 
 SHARE = 0.5
@@ -48,6 +48,7 @@ def _work(
             Target(f"p50 against {peer}", "p50_ms", of=OUTLAST, to=peer),
             Target(f"p99 against {peer}", "p99_ms", of=OUTLAST, to=peer, at_most=most),
         ],
+        shown=Shown("p99_ms", "ms", "less"),
         functions={function: Function(function, NO_CPU_LIMITS)},
     )
 

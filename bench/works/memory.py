@@ -9,9 +9,10 @@ from bench import connection, contenders, processes
 from bench.connection import BenchError
 from bench.project import Function
 from bench.stage import Stage
-from bench.work import Effort, Entrant, Figures, Target, Work
+from bench.work import Effort, Entrant, Figures, Shown, Target, Work
 
 FUNCTIONS = {"idle": Function("plain"), "idle-python": Function("plain-python")}
+NAMES = {"idle": "Outlast, TypeScript", "idle-python": "Outlast, Python"}
 DENO = "bare Deno"
 UVICORN = "bare ASGI, uvicorn"
 
@@ -34,7 +35,7 @@ def _entrants(stage: Stage, effort: Effort) -> Iterator[list[Entrant]]:
         ready = [worker["pid"] for worker in stage.node.workers(name) if worker["state"] == "ready"]
         if len(ready) != 1:
             raise BenchError(f"{name} has {len(ready)} workers")
-        pids[name] = ready[0]
+        pids[NAMES[name]] = ready[0]
     time.sleep(effort.of(0, 1, 5))
 
     yield [Entrant(name, partial(_measure, pid)) for name, pid in pids.items()]
@@ -45,11 +46,12 @@ WORK = Work(
     title="Private memory of an idle worker",
     entrants=_entrants,
     targets=[
-        Target("TypeScript", "private_mb", of="idle", unit="MB"),
-        Target("the same against a bare Deno process", "private_mb", of="idle", to=DENO, at_most=1.1),
-        Target("Python", "private_mb", of="idle-python", at_most=8, unit="MB"),
-        Target("the same against bare ASGI on uvicorn", "private_mb", of="idle-python", to=UVICORN),
+        Target("TypeScript", "private_mb", of=NAMES["idle"], unit="MB"),
+        Target("the same against a bare Deno process", "private_mb", of=NAMES["idle"], to=DENO, at_most=1.1),
+        Target("Python", "private_mb", of=NAMES["idle-python"], at_most=8, unit="MB"),
+        Target("the same against bare ASGI on uvicorn", "private_mb", of=NAMES["idle-python"], to=UVICORN),
     ],
+    shown=Shown("private_mb", "MB", "less"),
     functions=FUNCTIONS,
     rounds=(1, 1, 3),
 )

@@ -13,7 +13,7 @@ from bench import contenders, processes
 from bench.connection import PATIENCE_S, BenchError
 from bench.project import NO_CPU_LIMITS, Function
 from bench.stage import Stage
-from bench.work import Effort, Entrant, Figures, Target, Work
+from bench.work import Effort, Entrant, Figures, Shown, Target, Work
 from bench.works.throughput import DENO, UVICORN
 
 FUNCTIONS = {name: Function(name, NO_CPU_LIMITS) for name in ("streaming", "streaming-python")}
@@ -33,7 +33,7 @@ def _receive(url: str, mib: int) -> Figures:
     took = time.perf_counter() - began
     if received < mib << 20:
         raise BenchError(f"{url} sent {received} bytes instead of {mib} MiB")
-    return {"mib_per_s": mib / took}
+    return {"mib_per_s": mib / took, "mib": mib}
 
 
 def _receive_beside(pid: int, url: str, mib: int) -> Figures:
@@ -77,6 +77,7 @@ WORK = Work(
     title="1 GiB streamed through a function",
     entrants=_entrants,
     targets=[
+        Target("length of the body", "mib", of=NAMES["streaming"], unit="MiB"),
         Target("TypeScript", "mib_per_s", of=NAMES["streaming"], unit="MiB/s"),
         Target("the same against bare Deno", "mib_per_s", of=NAMES["streaming"], to=DENO, at_least=0.5),
         Target("growth of the node meanwhile", "node_grown_mb", of=NAMES["streaming"], at_most=5, unit="MB"),
@@ -86,6 +87,7 @@ WORK = Work(
             "growth of the node meanwhile, Python", "node_grown_mb", of=NAMES["streaming-python"], at_most=5, unit="MB"
         ),
     ],
+    shown=Shown("mib_per_s", "MiB/s", "more"),
     functions=FUNCTIONS,
     rounds=(1, 2, 3),
 )

@@ -8,7 +8,7 @@ from functools import partial
 from bench import contenders, load
 from bench.project import NO_CPU_LIMITS, Function
 from bench.stage import Stage
-from bench.work import Effort, Entrant, Figures, Target, Work
+from bench.work import Effort, Entrant, Figures, Shown, Target, Work
 
 CONNECTIONS = 32
 OUTLAST = "Outlast"
@@ -65,6 +65,7 @@ def _work(
             Target("default limits against none", "requests_per_s", of=DEFAULT_LIMITS, to=OUTLAST, at_least=0.85),
             Target("ledger in PostgreSQL against none kept", "requests_per_s", of=OUTLAST, to=NO_LEDGER, at_least=0.9),
         ],
+        shown=Shown("requests_per_s", "", "more"),
         functions=served | {limited: Function(function)},
     )
 
