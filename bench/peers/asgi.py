@@ -16,7 +16,7 @@ _tasks: set[asyncio.Task[None]] = set()
 
 
 async def burn() -> None:
-    await asyncio.sleep(0.005)
+    await asyncio.sleep(0.015)
     until = time.thread_time() + 0.020
     while time.thread_time() < until:
         pass

@@ -1,10 +1,21 @@
-// The functions of the same names without Outlast: `deno run deno.ts WORK PORT`. A task's promise is left to itself.
+// The functions of the same names without Outlast: `deno run deno.ts NAME PORT`. A task's promise is left to itself.
+import { cpuUsage } from "node:process";
 
 const pause = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms));
 
-async function burn(steps: number): Promise<void> {
-  await pause(5);
-  for (let step = 0; step < steps; step++);
+function burn(ms: number): void {
+  const { user, system } = cpuUsage();
+  const until = user + system + ms * 1000;
+  for (let now = 0; now < until;) {
+    for (let i = 0; i < 20_000; i++);
+    const used = cpuUsage();
+    now = used.user + used.system;
+  }
+}
+
+async function work(): Promise<void> {
+  await pause(15);
+  burn(20);
 }
 
 function chunks(mib: number): ReadableStream<Uint8Array> {
@@ -18,24 +29,22 @@ function chunks(mib: number): ReadableStream<Uint8Array> {
   });
 }
 
-const asked = (request: Request, name: string) => Number(new URL(request.url).searchParams.get(name));
-
-const works: Record<string, (request: Request) => Response> = {
+const functions: Record<string, (request: Request) => Response> = {
   later: () => {
     void pause(10);
     return new Response("ok");
   },
-  burning: (request) => {
-    void burn(asked(request, "steps"));
+  burning: () => {
+    void work();
     return new Response("ok");
   },
-  streaming: (request) => new Response(chunks(asked(request, "mib"))),
+  streaming: (request) => new Response(chunks(Number(new URL(request.url).searchParams.get("mib")))),
   plain: () => new Response("ok"),
 };
 
-const [work, port] = Deno.args;
+const [name, port] = Deno.args;
 Deno.serve({
   hostname: "127.0.0.1",
   port: Number(port),
   onListen: (address) => console.log(`http://127.0.0.1:${address.port}/`),
-}, works[work]);
+}, functions[name]);

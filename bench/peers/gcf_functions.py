@@ -7,7 +7,7 @@ from flask import Request
 
 
 def burn() -> None:
-    time.sleep(0.005)
+    time.sleep(0.015)
     until = time.thread_time() + 0.020
     while time.thread_time() < until:
         pass

@@ -7,7 +7,7 @@ from outlast import EdgeRuntime, Request, Response, serve
 
 
 async def work() -> None:
-    await asyncio.sleep(0.005)
+    await asyncio.sleep(0.015)
     until = time.thread_time() + 0.020
     while time.thread_time() < until:
         pass

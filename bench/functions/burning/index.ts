@@ -1,13 +1,24 @@
-// Computes in the background for each request: so many steps, which are the same work in any V8.
+// 20 ms of CPU time in the background for each request.
+import { cpuUsage } from "node:process";
 
 const pause = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms));
 
-async function burn(steps: number): Promise<void> {
-  await pause(5);
-  for (let step = 0; step < steps; step++);
+function burn(ms: number): void {
+  const { user, system } = cpuUsage();
+  const until = user + system + ms * 1000;
+  for (let now = 0; now < until;) {
+    for (let i = 0; i < 20_000; i++);
+    const used = cpuUsage();
+    now = used.user + used.system;
+  }
 }
 
-Deno.serve((request) => {
-  EdgeRuntime.waitUntil(burn(Number(new URL(request.url).searchParams.get("steps"))));
+async function work(): Promise<void> {
+  await pause(15);
+  burn(20);
+}
+
+Deno.serve(() => {
+  EdgeRuntime.waitUntil(work());
   return new Response("ok");
 });
