@@ -1,7 +1,7 @@
 """How long callers wait while each request leaves 20 ms of computing behind.
 
-A server with one event loop lets the next request wait for it: they come 25 ms apart, and 15 ms after each its computing
-begins. At random moments, as from callers who do not know of each other, both CPUs are taken at times.
+A server with one event loop lets the next request wait for it: they come 25 ms apart, and 15 ms after each its
+computing begins. At random moments, as from callers who do not know of each other, both CPUs are taken at times.
 """
 
 import contextlib

@@ -41,6 +41,7 @@ from outlast.supervisor.register import Register
 from outlast.supervisor.resources import Engine, Resources
 from outlast.supervisor.rundir import run_dir
 from outlast.supervisor.watch import Watch
+from outlast.telemetry import traces
 from outlast.telemetry.counts import Counts
 from outlast.telemetry.logs import REQUEST_LEVEL, Level, Log
 
@@ -130,7 +131,8 @@ async def serve(options: Options, log: Log, on_ready: Callable[[str], None] | No
         async def spawn(command: Command) -> Process:
             return await (spawner if command.fork is None else zygote).spawn(command)
 
-        register = Register(storing.ledger, storing.node)
+        tracing = traces.opened(options.environ, storing.node, log)
+        register = Register(storing.ledger, storing.node, tracing)
         fleet = Fleet(
             project, Resources(engines, spawn, folder, log, register, prepared.set, Meter(), os.cpu_count() or 1)
         )
@@ -142,9 +144,12 @@ async def serve(options: Options, log: Log, on_ready: Callable[[str], None] | No
                 verifier=verifier,
                 on_served=partial(_served, log, storing),
                 trust_proxy=options.trust_proxy,
+                tracer=tracing,
             )
         )
         until_the_end = contextlib.AsyncExitStack()
+        if tracing is not None:
+            until_the_end.push_async_callback(tracing.close)
         try:
             url = _url(*await gateway.listen(options.host, options.port))
             watch = await _watch(project, log)

@@ -152,6 +152,13 @@ async def test_the_address_is_the_public_one(site: Served, prefix: str) -> None:
     assert "forged" not in headers["sb-request-id"]
 
 
+async def test_the_context_of_a_trace_goes_through_as_it_came(site: Served) -> None:
+    context = {"traceparent": "of another kind", "tracestate": "shop=cart"}
+    seen = (await site.call("mirror", headers=context)).json()["headers"]
+    assert {name: seen[name] for name in context} == context
+    assert not context.keys() & (await site.call("mirror")).json()["headers"].keys()
+
+
 async def test_behind_a_trusted_proxy_the_address_is_the_proxys_word(tmp_path: Path, language: str) -> None:
     project = assemble(tmp_path, language, ("mirror",))
     async with served(project, "--trust-proxy") as site:

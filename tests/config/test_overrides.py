@@ -223,7 +223,8 @@ class TestWrongValues:
             ("\n[limit]\n", "2: limit: there is no such key; did you mean limits?"),
             (
                 "colour = 1",
-                "1: colour: there is no such key; known here: oneshot_background, limits, scale, ledger, functions",
+                "1: colour: there is no such key; "
+                "known here: oneshot_background, limits, scale, log, ledger, functions",
             ),
             (
                 "[limits]\nrequest_idle = 1",
@@ -239,7 +240,7 @@ class TestWrongValues:
             ),
             (
                 "[functions.hello.ledger]\nretain_days = 2",
-                "1: functions.hello.ledger: there is no such key; known here: oneshot_background, limits, scale",
+                "1: functions.hello.ledger: there is no such key; known here: oneshot_background, limits, scale, log",
             ),
             ("[scale]\nworkers = 2", "2: scale.workers: there is no such key; did you mean max_workers?"),
             (
@@ -249,7 +250,8 @@ class TestWrongValues:
             ),
             (
                 "[functions.hello]\nverify_jwt = false",
-                "2: functions.hello.verify_jwt: there is no such key; known here: oneshot_background, limits, scale",
+                "2: functions.hello.verify_jwt: there is no such key; "
+                "known here: oneshot_background, limits, scale, log",
             ),
             (
                 "[functions.hello.limits]\nunload_grace = 1",

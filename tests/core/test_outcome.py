@@ -8,6 +8,9 @@ import pytest
 from outlast.core.limits import Limits
 from outlast.core.outcome import EndReason, RequestEnd, UnloadReason
 
+GRACED = {EndReason.EARLY_DROP, EndReason.RELOAD, EndReason.TERMINATION, EndReason.UNCAUGHT}
+"""At these ends there is a grace."""
+
 
 @pytest.mark.parametrize("reason", EndReason)
 def test_every_end_of_a_worker_has_words_and_a_reason_for_its_listeners(reason: EndReason) -> None:
@@ -33,8 +36,12 @@ def test_reload_and_shutdown_are_both_terminations() -> None:
 
 
 def test_what_cuts_a_task_off_names_the_remedy() -> None:
-    assert 'policy = "per_worker"' in EndReason.ONESHOT.words
-    assert "--graceful-exit-timeout" in EndReason.TERMINATION.words
+    assert 'policy = "per_worker"' in EndReason.ONESHOT.remedy("mail")
+    assert "--graceful-exit-timeout" in EndReason.TERMINATION.remedy("mail")
+    for reason in EndReason:
+        key = reason.limit_key or "unload_grace_ms"
+        named = f"[functions.mail.limits] {key} in outlast.toml"
+        assert (named in reason.remedy("mail")) is (reason.limit_key is not None or reason in GRACED)
 
 
 @pytest.mark.parametrize("end", RequestEnd)

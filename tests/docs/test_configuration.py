@@ -110,6 +110,7 @@ def test_defaults_of_outlast_toml(tmp_path: Path) -> None:
         "oneshot_background": function.oneshot_background,
         **{f"limits.{key}": value for key, value in asdict(function.limits).items()},
         **{f"scale.{key}": value for key, value in asdict(function.scale).items()},
+        **{f"log.{key}": value for key, value in asdict(function.log).items()},
     }
     assert defaults.pop("scale.max_workers") is None
     documented = table("outlast.toml")

@@ -14,6 +14,7 @@ from outlast.gateway.ports import Ports, Served, Timeouts
 from outlast.gateway.server import Gateway
 from outlast.wire import bodies, http1
 from outlast.wire.invocation import Invocation, Reply
+from outlast.wire.tracing import Tracer
 
 PATIENCE_S = 20.0
 EXECUTION_ID = "the-worker"
@@ -303,6 +304,7 @@ async def gateway(
     verifier: Any = None,
     timeouts: Timeouts | None = None,
     trust_proxy: bool = False,
+    tracer: Tracer | None = None,
 ) -> AsyncIterator[Rig]:
     served: list[Served] = []
     news = asyncio.Event()
@@ -316,6 +318,7 @@ async def gateway(
         verifier=verifier or LetAllPass(),
         on_served=on_served,
         trust_proxy=trust_proxy,
+        tracer=tracer,
         timeouts=timeouts or Timeouts(),
     )
     server = Gateway(ports)

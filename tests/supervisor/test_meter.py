@@ -19,6 +19,7 @@ class Process:
         self.cpu = 50.0
         self.memory = 40.0
         self.children = (0.0, 0.0)
+        self.has_descendants = False
         self.running = False
         self.looks = 0
         self.closed = False
@@ -163,6 +164,32 @@ async def test_no_limit_of_time_is_passed_unseen(process: Process) -> None:
         # A look comes right when the half is over.
         assert on.worker.usage.wall_ms == pytest.approx(5000, abs=LONGEST_AT_WORK_MS)
         assert [verdict.step for verdict in on.worker.verdicts] == [Step.RETIRE]
+
+
+async def test_memory_that_grows_is_looked_at_before_it_can_reach_the_limit(process: Process) -> None:
+    with bench(process, Limits(wall_clock_ms=0, cpu_soft_ms=0, cpu_hard_ms=0, memory_mb=128)) as on:
+        on.ready()
+        on.worker.is_working = True
+        while all(verdict.step < Step.WARN for verdict in on.worker.verdicts):
+            # It computes so little that this is no reason for looking often.
+            ms = on.next_look_ms
+            process.memory += ms / 20
+            on.pass_ms(ms, cpu_ms=ms / 40)
+        assert [(verdict.step, verdict.reason.value) for verdict in on.worker.verdicts] == [(Step.WARN, "memory")]
+
+
+async def test_memory_is_not_read_while_the_cpu_clock_hardly_moves(process: Process) -> None:
+    with bench(process) as on:
+        on.ready()
+        on.pass_ms(1000)
+        process.memory = 90
+        on.pass_ms(1000)
+        assert on.worker.usage.memory_mb == 40
+        for change in (lambda: setattr(process, "has_descendants", True), lambda: on.pass_ms(1000, cpu_ms=1)):
+            process.memory += 1
+            change()
+            on.pass_ms(1000, cpu_ms=1)
+            assert on.worker.usage.memory_mb == process.memory
 
 
 async def test_a_request_ends_idleness_and_wall_clocks_can_start_anew(process: Process) -> None:

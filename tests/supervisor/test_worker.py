@@ -101,6 +101,26 @@ async def test_listeners_that_never_come_to_an_end_have_their_grace() -> None:
         await worker.told("exit")
 
 
+async def test_what_listeners_begin_has_its_grace_when_all_else_is_done() -> None:
+    async with house(unload_grace_ms=10) as there:
+        worker = await busy_worker(there)
+        worker.say(type="task_started", task=1, name="send-email")
+        there.pool.reload(there.function)
+        await worker.told("beforeunload")
+        # It begins before the worker has nothing else to do, and never ends.
+        worker.say(type="task_started", task=2, name="save-visits", unloading=True)
+        worker.answer()
+        worker.say(type="task_settled", task=1, outcome="fulfilled")
+        await worker.told("exit")
+        worker.exit(0)
+        await there.logged("shutdown")
+        done, cut = there.events("task")
+        assert (done["name"], done["outcome"]) == ("send-email", "fulfilled")
+        assert (cut["name"], cut["outcome"], cut["reason"]) == ("save-visits", "interrupted", "reload")
+        assert "has 10 ms" in cut["msg"]
+        assert "unload_grace_ms" in cut["msg"]
+
+
 async def test_open_tasks_keep_a_retired_worker_and_are_named_when_it_dies() -> None:
     async with house() as there:
         worker = await busy_worker(there)

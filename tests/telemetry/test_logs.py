@@ -224,6 +224,8 @@ def test_the_cut_never_goes_through_a_character() -> None:
             "ended after 12.3 s (early drop), 45 ms of CPU, 38 MB",
         ),
         ("shutdown", {"reason": "memory"}, "ended (memory)"),
+        ("shutdown", {"reason": "cpu", "used": 2003, "limit": 2000, "msg": "too much"}, "ended (cpu): too much"),
+        ("log_suppressed", {"lines": 7, "since": "2025-12-01T12:03:03.000Z", "msg": "7 lines"}, "7 lines"),
         ("uncaught", {"msg": "Error: boom"}, "no one caught this: Error: boom"),
         (
             "task",
@@ -242,6 +244,11 @@ def test_the_cut_never_goes_through_a_character() -> None:
             "request",
             {"method": "GET", "path": "/hello?a=1", "status": 200, "ms": 12.3},
             "GET /hello?a=1 200 in 12 ms",
+        ),
+        (
+            "request",
+            {"method": "GET", "path": "/", "status": 200, "ms": 812, "first_byte_ms": 3.5},
+            "GET / 200 in 812 ms, first byte after 3.5 ms",
         ),
         ("reload", {"files": 3, "path": "a b", "msg": "changed"}, 'changed  files=3  path="a b"'),
         ("reload", {"files": 3, "why": ""}, 'files=3  why=""'),
@@ -293,6 +300,17 @@ def test_further_lines_are_folded_below() -> None:
     )
     assert pretty("uncaught", msg="oh", stack="at f") == (
         f"{PREFIX}outlast           uncaught      no one caught this: oh\n{fold}at f\n"
+    )
+
+
+def test_a_traceback_is_headed_by_its_error() -> None:
+    fold = " " * 16
+    stack = 'Traceback (most recent call last):\n  File "main.py", line 3, in work\nValueError: no\n'
+    assert pretty("task", name="a", outcome="rejected", ms=3, stack=stack) == (
+        f'{PREFIX}outlast           task          "a" rejected after 3 ms: ValueError: no\n'
+        f"{fold}Traceback (most recent call last):\n"
+        f'{fold}  File "main.py", line 3, in work\n'
+        f"{fold}ValueError: no\n"
     )
 
 

@@ -1,8 +1,11 @@
 """The endpoints of the admin API; `outlast.admin.openapi` describes them in the same order."""
 
+import math
 import os
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from importlib.metadata import version
+from operator import attrgetter
 from uuid import UUID
 
 import msgspec
@@ -17,13 +20,17 @@ from outlast.core.errors import OutlastError
 from outlast.core.records import TaskQuery, TaskRecord
 from outlast.ledger.ledger import MAX_LIMIT
 from outlast.supervisor.snapshot import FunctionSnapshot, WorkerSnapshot
-from outlast.telemetry.feed import KEPT_EVENTS, Wanted, as_json
+from outlast.telemetry.feed import KEPT_EVENTS, Event, Wanted, as_json, field
 from outlast.telemetry.logs import Level
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 MAX_BODY_BYTES = 4096
 TOP_LEVEL_EVENTS = 200
 """So many events around a task that belongs to no request."""
+WORKER_EVENTS = 50
+"""So many events around any task that belong to its worker, but to no request."""
+AFTERMATH = timedelta(seconds=1)
+"""A worker's end is told just after that of its tasks."""
 
 
 class Endpoints:
@@ -96,7 +103,8 @@ class Endpoints:
             raise Refusal(404, "NOT_FOUND", "there is no record of such a task")
         if task.request_id is not None:
             wanted = Wanted(function=task.function, request_id=task.request_id)
-            found = self._node.log.feed.recent(wanted, KEPT_EVENTS)
+            found = [*self._node.log.feed.recent(wanted, KEPT_EVENTS), *self._of_its_worker(task)]
+            found.sort(key=attrgetter("number"))
             tasks = await self._tasks_of(TaskQuery(request_id=task.request_id))
         else:
             wanted = Wanted(function=task.function, execution_id=task.execution_id)
@@ -110,6 +118,17 @@ class Endpoints:
                 events=[msgspec.Raw(text.encode()) for text in as_json(found)],
             )
         )
+
+    def _of_its_worker(self, task: TaskRecord) -> list[Event]:
+        """What happened to the worker while it had the task, and what it said that belongs to no request."""
+        wanted = Wanted(function=task.function, execution_id=task.execution_id)
+        since = task.started.timestamp()
+        until = (task.settled + AFTERMATH).timestamp() if task.settled is not None else math.inf
+        return [
+            event
+            for event in self._node.log.feed.recent(wanted, KEPT_EVENTS)
+            if since <= event.at <= until and field(event.fields, "request_id") is None
+        ][-WORKER_EVENTS:]
 
     async def requests(self, request: Request) -> Response:
         question = questions.read(request.query_params, questions.RequestPages)

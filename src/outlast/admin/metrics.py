@@ -107,6 +107,9 @@ def _counted(functions: dict[str, FunctionCounts]) -> Iterator[Metric]:
     limits = CounterMetricFamily(
         "outlast_limits_reached", "Workers that a limit has ended.", labels=["function", "limit"]
     )
+    suppressed = CounterMetricFamily(
+        "outlast_log_lines_suppressed", "Lines printed beyond what is logged of a function.", labels=["function"]
+    )
     for name, counts in [*functions.items()]:
         for digit, count in enumerate(counts.statuses):
             if count:
@@ -121,11 +124,12 @@ def _counted(functions: dict[str, FunctionCounts]) -> Iterator[Metric]:
         _add(task_time, [name], counts.task_ms)
         _add(boots, [name], counts.boots)
         failures.add_metric([name], counts.boot_failures)
+        suppressed.add_metric([name], counts.lines_suppressed)
         for reason, count in counts.ends.items():
             ends.add_metric([name, reason], count)
         for limit, count in counts.limits.items():
             limits.add_metric([name, limit], count)
-    yield from (requests, latency, tasks, task_time, boots, failures, ends, limits)
+    yield from (requests, latency, tasks, task_time, boots, failures, ends, limits, suppressed)
 
 
 def _add(family: HistogramMetricFamily, labels: list[str], values: Histogram) -> None:

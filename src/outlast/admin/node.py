@@ -75,7 +75,7 @@ class TaskStory(msgspec.Struct, frozen=True, kw_only=True):
     tasks: list[TaskRecord]
     """All tasks of that request, oldest first; where there was none, this one."""
     events: list[msgspec.Raw]
-    """What the log says of them, oldest first, as far as it is still kept."""
+    """What the log says of them, and meanwhile of their worker, oldest first, as far as it is still kept."""
 
 
 class RequestStory(msgspec.Struct, frozen=True, kw_only=True):

@@ -164,10 +164,9 @@ def _tell(task: dict[str, Any], as_json: bool) -> None:
     out = console()
     name = one_line(task["name"] or task["id"])
     out.print(f"{name}: {story.outcome(task)} after {duration(task['ms'])}")
-    if why := story.why(task):
-        out.print(f"  {why}")
-    if task["error"]:
-        out.print(f"  {one_line(task['error'].splitlines()[0])}")
+    for line in story.why(task):
+        if line:
+            out.print(f"  {one_line(line)}")
 
 
 class _Progress:

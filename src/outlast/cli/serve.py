@@ -78,7 +78,10 @@ def serve(
         bool, typer.Option("--trust-proxy", help="Believe the X-Forwarded fields that clients send.")
     ] = False,
 ) -> None:
-    """Serve the functions of a project over HTTP, and see their background tasks through."""
+    """Serve the functions of a project over HTTP, and see their background tasks through.
+
+    Traces are sent where OpenTelemetry's variables say so: install 'outlast[otel]', set OTEL_EXPORTER_OTLP_ENDPOINT.
+    """
     if log_level not in {level.label for level in Level}:
         raise typer.BadParameter(f"{log_level!r} is not one of debug, info, warning, error", param_hint="--log-level")
     if require_sandbox and no_sandbox:

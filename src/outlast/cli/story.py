@@ -1,13 +1,25 @@
-"""What happened around a task, as a timeline."""
+"""Why a task ended as it did, and what happened around it, as a timeline."""
 
-from datetime import datetime, timedelta
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 from rich.console import Console
 
-from outlast.cli.columns import Columns, duration, moment, one_line
-from outlast.core.outcome import EndReason
-from outlast.telemetry.pretty import harmless
+from outlast.cli.columns import STYLES, Columns, duration, moment, one_line
+from outlast.core.outcome import EndReason, TaskOutcome
+from outlast.core.records import gist
+from outlast.telemetry.pretty import harmless, sentence
+
+_LONGEST_TEXT_LINES = 20
+"""Of what a function printed at once; `outlast logs` has the rest."""
+
+
+class Why(NamedTuple):
+    """Why a task has not come to its end, and what its owner can do about it; either may be empty."""
+
+    reason: str
+    remedy: str
 
 
 class _Entry(NamedTuple):
@@ -24,32 +36,69 @@ def outcome(record: dict[str, Any]) -> str:
     return f"{words} ({record['reason']})" if record["reason"] is not None else words
 
 
+def why(task: dict[str, Any]) -> Why:
+    options = "waitUntil(work, { timeout })" if task["language"] == "typescript" else "wait_until(work, timeout=...)"
+    error = gist(task["error"] or "")
+    match task["outcome"]:
+        case None:
+            return Why("it has not settled yet", "Its worker, and what that has used of its limits: outlast ps")
+        case TaskOutcome.FULFILLED:
+            return Why("", "")
+        case TaskOutcome.REJECTED:
+            return Why(f"its code threw {error}" if error else "its code threw", "")
+        case TaskOutcome.TIMED_OUT:
+            return Why(error or "it took longer than its timeout", f"To give it longer, or no timeout: {options}")
+        case _:
+            reason = EndReason(task["reason"])
+            return Why(error or reason.words, reason.remedy(task["function"]))
+
+
 def tell(story: dict[str, Any], console: Console) -> None:
     """``story``: `outlast.admin.node.TaskStory`."""
     task, request = story["task"], story["request"]
-    took = f" after {duration(task['ms'])}" if task["ms"] is not None else ""
-    console.print(f"{one_line(task['name'] or 'a task without a name')}: {outcome(task)}{took}")
+    ended = outcome(task)
+    console.print(one_line(task["name"] or "a task without a name"), end=": ", style="bold")
+    console.print(ended, end=" ", style=STYLES.get(ended.partition(" (")[0]))
+    console.print(_how_long(task))
     for title, text in (
+        *zip(("why", ""), why(task), strict=True),
         ("task", task["id"]),
         ("function", f"{task['function']} ({task['language']})"),
-        ("request", task["request_id"] or "none: the module's top level started it"),
+        ("request", task["request_id"] or "none: the module's top level or a listener started it"),
         ("execution", task["execution_id"]),
-        ("why", why(task)),
     ):
         if text:
             console.print(f"  {title:<10} {one_line(text)}")
-    if task["error"]:
+    if task["outcome"] == TaskOutcome.REJECTED and task["error"]:
         console.print()
         console.print(harmless(task["error"].rstrip()))
     console.print()
     _timeline(_entries(story), request, console)
 
 
+def _how_long(task: dict[str, Any]) -> str:
+    if task["ms"] is None:
+        return f"for {duration((datetime.now(UTC) - moment(task['started'])).total_seconds() * 1000)}"
+    # A lost node is known to have been alive then.
+    more = " or more" if task["reason"] == EndReason.NODE_LOST else ""
+    return f"after {duration(task['ms'])}{more}"
+
+
 def _timeline(entries: list[_Entry], request: dict[str, Any] | None, console: Console) -> None:
     zero = moment(request["received"]) if request is not None else entries[0].at
     console.print(f"{zero:%Y-%m-%d %H:%M:%S}.{zero.microsecond // 1000:03d}", style="dim")
     columns = Columns("AFTER", "WHAT", "")
-    columns.show([(_after(entry.at - zero), entry.what, entry.text) for entry in entries])
+    columns.show([row for entry in entries for row in _rows(entry, zero)])
+
+
+def _rows(entry: _Entry, zero: datetime) -> Iterator[tuple[str, str, str]]:
+    """One, and below it one for each further line of the text."""
+    first, *others = entry.text.rstrip().split("\n")
+    yield _after(entry.at - zero), entry.what, first
+    for line in others[:_LONGEST_TEXT_LINES]:
+        yield "", "", line
+    if len(others) > _LONGEST_TEXT_LINES:
+        yield "", "", f"... {len(others) - _LONGEST_TEXT_LINES} more lines"
 
 
 def _after(passed: timedelta) -> str:
@@ -75,24 +124,19 @@ def _entries(story: dict[str, Any]) -> list[_Entry]:
         found.append(_Entry(moment(task["started"]), "task started", name))
         if task["settled"] is not None:
             found.append(_Entry(moment(task["settled"]), "task settled", f"{name}: {outcome(task)}"))
-    for event in story["events"]:
-        if event.get("task_id") not in known:
-            text = event.get("msg") or event.get("reason") or ""
-            what = event["level"] if event["event"] == "log" and event["level"] != "info" else event["event"]
-            found.append(_Entry(moment(event["ts"]), what, text))
+    found += [_told(event) for event in story["events"] if event.get("task_id") not in known]
     return sorted(found, key=lambda entry: entry.at)
 
 
-def why(task: dict[str, Any]) -> str:
-    """What there is to say of a task that did not get to its end, and what to do about it."""
-    if task["outcome"] is None:
-        return "it has not settled yet"
-    if task["outcome"] == "timed_out":
-        return "it took longer than the timeout that it was started with"
-    if task["reason"] is None:
-        return ""
-    reason = EndReason(task["reason"])
-    if reason.limit_key is None:
-        return reason.words
-    key = f"[functions.{task['function']}.limits] {reason.limit_key}"
-    return f"{reason.words}. To raise it: {key} in outlast.toml"
+def _told(event: dict[str, Any]) -> _Entry:
+    at, kind, message = moment(event["ts"]), event["event"], event.get("msg") or ""
+    match kind:
+        case "log":
+            return _Entry(at, event["level"] if event["level"] != "info" else "log", message)
+        case "uncaught":
+            # The stack is that of the task, or else of the log.
+            return _Entry(at, kind, gist(message))
+        case "boot" | "boot_failure" | "retire" | "beforeunload" | "shutdown":
+            return _Entry(at, "worker", sentence(kind, dict(event)))
+        case _:
+            return _Entry(at, kind, gist(message or event.get("reason") or ""))

@@ -7,8 +7,9 @@ import typer
 from outlast.cli import client, story
 from outlast.cli.client import AdminUrl, AsJson, Client
 from outlast.cli.columns import Columns, clock, console, duration, object_line
+from outlast.cli.exits import Failed
 from outlast.cli.spans import since as moment_of
-from outlast.core.outcome import TaskOutcome
+from outlast.core.outcome import EndReason, TaskOutcome
 from outlast.ledger.ledger import MAX_LIMIT
 
 GROUP = typer.Typer(
@@ -24,6 +25,9 @@ def tasks(
     context: typer.Context,
     function: Annotated[str | None, typer.Option(help="Of this function.", show_default=False)] = None,
     outcome: Annotated[TaskOutcome | None, typer.Option(help="Settled so.", show_default=False)] = None,
+    reason: Annotated[
+        EndReason | None, typer.Option(help="Interrupted for this reason.", show_default=False, metavar="REASON")
+    ] = None,
     name: Annotated[str | None, typer.Option(help="Of this name.", show_default=False)] = None,
     request: Annotated[str | None, typer.Option(help="Of the request with this id.", show_default=False)] = None,
     still_open: Annotated[bool, typer.Option("--open", help="Those alone that have not settled.")] = False,
@@ -41,6 +45,7 @@ def tasks(
     asked: client.Params = {
         "function": function,
         "outcome": outcome,
+        "reason": reason,
         "name": name,
         "request": request,
         "open": "true" if still_open else None,
@@ -54,22 +59,47 @@ def tasks(
     with node.live(event="task", function=function, request=request) as events:
         listing.begin(_latest(node, asked, limit))
         for event in events:
-            if event["event"] == "task" and outcome in (None, event["outcome"]) and name in (None, event.get("name")):
+            if event["event"] == "task" and all(
+                wanted in (None, event.get(field))
+                for field, wanted in (("outcome", outcome), ("reason", reason), ("name", name))
+            ):
                 listing.add(node.get(f"/v1/tasks/{event['task_id']}")["task"])
 
 
 @GROUP.command()
 def show(
-    id: Annotated[str, typer.Argument(metavar="ID", help="Of the task.")],  # noqa: A002, the name in the help
+    id: Annotated[  # noqa: A002, the name in the help
+        str | None, typer.Argument(metavar="ID", help="Of the task.", show_default="the newest that did not finish")
+    ] = None,
+    function: Annotated[
+        str | None, typer.Option(help="Without ID: the newest of this function.", show_default=False)
+    ] = None,
     as_json: AsJson = False,
     admin_url: AdminUrl = None,
 ) -> None:
-    """Tell what happened around a task: its request, every task of that, every line of the log."""
-    told = client.find(admin_url).get(f"/v1/tasks/{client.quoted(id)}")
+    """Tell why a task ended as it did: what cut it off, how to change that, and what happened around it."""
+    node = client.find(admin_url)
+    if id is None:
+        id = _newest_unfinished(node, function)  # noqa: A001
+    told = node.get(f"/v1/tasks/{client.quoted(id)}")
     if as_json:
         object_line(told)
     else:
         story.tell(told, console())
+
+
+def _newest_unfinished(node: Client, function: str | None) -> str:
+    """Its id: of those that have settled, but were not fulfilled. Raises `Failed`."""
+    found = [
+        task["id"]
+        for outcome in TaskOutcome
+        if outcome is not TaskOutcome.FULFILLED
+        for task in node.get("/v1/tasks", outcome=outcome, function=function, limit=1)["items"]
+    ]
+    if not found:
+        raise Failed("every task that has settled was fulfilled; those that have not: outlast tasks --open")
+    # Ids sort by time.
+    return str(max(found))
 
 
 def _latest(node: Client, asked: client.Params, limit: int) -> list[dict[str, Any]]:

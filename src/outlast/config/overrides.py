@@ -8,6 +8,7 @@ from outlast.config.toml_file import Section, WholeNumber
 from outlast.core.balance import Scale
 from outlast.core.limits import Limits
 from outlast.core.policy import OneshotBackground
+from outlast.core.printing import LogLimits
 from outlast.core.records import DEFAULT_RETENTION, Retention
 
 _MS = WholeNumber(1, 2_592_000_000, note="30 days", zero="no limit")
@@ -32,7 +33,10 @@ _SCALE = {
     "standby": WholeNumber(0, 1_000),
     "max_backlog": WholeNumber(1, 1_000_000, why="the first request waits, too, until there is a worker"),
 }
-
+_LOG = {
+    "lines_per_s": WholeNumber(1, 1_000_000, zero="no limit"),
+    "burst_lines": WholeNumber(1, 100_000_000),
+}
 
 _LEDGER = {
     "retain_days": WholeNumber(1, 36_500, note="a hundred years", zero="no limit"),
@@ -56,6 +60,7 @@ class Overrides:
     oneshot_background: OneshotBackground
     limits: Limits
     scale: Scale
+    log: LogLimits
 
 
 @dataclass(frozen=True)
@@ -68,12 +73,12 @@ class OwnFile:
     @classmethod
     def read(cls, root: Section) -> "OwnFile":
         """Raises ConfigError for a wrong value in any section, also in that of a function that is not served."""
-        root.only(("oneshot_background", "limits", "scale", "ledger", "functions"))
+        root.only(("oneshot_background", "limits", "scale", "log", "ledger", "functions"))
         file = cls(root, root.table("functions"))
         # What is wrong with the values for all is said of them, not of the function that happens to come first.
         _overrides(root)
         for name, section in file.functions.tables():
-            section.only(("oneshot_background", "limits", "scale"))
+            section.only(("oneshot_background", "limits", "scale", "log"))
             file.for_function(name)
         return file
 
@@ -103,6 +108,7 @@ def _overrides(*sections: Section) -> Overrides:
         background,
         _limits([section.table("limits") for section in sections]),
         Scale(**_merged([section.table("scale") for section in sections], _SCALE)),
+        LogLimits(**_merged([section.table("log") for section in sections], _LOG)),
     )
 
 

@@ -19,6 +19,7 @@ from outlast.core.balance import Scale
 from outlast.core.language import Language
 from outlast.core.limits import Limits
 from outlast.core.policy import OneshotBackground, Policy
+from outlast.core.printing import LogLimits
 
 __all__ = ["ConfigError", "FunctionSettings", "JwtSettings", "LedgerSettings", "Project", "load"]
 
@@ -47,6 +48,7 @@ class FunctionSettings:
     oneshot_background: OneshotBackground
     limits: Limits
     scale: Scale = field(default_factory=Scale)
+    log: LogLimits = field(default_factory=LogLimits)
 
 
 @dataclass(frozen=True)
@@ -199,6 +201,7 @@ def _function(
         oneshot_background=overrides.oneshot_background,
         limits=overrides.limits,
         scale=overrides.scale,
+        log=overrides.log,
     )
 
 

@@ -117,12 +117,24 @@ MOST_CPUS_AT_ONCE = 2
 garbage or compiles beside it."""
 
 
-def next_look_ms(usage: Usage, limits: Limits) -> float:
-    """How long the time limits need no look: none of their thresholds can be reached before that."""
+def next_look_ms(usage: Usage, limits: Limits, growth: float = 0.0) -> float:
+    """How long the limits need no look: none of their thresholds can be reached before that.
+
+    Args:
+        growth: of the memory, in MiB a millisecond; it is allowed to double.
+    """
     cpu = (limits.cpu_soft_ms, limits.cpu_hard_ms * WARN_AT, limits.cpu_hard_ms)
-    wall = (limits.wall_clock_ms * RETIRE_AT, limits.wall_clock_ms * WARN_AT, limits.wall_clock_ms)
     ahead = [(at - usage.cpu_ms) / MOST_CPUS_AT_ONCE for at in cpu if at > usage.cpu_ms]
-    ahead += [at - usage.wall_ms for at in wall if at > usage.wall_ms]
+    if growth > 0:
+        memory = (limits.memory_mb * WARN_AT, limits.memory_mb)
+        ahead += [(at - usage.memory_mb) / (2 * growth) for at in memory if at > usage.memory_mb]
+    return min(*ahead, math.inf, next_look_at_rest_ms(usage, limits))
+
+
+def next_look_at_rest_ms(usage: Usage, limits: Limits) -> float:
+    """The same for a worker whose CPU clock stands still."""
+    wall = (limits.wall_clock_ms * RETIRE_AT, limits.wall_clock_ms * WARN_AT, limits.wall_clock_ms)
+    ahead = [at - usage.wall_ms for at in wall if at > usage.wall_ms]
     if limits.idle_timeout_ms > usage.idle_ms:
         ahead.append(limits.idle_timeout_ms - usage.idle_ms)
     return min(ahead, default=math.inf)

@@ -48,6 +48,12 @@ class EndReason(StrEnum):
         """The reason in a sentence: "... was cut off: WORDS"."""
         return _END_WORDS[self]
 
+    def remedy(self, function: str) -> str:
+        """What the owner of ``function`` can do so that a task is not cut off for this again."""
+        if self.limit_key is not None:
+            return f"To raise it: {_in_limits(function, self.limit_key)}"
+        return _REMEDIES[self].format(function=function, grace=_in_limits(function, "unload_grace_ms"))
+
     @property
     def limit_key(self) -> str | None:
         """What raises the limit that this is about, in ``[functions.NAME.limits]`` of outlast.toml."""
@@ -59,6 +65,10 @@ class EndReason(StrEnum):
         return "MiB" if self is EndReason.MEMORY else "ms"
 
 
+def _in_limits(function: str, key: str) -> str:
+    return f"[functions.{function}.limits] {key} in outlast.toml"
+
+
 _END_WORDS = {
     EndReason.WALL_CLOCK: "the worker reached its wall-clock limit",
     EndReason.CPU: "the worker reached its CPU limit",
@@ -66,13 +76,27 @@ _END_WORDS = {
     EndReason.CRASH: "the worker's process crashed",
     EndReason.EXIT: "the function ended its own process",
     EndReason.RELOAD: "the function's code changed",
-    EndReason.ONESHOT: 'policy "oneshot" ends a worker with its response; policy = "per_worker" lets tasks finish',
-    EndReason.TERMINATION: "the server shut down before it was done; --graceful-exit-timeout sets how long it waits",
+    EndReason.ONESHOT: 'policy "oneshot" ends a worker with its response',
+    EndReason.TERMINATION: "the server shut down before it was done",
     EndReason.EARLY_DROP: "the worker had nothing left to do",
     EndReason.BOOT_FAILURE: "the function failed to boot",
     EndReason.PROTOCOL: "the worker broke the protocol of its control channel",
     EndReason.UNCAUGHT: "the function had an error that nothing caught",
     EndReason.NODE_LOST: "the node that it ran on was killed, or was cut off from the database for too long",
+}
+
+_LONGER_GRACE = "To give it longer: {grace}"
+_REMEDIES = {
+    EndReason.CRASH: "What was printed last may tell why: outlast logs --function {function}",
+    EndReason.EXIT: "Exiting ends every request and every task of the worker: return or throw instead",
+    EndReason.RELOAD: _LONGER_GRACE,
+    EndReason.ONESHOT: 'policy = "per_worker" lets tasks finish; oneshot_background = "wait" in outlast.toml does, too',
+    EndReason.TERMINATION: "To give it longer: --graceful-exit-timeout (what beforeunload listeners begin: {grace})",
+    EndReason.EARLY_DROP: _LONGER_GRACE,
+    EndReason.BOOT_FAILURE: "The whole error: outlast logs --function {function} --level error",
+    EndReason.PROTOCOL: "Code that closes file descriptors which it has not opened does this",
+    EndReason.UNCAUGHT: _LONGER_GRACE,
+    EndReason.NODE_LOST: "What it had not done is to be done again: nobody else takes it over",
 }
 
 _LIMIT_KEYS = {

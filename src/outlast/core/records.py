@@ -36,7 +36,7 @@ class TaskRecord(msgspec.Struct, gc=False, kw_only=True):
     reason: EndReason | None = None
     """Why it was interrupted; None for every other outcome."""
     error: str | None = None
-    """With its stack."""
+    """What it threw, with its stack; of one that was interrupted, what ended its worker, as exactly as is known."""
     ms: float | None = None
     cpu_ms: float | None = None
     """Where known."""
@@ -210,6 +210,13 @@ def first_id(moment: datetime) -> str:
 def moment_of(uuid7: str) -> datetime:
     """When an id was made, to the millisecond. Raises ValueError for what is no UUID."""
     return datetime.fromtimestamp(int(uuid7.replace("-", "")[:12], 16) / 1000, UTC)
+
+
+def gist(error: str) -> str:
+    """Of an error with its stack, the one line that says what it is."""
+    first, *others = error.strip().splitlines() or [""]
+    # Python tells it last.
+    return others[-1].strip() if first.startswith("Traceback") and others else first
 
 
 def printable(text: str, longest: int) -> str | None:

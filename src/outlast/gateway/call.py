@@ -12,6 +12,7 @@ from outlast.gateway.auth import Denial, Pending
 from outlast.gateway.ports import Ports, Served, Service
 from outlast.wire import bodies, http1
 from outlast.wire.invocation import Exchange, Invocation
+from outlast.wire.tracing import Trace
 
 # Ids need not be secret, only unlike each other.
 _ids = ids.Sequence(random.Random().getrandbits)  # noqa: S311
@@ -61,6 +62,10 @@ class Call:
         "status",
         "tunnel",
     )
+
+    # What `outlast.gateway.traced` has its own of. Here they cost a request nothing.
+    _trace: Trace | None = None
+    _worker_head = staticmethod(forward.request_head)
 
     def __init__(self, client: Client, ports: Ports, head: http1.RequestHead) -> None:
         self._client = client
@@ -187,9 +192,10 @@ class Call:
             function=found.name,
             request_id=self._request_id,
             method=head.method,
-            head=forward.request_head(head, found.target, self._request_id.encode(), self._client.origin),
+            head=self._worker_head(head, found.target, self._request_id.encode(), self._client.origin),
             chunked=head.length == http1.CHUNKED,
             upgrades=head.upgrade is not None,
+            trace=self._trace,
         )
         content, self._content = self._content, b""
         exchange = service.submit(invocation, self, content, complete)

@@ -13,6 +13,7 @@ from typing import cast
 from outlast.gateway import answers, forward
 from outlast.gateway.call import Call, new_request_id
 from outlast.gateway.ports import Ports
+from outlast.gateway.traced import TracedCall
 from outlast.wire import bodies, http1
 from outlast.wire.idle import IdleTimer
 
@@ -29,6 +30,7 @@ class Connection(asyncio.Protocol):
         "_advancing",
         "_buffer",
         "_call",
+        "_call_type",
         "_connections",
         "_idle",
         "_over",
@@ -46,6 +48,7 @@ class Connection(asyncio.Protocol):
 
     def __init__(self, ports: Ports, connections: "set[Connection]") -> None:
         self._ports = ports
+        self._call_type = Call if ports.tracer is None else TracedCall
         self._connections = connections
         self._idle = IdleTimer(asyncio.get_running_loop(), self._on_silence)
         self._call: Call | None = None
@@ -201,7 +204,7 @@ class Connection(asyncio.Protocol):
             self._advancing = False
 
     def _serve(self, head: http1.RequestHead) -> None:
-        call = self._call = Call(self, self._ports, head)
+        call = self._call = self._call_type(self, self._ports, head)
         if not head.keep_alive:
             self.is_last = True
         if call.body is not None:

@@ -9,6 +9,7 @@ from outlast.wire import http1
 _FORWARDED = frozenset([b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto", b"forwarded"])
 _OURS = frozenset([b"sb-request-id", b"x-sb-execution-id", b"x-outlast-peer"])
 _NOT_PASSED_ON = _FORWARDED | _OURS
+_NOT_PASSED_ON_WITH_CONTEXT = _NOT_PASSED_ON | {b"traceparent", b"tracestate"}
 
 
 @dataclass(slots=True, frozen=True, eq=False)
@@ -32,12 +33,29 @@ def request_head(head: http1.RequestHead, target: bytes, request_id: bytes, orig
     return b"%bsb-request-id: %b\r\n\r\n" % (_without_id(head, target, origin), request_id)
 
 
+def request_head_with_context(
+    head: http1.RequestHead, target: bytes, request_id: bytes, origin: Origin, context: bytes
+) -> bytes:
+    """``context``: whole field lines, in the place of what the client says of its trace (W3C Trace Context)."""
+    written = _without_context(head, target, origin)
+    return b"%bsb-request-id: %b\r\n%b\r\n" % (written, request_id, context)
+
+
 @lru_cache(http1.KEPT_HEADS)
 def _without_id(head: http1.RequestHead, target: bytes, origin: Origin) -> bytes:
     """A head that is read again comes as the same object, from the same connection, and is written the same again."""
+    return _written(head, target, origin, _NOT_PASSED_ON)
+
+
+@lru_cache(http1.KEPT_HEADS)
+def _without_context(head: http1.RequestHead, target: bytes, origin: Origin) -> bytes:
+    return _written(head, target, origin, _NOT_PASSED_ON_WITH_CONTEXT)
+
+
+def _written(head: http1.RequestHead, target: bytes, origin: Origin, not_passed_on: frozenset[bytes]) -> bytes:
     host = head.host or origin.local
     lines = [b"%b %b HTTP/1.1\r\nhost: %b\r\n" % (head.method, target, host)]
-    lines += [b"%b: %b\r\n" % field for field in head.fields if field[0] not in _NOT_PASSED_ON]
+    lines += [b"%b: %b\r\n" % field for field in head.fields if field[0] not in not_passed_on]
     if origin.trusted:
         lines.append(_appended(head, host, origin))
     else:

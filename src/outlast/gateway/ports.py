@@ -8,6 +8,7 @@ import msgspec
 
 from outlast.gateway.auth import Denial, Pending
 from outlast.wire.invocation import Exchange, Invocation, Reply
+from outlast.wire.tracing import Tracer
 
 
 class Service(Protocol):
@@ -72,4 +73,6 @@ class Ports:
     on_served: Callable[[Served], None]
     """Called once for each request whose head was read, when it has ended."""
     trust_proxy: bool = False
+    tracer: Tracer | None = None
+    """None: no traces are wanted."""
     timeouts: Timeouts = Timeouts()

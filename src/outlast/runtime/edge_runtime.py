@@ -20,7 +20,7 @@ from outlast.runtime.events import (
     Listeners,
     UnhandledRejectionEvent,
 )
-from outlast.runtime.tasks import AnyFuture, Tasks, collected, plain_name
+from outlast.runtime.tasks import AnyFuture, Tasks, collected, plain_name, unloading
 from outlast.wire.messages import Uncaught
 
 T = TypeVar("T")
@@ -90,6 +90,8 @@ async def settled(started: list[AnyFuture]) -> None:
 def _dispatch(event: Event) -> list[AnyFuture]:
     started: list[AnyFuture] = []
     collected.set(started)
+    if isinstance(event, BeforeUnloadEvent):
+        unloading.set(True)
     _inside_listener.set(True)
     for listener in _listeners.of(event):
         try:

@@ -20,6 +20,8 @@ Outcome = Literal["fulfilled", "rejected", "timed_out"]
 
 collected: ContextVar[list[AnyFuture] | None] = ContextVar("outlast_collected_tasks", default=None)
 """Where this context's code wants to have every task that it starts from now on, or None."""
+unloading: ContextVar[bool] = ContextVar("outlast_unloading", default=False)
+"""Whether this context's code is, or was begun by, a listener of `beforeunload`."""
 
 
 class _Open:
@@ -77,7 +79,7 @@ class Tasks:
     def begin(self, name: str) -> int:
         """For work that somebody else runs: says that it has started. Returns its number, for `settle`."""
         number = next(self._numbers)
-        reports.send(TaskStarted(number, name, request_id.get()))
+        reports.send(TaskStarted(number, name, request_id.get(), unloading.get()))
         return number
 
     def settle(self, number: int, error: BaseException | None, future: AnyFuture | None = None) -> None:

@@ -4,9 +4,12 @@ from dataclasses import dataclass
 
 from outlast.core.limits import Limits, Step, Verdict
 from outlast.core.outcome import EndReason, UnloadReason
+from outlast.core.records import gist
 from outlast.engines.processes import Exit
 
 _CAUSES_TOLD = frozenset([EndReason.ONESHOT, EndReason.RELOAD, EndReason.TERMINATION, EndReason.UNCAUGHT])
+_PAST_GRACE = frozenset([EndReason.EARLY_DROP, EndReason.RELOAD, EndReason.TERMINATION, EndReason.UNCAUGHT])
+_UNASKED = frozenset([EndReason.CRASH, EndReason.EXIT, EndReason.PROTOCOL])
 _PERHAPS_A_LIMIT = frozenset([None, EndReason.CRASH, EndReason.PROTOCOL])
 
 
@@ -18,6 +21,27 @@ class End:
     """The one that ended it."""
     boot_error: str | None
     """Why it never became ready, unless the node did not want it to."""
+    grace_ms: int | None = None
+    """What was open at the end had so much time: it was begun when all else was done, by listeners of beforeunload."""
+
+    @property
+    def is_unasked(self) -> bool:
+        """Whether its process ended, or had to be ended, for no reason of the node's."""
+        return self.reason in _UNASKED
+
+    @property
+    def words(self) -> str:
+        """Why what it had not finished was cut off, as exactly as is known."""
+        reason = self.reason
+        if self.limit is not None:
+            return limit_words(reason, self.limit)
+        if reason in (EndReason.CRASH, EndReason.EXIT):
+            return f"{reason.words} ({self.used.words})"
+        if self.boot_error is not None:
+            return f"{reason.words}: {gist(self.boot_error)}"
+        if self.grace_ms is not None:
+            return f"{reason.words}; what a listener of beforeunload begins then has {self.grace_ms} ms"
+        return reason.words
 
 
 @dataclass
@@ -43,7 +67,8 @@ class Ending:
         boot_error = None
         if not was_ready:
             boot_error = self._boot_error(reason, used, limit, errors)
-        return End(reason, used, limit, boot_error)
+        is_past_grace = self.asked_to_exit and reason in _PAST_GRACE
+        return End(reason, used, limit, boot_error, (limits.unload_grace_ms or None) if is_past_grace else None)
 
     def _reason(self, used: Exit, was_ready: bool, reached: EndReason | None) -> EndReason:
         if self.killed_for is None and self.asked_to_exit:

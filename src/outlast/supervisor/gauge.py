@@ -31,6 +31,8 @@ class Gauge:
         self._family_cpu_ms = 0.0
         self._alone_at_cpu_ms = -math.inf
         """Its CPU time when it was last seen to have no descendants."""
+        self.has_descendants = False
+        """As of the last call of `family`."""
         self._memory_mb = 0.0
 
     def _open(self, name: str) -> int:
@@ -72,6 +74,7 @@ class Gauge:
                 cpu_ms += _waited_for_ms(fields)
                 if _threads(fields) > 1 or os.pread(self._thread_children, 1, 0):
                     descendants = _descendants(self._pid)
+        self.has_descendants = bool(descendants)
         self._alone_at_cpu_ms = -math.inf if descendants else own_ms
         for pid in descendants:
             cpu_ms += _cpu_ms(pid)

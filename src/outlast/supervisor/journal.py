@@ -7,10 +7,11 @@ import msgspec
 from outlast.config.settings import FunctionSettings
 from outlast.core.outcome import EndReason, TaskOutcome, UnloadReason
 from outlast.core.records import TaskRecord
-from outlast.supervisor.ending import End, limit_words
+from outlast.supervisor.ending import End
 from outlast.supervisor.register import Register
 from outlast.supervisor.tasks import Task
 from outlast.telemetry.logs import Level, Log
+from outlast.telemetry.quota import Quota
 from outlast.wire import messages
 
 _TASK_LEVELS = {
@@ -19,7 +20,6 @@ _TASK_LEVELS = {
     TaskOutcome.TIMED_OUT: Level.WARNING,
     TaskOutcome.INTERRUPTED: Level.WARNING,
 }
-_UNASKED = frozenset([EndReason.CRASH, EndReason.EXIT, EndReason.PROTOCOL])
 
 
 class _Fulfilled(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
@@ -37,8 +37,11 @@ class _Fulfilled(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defau
 class Journal:
     """One method for each thing that can happen. Request ids may be empty: then it happened outside of requests."""
 
-    def __init__(self, log: Log, register: Register, function: FunctionSettings, execution_id: str) -> None:
+    def __init__(
+        self, log: Log, register: Register, function: FunctionSettings, execution_id: str, quota: Quota
+    ) -> None:
         self._log = log
+        self._quota = quota
         self._life = register.life(execution_id, function)
         self._function = function.name
         self._execution_id = execution_id
@@ -58,6 +61,11 @@ class Journal:
         self._emit("beforeunload", reason=reason)
 
     def printed(self, level: Level, text: str, request_id: str = "") -> None:
+        """By the function; what is beyond its quota is counted alone."""
+        if self._log.takes(level) and self._quota.admits():
+            self.noted(level, text, request_id)
+
+    def noted(self, level: Level, text: str, request_id: str = "") -> None:
         self._emit("log", level=level, msg=text, request_id=request_id or None)
 
     def uncaught(self, error: str, request_id: str = "") -> None:
@@ -85,9 +93,10 @@ class Journal:
             ),
         )
 
-    def task_cut_off(self, task: Task, reason: EndReason, ms: int) -> None:
-        self._life.task_cut_off(task.record, reason, ms)
-        self._task(task, TaskOutcome.INTERRUPTED, ms, reason=reason, msg=reason.words)
+    def task_cut_off(self, task: Task, end: End, ms: int) -> None:
+        self._life.task_cut_off(task.record, end, ms)
+        msg = f"{end.words}. {end.reason.remedy(self._function)}"
+        self._task(task, TaskOutcome.INTERRUPTED, ms, reason=end.reason, msg=msg)
 
     def ended(self, end: End, wall_ms: int, *, requests: int, is_news: bool) -> None:
         """``is_news``: whether the log is to hear of it, too."""
@@ -97,11 +106,9 @@ class Journal:
         reason, used, limit = end.reason, end.used, end.limit
         level, msg = Level.INFO, None
         if limit is not None:
-            level = Level.ERROR
-            key = f"[functions.{self._function}.limits] {reason.limit_key}"
-            msg = f"{limit_words(reason, limit)}. To raise it: {key} in outlast.toml"
-        elif reason in _UNASKED:
-            level, msg = Level.ERROR, f"{reason.words} ({used.words})"
+            level, msg = Level.ERROR, f"{end.words}. {reason.remedy(self._function)}"
+        elif end.is_unasked:
+            level, msg = Level.ERROR, end.words
         self._emit(
             "shutdown",
             level=level,

@@ -1,7 +1,8 @@
 """Measures what workers use, and tells each what follows from it (`outlast.core.limits`).
 
 A worker that computes is looked at every 20 ms. One that waits is left alone for longer, since its limits come no
-nearer than its clocks can run; one that has nothing to do is looked at about once a second.
+nearer than its clocks can run; one that has nothing to do is looked at about once a second. Most of those looks end
+with the CPU clock: as long as that hardly moves nothing changes but the time.
 """
 
 import asyncio
@@ -15,6 +16,8 @@ from outlast.supervisor.gauge import Gauge
 LOOK_MS = 20.0
 LONGEST_AT_WORK_MS = 500.0
 LONGEST_AT_REST_MS = 1_000.0
+LONGEST_UNWEIGHED_MS = 5_000.0
+"""Between two looks that tell the worker what it uses."""
 EARLIEST = 0.75
 """Share of the time until the next look after which it may be taken."""
 COMPUTING = 0.1
@@ -115,7 +118,9 @@ class Metering:
         self.may_be_early_at = self.due
         """From when on it may be done, should others be looked at then."""
         self._is_ready = False
-        self._interval_ms = LOOK_MS
+        self._interval_ms = self._longest_ms = LOOK_MS
+        self._unchanged_until = self.due
+        """Until then what it uses follows from the last look, unless it has done something."""
         self._looked_at = self._began_at = self._asked_at = self.due
         self._cpu_ms = self._weighed_at_cpu_ms = self._gauge.cpu_ms()
         self._cpu_at_ready_ms = self._memory_at_ready_mb = 0.0
@@ -145,7 +150,7 @@ class Metering:
         self.wake()
 
     def restart_wall_clock(self) -> None:
-        self._began_at = self._meter.now()
+        self._began_at = self._unchanged_until = self._meter.now()
 
     def wake(self) -> None:
         """There is something to do for it."""
@@ -167,8 +172,12 @@ class Metering:
         self._gauge.close()
 
     def look(self, now: float) -> None:
-        elapsed_ms, self._looked_at = (now - self._looked_at) * 1000, now
-        before_ms, self._cpu_ms = self._cpu_ms, self._gauge.cpu_ms()
+        before_ms, cpu_ms = self._cpu_ms, self._gauge.cpu_ms()
+        if cpu_ms - before_ms < COPYING_MS and now < self._unchanged_until and self._has_nothing_new():
+            self._interval_ms = max(self._interval_ms, min(2 * self._interval_ms, self._longest_ms))
+            self._look_again(now)
+            return
+        elapsed_ms, self._looked_at, self._cpu_ms = (now - self._looked_at) * 1000, now, cpu_ms
         share = (self._cpu_ms - before_ms) / elapsed_ms if elapsed_ms > 0 else 0.0
         self.load += (share - self.load) * (1 - math.exp(-elapsed_ms / MEMORY_OF_LOAD_MS))
         worker = self._worker
@@ -176,6 +185,7 @@ class Metering:
             self._requests_begun = worker.requests_begun
             self._asked_at = now
         cpu_ms, memory_mb = self._gauge.family() if self._has_family else (self._cpu_ms, self._weigh())
+        growth = (memory_mb - self.usage.memory_mb) / elapsed_ms if elapsed_ms > 0 else 0.0
         self.usage = Usage(
             wall_ms=(now - self._began_at) * 1000 if self._is_ready else 0,
             cpu_ms=cpu_ms - self._cpu_at_ready_ms if self._is_ready else 0,
@@ -183,9 +193,17 @@ class Metering:
             memory_at_ready_mb=self._memory_at_ready_mb,
             idle_ms=(now - self._asked_at) * 1000,
         )
-        self._plan(now, share)
+        self._plan(now, share, growth)
         self._listen(elapsed_ms, share)
         worker.measured(self.usage, limits.judge(self.usage, self._allowed))
+
+    def _has_nothing_new(self) -> bool:
+        worker = self._worker
+        if worker.requests or worker.requests_begun != self._requests_begun:
+            return False
+        if self._has_family:
+            self._gauge.family()
+        return not self._gauge.has_descendants
 
     def _weigh(self) -> float:
         if self._cpu_ms - self._weighed_at_cpu_ms < COPYING_MS:
@@ -193,15 +211,20 @@ class Metering:
         self._weighed_at_cpu_ms = self._cpu_ms
         return self._gauge.memory_mb()
 
-    def _plan(self, now: float, share: float) -> None:
+    def _plan(self, now: float, share: float, growth: float) -> None:
+        is_working = self._worker.is_working
+        most = LONGEST_AT_WORK_MS if is_working else LONGEST_AT_REST_MS
+        self._longest_ms = max(LOOK_MS, min(most, limits.next_look_ms(self.usage, self._allowed, growth)))
+        least = LOOK_MS if is_working else LONGEST_AT_WORK_MS
         if share >= COMPUTING or not self._is_ready:
             self._interval_ms = LOOK_MS
         else:
-            least, most = (
-                (LOOK_MS, LONGEST_AT_WORK_MS) if self._worker.is_working else (LONGEST_AT_WORK_MS, LONGEST_AT_REST_MS)
-            )
-            until_a_limit = limits.next_look_ms(self.usage, self._allowed)
-            self._interval_ms = max(least, min(2 * self._interval_ms, most, until_a_limit))
+            self._interval_ms = max(least, min(2 * self._interval_ms, self._longest_ms))
+        at_rest_ms = limits.next_look_at_rest_ms(self.usage, self._allowed) - LONGEST_AT_REST_MS
+        self._unchanged_until = now + min(LONGEST_UNWEIGHED_MS, at_rest_ms) / 1000
+        self._look_again(now)
+
+    def _look_again(self, now: float) -> None:
         self.rests = self._interval_ms > LOOK_MS
         self.due = now + self._interval_ms / 1000
         self.may_be_early_at = now + self._interval_ms * EARLIEST / 1000

@@ -23,6 +23,7 @@ from outlast.supervisor.resources import Program, Resources
 from outlast.supervisor.snapshot import FunctionSnapshot
 from outlast.supervisor.worker import Worker
 from outlast.telemetry.counts import Histogram
+from outlast.telemetry.quota import Quota
 from outlast.wire.invocation import Invocation, Reply
 
 MAX_GONE_ROUND = 3
@@ -31,6 +32,8 @@ MAX_HOLD_S = 0.5
 """A reload takes effect within a second of the change; the rest of that is for noticing it."""
 IN_USE_S = 5.0
 """A worker whose function was called so lately is replaced before it retires, not after."""
+STANDBY_AFTER_S = 0.25
+"""From a worker's being ready to the start of the next one: its first requests shall not share the CPUs with that."""
 STANDBY_KEPT_S = 60.0
 """Once a function that is not called any more has no other worker."""
 SURPLUS_IDLE_MS = 10_000
@@ -70,6 +73,7 @@ class Pool:
         self._asked_at = -math.inf
         """When it was last called, on the event loop's clock, in seconds."""
         self._brake = Brake(function.name, resources.log, self._serve_waiting)
+        self._quota = Quota(function.name, function.log, resources.log)
         self._preparation = Preparation(function, resources, self._brought_up)
         self._next: FunctionSettings | None = None
         """What the files say by now, while a start for what they said before is under way."""
@@ -146,6 +150,11 @@ class Pool:
         if self._policy is Policy.ONESHOT:
             worker.retire(EndReason.ONESHOT)
 
+    def _assign_waiting(self, exchange: Exchange, worker: Worker) -> None:
+        if (trace := exchange.invocation.trace) is not None:
+            trace.waited(is_first=worker.requests_begun == 0)
+        self._assign(exchange, worker)
+
     def place_again(self, exchange: Exchange) -> None:
         self._place(exchange)
 
@@ -158,7 +167,7 @@ class Pool:
         """Gives what waits to what is ready, and starts what is missing."""
         # Each turn looks anew, because assigning a request can lead back to here.
         while self._backlog and (worker := self._choose()) is not None:
-            self._assign(self._backlog.pop(), worker)
+            self._assign_waiting(self._backlog.pop(), worker)
         while (
             self._backlog
             and not self._killed
@@ -228,6 +237,7 @@ class Pool:
             log=self._resources.log,
             register=self._resources.register,
             meter=self._resources.meter,
+            quota=self._quota,
         )
         life = self._loop.create_task(worker.live(self._resources.spawn))
         self._alive[worker] = life
@@ -280,14 +290,18 @@ class Pool:
                 self._retire(worker, self._closing)
             for due in [*self._due][:1]:
                 due.retire(self._due[due])
-            self._keep_standby()
+            if self._policy is Policy.ONESHOT:
+                # The very next request needs it.
+                self._keep_standby()
+            else:
+                self._loop.call_later(STANDBY_AFTER_S, self._keep_standby)
             self._brought_up()
             return
         # It serves those that it was started for, who came before the files changed.
         content = [exchange for exchange in self._backlog if exchange.generation <= worker.generation]
         for exchange in content[: self._capacity.per_worker]:
             self._backlog.remove(exchange)
-            self._assign(exchange, worker)
+            self._assign_waiting(exchange, worker)
         self._retire(worker, self._closing or EndReason.RELOAD)
 
     def worker_freed(self, worker: Worker) -> None:
@@ -426,6 +440,7 @@ class Pool:
             return
         self.function, self._next = self._next, None
         self._capacity = balance.capacity(self._policy, self.function.scale, self._resources.cpus)
+        self._quota.use(self.function.log)
         self._brake.reset()
         self.generation += 1
         self._preparation.is_outdated = True
@@ -466,6 +481,7 @@ class Pool:
             self._preparation.cancel()
             self._backlog.close()
             self._brake.reset()
+            self._quota.tell()
             for timer in (self._standby_kept, self._held):
                 if timer is not None:
                     timer.cancel()

@@ -2,11 +2,13 @@
 
 import random
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import Protocol
 
 from outlast.config.settings import FunctionSettings
 from outlast.core import ids
-from outlast.core.outcome import EndReason, TaskOutcome
+from outlast.core.outcome import TaskOutcome
 from outlast.core.records import MAX_ERROR_CHARS, MAX_NAME_CHARS, TaskRecord, WorkerRecord, printable
 from outlast.ledger.ledger import Ledger
 from outlast.supervisor.ending import End
@@ -14,15 +16,29 @@ from outlast.wire import messages
 
 # Ids need not be secret, only unlike each other.
 _ids = ids.Sequence(random.Random().getrandbits)  # noqa: S311
+_Teller = Callable[[TaskRecord], None]
 _EPOCH = datetime.fromtimestamp(0, UTC)
+
+
+class Observer(Protocol):
+    """Hears of every task, as it happens. Must not raise, and must not take long."""
+
+    def task_started(self, record: TaskRecord) -> None: ...
+
+    def task_settled(self, record: TaskRecord) -> None: ...
 
 
 class Register:
     """Of a node."""
 
-    def __init__(self, ledger: Ledger, node: str) -> None:
-        """``node``: its id, a UUID."""
+    def __init__(self, ledger: Ledger, node: str, observer: Observer | None = None) -> None:
+        """``node``: its id, a UUID. ``observer``: who hears of tasks, besides the ledger."""
         self.ledger = ledger
+        self.task_started: _Teller = ledger.task_started
+        self.task_settled: _Teller = ledger.task_settled
+        if observer is not None:
+            self.task_started = _both(ledger.task_started, observer.task_started)
+            self.task_settled = _both(ledger.task_settled, observer.task_settled)
         self.node = node
         self._unix_ms = 0
         self._now = _EPOCH
@@ -47,8 +63,8 @@ class Life:
 
     def __init__(self, register: Register, execution_id: str, function: FunctionSettings) -> None:
         self._now = register.now
-        self._started = register.ledger.task_started
-        self._settled = register.ledger.task_settled
+        self._started = register.task_started
+        self._settled = register.task_settled
         self._worker_changed = register.ledger.worker_changed
         self._function = function.name
         self._language = function.language
@@ -83,8 +99,8 @@ class Life:
         record.settle(outcome, self._now()[1], ms, None, error)
         self._settled(record)
 
-    def task_cut_off(self, record: TaskRecord, reason: EndReason, ms: float) -> None:
-        record.settle(TaskOutcome.INTERRUPTED, self._now()[1], ms, reason)
+    def task_cut_off(self, record: TaskRecord, end: End, ms: float) -> None:
+        record.settle(TaskOutcome.INTERRUPTED, self._now()[1], ms, end.reason, end.words)
         self._settled(record)
 
     def ready(self) -> None:
@@ -100,3 +116,11 @@ class Life:
         record.requests = requests
         record.cpu_ms, record.memory_mb = used.cpu_ms, used.memory_mb
         self._worker_changed(record)
+
+
+def _both(first: _Teller, second: _Teller) -> _Teller:
+    def tell(record: TaskRecord) -> None:
+        first(record)
+        second(record)
+
+    return tell

@@ -19,35 +19,51 @@ class Task:
     record: TaskRecord
     started_at: float
     """On the event loop's clock, in seconds."""
+    is_last_word: bool
+    """Begun by a listener that was told of the end: nothing waits for it but the grace that the end has."""
 
 
 class OpenTasks:
     """Which tasks are open. Not one leaves except by `settle` or `interrupt`."""
 
-    __slots__ = ("_open",)
+    __slots__ = ("_last_words", "_open")
 
     def __init__(self) -> None:
         self._open: dict[int, Task] = {}
+        self._last_words = 0
 
     def __len__(self) -> int:
         return len(self._open)
 
+    @property
+    def waited_for(self) -> int:
+        """How many of them have to come to their end before the worker may be asked to."""
+        return len(self._open) - self._last_words
+
     def start(
-        self, message: messages.TaskStarted, now: float, make_record: Callable[[messages.TaskStarted], TaskRecord]
+        self,
+        message: messages.TaskStarted,
+        now: float,
+        make_record: Callable[[messages.TaskStarted], TaskRecord],
+        *,
+        is_last_word: bool = False,
     ) -> None:
         """Raises `UnknownTask` when the worker used that number before and the task is still open."""
         if message.task in self._open:
             raise UnknownTask(f"task {message.task} was started twice")
-        self._open[message.task] = Task(message.task, make_record(message), now)
+        self._open[message.task] = Task(message.task, make_record(message), now, is_last_word)
+        self._last_words += is_last_word
 
     def settle(self, number: int) -> Task:
         """Raises `UnknownTask`."""
         try:
-            return self._open.pop(number)
+            task = self._open.pop(number)
         except KeyError:
             raise UnknownTask(f"task {number} settled, but is not open") from None
+        self._last_words -= task.is_last_word
+        return task
 
     def interrupt(self) -> Iterator[Task]:
         """Takes out every task that is still open."""
         while self._open:
-            yield self._open.pop(next(iter(self._open)))
+            yield self.settle(next(iter(self._open)))

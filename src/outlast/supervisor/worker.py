@@ -27,6 +27,7 @@ from outlast.supervisor.tasks import OpenTasks
 from outlast.supervisor.traffic import Traffic
 from outlast.supervisor.vessel import Vessel
 from outlast.telemetry.logs import Level, Log
+from outlast.telemetry.quota import Quota
 from outlast.wire import messages
 
 EXIT_GRACE_S = 1.0
@@ -83,6 +84,7 @@ class Worker:
         log: Log,
         register: Register,
         meter: Meter,
+        quota: Quota,
     ) -> None:
         self.execution_id = execution_id
         self.generation = generation
@@ -98,7 +100,7 @@ class Worker:
         self._cuts_tasks = policy is Policy.ONESHOT and function.oneshot_background is OneshotBackground.CUT
         self._owner = owner
         self._pressure = log.pressure
-        self._journal = Journal(log, register, function, execution_id)
+        self._journal = Journal(log, register, function, execution_id, quota)
         self._traffic = Traffic(execution_id, self, function.limits.request_idle_ms / 1000)
         self._loop = asyncio.get_running_loop()
         self._started_at = self._ready_at = self._loop.time()
@@ -238,7 +240,7 @@ class Worker:
         self.was_ready = True
         self._ready_at = self._loop.time()
         for line in self._vessel.last_errors:
-            self._journal.printed(Level.ERROR, line)
+            self._journal.noted(Level.ERROR, line)
         self._cancel_timers()
         self._measure()
         if self._metering is not None:
@@ -290,7 +292,7 @@ class Worker:
             errors=errors,
         )
         for task in self.tasks.interrupt():
-            self._journal.task_cut_off(task, end.reason, self._ms_since(task.started_at))
+            self._journal.task_cut_off(task, end, self._ms_since(task.started_at))
         if end.limit is not None:
             self._traffic.close(
                 RequestEnd.WORKER_LIMIT, reason=end.reason.value, used=end.limit.used, limit=end.limit.limit
@@ -319,7 +321,9 @@ class Worker:
             self._loop.call_soon(self._end_if_drained)
 
     def _end_if_drained(self) -> None:
-        if not lifecycle.is_drained(requests=self.requests, open_tasks=len(self.tasks), cuts_tasks=self._cuts_tasks):
+        if not lifecycle.is_drained(
+            requests=self.requests, open_tasks=self.tasks.waited_for, cuts_tasks=self._cuts_tasks
+        ):
             return
         if self.state is State.RETIRED:
             self._tell(Event.DRAINED)
@@ -400,7 +404,8 @@ class Worker:
     def _on_message(self, message: messages.FromWorker) -> None:
         match message:
             case messages.TaskStarted():
-                self.tasks.start(message, self._loop.time(), self._journal.task_started)
+                is_last_word = message.unloading and UnloadReason.TERMINATION in self._heard
+                self.tasks.start(message, self._loop.time(), self._journal.task_started, is_last_word=is_last_word)
             case messages.TaskSettled():
                 task = self.tasks.settle(message.task)
                 ms = self._ms_since(task.started_at)
@@ -465,7 +470,7 @@ class Worker:
             self._owner.place_again(exchange)
 
     def response_malformed(self, request_id: str, error: OutlastError) -> None:
-        self._journal.printed(Level.ERROR, f"the function's response is malformed: {error}", request_id)
+        self._journal.noted(Level.ERROR, f"the function's response is malformed: {error}", request_id)
 
     # Small things.
 

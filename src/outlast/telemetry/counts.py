@@ -36,7 +36,10 @@ class Histogram:
 class FunctionCounts:
     """Since the node was started."""
 
-    __slots__ = ("boot_failures", "boots", "ends", "fulfilled", "limits", "requests", "statuses", "task_ms", "tasks")
+    __slots__ = (
+        *("boot_failures", "boots", "ends", "fulfilled", "limits"),
+        *("lines_suppressed", "requests", "statuses", "task_ms", "tasks"),
+    )
 
     def __init__(self) -> None:
         self.statuses = [0] * 10
@@ -52,6 +55,8 @@ class FunctionCounts:
         """Of workers, by reason."""
         self.limits: Counter[str] = Counter()
         """Of those, the ones that a limit was the reason for."""
+        self.lines_suppressed = 0
+        """Of what it printed."""
 
 
 class Counts:
@@ -114,9 +119,14 @@ def _shutdown(counts: FunctionCounts, fields: Mapping[str, Any]) -> None:
         counts.limits[reason] += 1
 
 
+def _suppressed(counts: FunctionCounts, fields: Mapping[str, Any]) -> None:
+    counts.lines_suppressed += fields["lines"]
+
+
 _COUNTED: Mapping[str, Callable[[FunctionCounts, Mapping[str, Any]], None]] = {
     "task": _task,
     "boot": _boot,
     "boot_failure": _boot_failure,
     "shutdown": _shutdown,
+    "log_suppressed": _suppressed,
 }

@@ -116,6 +116,10 @@ class Log:
         self._clock = clock
         self._renderer = JsonLines() if format is Format.JSON else Pretty(colour=colour)
 
+    def takes(self, level: Level) -> bool:
+        """Whether anything is done with an event of this level."""
+        return level >= KEPT_LEVEL or level >= self.level
+
     def emit(
         self,
         event: str,
@@ -133,7 +137,7 @@ class Log:
         The names of ``fields`` are chosen by Outlast's code, never by a function; the values may be anything.
         A worker's log is ``functools.partial(log.emit, function=..., execution_id=...)``.
         """
-        if level < self.level and level < KEPT_LEVEL:
+        if not self.takes(level):
             return
         record: dict[str, object] = {"level": level.label, "event": event}
         if function is not None:

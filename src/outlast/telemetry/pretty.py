@@ -12,6 +12,8 @@ from typing import Final
 
 import msgspec
 
+from outlast.core.records import gist
+
 _NODE: Final = "outlast"
 """Stands in the column of functions when an event concerns none."""
 _MIN_FUNCTION_WIDTH: Final = 10
@@ -97,10 +99,15 @@ def _one_line(value: object) -> str:
     return harmless(str(value)).replace("\n", "\\n")
 
 
+def sentence(event: str, fields: Fields) -> str:
+    """What happened, without its message; takes what it says out of ``fields``. Empty for what functions print."""
+    write = _SENTENCES.get(event)
+    return write(fields) if write is not None else ""
+
+
 def _body(event: str, fields: Fields) -> str:
     """The sentence for the event, then its message, then the fields that neither used, then the stack."""
-    write = _SENTENCES.get(event)
-    sentence = write(fields) if write is not None else ""
+    said = sentence(event, fields)
     message = str(fields.pop("msg", "")).rstrip()
     stack = str(fields.pop("stack", "")).rstrip()
     if stack.startswith(message):
@@ -108,7 +115,10 @@ def _body(event: str, fields: Fields) -> str:
     elif stack:
         message = f"{message}\n{stack}"
     first, newline, others = message.partition("\n")
-    head = ": ".join(part for part in (sentence, first) if part)
+    if newline and first.startswith("Traceback"):
+        # Python's begins with what is the same for all: what it is stands at its end.
+        first, others = gist(message), message
+    head = ": ".join(part for part in (said, first) if part)
     pairs = [f"{name}={_quoted_if_needed(value)}" for name, value in fields.items()]
     return "  ".join([head, *pairs] if head else pairs) + newline + others
 
@@ -167,6 +177,9 @@ def _beforeunload(fields: Fields) -> str:
 
 def _shutdown(fields: Fields) -> str:
     used = ""
+    # Of the limit that ended it; the message has both, with their units.
+    fields.pop("used", None)
+    fields.pop("limit", None)
     if "cpu_ms" in fields:
         used += f", {_duration(fields.pop('cpu_ms'))} of CPU"
     if "memory_mb" in fields:
@@ -191,9 +204,20 @@ def _task(fields: Fields) -> str:
     return f"{name} {_words(outcome)}{spent}{_because(fields)}"
 
 
+def _log_suppressed(fields: Fields) -> str:
+    for name in ("lines", "since"):
+        # The message has the one, and the line before it in time the other.
+        fields.pop(name, None)
+    return ""
+
+
+def _first_byte(fields: Fields) -> str:
+    return f", first byte after {_duration(fields.pop('first_byte_ms'))}" if "first_byte_ms" in fields else ""
+
+
 def _request(fields: Fields) -> str:
     line = " ".join(_one_line(fields.pop(name)) for name in ("method", "path", "status") if name in fields)
-    return line + _timed(fields, "in") + _because(fields)
+    return line + _timed(fields, "in") + _first_byte(fields) + _because(fields)
 
 
 _SENTENCES: Final[Mapping[str, Callable[[Fields], str]]] = {
@@ -206,4 +230,5 @@ _SENTENCES: Final[Mapping[str, Callable[[Fields], str]]] = {
     "uncaught": _uncaught,
     "task": _task,
     "request": _request,
+    "log_suppressed": _log_suppressed,
 }

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from outlast.core import outcome
 from outlast.wire import http1
+from outlast.wire.tracing import Trace
 
 
 @dataclass(slots=True, eq=False)
@@ -23,6 +24,8 @@ class Invocation:
     """The body has no known length: it is sent in chunks."""
     upgrades: bool = False
     """The caller offers to change the protocol of its connection (WebSocket)."""
+    trace: Trace | None = None
+    """None where no traces are wanted."""
 
 
 class Reply(Protocol):

@@ -64,6 +64,8 @@ class TaskStarted(_Message, tag="task_started"):
     name: str = ""
     request: str = ""
     """Request id; empty for a task that the top level of the module started."""
+    unloading: bool = False
+    """Begun by a listener of `beforeunload`: other tasks are waited for, this one has a grace."""
 
 
 class TaskSettled(_Message, tag="task_settled"):

@@ -13,7 +13,7 @@ export type Level = "debug" | "info" | "warning" | "error";
 export type FromWorker =
   | { type: "ready"; socket?: "node.sock" }
   | { type: "boot_failed"; error: string }
-  | { type: "task_started"; task: number; name?: string; request?: string }
+  | { type: "task_started"; task: number; name?: string; request?: string; unloading?: true }
   | { type: "task_settled"; task: number; outcome: TaskOutcome; error?: string }
   | { type: "log"; level: Level; text: string; request?: string }
   | { type: "uncaught"; error: string; request?: string }

@@ -52,7 +52,10 @@ export class Tasks {
     return work;
   };
 
-  /** The tasks that `action` starts. Those are added that start later, in what it has begun. */
+  /**
+   * The tasks that `action`, the listeners of `beforeunload`, starts. Those are added that start later, in what it has
+   * begun. The node hears of each that it is one of these.
+   */
   startedBy(action: () => void): Promise<unknown>[] {
     const collected: Promise<unknown>[] = [];
     this.#collected.run(collected, action);
@@ -69,8 +72,16 @@ export class Tasks {
 
   #watch(promise: Promise<unknown>, name: string, timeoutMs?: number, controller?: AbortController): void {
     const task = ++this.#lastId;
-    this.#hooks.send({ type: "task_started", task, name: name || undefined, request: requestId() });
-    this.#collected.getStore()?.push(promise);
+    const collected = this.#collected.getStore();
+    const unloading = collected === undefined ? undefined : true;
+    this.#hooks.send({
+      type: "task_started",
+      task,
+      name: name || undefined,
+      request: requestId(),
+      unloading,
+    });
+    collected?.push(promise);
 
     let open = true;
     let timer: ReturnType<typeof setTimeout> | undefined;

@@ -1,0 +1,79 @@
+"""One request on its way, where traces are wanted. Without them, nothing of this is looked at."""
+
+import time
+
+from outlast.core import outcome, routes
+from outlast.gateway import forward
+from outlast.gateway.call import Call, Client
+from outlast.gateway.ports import Ports
+from outlast.wire import http1
+from outlast.wire.tracing import RequestEnding, Trace
+
+
+class TracedCall(Call):
+    """Tells the tracer of its ports when it begins and how it ends, and the function which trace it is part of."""
+
+    __slots__ = ("_failure", "_is_cut", "_reason", "_trace")
+
+    _trace: Trace | None
+
+    def __init__(self, client: Client, ports: Ports, head: http1.RequestHead) -> None:
+        super().__init__(client, ports, head)
+        self._failure: outcome.RequestEnd | None = None
+        self._reason = ""
+        self._is_cut = False
+        self._trace = None
+        if ports.tracer is None or head.path == routes.HEALTH:
+            return
+        found = routes.route(head.path, head.query)
+        # A client may ask for any name; those that nobody serves must not become names of routes.
+        name = found.name if found is not None and found.name in ports.services else ""
+        prefix = routes.PREFIX.decode() if head.path.startswith(routes.PREFIX + b"/") else ""
+        address, scheme = _claims(client.origin, head)
+        self._trace = ports.tracer.begin(
+            self._request_id,
+            head,
+            function=name,
+            route=f"{prefix}/{name}" if name else "",
+            scheme=scheme,
+            client=address,
+        )
+
+    def fail(self, end: outcome.RequestEnd, execution_id: str, **detail: object) -> None:
+        self._failure = end
+        self._reason = str(detail.get("reason", ""))
+        super().fail(end, execution_id, **detail)
+
+    def lost(self) -> None:
+        self._is_cut = True
+        super().lost()
+
+    def _worker_head(self, head: http1.RequestHead, target: bytes, request_id: bytes, origin: forward.Origin) -> bytes:
+        if self._trace is None:
+            return forward.request_head(head, target, request_id, origin)
+        return forward.request_head_with_context(head, target, request_id, origin, self._trace.context)
+
+    def _report(self) -> None:
+        super()._report()
+        if self._trace is not None:
+            self._trace.end(
+                RequestEnding(
+                    status=self.status,
+                    execution_id=self._execution_id,
+                    ms=self._ms_until(time.perf_counter()),
+                    failure=self._failure,
+                    reason=self._reason,
+                    why=self._why,
+                    is_cut=self._is_cut,
+                )
+            )
+
+
+def _claims(origin: forward.Origin, head: http1.RequestHead) -> tuple[str, str]:
+    """The client's address and the scheme of the URL, as far as whoever says so is to be believed."""
+    address, scheme = origin.address, b"http"
+    if origin.trusted:
+        hops = b",".join(http1.values(head.fields, b"x-forwarded-for"))
+        address = hops.partition(b",")[0].strip() or address
+        scheme = b",".join(http1.values(head.fields, b"x-forwarded-proto")).partition(b",")[0].strip() or scheme
+    return address.decode("latin-1"), scheme.decode("latin-1")
