@@ -17,8 +17,10 @@ def run(works: Sequence[Work], effort: Effort, progress: Callable[[Work], Progre
     shared: dict[str, Function] = {}
     for work in works:
         shared.update(work.functions)
-    # To make a database takes longer than a blink of most works: one is enough to see whether they run.
-    with Stage(shared, ["--database=off"] if effort is Effort.SMOKE else []) as stage:
+        if effort is Effort.SMOKE:
+            # To start a node takes longer than a blink of most works.
+            shared.update(work.own(effort))
+    with Stage(shared, is_frugal=effort is Effort.SMOKE) as stage:
         for work in works:
             with stage.scene():
                 yield _run(work, stage, effort, progress(work))

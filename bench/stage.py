@@ -44,11 +44,13 @@ class Node:
 
 
 class Stage:
-    """``shared`` are the functions of the node that works share, ``own_arguments`` are for the nodes that are not."""
+    """``shared`` are the functions of the node that works share. A frugal one starts no other where that one will do,
+    and no database for others.
+    """
 
-    def __init__(self, shared: Mapping[str, Function], own_arguments: Sequence[str] = ()) -> None:
+    def __init__(self, shared: Mapping[str, Function], is_frugal: bool = False) -> None:
         self._shared = shared
-        self._own_arguments = own_arguments
+        self._is_frugal = is_frugal
         self._node: Node | None = None
         self._for_all = contextlib.ExitStack()
         self._for_one = contextlib.ExitStack()
@@ -78,7 +80,11 @@ class Stage:
         return self._node
 
     def own_node(self, served: Mapping[str, Function], *arguments: str, on_log: OnLog = _ignore) -> Node:
-        return self._started(self._for_one, served, [*self._own_arguments, *arguments], on_log)
+        if self._is_frugal:
+            if not arguments and served.items() <= self._shared.items():
+                return self.node
+            arguments = ("--database=off", *arguments)
+        return self._started(self._for_one, served, arguments, on_log)
 
     def peers(self, entrances: Mapping[str, Callable[[], AbstractContextManager[str]]]) -> dict[str, str]:
         """Their addresses, by name, of those that are installed."""

@@ -110,6 +110,8 @@ class Work:
     shown: Shown | None = None
     functions: Mapping[str, Function] = field(default_factory=dict)
     """Served by the node that the works share: `Stage.node`."""
+    own: Callable[[Effort], Mapping[str, Function]] = lambda effort: {}
+    """Served by a node of this work's own, which it starts; a smoke run makes do with the shared one."""
     rounds: tuple[int, int, int] = (1, 2, 5)
     """By effort."""
     in_quick: bool = True

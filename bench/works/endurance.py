@@ -14,12 +14,15 @@ SETTINGS = NO_CPU_LIMITS | {"scale": {"standby": 0, "max_workers": 1}}
 PIECES = 20
 
 
+def _own(effort: Effort) -> dict[str, Function]:
+    sources = ("later", "later-python")
+    return {f"open-{number}": Function(sources[number % 2], SETTINGS) for number in range(effort.of(2, 50, 50))}
+
+
 @contextlib.contextmanager
 def _entrants(stage: Stage, effort: Effort) -> Iterator[list[Entrant]]:
-    workers = effort.of(2, 50, 50)
     requests = effort.of(200, 12_000, 1_000_000)
-    sources = ("later", "later-python")
-    functions = {f"f{number}": Function(sources[number % 2], SETTINGS) for number in range(workers)}
+    functions = _own(effort)
     node = stage.own_node(functions)
     urls = [node.url(name) for name in functions]
 
@@ -46,6 +49,7 @@ WORK = Work(
     name="endurance",
     title="50 workers open, a million requests",
     entrants=_entrants,
+    own=_own,
     targets=[
         Target("growth of the node after warm-up", "grown_mb", of="node", at_most=5, unit="MB"),
         Target("most and least that it had", "range_mb", of="node", unit="MB"),

@@ -36,6 +36,7 @@ WORK = Work(
     name="idle",
     title="An idle node",
     entrants=_entrants,
+    own=lambda effort: FUNCTIONS,
     targets=[
         Target(NODE, "percent", of=NODE, at_most=0.5, unit="% of a core"),
         Target(ALL, "percent", of=ALL, unit="% of a core"),

@@ -9,10 +9,11 @@ from bench.stage import Node, Stage
 from bench.work import Effort, Entrant, Figures, Target, Work
 from bench.works.throughput import CONNECTIONS
 
-USED = {"typescript": Function("later", NO_CPU_LIMITS), "python": Function("later-python", NO_CPU_LIMITS)}
+USED = {name: Function(name, NO_CPU_LIMITS) for name in ("later", "later-python")}
 
 
-def _and_more(count: int) -> dict[str, Function]:
+def _own(effort: Effort) -> dict[str, Function]:
+    count = effort.of(10, 200, 200)
     sources = ("later", "later-python")
     return USED | {f"unused-{number}": Function(sources[number % 2]) for number in range(count - len(USED))}
 
@@ -29,7 +30,7 @@ def _entrants(stage: Stage, effort: Effort) -> Iterator[list[Entrant]]:
         return Entrant(name, measure, lambda: load.run(urls, seconds=effort.of(0.01, 0.9, 3), connections=CONNECTIONS))
 
     yield [
-        entrant("many known", stage.own_node(_and_more(effort.of(10, 200, 200)))),
+        entrant("many known", stage.own_node(_own(effort))),
         entrant("2 known", stage.own_node(USED)),
     ]
 
@@ -38,6 +39,7 @@ WORK = Work(
     name="many-functions",
     title="200 functions known, 2 of them in use",
     entrants=_entrants,
+    own=_own,
     targets=[
         Target("throughput against 2 known", "requests_per_s", of="many known", to="2 known", at_least=0.97),
         Target("resident memory of the node", "node_mb", of="many known", at_most=80, unit="MB"),

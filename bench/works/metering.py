@@ -12,6 +12,10 @@ from bench.work import Effort, Entrant, Figures, Target, Work
 WAITING = Function("waiting-python", {"scale": {"standby": 0}})
 
 
+def _own(effort: Effort) -> dict[str, Function]:
+    return {f"waiting-{number}": WAITING for number in range(effort.of(3, 100, 100))}
+
+
 def _measure(node: Node, functions: list[str], effort: Effort) -> Figures:
     def percent() -> float:
         # Workers that have just been busy are looked at more often.
@@ -30,7 +34,7 @@ def _measure(node: Node, functions: list[str], effort: Effort) -> Figures:
 
 @contextlib.contextmanager
 def _entrants(stage: Stage, effort: Effort) -> Iterator[list[Entrant]]:
-    functions = {f"f{number}": WAITING for number in range(effort.of(3, 100, 100))}
+    functions = _own(effort)
     node = stage.own_node(functions)
     yield [Entrant("node", lambda: _measure(node, [*functions], effort))]
 
@@ -39,6 +43,7 @@ WORK = Work(
     name="metering",
     title="Looking after 100 workers, beyond what an idle node computes",
     entrants=_entrants,
+    own=_own,
     targets=[
         Target("idle", "idle", of="node", at_most=1, unit="% of a core"),
         Target("each with a task open", "waiting", of="node", at_most=1, unit="% of a core"),

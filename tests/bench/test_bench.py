@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from bench.table import WORKS
 from tests.support.node import DENO_DIR
 
@@ -22,6 +23,8 @@ def bench(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+# It lasts half of the usual limit by itself, and tests run side by side.
+@pytest.mark.timeout(180)
 def test_a_smoke_run_does_every_work_with_the_peers_that_are_there(tmp_path: Path) -> None:
     done = bench("--smoke", f"--json={tmp_path / 'figures.json'}", BENCH_PEERS=str(tmp_path))
     assert done.returncode == 0, done.stderr
