@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from functools import partial
 
-from bench import contenders, load, open_loop
+from bench import closed_loop, contenders, open_loop
 from bench.project import NO_CPU_LIMITS, Function
 from bench.stage import Stage
 from bench.work import Effort, Entrant, Figures, Shown, Target, Work
@@ -30,10 +30,10 @@ def _work(
     @contextlib.contextmanager
     def entrants(stage: Stage, effort: Effort) -> Iterator[list[Entrant]]:
         urls = {OUTLAST: stage.node.url(function)} | stage.peers({peer: entrance})
-        able = 0.0
+        # By the client that measures, which takes more of the CPUs than wrk does. The last run counts, all being warm.
+        seconds = effort.of(0.05, 1, 3)
         for url in (*urls.values(), urls[OUTLAST]):
-            # The last one counts.
-            able = load.run(url, seconds=effort.of(0.05, 1, 3), connections=CONNECTIONS).requests_per_s
+            able = len(closed_loop.run([url], connections=CONNECTIONS, seconds=seconds)) / seconds
         yield [
             Entrant(name, partial(_measure, url, able * SHARE, effort.of(0.1, 1.2, 10))) for name, url in urls.items()
         ]
