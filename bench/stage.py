@@ -36,11 +36,16 @@ class Node:
 
     def workers(self, function: str) -> list[dict[str, Any]]:
         """As the admin API tells."""
-        request = Request(
-            f"{self._served.admin_url}/v1/workers", headers={"Authorization": f"Bearer {self._served.token}"}
-        )
+        return [one for one in self._asked("/v1/workers")["items"] if one["function"] == function]
+
+    def dropped_records(self) -> int:
+        """Of its ledger."""
+        return int(self._asked("/v1/node")["ledger"]["dropped"])
+
+    def _asked(self, path: str) -> Any:
+        request = Request(f"{self._served.admin_url}{path}", headers={"Authorization": f"Bearer {self._served.token}"})
         with urlopen(request) as answer:
-            return [one for one in json.load(answer)["items"] if one["function"] == function]
+            return json.load(answer)
 
 
 class Stage:

@@ -1,7 +1,33 @@
 from collections.abc import AsyncIterator
+from pathlib import Path
 
+import pytest
 import pytest_asyncio
 from tests.support import postgres as support
+
+LONGEST_FIRST = (
+    "cli/test_command_line.py",
+    "supervisor/test_shutdown.py",
+    "behaviour/test_seed_functions.py",
+    "cli/test_node_commands.py",
+    "endurance/test_oneshot_leftovers.py",
+    "python_guest/test_python_guest_life.py",
+    "behaviour/test_cut_off.py",
+    "gateway/test_streaming.py",
+    "admin/test_access.py",
+    "endurance/test_every_task_once.py",
+    "bench/test_bench.py",
+    "bench/test_figures.py",
+    "limits/test_beforeunload.py",
+    "endurance/test_steady_load.py",
+    "endurance/test_neighbours.py",
+)
+"""Files that take 10 s and more. Begun last, one of them would keep one process busy when the other has ended."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    places = {Path(__file__).parent / name: place for place, name in enumerate(LONGEST_FIRST)}
+    items.sort(key=lambda item: places.get(item.path, len(places)))
 
 
 @pytest_asyncio.fixture(scope="session")

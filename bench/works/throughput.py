@@ -6,6 +6,7 @@ from dataclasses import asdict
 from functools import partial
 
 from bench import contenders, load
+from bench.connection import BenchError
 from bench.project import NO_CPU_LIMITS, Function
 from bench.stage import Stage
 from bench.work import Effort, Entrant, Figures, Shown, Target, Work
@@ -54,6 +55,8 @@ def _work(
             Entrant(name, partial(_measure, url, effort), partial(_warm_up, url, effort))
             for name, url in (urls | others).items()
         ]
+        if dropped := stage.node.dropped_records():
+            raise BenchError(f"{dropped} tasks were not recorded: to forget them is no way to be fast")
 
     return Work(
         name=f"throughput-{'python' if function.endswith('python') else 'typescript'}",

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from enum import Enum, auto
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Self
 
 from outlast import storage
@@ -46,6 +47,8 @@ from outlast.telemetry.counts import Counts
 from outlast.telemetry.logs import REQUEST_LEVEL, Level, Log
 
 MAX_OPEN_FILES = 10_240
+Settings = Mapping[str, object]
+NO_SETTINGS: Settings = MappingProxyType({})
 
 
 class Sandbox(Enum):
@@ -74,10 +77,12 @@ class Options:
     trust_proxy: bool = False
     sandbox: Sandbox = Sandbox.AVAILABLE
     admin: Address = field(default_factory=Address)
+    announced: bool = True
+    """Whether commands find this node by the project's folder."""
     database: str = storage.EMBEDDED
 
-    def load(self, url: str, database_url: str | None = None) -> Project:
-        """Reads the project's settings. Raises ConfigError."""
+    def load(self, url: str, database_url: str | None = None, given: Settings = NO_SETTINGS) -> Project:
+        """Reads the project's settings. ``given`` wins over them. Raises ConfigError."""
         return settings.load(
             self.target,
             environ=self.environ,
@@ -86,11 +91,14 @@ class Options:
             verify_jwt=self.verify_jwt,
             url=url,
             database_url=database_url,
+            given=given,
         )
 
 
-async def serve(options: Options, log: Log, on_ready: Callable[[str], None] | None = None) -> int:
+async def serve(options: Options, log: Log, on_ready: Callable[[str, str | None], None] | None = None) -> int:
     """Runs a node until it is told to end (SIGINT, SIGTERM). Returns the exit code.
+
+    ``on_ready`` is called with the address of the functions and that of the admin API, if there is one.
 
     Raises `OutlastError` when it cannot start: wrong configuration, an address in use.
     """
@@ -154,7 +162,7 @@ async def serve(options: Options, log: Log, on_ready: Callable[[str], None] | No
             url = _url(*await gateway.listen(options.host, options.port))
             watch = await _watch(project, log)
             reloading = _Reloading(
-                lambda: options.load(url, storing.functions_url), project, fleet, verifier, storing, log
+                lambda given: options.load(url, storing.functions_url, given), project, fleet, verifier, storing, log
             )
             # Once more, now that the address is known and no change goes unseen.
             reloading.reload(())
@@ -166,6 +174,8 @@ async def serve(options: Options, log: Log, on_ready: Callable[[str], None] | No
                     log=log,
                     counts=counts,
                     reload=reloading.load_again,
+                    settings=lambda: reloading.given,
+                    give=reloading.give,
                     url=url,
                     admin_url=administration.url,
                     started=started,
@@ -177,7 +187,7 @@ async def serve(options: Options, log: Log, on_ready: Callable[[str], None] | No
             admin_url = administration.url if administration is not None else None
             log.emit("ready", level=max(Level.INFO, log.level), url=url, admin_url=admin_url, sandbox=sandbox.active)
             if on_ready is not None:
-                on_ready(url)
+                on_ready(url, admin_url)
 
             side_tasks = [
                 asyncio.create_task(storing.run(), name="run the database"),
@@ -208,7 +218,9 @@ async def _administration(options: Options, project: Project, log: Log) -> Admin
     """None where there is no place for its token. Raises `OutlastError` for an address that cannot be listened on."""
     environ_token = options.environ.get("OUTLAST_ADMIN_TOKEN")
     try:
-        administration = await Administration.prepare(options.admin, project.state_dir, environ_token)
+        administration = await Administration.prepare(
+            options.admin, project.state_dir, environ_token, announced=options.announced
+        )
     except Unusable as error:
         if options.admin != Address():
             raise
@@ -295,7 +307,7 @@ class _Reloading:
 
     def __init__(
         self,
-        load: Callable[[], Project],
+        load: Callable[[Settings], Project],
         project: Project,
         fleet: Fleet,
         verifier: "_Verifier",
@@ -309,6 +321,8 @@ class _Reloading:
         self._storing = storing
         self._log = log
         self._warned: set[str] = set()
+        self.given: Settings = NO_SETTINGS
+        """They win over what the files say, until the node ends."""
 
     def reload(self, changed: Iterable[Path]) -> None:
         try:
@@ -316,9 +330,18 @@ class _Reloading:
         except OutlastError as error:
             self._log.emit("config", level=Level.ERROR, msg=f"{error}; going on with what was valid before")
 
-    def load_again(self, changed: Iterable[Path] = ()) -> None:
+    def give(self, settings: Settings) -> None:
+        """They count for the next request, instead of those given before. Raises `OutlastError`; then nothing does."""
+        before, self.given = self.given, settings
+        try:
+            self.load_again(at_once=True)
+        except OutlastError:
+            self.given = before
+            raise
+
+    def load_again(self, changed: Iterable[Path] = (), *, at_once: bool = False) -> None:
         """Raises `OutlastError`; then nothing has changed."""
-        project = self._load()
+        project = self._load(self.given)
         self._verifier.use(project.jwt)
         for warning in project.warnings:
             if warning not in self._warned:
@@ -326,7 +349,7 @@ class _Reloading:
         self._warned = {*project.warnings}
         self._project = project
         self._storing.use(project.ledger)
-        self._fleet.apply(project, changed)
+        self._fleet.apply(project, changed, at_once=at_once)
 
     @property
     def anon_key(self) -> str:

@@ -10,6 +10,9 @@ from tests.support.node import Node, serving, write_project
 FUNCTIONS = {
     "napping": """
 const open = [];
+function spin(ms) {
+  for (const end = Date.now() + ms; Date.now() < end;);
+}
 Deno.serve((request) => {
   const query = new URL(request.url).searchParams;
   if (query.has("wake")) {
@@ -17,6 +20,7 @@ Deno.serve((request) => {
     return new Response("woken");
   }
   console.log(`asked for ${query.get("name")}`);
+  if (query.has("spin")) setTimeout(() => spin(Number(query.get("spin"))));
   if (query.has("name")) EdgeRuntime.waitUntil(new Promise((wake) => open.push(wake)), { name: query.get("name") });
   return new Response("asleep");
 });

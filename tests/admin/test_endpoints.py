@@ -136,6 +136,7 @@ class TestTheLog:
                     if event["event"] == "task":
                         break
         assert [event["event"] for event in heard] == ["log", "request", "task"]
+        await node.wait_for("task", request_id=request_id)
         assert heard == node.found(request_id=request_id)
 
     async def test_live_from_where_the_connection_was_lost(
@@ -179,7 +180,7 @@ class TestTheLog:
         assert only(answer, 400)["code"] == "BAD_BODY"
 
     async def test_a_body_that_is_too_long(self, api: httpx.AsyncClient) -> None:
-        assert only(await api.put("/v1/log-level", content=b" " * 5000), 413)["code"] == "TOO_LARGE"
+        assert only(await api.put("/v1/log-level", content=b" " * 70_000), 413)["code"] == "TOO_LARGE"
 
 
 class TestWhatCanBeDone:
@@ -210,6 +211,47 @@ class TestWhatCanBeDone:
         await node.wait_for("retire", execution_id=before)
         assert (await functions.get("/hello")).headers["x-sb-execution-id"] != before
         assert only(await api.post(f"/v1/functions/none/{what}"), 404)["code"] == "NOT_FOUND"
+
+    async def test_settings_win_over_the_files(self, api: httpx.AsyncClient, functions: httpx.AsyncClient) -> None:
+        async def limit() -> int:
+            execution_id = (await functions.get("/napping")).headers["x-sb-execution-id"]
+            workers = only(await api.get("/v1/workers"))["items"]
+            return next(worker["memory_limit_mb"] for worker in workers if worker["id"] == execution_id)
+
+        given = {"functions": {"napping": {"limits": {"memory_mb": 500}}}}
+        hello = (await functions.get("/hello")).headers["x-sb-execution-id"]
+        try:
+            assert only(await api.put("/v1/settings", json=given)) == given
+            assert await limit() == 500
+            refused = only(await api.put("/v1/settings", json={"functions": {"nobody": {}}}), 409)
+            assert refused["message"].startswith("settings: functions.nobody: there is no such function")
+            assert only(await api.get("/v1/settings")) == given
+            # Not even a change of the files takes them back.
+            await api.post("/v1/functions/napping/reload")
+            assert await limit() == 500
+        finally:
+            assert only(await api.put("/v1/settings", json={})) == {}
+        assert await limit() == 256
+        assert (await functions.get("/hello")).headers["x-sb-execution-id"] == hello
+
+    @pytest.mark.parametrize("body", ['{"x": 1}', '{"limits": 1}', '{"limits": {"memory_mb": "1"}}', "[]", ""])
+    async def test_settings_of_no_sense(self, api: httpx.AsyncClient, body: str) -> None:
+        assert only(await api.put("/v1/settings", content=body), 400)["code"] == "BAD_BODY"
+
+    async def test_waiting_for_the_tasks_of_a_request(
+        self, api: httpx.AsyncClient, functions: httpx.AsyncClient, awake: None
+    ) -> None:
+        path = "/v1/requests/" + (await functions.get("/napping?name=long")).headers["sb-request-id"]
+        assert [task["outcome"] for task in only(await api.get(f"{path}?wait_ms=1"))["tasks"]] == [None]
+        waiting = asyncio.create_task(api.get(f"{path}?wait_ms=20000"))
+        await functions.get("/napping?wake")
+        assert [task["outcome"] for task in only(await waiting)["tasks"]] == ["fulfilled"]
+        assert only(await api.get(f"/v1/requests/{UNKNOWN}?wait_ms=20000"), 404)["code"] == "NOT_FOUND"
+
+    async def test_catching_up(self, api: httpx.AsyncClient, functions: httpx.AsyncClient) -> None:
+        stuck = (await functions.get("/napping?spin=300")).headers["x-sb-execution-id"]
+        assert only(await api.post("/v1/catch-up?wait_ms=20")) == {"silent": [stuck]}
+        assert only(await api.post("/v1/catch-up?wait_ms=20000")) == {"silent": []}
 
     async def test_everything_is_read_again(self, tmp_path: Path) -> None:
         project = write_project(tmp_path, {"hello": HELLO})

@@ -61,7 +61,7 @@ class TestWhatIsWrongIsSaidInOneLine:
     def test_a_port_in_use(self, project: Path) -> None:
         with socket.create_server(("127.0.0.1", 0)) as taken:
             port = taken.getsockname()[1]
-            text = complaint("serve", str(project), f"--port={port}")
+            text = complaint("serve", str(project), f"--port={port}", "--admin-port=0")
         assert f"127.0.0.1:{port} is in use" in text
         assert "--port" in text
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from outlast.config import toml_file
 from outlast.config.dotenv_file import Environment
 from outlast.config.errors import ConfigError
-from outlast.config.overrides import OwnFile
+from outlast.config.overrides import Given, OwnFile
 from outlast.config.settings import LedgerSettings
 from outlast.config.toml_file import WholeNumber
 from outlast.core.balance import Scale
@@ -169,10 +169,12 @@ class TestSoftAndHard:
                 for table, values in tables.items()
             )
         )
-        root = toml_file.read(path, "outlast.toml", Environment({}, (), str))
+        environment = Environment({}, (), str)
+        root = toml_file.read(path, "outlast.toml", environment)
+        nothing = Given.read(toml_file.given({}, "settings", environment))
         together = {**everywhere, **here}
         try:
-            found = OwnFile.read(root).for_function("hello").limits
+            found = OwnFile.read(root, nothing).for_function("hello").limits
         except ConfigError:
             both = ({"cpu_hard_ms": 2_000, **given} for given in (everywhere, together))
             assert any(0 < given["cpu_hard_ms"] < given.get("cpu_soft_ms", 0) for given in both)

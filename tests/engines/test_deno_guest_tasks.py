@@ -43,6 +43,21 @@ class TestTasks:
         for message in worker.messages:
             messages.decode_from_worker(json.dumps(message).encode())
 
+    async def test_a_ping_is_answered_behind_all_that_was_said_before(self, function: MakeFunction) -> None:
+        source = """
+          Deno.serve(() => {
+            for (let i = 0; i < 20; i++) EdgeRuntime.waitUntil(new Promise(() => {}));
+            return new Response();
+          });
+        """
+        async with booted(function(source)) as worker:
+            await worker.message("ready")
+            await worker.get()
+            worker.say(type="ping", number=7)
+            await worker.message("pong", number=7)
+            kinds = [message["type"] for message in worker.messages]
+            assert kinds[: kinds.index("pong")].count("task_started") == 20
+
     async def test_top_level_with_neither_name_nor_request(self, function: MakeFunction) -> None:
         source = """
           const task = Promise.resolve(1);

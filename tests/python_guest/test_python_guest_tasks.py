@@ -44,6 +44,24 @@ class TestTasks:
         for message in worker.messages:
             messages.decode_from_worker(json.dumps(message).encode())
 
+    async def test_a_ping_is_answered_behind_all_that_was_said_before(self, function: MakeFunction) -> None:
+        source = """
+import asyncio
+from outlast import EdgeRuntime, Response, serve
+
+@serve
+async def handler(request):
+    for _ in range(20):
+        EdgeRuntime.wait_until(asyncio.Event().wait())
+    return Response()
+"""
+        async with booted(function(source)) as worker:
+            await worker.message("ready")
+            await worker.get()
+            worker.say(type="ping", number=7)
+            await worker.message("pong", number=7)
+            assert worker.kinds[: worker.kinds.index("pong")].count("task_started") == 20
+
     async def test_what_can_be_waited_for_and_the_same_twice_is_one(self, function: MakeFunction) -> None:
         source = """
             async def work(): return 1

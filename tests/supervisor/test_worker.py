@@ -142,6 +142,22 @@ async def test_open_tasks_keep_a_retired_worker_and_are_named_when_it_dies() -> 
         assert (cut["level"], cut["request_id"]) == ("warning", "r-1")
 
 
+async def test_what_it_had_to_say_is_known_when_it_has_answered_a_ping() -> None:
+    async with house() as there:
+        worker = await busy_worker(there)
+        first, second = (asyncio.create_task(there.worker_of(worker).catch_up()) for _ in range(2))
+        await worker.told("ping")
+        await worker.told("ping")
+        worker.say(type="pong", number=3)
+        worker.say(type="task_started", task=1, name="just-begun")
+        worker.say(type="pong", number=1)
+        await first
+        assert there.pool.snapshot().open_tasks == 1
+        assert not second.done()
+        worker.exit(1)
+        await second
+
+
 async def test_what_it_said_right_before_its_death_is_heard() -> None:
     async with house() as there:
         worker = await busy_worker(there)

@@ -17,19 +17,25 @@ from outlast.telemetry.logs import Level
 class Administration:
     """Made before functions are served, so that a wrong address stops the start; answers from `open` on."""
 
-    def __init__(self, server: Server, address: Address, state_dir: Path, token: str) -> None:
+    def __init__(self, server: Server, address: Address, state_dir: Path, token: str, *, announced: bool) -> None:
         self.url = server.url
         self.took_another_port = server.took_another_port
         self._server = server
         self._address = address
         self._state_dir = state_dir
         self._token = token
+        self._announced = announced
 
     @classmethod
-    async def prepare(cls, address: Address, state_dir: Path, environ_token: str | None) -> "Administration":
-        """Raises `outlast.admin.place.Unusable` and `outlast.admin.server.CannotListen`."""
+    async def prepare(
+        cls, address: Address, state_dir: Path, environ_token: str | None, *, announced: bool = True
+    ) -> "Administration":
+        """``announced``: whether commands find the node by the project's folder.
+
+        Raises `outlast.admin.place.Unusable` and `outlast.admin.server.CannotListen`.
+        """
         token = place.token(state_dir, environ_token)
-        return cls(await Server.listen(address), address, state_dir, token)
+        return cls(await Server.listen(address), address, state_dir, token, announced=announced)
 
     @asynccontextmanager
     async def open(self, node: Node) -> AsyncIterator[None]:
@@ -43,16 +49,18 @@ class Administration:
         )
         try:
             await self._server.serve(access)
-            try:
-                place.announce(self._state_dir, self._found_by(node))
-            except OSError as error:
-                text = f"{error.filename}: {error.strerror}: commands have to be told --admin-url"
-                node.log.emit("config", level=Level.WARNING, msg=text)
+            if self._announced:
+                self._announce(node)
             yield
         finally:
             place.withdraw(self._state_dir)
             node.log.feed.close()
             await self._server.close()
 
-    def _found_by(self, node: Node) -> NodePlace:
-        return NodePlace(url=node.url, admin_url=self.url, pid=os.getpid(), started=node.started)
+    def _announce(self, node: Node) -> None:
+        found_by = NodePlace(url=node.url, admin_url=self.url, pid=os.getpid(), started=node.started)
+        try:
+            place.announce(self._state_dir, found_by)
+        except OSError as error:
+            text = f"{error.filename}: {error.strerror}: commands have to be told --admin-url"
+            node.log.emit("config", level=Level.WARNING, msg=text)

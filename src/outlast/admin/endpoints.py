@@ -2,10 +2,13 @@
 
 import math
 import os
+import time
 from collections.abc import Awaitable, Callable
+from contextlib import closing
 from datetime import timedelta
 from importlib.metadata import version
 from operator import attrgetter
+from typing import TypeVar
 from uuid import UUID
 
 import msgspec
@@ -15,7 +18,18 @@ from starlette.responses import Response
 from outlast.admin import questions
 from outlast.admin.answers import Refusal, json
 from outlast.admin.metrics import exposition
-from outlast.admin.node import Drained, Items, LevelBody, Node, NodeBody, Reloaded, RequestStory, TaskStory
+from outlast.admin.node import (
+    CaughtUp,
+    Drained,
+    Items,
+    LevelBody,
+    Node,
+    NodeBody,
+    Reloaded,
+    RequestStory,
+    SettingsBody,
+    TaskStory,
+)
 from outlast.core.errors import OutlastError
 from outlast.core.records import TaskQuery, TaskRecord
 from outlast.ledger.ledger import MAX_LIMIT
@@ -23,8 +37,10 @@ from outlast.supervisor.snapshot import FunctionSnapshot, WorkerSnapshot
 from outlast.telemetry.feed import KEPT_EVENTS, Event, Wanted, as_json, field
 from outlast.telemetry.logs import Level
 
+T = TypeVar("T")
 Endpoint = Callable[[Request], Awaitable[Response]]
-MAX_BODY_BYTES = 4096
+MAX_BODY_BYTES = 64 * 1024
+TASK_EVENTS = frozenset({"task"})
 TOP_LEVEL_EVENTS = 200
 """So many events around a task that belongs to no request."""
 WORKER_EVENTS = 50
@@ -135,8 +151,9 @@ class Endpoints:
         return json(await self._node.ledger.requests(question.query(), _text(question.cursor), question.limit))
 
     async def request(self, request: Request) -> Response:
-        questions.read(request.query_params, questions.Question)
+        question = questions.read(request.query_params, questions.AboutRequest)
         id_ = _id(request)
+        await self._settled(id_, question.wait_ms / 1000)
         record = await self._node.ledger.request(id_)
         tasks = await self._tasks_of(TaskQuery(request_id=id_))
         events = self._node.log.feed.recent(Wanted(request_id=id_), KEPT_EVENTS)
@@ -153,6 +170,17 @@ class Endpoints:
         page = await self._node.ledger.tasks(query, None, MAX_LIMIT)
         return page.items[::-1]
 
+    async def _settled(self, request_id: str, wait_s: float) -> None:
+        """Until none of its tasks is open, not longer than ``wait_s``."""
+        still_open = TaskQuery(request_id=request_id, is_open=True)
+        until = time.monotonic() + wait_s
+        with closing(self._node.log.feed.listen(Wanted(request_id=request_id, names=TASK_EVENTS))) as listener:
+            while (left_s := until - time.monotonic()) > 0 and (
+                await self._node.ledger.tasks(still_open, None, 1)
+            ).items:
+                if await listener.take(left_s) is None:
+                    return
+
     # What is to be done.
 
     async def reload(self, request: Request) -> Response:
@@ -165,6 +193,23 @@ class Endpoints:
         for pool in pools.values():
             pool.renew()
         return json(Reloaded([*pools]), 202)
+
+    async def catch_up(self, request: Request) -> Response:
+        question = questions.read(request.query_params, questions.CatchUp)
+        return json(CaughtUp(await self._node.fleet.catch_up(question.wait_ms / 1000)))
+
+    async def settings(self, request: Request) -> Response:
+        questions.read(request.query_params, questions.Question)
+        return json({**self._node.settings()})
+
+    async def give_settings(self, request: Request) -> Response:
+        questions.read(request.query_params, questions.Question)
+        given = msgspec.to_builtins(await _body(request, SettingsBody))
+        try:
+            self._node.give(given)
+        except OutlastError as error:
+            raise Refusal(409, "BAD_CONFIGURATION", str(error)) from error
+        return json(given)
 
     async def reload_function(self, request: Request) -> Response:
         questions.read(request.query_params, questions.Question)
@@ -211,10 +256,7 @@ class Endpoints:
 
     async def set_log_level(self, request: Request) -> Response:
         questions.read(request.query_params, questions.Question)
-        try:
-            wanted = msgspec.json.decode(await _body(request), type=LevelBody)
-        except msgspec.DecodeError as error:
-            raise Refusal(400, "BAD_BODY", str(error)) from error
+        wanted = await _body(request, LevelBody)
         self._node.log.level = Level.named(wanted.level)
         return json(wanted)
 
@@ -226,13 +268,16 @@ def _id(request: Request) -> str:
         raise Refusal(404, "NOT_FOUND", "ids are UUIDs") from None
 
 
-async def _body(request: Request) -> bytes:
+async def _body(request: Request, kind: type[T]) -> T:
     body = b""
     async for chunk in request.stream():
         body += chunk
         if len(body) > MAX_BODY_BYTES:
             raise Refusal(413, "TOO_LARGE", f"the body is longer than {MAX_BODY_BYTES} bytes")
-    return body
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Refusal(400, "BAD_BODY", str(error)) from error
 
 
 def _text(cursor: UUID | None) -> str | None:

@@ -1,12 +1,13 @@
 """What the admin API needs of the node that it speaks for."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Generic, TypeVar
 
 import msgspec
 
+from outlast.core.policy import OneshotBackground, Policy
 from outlast.core.records import RequestRecord, TaskRecord
 from outlast.ledger.ledger import Ledger, Status
 from outlast.supervisor.fleet import Fleet
@@ -24,6 +25,10 @@ class Node:
     counts: Counts
     reload: Callable[[], None]
     """Reads the settings again. Raises OutlastError where they are wrong; then the old ones stay."""
+    settings: Callable[[], Mapping[str, object]]
+    """What was given."""
+    give: Callable[[Mapping[str, object]], None]
+    """Settings that win over the files until the node ends. Raises OutlastError; then those from before stay."""
     url: str
     admin_url: str
     started: datetime
@@ -56,9 +61,28 @@ class LevelBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     level: Label
 
 
+class FunctionGiven(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    limits: dict[str, int] = {}
+    scale: dict[str, int] = {}
+    oneshot_background: OneshotBackground | None = None
+    env: dict[str, str] = {}
+
+
+class SettingsBody(FunctionGiven, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """What wins over the project's files. Keys of `limits` and `scale` are those of outlast.toml."""
+
+    policy: Policy | None = None
+    functions: dict[str, FunctionGiven] = {}
+
+
 class Drained(msgspec.Struct, frozen=True):
     workers: list[str]
     """Execution ids of those that end when they have done what they have."""
+
+
+class CaughtUp(msgspec.Struct, frozen=True):
+    silent: list[str]
+    """Execution ids of the workers that did not answer: their event loops stand still."""
 
 
 class Reloaded(msgspec.Struct, frozen=True):

@@ -10,7 +10,17 @@ import msgspec
 
 from outlast.admin import questions
 from outlast.admin.answers import ProblemBody
-from outlast.admin.node import Drained, Items, LevelBody, NodeBody, Reloaded, RequestStory, TaskStory
+from outlast.admin.node import (
+    CaughtUp,
+    Drained,
+    Items,
+    LevelBody,
+    NodeBody,
+    Reloaded,
+    RequestStory,
+    SettingsBody,
+    TaskStory,
+)
 from outlast.admin.questions import Question
 from outlast.core.records import RequestPage, TaskCount, TaskPage, WorkerPage
 from outlast.supervisor.snapshot import FunctionSnapshot, WorkerSnapshot
@@ -109,6 +119,7 @@ OPERATIONS = (
         "request",
         "One request, its tasks, and what the log says of both.",
         RequestStory,
+        question=questions.AboutRequest,
         failures=_GONE,
     ),
     Operation(
@@ -145,6 +156,29 @@ OPERATIONS = (
         LevelBody,
         body=LevelBody,
         failures={413: "The body is too long."},
+    ),
+    Operation(
+        "POST",
+        "/v1/catch-up",
+        "catch_up",
+        "Wait until all is known that the workers had to say by now: what functions have printed, which tasks they "
+        "have. It reaches the node a little later than their answers reach the callers.",
+        CaughtUp,
+        question=questions.CatchUp,
+    ),
+    Operation("GET", "/v1/settings", "settings", "Settings that win over the files.", SettingsBody),
+    Operation(
+        "PUT",
+        "/v1/settings",
+        "give_settings",
+        "Let settings win over the files, from the next request on until the node ends; {} takes them back. "
+        "They replace those that were given before.",
+        SettingsBody,
+        body=SettingsBody,
+        failures={
+            409: "The settings, with these over them, are wrong; what was valid before stays.",
+            413: "The body is too long.",
+        },
     ),
     Operation(
         "POST",

@@ -36,6 +36,8 @@ def token(state_dir: Path, environ_token: str | None = None) -> str:
     ``environ_token``: what the variable OUTLAST_ADMIN_TOKEN says; it wins over the file.
     """
     if environ_token:
+        with contextlib.suppress(OSError):
+            own_folder(state_dir)
         return _checked(environ_token, "OUTLAST_ADMIN_TOKEN")
     path = state_dir / TOKEN_FILE
     try:

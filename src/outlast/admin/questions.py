@@ -17,6 +17,7 @@ from outlast.telemetry.feed import KEPT_EVENTS, Wanted
 from outlast.telemetry.logs import Label, Level
 
 _NUMBER = re.compile(r"-?\d{1,9}", re.ASCII)
+MAX_WAIT_MS = 600_000
 Text = Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^[^\x00]*$")]
 Cursor = Annotated[UUID, Meta(description="`cursor` of the page before.")]
 Limit = Annotated[int, Meta(description="Most records on a page.", ge=1, le=MAX_LIMIT)]
@@ -68,6 +69,16 @@ class RequestPages(Question, frozen=True, kw_only=True):
 
     def query(self) -> RequestQuery:
         return RequestQuery(function=self.function, status=self.status, since=self.since, until=self.until)
+
+
+class AboutRequest(Question, frozen=True, kw_only=True):
+    wait_ms: Annotated[
+        int, Meta(description="Until none of its tasks is open, not longer than this.", ge=0, le=MAX_WAIT_MS)
+    ] = 0
+
+
+class CatchUp(Question, frozen=True, kw_only=True):
+    wait_ms: Annotated[int, Meta(description="Not longer than this.", ge=0, le=MAX_WAIT_MS)] = 1000
 
 
 class ExecutionPages(Question, frozen=True, kw_only=True):

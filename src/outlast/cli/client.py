@@ -44,20 +44,27 @@ class Client:
         self._fields = {"authorization": f"Bearer {token}"}
 
     def get(self, path: str, **params: str | int | None) -> Any:
-        with self._asked(path, params, TIMEOUT_S) as response:
+        with self._asked("GET", path, params, TIMEOUT_S) as response:
             return msgspec.json.decode(response.read())
+
+    def catch_up(self) -> None:
+        """From now on the node knows all that its workers had to say: answers come faster than that."""
+        with self._asked("POST", "/v1/catch-up", {}, TIMEOUT_S):
+            pass
 
     def live(self, **params: str | int | None) -> "Live":
         """From the moment it returns no event is missed."""
         return Live(self, params)
 
     @contextmanager
-    def _asked(self, path: str, params: Params, timeout_s: float | None) -> Iterator[http.client.HTTPResponse]:
+    def _asked(
+        self, method: str, path: str, params: Params, timeout_s: float | None
+    ) -> Iterator[http.client.HTTPResponse]:
         query = urlencode({name: value for name, value in params.items() if value is not None})
         connection = connect(self._url, timeout_s)
         try:
             target = f"{self._url.path.rstrip('/')}{path}{'?' if query else ''}{query}"
-            connection.request("GET", target, headers=self._fields)
+            connection.request(method, target, headers=self._fields)
             response = connection.getresponse()
             if response.status != 200:
                 _refuse(response)
@@ -74,7 +81,7 @@ class Live:
 
     def __init__(self, client: Client, params: Params) -> None:
         # The node sends something every 15 seconds.
-        self._opened = client._asked("/v1/events/live", params, TIMEOUT_S)
+        self._opened = client._asked("GET", "/v1/events/live", params, TIMEOUT_S)
 
     def __enter__(self) -> Iterator[dict[str, Any]]:
         return self._events(self._opened.__enter__())

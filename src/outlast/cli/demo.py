@@ -97,7 +97,7 @@ class _Demo:
         ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         with Timeline(self.console, [call.function for call in self.calls]) as timeline:
             log = Log(timeline.hear, format=Format.JSON)
-            node = asyncio.create_task(app.serve(self.options, log, on_ready=ready.set_result))
+            node = asyncio.create_task(app.serve(self.options, log, on_ready=lambda url, _: ready.set_result(url)))
             await _first(node, ready)
             if ready.done():
                 show = asyncio.create_task(self._show(ready.result(), timeline))

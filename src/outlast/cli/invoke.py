@@ -140,6 +140,7 @@ def _wait(node: Client, request_id: str, as_json: bool) -> bool:
     told: set[str] = set()
     is_well = True
     with node.live(event="task", request=request_id) as events, _Progress() as progress:
+        node.catch_up()
         while True:
             # Asked anew after each that settles: a task may have started others.
             tasks = node.get("/v1/tasks", request=request_id, limit=1000)["items"][::-1]

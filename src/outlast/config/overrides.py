@@ -1,13 +1,14 @@
-"""outlast.toml: what is set for all functions, and for one of them."""
+"""outlast.toml, and what is set over it while a node runs: for all functions, and for one of them."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
+from outlast.config import variables
 from outlast.config.errors import ConfigError
 from outlast.config.toml_file import Section, WholeNumber
 from outlast.core.balance import Scale
 from outlast.core.limits import Limits
-from outlast.core.policy import OneshotBackground
+from outlast.core.policy import OneshotBackground, Policy
 from outlast.core.printing import LogLimits
 from outlast.core.records import DEFAULT_RETENTION, Retention
 
@@ -63,22 +64,65 @@ class Overrides:
     log: LogLimits
 
 
+_OF_ONE = ("oneshot_background", "limits", "scale", "log")
+
+
 @dataclass(frozen=True)
-class OwnFile:
-    """All of outlast.toml, checked."""
+class Given:
+    """What wins over all files, until the node ends or it is taken back: tables as in outlast.toml, and more."""
 
     root: Section
     functions: Section
 
     @classmethod
-    def read(cls, root: Section) -> "OwnFile":
+    def read(cls, root: Section) -> "Given":
+        """Raises ConfigError for an unknown key, and for variables that cannot be set."""
+        root.only(("policy", "env", *_OF_ONE, "functions"))
+        given = cls(root, root.table("functions"))
+        for name, section in given.functions.tables():
+            section.only(("env", *_OF_ONE))
+            given.env_of(name)
+        given.env_of(None)
+        return given
+
+    @property
+    def policy(self) -> Policy | None:
+        return self.root.choice("policy", Policy)
+
+    def env_of(self, name: str | None) -> Mapping[str, str]:
+        """The variables for all functions, and for this one."""
+        values: dict[str, str] = {}
+        for section in self.sections(name):
+            found = variables.of_section(section.table("env"))
+            if found.warnings:
+                raise ConfigError(found.warnings[0])
+            values |= found.values
+        return values
+
+    def sections(self, name: str | None) -> list[Section]:
+        return [self.root] if name is None else [self.root, self.functions.table(name)]
+
+
+@dataclass(frozen=True)
+class OwnFile:
+    """All of outlast.toml, checked, and what is given over it."""
+
+    root: Section
+    functions: Section
+    given: Given
+
+    @classmethod
+    def read(cls, root: Section, given: Given) -> "OwnFile":
         """Raises ConfigError for a wrong value in any section, also in that of a function that is not served."""
-        root.only(("oneshot_background", "limits", "scale", "log", "ledger", "functions"))
-        file = cls(root, root.table("functions"))
+        root.only((*_OF_ONE, "ledger", "functions"))
+        file = cls(root, root.table("functions"), given)
         # What is wrong with the values for all is said of them, not of the function that happens to come first.
         _overrides(root)
-        for name, section in file.functions.tables():
-            section.only(("oneshot_background", "limits", "scale", "log"))
+        for _, section in file.functions.tables():
+            section.only(_OF_ONE)
+            _overrides(root, section)
+        _overrides(root, given.root)
+        for name in {*file.functions, *given.functions}:
             file.for_function(name)
         return file
 
@@ -90,13 +134,14 @@ class OwnFile:
         return LedgerSettings(Retention(**kept), requests_per_s)
 
     def refuse_unknown_functions(self, known: Collection[str]) -> None:
-        for name in self.functions:
-            if name not in known:
-                there_are = ", ".join(sorted(known)) or "none"
-                raise self.functions.error(name, f"there is no such function; there are: {there_are}")
+        for section in (self.functions, self.given.functions):
+            for name in section:
+                if name not in known:
+                    there_are = ", ".join(sorted(known)) or "none"
+                    raise section.error(name, f"there is no such function; there are: {there_are}")
 
     def for_function(self, name: str) -> Overrides:
-        return _overrides(self.root, self.functions.table(name))
+        return _overrides(self.root, self.functions.table(name), *self.given.sections(name))
 
 
 def _overrides(*sections: Section) -> Overrides:

@@ -13,7 +13,7 @@ from outlast.config.dotenv_file import Environment
 from outlast.config.errors import ConfigError
 from outlast.config.layout import Layout
 from outlast.config.local_keys import LOCAL_JWT_SECRET
-from outlast.config.overrides import LedgerSettings, OwnFile
+from outlast.config.overrides import Given, LedgerSettings, OwnFile
 from outlast.config.toml_file import Section, WholeNumber
 from outlast.core.balance import Scale
 from outlast.core.language import Language
@@ -94,29 +94,37 @@ def load(
     verify_jwt: bool = True,
     url: str = "http://127.0.0.1:54321",
     database_url: str | None = None,
+    given: Mapping[str, object] = MappingProxyType({}),
 ) -> Project:
     """Reads the settings of the project that ``target`` names.
 
     ``target`` is a folder that holds ``supabase/functions``, that folder itself, any folder of functions, or
     one function file. ``environ`` is the environment of the process. ``policy`` wins over config.toml, and
     ``verify_jwt=False`` switches the check off for every function. ``url`` is where the gateway listens, and
-    ``database_url`` the database of functions that are told of no other.
+    ``database_url`` the database of functions that are told of no other. ``given``: settings that win over all
+    of these, in tables like those of outlast.toml, and `policy` and `env` besides.
 
     Raises ConfigError for whatever is wrong or missing; nothing is guessed.
     """
     try:
-        project = _read(target, environ, env_file, url, database_url)
+        project = _read(target, environ, env_file, url, database_url, given, policy)
     except OSError as error:
         # Any look at the disk can meet a folder without permission or a name that is too long.
         raise ConfigError(f"{error.filename}: cannot be read: {error.strerror}") from error
-    if not verify_jwt:
-        unchecked = {name: replace(function, verify_jwt=False) for name, function in project.functions.items()}
-        project = replace(project, functions=MappingProxyType(unchecked))
-    return replace(project, policy=policy) if policy is not None else project
+    if verify_jwt:
+        return project
+    unchecked = {name: replace(function, verify_jwt=False) for name, function in project.functions.items()}
+    return replace(project, functions=MappingProxyType(unchecked))
 
 
 def _read(
-    target: Path, environ: Mapping[str, str], env_file: Path | None, url: str, database_url: str | None
+    target: Path,
+    environ: Mapping[str, str],
+    env_file: Path | None,
+    url: str,
+    database_url: str | None,
+    given_values: Mapping[str, object],
+    policy: Policy | None,
 ) -> Project:
     where = layout.locate(target)
     folders = tuple(dict.fromkeys((where.settings_dir, where.root)))
@@ -137,16 +145,18 @@ def _read(
     secrets = variables.of_section(runtime.table("secrets"))
     from_file = variables.of_file(where, env_path)
     warnings = [*candidates.warnings, *secrets.warnings, *from_file.warnings]
-    given = variables.defaults(environ, url=url, database_url=database_url, jwt_secret=jwt.secret or LOCAL_JWT_SECRET)
-    given |= {**secrets.values, **from_file.values}
+    env = variables.defaults(environ, url=url, database_url=database_url, jwt_secret=jwt.secret or LOCAL_JWT_SECRET)
+    env |= {**secrets.values, **from_file.values}
 
-    own_file = OwnFile.read(own)
+    given = Given.read(toml_file.given(given_values, "settings", environment))
+    own_file = OwnFile.read(own, given)
     if where.only_file is None:
         own_file.refuse_unknown_functions({*candidates.found, *disabled})
     functions = {
-        name: _function(where, candidate, sections.table(name), own_file, given, warnings)
+        name: _function(where, candidate, sections.table(name), own_file, env, warnings)
         for name, candidate in candidates.found.items()
     }
+    from_config = runtime.choice("policy", Policy) or Policy.PER_WORKER
     inspector_port = runtime.number("inspector_port", _PORT, default=0) or None
     if inspector_port is not None:
         functions = {name: _debugged(function) for name, function in functions.items()}
@@ -158,7 +168,7 @@ def _read(
         functions_dir=where.functions_dir,
         state_dir=where.root / ".outlast",
         shared_dir=where.functions_dir / "_shared",
-        policy=runtime.choice("policy", Policy) or Policy.PER_WORKER,
+        policy=given.policy or policy or from_config,
         inspector_port=inspector_port,
         functions=MappingProxyType(functions),
         disabled=disabled,
@@ -174,7 +184,7 @@ def _function(
     candidate: discovery.Candidate,
     section: Section,
     own_file: OwnFile,
-    given: Mapping[str, str],
+    env: Mapping[str, str],
     warnings: list[str],
 ) -> FunctionSettings:
     deno_config = _first_file(
@@ -197,7 +207,7 @@ def _function(
         import_map=import_map,
         deno_config=deno_config,
         static_files=_static_files(where, section, warnings),
-        env=MappingProxyType({**given, **own.values}),
+        env=MappingProxyType({**env, **own.values, **own_file.given.env_of(candidate.name)}),
         oneshot_background=overrides.oneshot_background,
         limits=overrides.limits,
         scale=overrides.scale,

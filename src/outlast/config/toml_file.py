@@ -41,20 +41,28 @@ def read(path: Path, shown: str, environment: Environment) -> "Section":
     return Section(_Document(shown, text, environment), (), values)
 
 
+def given(values: Mapping[str, object], shown: str, environment: Environment) -> "Section":
+    """The root table of what is in no file; errors name ``shown`` and the key."""
+    return Section(_Document(shown, None, environment), (), values)
+
+
 @dataclass
 class _Document:
     shown: str
-    text: str
+    text: str | None
+    """None: there are no lines that an error could name."""
     environment: Environment
 
     @cached_property
     def _lines(self) -> Mapping[KeyPath, int]:
-        return lines_of_keys(self.text)
+        return lines_of_keys(self.text or "")
 
-    def line(self, path: KeyPath) -> int:
+    def where(self, path: KeyPath) -> str:
+        if self.text is None:
+            return self.shown
         while path and path not in self._lines:
             path = path[:-1]
-        return self._lines.get(path, 1)
+        return f"{self.shown}:{self._lines.get(path, 1)}"
 
 
 @dataclass(frozen=True)
@@ -101,7 +109,7 @@ class Section:
         """File, line and key, as every text about a key begins."""
         path = (*self.path, key)
         dotted = ".".join(part if _BARE_KEY.fullmatch(part) else f'"{part}"' for part in path)
-        return f"{self.document.shown}:{self.document.line(path)}: {dotted}"
+        return f"{self.document.where(path)}: {dotted}"
 
     def only(self, known: Collection[str]) -> None:
         """Refuses a key that is not among ``known``."""

@@ -33,6 +33,8 @@ class Channel(asyncio.Protocol):
         self._lines = Lines()
         self._expected = True
         self._transport: asyncio.Transport | None = None
+        self._pings = 0
+        self._pongs: dict[int, asyncio.Future[None]] = {}
 
     @property
     def is_open(self) -> bool:
@@ -75,6 +77,24 @@ class Channel(asyncio.Protocol):
     def send(self, message: messages.ToWorker) -> None:
         if self._transport is not None:
             self._transport.write(messages.encode(message))
+
+    async def catch_up(self) -> None:
+        """Returns when all that the worker had to say by now was delivered, or nothing more will be."""
+        if self._transport is None:
+            return
+        self._pings += 1
+        number = self._pings
+        pong = self._pongs[number] = asyncio.get_running_loop().create_future()
+        self.send(messages.Ping(number))
+        try:
+            await asyncio.wait([pong, self.closed], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            del self._pongs[number]
+
+    def on_pong(self, message: messages.Pong) -> None:
+        pong = self._pongs.get(message.number)
+        if pong is not None and not pong.done():
+            pong.set_result(None)
 
     def close(self) -> None:
         if self._transport is not None:

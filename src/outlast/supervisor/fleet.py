@@ -33,10 +33,11 @@ class Fleet:
 
         await asyncio.gather(*(prepare(pool) for pool in [*self._pools.values()]))
 
-    def apply(self, project: Project, changed: Iterable[Path]) -> None:
+    def apply(self, project: Project, changed: Iterable[Path], *, at_once: bool = False) -> None:
         """Serves what the settings say now. Functions that neither they nor a changed file concern go on untouched.
 
-        ``changed``: paths as they were named, and with links resolved.
+        ``changed``: paths as they were named, and with links resolved. ``at_once``: the next request meets it, even
+        where a worker of the state before is just coming up.
         """
         other_policy = project.policy is not self._project.policy
         self._project = project
@@ -49,8 +50,8 @@ class Fleet:
             if pool is None:
                 pool = self._pools[name] = Pool(function, project.policy, self._resources)
                 pool.prepare()
-            elif pool.function != function or any(pool.is_concerned(path) for path in paths):
-                pool.reload(function)
+            elif pool.wanted != function or any(pool.is_concerned(path) for path in paths):
+                pool.reload(function, at_once=at_once)
 
     @property
     def modules(self) -> set[Path]:
@@ -70,6 +71,20 @@ class Fleet:
             if found := pool.drain(execution_id):
                 return found[execution_id]
         return None
+
+    async def catch_up(self, timeout_s: float) -> list[str]:
+        """Until all that the workers had to say by now is known: what they print, which tasks they have.
+
+        Returns the execution ids of those that have not answered within ``timeout_s``: their event loops stand still.
+        """
+        pools = (*self._pools.values(), *self._leaving)
+        waits = {asyncio.ensure_future(worker.catch_up()): worker for pool in pools for worker in pool.running}
+        if not waits:
+            return []
+        _, late = await asyncio.wait(waits, timeout=timeout_s)
+        for wait in late:
+            wait.cancel()
+        return [waits[wait].execution_id for wait in late]
 
     def _dismiss(self, pool: Pool) -> None:
         self._leaving.add(pool)

@@ -402,9 +402,19 @@ class Pool:
                 worker.kill(EndReason.EARLY_DROP)
         return drains
 
+    @property
+    def running(self) -> list[Worker]:
+        """Those that the function's code runs in."""
+        return [worker for worker in self._with_process if worker.was_ready]
+
     def renew(self) -> None:
         """As if its files had changed."""
-        self.reload(self._next or self.function)
+        self.reload(self.wanted)
+
+    @property
+    def wanted(self) -> FunctionSettings:
+        """The function as its files said last: it may have to wait for a start to come to its end."""
+        return self._next or self.function
 
     def is_concerned(self, path: Path) -> bool:
         """Whether a change of the file at this path changes the function."""
@@ -414,10 +424,10 @@ class Pool:
     def modules(self) -> frozenset[Path]:
         return self._preparation.modules
 
-    def reload(self, function: FunctionSettings) -> None:
+    def reload(self, function: FunctionSettings, *, at_once: bool = False) -> None:
         """The files have changed: requests from now on get the new code, what runs goes on to its end."""
         self._next = function
-        if not self._is_bringing_up():
+        if at_once or not self._is_bringing_up():
             self._turn_over()
         elif self._held is None:
             # With a start for each of many changes in a row, none of the starts would come to its end.

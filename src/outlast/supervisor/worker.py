@@ -381,6 +381,10 @@ class Worker:
 
     # What the process does.
 
+    async def catch_up(self) -> None:
+        """Returns when all that it had to say by now is known."""
+        await self._channel.catch_up()
+
     def _on_open(self) -> None:
         if self.state is not State.STARTING:
             # It has been killed meanwhile.
@@ -424,10 +428,15 @@ class Worker:
             case messages.Loop():
                 self._says_stuck = message.stuck
                 self._owner.worker_stuck(self, self._is_stuck)
+            case messages.Pong():
+                self._channel.on_pong(message)
             case messages.Unloaded():
-                self._heard[message.reason] = True
-                if message.reason == self._final_reason:
-                    self._unload_overdue()
+                self._on_unloaded(message)
+
+    def _on_unloaded(self, message: messages.Unloaded) -> None:
+        self._heard[message.reason] = True
+        if message.reason == self._final_reason:
+            self._unload_overdue()
 
     def _on_uncaught(self, message: messages.Uncaught) -> None:
         self._vessel.last_errors.append(message.error)

@@ -44,6 +44,12 @@ class Exit(_Message, tag="exit"):
     """Dispatch `unload` and end the process."""
 
 
+class Ping(_Message, tag="ping"):
+    """Answered by `Pong` behind whatever was to be said before it."""
+
+    number: int
+
+
 # What a worker says.
 
 
@@ -102,8 +108,12 @@ class Unloaded(_Message, tag="unloaded"):
     reason: outcome.UnloadReason
 
 
-ToWorker = Boot | BeforeUnload | Exit
-FromWorker = Ready | BootFailed | TaskStarted | TaskSettled | Logged | Uncaught | Loop | Unloaded
+class Pong(_Message, tag="pong"):
+    number: int
+
+
+ToWorker = Boot | BeforeUnload | Exit | Ping
+FromWorker = Ready | BootFailed | TaskStarted | TaskSettled | Logged | Uncaught | Loop | Unloaded | Pong
 
 _encoder = msgspec.json.Encoder()
 _from_worker: msgspec.json.Decoder[FromWorker] = msgspec.json.Decoder(FromWorker)

@@ -17,7 +17,8 @@ from outlast.wire.framing import Lines
 
 EAGER_SENDS = 4
 BURST_S = 0.002
-"""So many messages in so short a time are handed to the kernel one by one; the rest waits for the loop's next turn."""
+"""So many messages in so short a time are handed to the kernel one by one. The rest waits for the loop's next turn, or
+for the next start of a task."""
 MAX_QUEUED = 1024
 """Messages, before the sender waits until the node has read some: a function may print for ever."""
 MAX_TEXT = 256 * 1024
@@ -63,13 +64,17 @@ class Channel:
         loop.add_reader(self._socket, self.receive)
 
     def send(self, message: messages.FromWorker) -> None:
-        """The first messages of a burst are in the kernel's hands when this returns: the process may die then."""
+        """The start of a task is in the kernel's hands when this returns, and so are the first messages of a burst.
+
+        The process may die then.
+        """
         self._queue.append(_encode(message))
         now = time.monotonic()
         if now - self._burst_since > BURST_S:
             self._burst_since, self._burst = now, 0
         self._burst += 1
-        if self._burst <= EAGER_SENDS or len(self._queue) > MAX_QUEUED:
+        is_urgent = self._burst <= EAGER_SENDS or type(message) is messages.TaskStarted
+        if is_urgent or len(self._queue) > MAX_QUEUED:
             self.flush()
         elif not self._flush_is_due:
             self._flush_is_due = True

@@ -134,6 +134,8 @@ class Guest:
                 self._unloading(message)
             case messages.Exit():
                 self._do(self._leave())
+            case messages.Ping():
+                self._channel.send(messages.Pong(message.number))
 
     def _do(self, work: Any) -> None:
         task = self._loop.create_task(work)

@@ -84,6 +84,9 @@ function carryOut(message: ToWorker, boots: () => void): void {
     case "exit":
       channel.drain().then(() => exit(0));
       break;
+    case "ping":
+      send({ type: "pong", number: message.number });
+      break;
   }
 }
 

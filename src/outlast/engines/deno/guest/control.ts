@@ -4,12 +4,15 @@ import { encode, type FromWorker, type ToWorker } from "./messages.ts";
 
 const { setImmediate } = globalThis;
 
+/** So many lines that follow a quiet turn are written one by one, whatever they say. */
+const EAGER_LINES = 4;
 /**
- * So many lines that follow a quiet turn are written one by one. Linux takes a small write to a Unix socket whole or not
- * at all, so that lines cannot mix even when one has to wait; other systems may take a part of it.
+ * So many writes may be under way: in one turn of the event loop, Deno hands no more of them to the kernel. Linux takes a
+ * small write to a Unix socket whole or not at all, so that lines cannot mix even when some have to wait; other systems
+ * may take a part of it.
  */
-const EAGER_WRITES = Deno.build.os === "linux" ? 4 : 1;
-const EAGER_BYTES = 16 * 1024;
+const MAX_WRITES = Deno.build.os === "linux" ? 128 : 1;
+const MAX_SMALL = 16 * 1024;
 
 const encoder = new TextEncoder();
 
@@ -23,8 +26,8 @@ export class Channel {
   #stream: Stream;
   #queued = "";
   #writes = 0;
-  #bytesUnderWay = 0;
-  #eagerLeft = EAGER_WRITES;
+  #largeWrites = 0;
+  #eagerLeft = EAGER_LINES;
   #latest: Promise<void> = Promise.resolve();
   #inBurst = false;
   #spoke = false;
@@ -36,14 +39,15 @@ export class Channel {
 
   /**
    * Never blocks, never throws. A `Deno.Conn` has handed what it is given to the kernel when `write` returns, not when
-   * its promise settles: the first lines after a quiet turn of the event loop are there even if the process dies in
-   * that turn. From then on the lines of each turn go out together at its end, until a turn is quiet again.
+   * its promise settles: what is written is heard of even if the process dies the next moment. The start of a task is
+   * written at once, and so are the first lines after a quiet turn of the event loop. From then on the lines of each
+   * turn go out together at its end, or with the next start of a task, until a turn is quiet again.
    */
   send = (message: FromWorker): void => {
     const line = encode(message);
     this.#spoke = true;
-    if (this.#ending || this.#mayBeEager(line)) this.#write(line);
-    else this.#queued += line;
+    this.#queued += line;
+    if (this.#ending || this.#isEager(message, line)) this.#flush();
     if (this.#inBurst) return;
     this.#inBurst = true;
     setImmediate(this.#endTurn);
@@ -77,16 +81,19 @@ export class Channel {
     }
   }
 
-  #mayBeEager(line: string): boolean {
-    if (this.#queued !== "" || this.#eagerLeft === 0) return false;
-    if (this.#writes > 0 && this.#bytesUnderWay + line.length > EAGER_BYTES) return false;
-    this.#eagerLeft--;
+  #isEager(message: FromWorker, line: string): boolean {
+    const isFirst = this.#queued.length === line.length && this.#eagerLeft > 0;
+    if (message.type !== "task_started" && !isFirst) return false;
+    const isAlone = this.#writes === 0;
+    const hasRoom = this.#writes < MAX_WRITES && this.#largeWrites === 0 && this.#queued.length <= MAX_SMALL;
+    if (!isAlone && !hasRoom) return false;
+    this.#eagerLeft = Math.max(0, this.#eagerLeft - 1);
     return true;
   }
 
   #endTurn = (): void => {
     this.#inBurst = this.#spoke;
-    this.#eagerLeft = this.#spoke ? 0 : EAGER_WRITES;
+    this.#eagerLeft = this.#spoke ? 0 : EAGER_LINES;
     this.#spoke = false;
     if (this.#writes === 0) this.#flush();
     if (this.#inBurst) setImmediate(this.#endTurn);
@@ -99,20 +106,20 @@ export class Channel {
   }
 
   #write(text: string): void {
-    const bytes = encoder.encode(text);
+    const isLarge = text.length > MAX_SMALL;
     this.#writes++;
-    this.#bytesUnderWay += bytes.length;
-    this.#latest = this.#writeAll(bytes);
+    if (isLarge) this.#largeWrites++;
+    this.#latest = this.#writeAll(encoder.encode(text), isLarge);
   }
 
-  async #writeAll(bytes: Uint8Array): Promise<void> {
+  async #writeAll(bytes: Uint8Array, isLarge: boolean): Promise<void> {
     try {
       for (let done = 0; done < bytes.length;) done += await this.#stream.write(bytes.subarray(done));
     } catch {
       // A broken channel shows in `messages`, which ends the process.
     }
     this.#writes--;
-    this.#bytesUnderWay -= bytes.length;
+    if (isLarge) this.#largeWrites--;
     // The burst ended while the kernel had no room.
     if (this.#writes === 0 && !this.#inBurst) this.#flush();
   }

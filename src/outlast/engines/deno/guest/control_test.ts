@@ -38,6 +38,7 @@ class FakeStream implements Stream {
 }
 
 const log = (text: string): FromWorker => ({ type: "log", level: "info", text });
+const started = (task: number): FromWorker => ({ type: "task_started", task });
 const texts = (stream: FakeStream) =>
   stream.writes.join("").trim().split("\n").map((line) => JSON.parse(line).text);
 
@@ -98,16 +99,45 @@ Deno.test("Channel writes the messages of each turn together until a turn is qui
   assert.deepEqual(texts(stream), ["first", "a", "b", "after the burst"]);
 });
 
+Deno.test("Channel writes the start of a task at once, after what waited", () => {
+  const stream = new FakeStream();
+  const channel = new Channel(stream);
+  const all: FromWorker[] = [];
+  for (let number = 0; number < 100; number++) all.push(log("a"), log("b"), started(number));
+  for (const message of all) {
+    channel.send(message);
+    if (message.type === "task_started") {
+      assert.deepEqual(JSON.parse(stream.writes.join("").trim().split("\n").at(-1)!), message);
+    }
+  }
+  assert.deepEqual(stream.writes.join("").trim().split("\n").map((line) => JSON.parse(line)), all);
+});
+
+Deno.test("Channel has a bounded number of writes under way", async () => {
+  const stream = new FakeStream();
+  const channel = new Channel(stream);
+  const all = Array.from({ length: 10_000 }, (_, number) => started(number));
+  all.forEach(channel.send);
+  const atOnce = stream.writes.length;
+  assert(atOnce > 100 && atOnce < 1000, `${atOnce}`);
+  const drained = channel.drain();
+  await stream.acceptAll();
+  await drained;
+  assert.equal(stream.writes.length, atOnce + 1);
+  assert.deepEqual(stream.writes.join("").trim().split("\n").map((line) => JSON.parse(line)), all);
+});
+
 Deno.test("Channel waits while the kernel has no room", async () => {
   const stream = new FakeStream();
   const channel = new Channel(stream);
   const all = ["x".repeat(20_000), "y".repeat(20_000), "small"];
   all.forEach((text) => channel.send(log(text)));
+  channel.send(started(1));
   await new Promise((resolve) => setImmediate(resolve));
   assert.equal(stream.writes.length, 1);
   await stream.acceptAll();
   await new Promise((resolve) => setImmediate(resolve));
-  assert(texts(stream).join() === all.join());
+  assert(texts(stream).join() === [...all, undefined].join());
 });
 
 Deno.test("Channel holds nothing back once the process is about to end", () => {

@@ -5,7 +5,8 @@ export type UnloadReason = "wall_clock" | "cpu" | "memory" | "early_drop" | "ter
 export type ToWorker =
   | { type: "boot"; function: string; entrypoint: string }
   | { type: "beforeunload"; reason: UnloadReason }
-  | { type: "exit" };
+  | { type: "exit" }
+  | { type: "ping"; number: number };
 
 export type Level = "debug" | "info" | "warning" | "error";
 
@@ -17,7 +18,8 @@ export type FromWorker =
   | { type: "task_settled"; task: number; outcome: TaskOutcome; error?: string }
   | { type: "log"; level: Level; text: string; request?: string }
   | { type: "uncaught"; error: string; request?: string }
-  | { type: "unloaded"; reason: UnloadReason };
+  | { type: "unloaded"; reason: UnloadReason }
+  | { type: "pong"; number: number };
 
 export type TaskOutcome = "fulfilled" | "rejected" | "timed_out";
 

@@ -43,7 +43,8 @@ export class Tasks {
       // The same work twice is one task.
       if (!this.#known.has(work)) {
         this.#known.add(work);
-        this.#watch(adopt(work), options?.name ?? "", options?.timeout);
+        const name = options?.name ?? "";
+        this.#watch(this.#announce(name), adopt(work), name, options?.timeout);
       }
       return work;
     }
@@ -64,16 +65,19 @@ export class Tasks {
 
   #start(start: Start, options?: WaitUntilOptions): Promise<unknown> {
     const controller = new AbortController();
+    const name = options?.name ?? start.name;
+    // Said before any of its code runs: should that end the process, the task has a record.
+    const task = this.#announce(name);
     const promise = new Promise((resolve) => resolve(start(controller.signal)));
     this.#known.add(promise);
-    this.#watch(promise, options?.name ?? start.name, options?.timeout, controller);
+    this.#watch(task, promise, name, options?.timeout, controller);
     return promise;
   }
 
-  #watch(promise: Promise<unknown>, name: string, timeoutMs?: number, controller?: AbortController): void {
+  /** Returns the task's number. */
+  #announce(name: string): number {
     const task = ++this.#lastId;
-    const collected = this.#collected.getStore();
-    const unloading = collected === undefined ? undefined : true;
+    const unloading = this.#collected.getStore() === undefined ? undefined : true;
     this.#hooks.send({
       type: "task_started",
       task,
@@ -81,7 +85,17 @@ export class Tasks {
       request: requestId(),
       unloading,
     });
-    collected?.push(promise);
+    return task;
+  }
+
+  #watch(
+    task: number,
+    promise: Promise<unknown>,
+    name: string,
+    timeoutMs?: number,
+    controller?: AbortController,
+  ): void {
+    this.#collected.getStore()?.push(promise);
 
     let open = true;
     let timer: ReturnType<typeof setTimeout> | undefined;

@@ -22,7 +22,13 @@ Deno.test("waitUntil() returns its argument and reports start and end", async ()
   const { sent, waitUntil } = make();
   const { promise, resolve } = Promise.withResolvers<void>();
   assert.equal(context.run("r-1", () => waitUntil(promise, { name: "work" })), promise);
-  assert.deepEqual(sent, [{ type: "task_started", task: 1, name: "work", request: "r-1" }]);
+  assert.deepEqual(sent, [{
+    type: "task_started",
+    task: 1,
+    name: "work",
+    request: "r-1",
+    unloading: undefined,
+  }]);
   resolve();
   await microtasks();
   assert.deepEqual(sent[1], { type: "task_settled", task: 1, outcome: "fulfilled", error: undefined });
@@ -98,6 +104,14 @@ Deno.test("waitUntil() calls a function, and names the task after it", async () 
   await assert.rejects(failed, /at once/);
   assert.partialDeepStrictEqual(sent[0], { name: "sendMail" });
   assert.deepEqual(settled().map((message) => message.outcome), ["fulfilled", "rejected"]);
+});
+
+Deno.test("waitUntil() reports the start before it calls the function", () => {
+  const { sent, waitUntil } = make();
+  waitUntil(() => assert.partialDeepStrictEqual(sent, [{ type: "task_started", name: "work" }]), {
+    name: "work",
+  });
+  assert.equal(sent.length, 1);
 });
 
 Deno.test("waitUntil() aborts what is late, and ignores how it ends", async () => {

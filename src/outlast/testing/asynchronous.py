@@ -1,0 +1,93 @@
+"""What the fixture `outlast` gives: for tests that have an event loop."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import httpx
+
+from outlast.core.records import TaskRecord
+from outlast.testing.answers import Answer, LogLine
+from outlast.testing.asking import Asking, Call
+from outlast.testing.served import Served
+from outlast.testing.transport import carry_out_async
+
+__tracebackhide__ = True
+
+
+class Response(Answer):
+    """The answer of a function, and what comes after it."""
+
+    def __init__(self, function: str, response: httpx.Response, asking: Asking) -> None:
+        super().__init__(function, response)
+        self._asking = asking
+
+    async def background(self, timeout: float = 10.0) -> list[TaskRecord]:
+        """Waits until the background tasks of this request have settled; returns them, oldest first.
+
+        ``timeout``: seconds. Raises `NotSettled`, an AssertionError, which names those that are open then.
+        """
+        return await carry_out_async(self._asking.background(self, timeout))
+
+
+class Outlast(Served):
+    """The fixture `outlast`."""
+
+    async def invoke(
+        self,
+        function: str,
+        *,
+        method: str | None = None,
+        path: str = "",
+        params: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str | None] | None = None,
+        json: Any = None,
+        data: str | bytes | Mapping[str, Any] | None = None,
+        files: Any = None,
+        timeout: float = 60.0,
+    ) -> Response:
+        """Calls a function, and reads its answer to the end.
+
+        It shows the project's anon key where the function verifies its callers.
+
+        Args:
+            method: of HTTP; without it POST with a body, GET without one.
+            path: what follows the function's name in the URL.
+            params: the query.
+            headers: a value of None leaves out what would be sent otherwise, such as `authorization`.
+            json: the body, as JSON.
+            data: the body: a text, bytes, or the fields of a form.
+            files: of a multipart form, as httpx takes them.
+            timeout: seconds of silence; the first call of a function may have packages to fetch.
+
+        Raises `Failure` where there is no whole answer.
+        """
+        call = Call(function, method, path, params, headers, json, data, files, timeout)
+        return Response(function, await carry_out_async(self._asking.invoke(call)), self._asking)
+
+    async def tasks(
+        self,
+        *,
+        function: str | None = None,
+        outcome: str | None = None,
+        name: str | None = None,
+        request: Answer | str | None = None,
+    ) -> list[TaskRecord]:
+        """The background tasks that were started since the test began, oldest first.
+
+        ``outcome``: also ``open``. ``request``: an answer, or the id of a request.
+        """
+        return await carry_out_async(self._asking.tasks(function, outcome, name, request))
+
+    async def logs(
+        self,
+        *,
+        function: str | None = None,
+        request: Answer | str | None = None,
+        level: str | None = None,
+        event: str | None = "log",
+    ) -> list[LogLine]:
+        """What functions have printed since the test began, oldest first.
+
+        ``level``: this one or a higher one. ``event``: another kind of event of the log; None: all of them.
+        """
+        return await carry_out_async(self._asking.logs(function, request, level, event))
