@@ -1,88 +1,102 @@
-"""``python -m bench``: what is measured, how often, and where the figures go."""
+"""``python -m bench``: what is measured, how much is put into it, and where the figures go."""
 
 import argparse
-import contextlib
-import json
-import os
-import platform
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from statistics import median
 
-from bench import comparison, contenders
-from bench.load import BenchError
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
 
-CONNECTIONS = 32
+from bench import load, machine, page, runner, table
+from bench.connection import BenchError
+from bench.work import Effort, Finding, Work, number, spread
+from bench.works import throughput
 
-
-@dataclass(frozen=True)
-class Line:
-    """One comparison. ``target``: the least ratio to be content with."""
-
-    title: str
-    ours: Callable[[], contextlib.AbstractContextManager[str]]
-    theirs: Callable[[], contextlib.AbstractContextManager[str]]
-    target: float
-
-
-LINES = {
-    "typescript-warm": Line(
-        title=f"TypeScript, warm, {CONNECTIONS} connections, one 10 ms task a request; peer: Deno.serve by itself",
-        ours=lambda: contenders.outlast("later", ["--log-level=warning"]),
-        theirs=lambda: contenders.deno("bare.ts"),
-        target=0.25,
-    ),
-    "typescript-warm-logged": Line(
-        title="the same, with a log line for each request and each task, which the peer does not write",
-        ours=lambda: contenders.outlast("later"),
-        theirs=lambda: contenders.deno("bare.ts"),
-        target=0.2,
-    ),
-}
+MARKS = {True: "[green]met[/]", False: "[red]short[/]", None: ""}
 
 
 def main() -> int:
-    """Returns the exit code: 1 when a line misses its target, which a smoke run does not judge."""
-    parser = argparse.ArgumentParser(prog="python -m bench", description="Measures Outlast against its peers.")
-    parser.add_argument("lines", nargs="*", metavar="LINE", help=f"of {', '.join(LINES)}; default: all")
-    parser.add_argument("--rounds", type=int, default=5, help="of each side, in turns (default: %(default)s)")
-    parser.add_argument("--seconds", type=int, default=8, help="of each round (default: %(default)s)")
-    parser.add_argument("--smoke", action="store_true", help="one round of 2 s each: does it run?")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here as well")
+    """Returns the exit code: 1 when a figure misses its target, which a smoke run does not judge."""
+    parser = argparse.ArgumentParser(
+        prog="python -m bench",
+        description="Measures Outlast beside its peers, in one run on one machine. bench/setup installs the peers.",
+        epilog=f"works: {', '.join(table.WORKS)}. What begins with a name and a hyphen goes by that name too.",
+    )
+    parser.add_argument("works", nargs="*", metavar="WORK", help="default: all")
+    parser.add_argument("--quick", action="store_true", help="what there are targets for, in under 3 minutes")
+    parser.add_argument("--smoke", action="store_true", help="a blink of each: does it run?")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures here")
+    parser.add_argument(
+        "--write",
+        action="store_true",
+        help="put what was measured into docs/performance.md, .json and .svg, in place of what stood there of the"
+        " same works",
+    )
     arguments = parser.parse_args()
-    if unknown := set(arguments.lines) - LINES.keys():
-        parser.error(f"there is no line {', '.join(sorted(unknown))}; there are: {', '.join(LINES)}")
-    rounds, seconds = (1, 2) if arguments.smoke else (arguments.rounds, arguments.seconds)
+    effort = Effort.SMOKE if arguments.smoke else Effort.QUICK if arguments.quick else Effort.FULL
+    try:
+        works = table.chosen(arguments.works, effort)
+    except KeyError as error:
+        parser.error(f"there is no work {error.args[0]}; there are: {', '.join(table.WORKS)}")
+    if arguments.write and effort is Effort.SMOKE:
+        parser.error("the figures of --smoke mean nothing: --write wants others")
 
-    figures = {}
-    missed = False
-    for name in arguments.lines or LINES:
-        line = LINES[name]
-        print(f"{name}: {line.title}")
-        with line.ours() as ours, line.theirs() as theirs:
-            found = comparison.compare(
-                ours,
-                theirs,
-                rounds=rounds,
-                seconds=seconds,
-                connections=CONNECTIONS,
-                note=lambda text: print(" ", text),
-            )
-        missed |= found.ratio < line.target
-        print(
-            f"  outlast {comparison.throughput(found.ours):,.0f}, peer {comparison.throughput(found.theirs):,.0f}"
-            f" requests/s; ratio {found.ratio:.3f} ({min(found.ratios):.3f} to {max(found.ratios):.3f}),"
-            f" wanted: {line.target} or more\n"
-        )
-        figures[name] = {"title": line.title, "target": line.target, **found.as_json()}
+    described = machine.describe() | {"load_from": load.generator(throughput.seconds(effort))}
+    errors = Console(stderr=True)
+    errors.print(f"{described['processor']}, {described['cpus']} CPUs. Load from: {described['load_from']}")
+    with _progress(errors, works) as report:
+        findings = [*runner.run(works, effort, report)]
+    Console(width=None if sys.stdout.isatty() else 160).print(_table(findings, judged=effort is not Effort.SMOKE))
+    measured = page.Measured.of(described, findings)
     if arguments.json is not None:
-        arguments.json.write_text(json.dumps({"machine": machine(), "lines": figures}, indent=2) + "\n")
-    return int(missed and not arguments.smoke)
+        measured.save(arguments.json)
+    if arguments.write:
+        page.write(measured)
+    missed = any(row.is_met is False for finding in findings for row in finding.rows)
+    return int(missed and effort is not Effort.SMOKE)
 
 
-def machine() -> dict[str, object]:
-    return {"system": platform.platform(), "cpus": os.cpu_count(), "python": platform.python_version()}
+@contextmanager
+def _progress(console: Console, works: Sequence[Work]) -> Iterator[Callable[[Work], runner.Progress]]:
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[doing]}"),
+        console=console,
+        transient=True,
+    )
+    with bar:
+        task: TaskID = bar.add_task("", total=len(works), doing="")
+
+        def report(work: Work) -> runner.Progress:
+            done = works.index(work)
+
+            def tell(doing: str, share: float) -> None:
+                bar.update(task, description=work.name, completed=done + share, doing=doing)
+
+            return tell
+
+        yield report
+
+
+def _table(findings: Sequence[Finding], judged: bool) -> Table:
+    whole = Table("work", "target", "result", "rounds", "", title=None if judged else "smoke: the figures mean nothing")
+    for finding in findings:
+        whole.add_section()
+        whole.add_row(f"[bold]{finding.title}[/]", "", "", f"{finding.began} {finding.effort}", "")
+        if shown := page.SHOWN.get(finding.work):
+            for name, rounds in finding.rounds.items():
+                found = [one[shown.figure] for one in rounds]
+                result = f"{number(median(found))} {shown.unit}".rstrip()
+                whole.add_row(f"  [dim]{name}[/]", "", f"[dim]{result}[/]", f"[dim]{spread(found)}[/]", "")
+        for row in finding.rows:
+            whole.add_row(f"  {row.title}", row.wanted, row.result, row.spread, MARKS[row.is_met] if judged else "")
+    return whole
 
 
 if __name__ == "__main__":

@@ -4,34 +4,12 @@ A load that waits for its answers lets a slow server off: while it stands still 
 that is due is sent, and its latency counts from when it was due.
 """
 
-import asyncio
 import random
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+import select
+from collections.abc import Iterator, Sequence
 from time import perf_counter, time
-from urllib.parse import urlsplit
 
-import uvloop
-
-from bench.load import BenchError
-
-MAX_IDLE_S = 2.0
-"""Servers close connections that are idle for longer."""
-PATIENCE_S = 30.0
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What came of one request."""
-
-    due_at: float
-    """Seconds since the epoch, to be compared with a log."""
-    latency_ms: float
-    status: int
-    """0 if there was none."""
-    text: str
-    """The body, or what went wrong."""
+from bench.connection import MAX_IDLE_S, PATIENCE_S, Answer, BenchError, Connection, Target
 
 
 def evenly(rate: float) -> Iterator[float]:
@@ -58,127 +36,97 @@ def percentile(latencies_ms: Sequence[float], share: float) -> float:
 
 
 def measure(url: str, moments: Iterator[float], seconds: float) -> list[Answer]:
-    """Runs an event loop of its own for so long. Raises BenchError, also when a single request failed."""
-
-    async def run() -> list[Answer]:
-        async with calling(url) as caller:
-            return await caller.run(moments, lambda moment: moment > seconds)
-
-    answers = uvloop.run(run())
+    """Asks for so long. Raises BenchError, also when a single request failed."""
+    answers = ask(url, moments, seconds)
     if failed := [answer for answer in answers if answer.status != 200]:
         raise BenchError(f"{len(failed)} of {len(answers)} requests to {url} failed: {failed[0]}")
     return answers
 
 
-class Caller:
-    """Asks one address, over as many connections as that takes; `calling` makes one."""
+def ask(url: str, moments: Iterator[float], seconds: float) -> list[Answer]:
+    """Asks at each of the moments that are less than ``seconds``, over as many connections as that takes.
 
-    def __init__(self, url: str) -> None:
-        parts = urlsplit(url)
-        assert parts.hostname is not None and parts.port is not None
-        self._address = parts.hostname, parts.port
-        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        self._request = f"GET {target} HTTP/1.1\r\nHost: {parts.netloc}\r\n\r\n".encode()
-        self._loop = asyncio.get_running_loop()
-        self._free: list[_Connection] = []
-
-    async def run(self, moments: Iterator[float], is_over: Callable[[float], bool]) -> list[Answer]:
-        """Asks at each of the moments until, at one of them, it is over. Returns when all are answered, in order."""
-        began = perf_counter()
-        asked = []
-        for moment in moments:
-            if is_over(moment):
-                break
-            if (early := began + moment - perf_counter()) > 0:
-                await asyncio.sleep(early)
-            asked.append(self._loop.create_task(self._ask(began + moment)))
-        return list(await asyncio.gather(*asked))
-
-    async def ask(self) -> Answer:
-        return await self._ask(perf_counter())
-
-    async def _ask(self, due: float) -> Answer:
-        due_at = time() - (perf_counter() - due)
-        try:
-            async with asyncio.timeout(PATIENCE_S):
-                connection = self._connection() or await self._connect()
-                status, body = await connection.ask(self._request)
-        except (OSError, TimeoutError) as error:
-            return Answer(due_at, (perf_counter() - due) * 1000, 0, repr(error))
-        latency_ms = (perf_counter() - due) * 1000
-        connection.free_since = perf_counter()
-        self._free.append(connection)
-        return Answer(due_at, latency_ms, status, body.decode(errors="replace"))
-
-    def _connection(self) -> "_Connection | None":
-        while self._free:
-            connection = self._free.pop()
-            if not connection.is_closed and perf_counter() - connection.free_since < MAX_IDLE_S:
-                return connection
-            connection.close()
-        return None
-
-    async def _connect(self) -> "_Connection":
-        _, connection = await self._loop.create_connection(_Connection, *self._address)
-        return connection
-
-    def close(self) -> None:
-        for connection in self._free:
-            connection.close()
-
-
-@asynccontextmanager
-async def calling(url: str) -> AsyncIterator[Caller]:
-    caller = Caller(url)
+    Returns when all are answered, in the order in which they were due. The event loops of Python wake up by the
+    millisecond, which would count as latency: this waits with select(2) instead, whose timeout is exact.
+    """
+    caller = _Caller(url)
     try:
-        yield caller
+        return caller.run(moments, seconds)
     finally:
         caller.close()
 
 
-class _Connection(asyncio.Protocol):
-    """One answer after the other, each with a Content-Length: less than any HTTP library does, and less in the way."""
+class _Caller:
+    def __init__(self, url: str) -> None:
+        self._target = Target.of(url)
+        self._poll = select.epoll()
+        self._busy: dict[int, Connection] = {}
+        self._free: list[Connection] = []
+        self._answers: list[Answer] = []
+        self._epoch = time() - perf_counter()
 
-    def __init__(self) -> None:
-        self.free_since = 0.0
-        self.is_closed = False
-        self._transport: asyncio.Transport | None = None
-        self._received = b""
-        self._answer: asyncio.Future[tuple[int, bytes]] | None = None
+    def run(self, moments: Iterator[float], seconds: float) -> list[Answer]:
+        began = last = perf_counter()
+        following = next(moments, seconds)
+        while following < seconds or self._busy:
+            now = perf_counter()
+            while following < seconds and (due := began + following) <= now:
+                self._ask(due)
+                last = now
+                following = next(moments, seconds)
+            wait = began + following - now if following < seconds else last + PATIENCE_S - now
+            if wait < 0 and following >= seconds:
+                break
+            if select.select([self._poll.fileno()], (), (), max(0, wait))[0]:
+                for descriptor, _ in self._poll.poll(0):
+                    self._read(self._busy[descriptor])
+        for connection in [*self._busy.values()]:
+            self._settle(connection, 0, f"no answer within {PATIENCE_S:.0f} s")
+        return sorted(self._answers)
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport) or hasattr(transport, "write")
-        self._transport = transport  # type: ignore[assignment]
+    def _ask(self, due: float) -> None:
+        try:
+            connection = self._connection()
+            self._busy[connection.fileno] = connection
+            connection.ask(self._target.request, due)
+        except OSError as error:
+            self._answers.append(Answer(self._epoch + due, (perf_counter() - due) * 1000, 0, repr(error)))
 
-    async def ask(self, request: bytes) -> tuple[int, bytes]:
-        """Raises ConnectionError."""
-        assert self._transport is not None
-        self._answer = asyncio.get_running_loop().create_future()
-        self._transport.write(request)
-        return await self._answer
+    def _connection(self) -> Connection:
+        while self._free:
+            connection = self._free.pop()
+            if perf_counter() - connection.free_since < MAX_IDLE_S:
+                return connection
+            self._drop(connection)
+        connection = Connection(self._target.address)
+        self._poll.register(connection.fileno, select.EPOLLIN)
+        return connection
 
-    def data_received(self, data: bytes) -> None:
-        self._received += data
-        head, end, body = self._received.partition(b"\r\n\r\n")
-        if not end or self._answer is None:
+    def _read(self, connection: Connection) -> None:
+        try:
+            answer = connection.read()
+        except OSError as error:
+            self._settle(connection, 0, repr(error))
             return
-        status, *fields = head.split(b"\r\n")
-        length = next((int(field[15:]) for field in fields if field[:15].lower() == b"content-length:"), None)
-        if length is None:
-            self._fail(ConnectionError("an answer without Content-Length"))
-        elif len(body) >= length:
-            self._received = b""
-            if not self._answer.done():
-                self._answer.set_result((int(status.split()[1]), body))
+        if answer is not None:
+            status, body = answer
+            self._settle(connection, status, body.decode(errors="replace"))
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        self.is_closed = True
-        self._fail(exc or ConnectionResetError("closed without an answer"))
+    def _settle(self, connection: Connection, status: int, text: str) -> None:
+        now = perf_counter()
+        del self._busy[connection.fileno]
+        self._answers.append(Answer(self._epoch + connection.due, (now - connection.due) * 1000, status, text))
+        if status:
+            connection.free_since = now
+            self._free.append(connection)
+        else:
+            self._drop(connection)
 
-    def _fail(self, error: Exception) -> None:
-        if self._answer is not None and not self._answer.done():
-            self._answer.set_exception(error)
+    def _drop(self, connection: Connection) -> None:
+        self._poll.unregister(connection.fileno)
+        connection.close()
 
     def close(self) -> None:
-        if self._transport is not None:
-            self._transport.abort()
+        for connection in (*self._free, *self._busy.values()):
+            connection.close()
+        self._poll.close()

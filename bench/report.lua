@@ -1,4 +1,18 @@
--- What wrk has counted, as one line of JSON.
+-- Paths that are given are asked for in turn. What wrk has counted comes out as one line of JSON.
+
+init = function(paths)
+  if #paths > 0 then
+    local requests, turn = {}, 0
+    for number, path in ipairs(paths) do
+      requests[number] = wrk.format("GET", path)
+    end
+    request = function()
+      turn = turn % #requests + 1
+      return requests[turn]
+    end
+  end
+end
+
 done = function(summary, latency, requests)
   local errors = summary.errors
   io.write(string.format(

@@ -5,6 +5,8 @@ import itertools
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from bench.connection import Answer
+
 from bench import open_loop
 
 COUNT = 5
@@ -29,9 +31,13 @@ async def answering(to_wait_for: int, answer: bytes = ANSWER) -> AsyncIterator[s
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
 
 
+async def asked(url: str, count: int) -> list[Answer]:
+    return await asyncio.to_thread(open_loop.ask, url, open_loop.evenly(100), count / 100)
+
+
 async def test_a_request_that_is_due_is_sent_whatever_became_of_those_before() -> None:
-    async with answering(COUNT) as url, open_loop.calling(url) as caller:
-        answers = await caller.run(open_loop.evenly(100), lambda moment: moment >= COUNT / 100)
+    async with answering(COUNT) as url:
+        answers = await asked(url, COUNT)
     assert [(answer.status, answer.text) for answer in answers] == [(200, "ok")] * COUNT
     # The first had to wait for the last, which was due 40 ms later.
     assert answers[0].latency_ms >= 40
@@ -39,8 +45,8 @@ async def test_a_request_that_is_due_is_sent_whatever_became_of_those_before() -
 
 
 async def test_a_connection_without_an_answer_is_told_of() -> None:
-    async with answering(1, answer=b"") as url, open_loop.calling(url) as caller:
-        answer = await caller.ask()
+    async with answering(1, answer=b"") as url:
+        [answer] = await asked(url, 1)
     assert answer.status == 0
     assert "closed without an answer" in answer.text
 
