@@ -69,6 +69,8 @@ async def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
         *("-p", "no:schemathesis", "-p", "no:hypothesispytest"),
         cwd=project,
         env={**os.environ, "DENO_DIR": str(DENO_DIR)},
+        # What runs in the background of a shell script is started to ignore Ctrl-C.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         stdout=asyncio.subprocess.PIPE,
         process_group=0,
     )

@@ -186,7 +186,8 @@ def _settle(request: Mapping[str, Any], descriptors: list[int]) -> None:
         with contextlib.suppress(OSError):
             os.setpgid(0, 0)
         signal.set_wakeup_fd(-1)
-        for number in (signal.SIGCHLD, signal.SIGINT, signal.SIGTERM):
+        # Some are caught here, and some ignored where the node was started with nohup(1) or in the background.
+        for number in (signal.SIGCHLD, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM):
             signal.signal(number, signal.SIG_DFL)
         stdout, stderr, lifeline = (fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, LIFELINE_FD + 1) for fd in descriptors)
         null = os.open(os.devnull, os.O_RDONLY)
