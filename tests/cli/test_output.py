@@ -76,10 +76,10 @@ async def test_what_is_too_much_is_lost_and_counted(reader: Reader, monkeypatch:
 async def test_the_last_lines_are_waited_for(reader: Reader) -> None:
     lines = Lines(reader.write_end, "utf-8", Pressure())
     count = 1000
-    reading = asyncio.create_task(asyncio.to_thread(_read_slowly, reader.descriptor, count * len(LINE)))
+    reading = asyncio.get_running_loop().run_in_executor(None, _read_slowly, reader.descriptor, count * len(LINE))
     for _ in range(count):
         lines.write(LINE)
-    await asyncio.to_thread(lines.close)
+    lines.close()
     assert await asyncio.wait_for(reading, 20) == count * len(LINE)
 
 

@@ -17,10 +17,9 @@ from tests.endurance import journal
 from tests.endurance.journal import Journal, open_journal
 from tests.ledger.node import session
 from tests.support.admin import admin
+from tests.support.calling import calling
 from tests.support.node import Node, serving, write_project
 from tests.support.postgres import Server
-
-from bench import open_loop
 
 SECONDS = float(os.environ.get("OUTLAST_TEST_SECONDS", "6"))
 SEED = int(os.environ.get("OUTLAST_TEST_SEED", "0")) or random.SystemRandom().randrange(1, 1_000_000)
@@ -120,7 +119,7 @@ class Load:
                     group.create_task(self._call(f"{node.url}/functions/v1/{name}"))
 
     async def _call(self, url: str) -> None:
-        async with open_loop.calling(url) as caller:
+        async with calling(url) as caller:
             while not self._is_over:
                 answer = await caller.ask()
                 self.statuses[answer.status] += 1
@@ -176,7 +175,7 @@ async def test_what_is_started_has_a_record_whenever_the_worker_dies(tmp_path: P
     """Here in the very turn of the event loop that has started it."""
     async with open_journal() as written:
         async with serving(project_with(written, tmp_path)) as node, admin(node) as api:
-            async with open_loop.calling(f"{node.url}/functions/v1/{name}?tasks={IN_ONE_TURN}&for-ever") as caller:
+            async with calling(f"{node.url}/functions/v1/{name}?tasks={IN_ONE_TURN}&for-ever") as caller:
                 asking = asyncio.create_task(caller.ask())
                 await written.call()
                 [busy] = [worker for worker in (await api.get("/v1/workers")).json()["items"] if worker["requests"]]

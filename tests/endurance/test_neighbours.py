@@ -8,9 +8,8 @@ from contextlib import asynccontextmanager, contextmanager
 import pytest
 import pytest_asyncio
 from tests.endurance.processes import memory_mb
+from tests.support.calling import Answer, calling, evenly
 from tests.support.node import Node, serving, write_project
-
-from bench import open_loop
 
 RATE = 20
 """Requests a second, of each of the quiet ones."""
@@ -113,9 +112,9 @@ async def undisturbed(node: Node) -> AsyncIterator[None]:
     names = [name.partition("/")[0] for name in QUIET]
     begun = {name: len(node.found("task", function=name)) for name in names}
 
-    async def call(name: str) -> list[open_loop.Answer]:
-        async with open_loop.calling(f"{node.url}/functions/v1/{name}") as caller:
-            return await caller.run(open_loop.evenly(RATE), lambda _: is_over)
+    async def call(name: str) -> list[Answer]:
+        async with calling(f"{node.url}/functions/v1/{name}") as caller:
+            return await caller.run(evenly(RATE), lambda _: is_over)
 
     async with asyncio.TaskGroup() as group:
         calls = {name: group.create_task(call(name)) for name in names}
@@ -137,8 +136,8 @@ def within_memory(node: Node) -> Iterator[None]:
     assert memory_mb(node.process.pid) - before_mb < NODE_MAY_GROW_MB
 
 
-async def call(node: Node, name: str) -> open_loop.Answer:
-    async with open_loop.calling(f"{node.url}/functions/v1/{name}") as caller:
+async def call(node: Node, name: str) -> Answer:
+    async with calling(f"{node.url}/functions/v1/{name}") as caller:
         return await caller.ask()
 
 

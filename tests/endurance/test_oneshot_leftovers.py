@@ -6,10 +6,9 @@ from pathlib import Path
 
 import pytest
 from tests.endurance.processes import descendants, memory_mb
+from tests.support.calling import calling
 from tests.support.node import Node, serving, write_project
 from watchfiles import awatch
-
-from bench import open_loop
 
 WARM_UP = {"py": 50, "ts": 5}
 REQUESTS = {"py": 980, "ts": 20}
@@ -65,7 +64,7 @@ async def _ask(node: Node, requests: dict[str, int]) -> None:
     ended = len(node.found("shutdown"))
 
     async def ask(name: str, count: int) -> None:
-        async with open_loop.calling(f"{node.url}/functions/v1/{name}") as caller:
+        async with calling(f"{node.url}/functions/v1/{name}") as caller:
             for _ in range(count):
                 answer = await caller.ask()
                 assert (answer.status, answer.text) == (200, "ok")

@@ -4,9 +4,8 @@ import asyncio
 from pathlib import Path
 
 import pytest
+from tests.support.calling import Answer, calling, evenly
 from tests.support.node import Node, serving, write_project
-
-from bench import open_loop
 
 EXPIRIES = 10
 RATE = 25
@@ -77,7 +76,7 @@ async def test_no_request_and_no_task_notices_that_workers_are_replaced(tmp_path
             assert {entry["reason"] for entry in node.found("shutdown", function=name)} == {"early_drop"}
 
 
-async def _ask(node: Node, name: str) -> list[open_loop.Answer]:
+async def _ask(node: Node, name: str) -> list[Answer]:
     """Until enough workers have come to their end."""
     news = len(node.events)
     retired = 0
@@ -88,5 +87,5 @@ async def _ask(node: Node, name: str) -> list[open_loop.Answer]:
         news = len(node.events)
         return retired >= EXPIRIES or moment > PATIENCE_S
 
-    async with open_loop.calling(f"{node.url}/functions/v1/{name}") as caller:
-        return await caller.run(open_loop.evenly(RATE), is_over)
+    async with calling(f"{node.url}/functions/v1/{name}") as caller:
+        return await caller.run(evenly(RATE), is_over)
