@@ -150,6 +150,10 @@ async def serving(
         assert node.stderr == "", node.stderr
         assert not node.found("internal_error"), node.log_text()
         assert code not in CRASHES, node.log_text()
+    except Exception as error:
+        if node.stderr:
+            error.add_note(f"The node wrote to stderr:\n{node.stderr[-4000:]}")
+        raise
     finally:
         with contextlib.suppress(ProcessLookupError):
             process.kill()
