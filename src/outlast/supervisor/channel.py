@@ -11,12 +11,35 @@ from outlast.wire import messages
 from outlast.wire.framing import Lines
 
 
-class Channel(asyncio.Protocol):
+class _Reading(asyncio.Protocol):
+    """``closed`` is done when the worker's end has closed and all was delivered."""
+
+    def __init__(self) -> None:
+        self.closed = asyncio.get_running_loop().create_future()
+        self._transport: asyncio.ReadTransport | None = None
+
+    def pause(self) -> None:
+        """Reads no more until `resume`; what comes meanwhile waits at the worker."""
+        if self._transport is not None and not self.closed.done():
+            self._transport.pause_reading()
+
+    def resume(self) -> None:
+        if self._transport is not None and not self.closed.done():
+            self._transport.resume_reading()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if not self.closed.done():
+            self.closed.set_result(None)
+
+
+class Channel(_Reading):
     """The control channel of one worker.
 
     ``on_message`` is called for each message, in order; ``on_broken`` once, when the worker says what it must not,
-    after which nothing more is read. ``closed`` is done when the worker's end has closed and all was delivered.
+    after which nothing more is read.
     """
+
+    _transport: asyncio.Transport | None
 
     def __init__(
         self,
@@ -24,7 +47,7 @@ class Channel(asyncio.Protocol):
         on_message: Callable[[messages.FromWorker], None],
         on_broken: Callable[[OutlastError], None],
     ) -> None:
-        self.closed = asyncio.get_running_loop().create_future()
+        super().__init__()
         self.received = 0
         """Times that something has come."""
         self._on_open = on_open
@@ -32,7 +55,6 @@ class Channel(asyncio.Protocol):
         self._on_broken = on_broken
         self._lines = Lines()
         self._expected = True
-        self._transport: asyncio.Transport | None = None
         self._pings = 0
         self._pongs: dict[int, asyncio.Future[None]] = {}
 
@@ -60,19 +82,6 @@ class Channel(asyncio.Protocol):
             self._lines = Lines()
             self.close()
             self._on_broken(error)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        if not self.closed.done():
-            self.closed.set_result(None)
-
-    def pause(self) -> None:
-        """Reads no more until `resume`; what is said meanwhile waits at the worker."""
-        if self._transport is not None and not self.closed.done():
-            self._transport.pause_reading()
-
-    def resume(self) -> None:
-        if self._transport is not None and not self.closed.done():
-            self._transport.resume_reading()
 
     def send(self, message: messages.ToWorker) -> None:
         if self._transport is not None:
@@ -106,20 +115,19 @@ class _Refused(asyncio.Protocol):
         cast(asyncio.Transport, transport).abort()
 
 
-class Output(asyncio.Protocol):
+class Output(_Reading):
     """What a worker writes to its standard output or error, line by line.
 
-    A line longer than 64 KiB is delivered in pieces. ``closed`` is done when all was delivered.
+    A line longer than 64 KiB is delivered in pieces.
     """
 
     MAX_LINE = 64 * 1024
 
     def __init__(self, on_line: Callable[[str], None]) -> None:
-        self.closed = asyncio.get_running_loop().create_future()
+        super().__init__()
         self._on_line = on_line
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._pending = ""
-        self._transport: asyncio.ReadTransport | None = None
 
     @classmethod
     async def read(cls, descriptor: int, on_line: Callable[[str], None]) -> "Output":
@@ -143,18 +151,8 @@ class Output(asyncio.Protocol):
         if self._pending:
             self._on_line(self._pending)
             self._pending = ""
-        if not self.closed.done():
-            self.closed.set_result(None)
+        super().connection_lost(exc)
 
     def close(self) -> None:
         if self._transport is not None:
             self._transport.close()
-
-    def pause(self) -> None:
-        """Reads no more until `resume`; what is printed meanwhile waits in the pipe."""
-        if self._transport is not None and not self.closed.done():
-            self._transport.pause_reading()
-
-    def resume(self) -> None:
-        if self._transport is not None and not self.closed.done():
-            self._transport.resume_reading()
