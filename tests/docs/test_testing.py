@@ -98,7 +98,8 @@ async def test_a_task_that_never_settles_is_named(run: Run) -> None:
 
 
 async def test_the_log_of_a_test_that_fails(run: Run) -> None:
-    sections = re.split(r"^-+ outlast log -+$", run.out, flags=re.MULTILINE)[1:]
+    # Each ends at the next headline: what follows the last one, a summary, quotes the errors where CI is set.
+    sections = re.findall(r"^-+ outlast log -+$(.*?)^[_=-]{3}", run.out, re.MULTILINE | re.DOTALL)
     assert len(sections) == 2
     assert "cat.png" in sections[0]
     assert "cat.png" not in sections[1]
