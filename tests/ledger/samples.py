@@ -1,5 +1,6 @@
 """Records as a node makes them."""
 
+import functools
 import random
 import time
 from datetime import UTC, datetime, timedelta
@@ -20,9 +21,16 @@ def new_id(moment: datetime | None = None) -> str:
     return _ids.next(time.time_ns() // 1_000_000)
 
 
+@functools.cache
+def life(function: str, node: object) -> str:
+    """The id of the one worker that a function has on a node."""
+    return new_id()
+
+
 def task(function: str = "hello", at: datetime | None = None, **fields: object) -> TaskRecord:
     at = at or datetime.now(UTC)
-    given = {"execution_id": NODE, "node": NODE, "language": Language.TYPESCRIPT, **fields}
+    node = fields.pop("node", NODE)
+    given = {"execution_id": life(function, node), "node": node, "language": Language.TYPESCRIPT, **fields}
     return TaskRecord(id=new_id(at), function=function, started=at, **given)  # type: ignore[arg-type]
 
 

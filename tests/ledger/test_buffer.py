@@ -3,7 +3,7 @@ from tests.ledger import samples
 
 from outlast.core.records import TaskRecord
 from outlast.ledger import buffer
-from outlast.ledger.buffer import Buffer
+from outlast.ledger.buffer import Batch, Buffer
 
 
 @pytest.fixture(autouse=True)
@@ -33,7 +33,7 @@ def test_a_record_waits_once_however_often_it_was_told_of(five: Buffer[TaskRecor
     record = samples.task()
     five.add(record)
     five.add(samples.settled(record))
-    assert five.take() == [record]
+    assert five.take() == Batch([record], [])
     assert len(five) == 0
 
 
@@ -51,7 +51,7 @@ def test_the_oldest_go_first_and_those_that_have_ended_are_counted(five: Buffer[
         # One that is still open comes again.
         five.add(record if record is records[1] else samples.settled(record))
     assert five.dropped == 2
-    assert [*five.take(), *five.take()] == records[3:]
+    assert five.take().new + five.take().new == records[3:]
 
 
 def test_what_is_given_back_is_taken_first_and_is_what_there_is_no_room_for(five: Buffer[TaskRecord]) -> None:
@@ -63,14 +63,58 @@ def test_what_is_given_back_is_taken_first_and_is_what_there_is_no_room_for(five
         five.add(record)
     five.give_back(batch)
     assert five.dropped == 2
-    assert [*five.take(), *five.take()] == records[2:]
+    # The third may have been written.
+    assert five.take() == Batch(records[3:5], [records[2]])
+    assert five.take() == Batch(records[5:], [])
+
+
+def test_what_is_open_stays_once_and_is_written_again_when_it_has_settled(five: Buffer[TaskRecord]) -> None:
+    short, long, other = (samples.task() for _ in range(3))
+    for record in (short, long, samples.settled(other)):
+        five.add(record)
+    assert five.take() == Batch([other], [])
+    assert len(five) == 2
+    five.add(samples.settled(short))
+    assert five.take() == Batch([short, long], [])
+    assert len(five) == 0
+    five.add(samples.settled(long))
+    assert five.take() == Batch([], [long])
+    five.add(long)
+    assert five.take().new == [long], "nothing is remembered of what has settled and been written"
+
+
+def test_asked_for_it_takes_what_is_open_at_once(five: Buffer[TaskRecord]) -> None:
+    record = samples.task()
+    five.add(record)
+    assert five.take(at_once=True) == Batch([record], [])
+
+
+def test_what_has_settled_comes_before_more_than_a_batch_that_is_open(five: Buffer[TaskRecord]) -> None:
+    *others, last = (samples.task() for _ in range(5))
+    for record in (*others, samples.settled(last)):
+        five.add(record)
+    assert five.take() == Batch([last], [])
+    assert five.take() == Batch(others[:3], [])
+    assert five.take() == Batch(others[3:], [])
+
+
+def test_one_that_was_dropped_while_it_was_open_is_new_when_it_has_settled(five: Buffer[TaskRecord]) -> None:
+    record = samples.task()
+    five.add(record)
+    for _ in range(5):
+        five.add(samples.settled(samples.task()))
+    assert five.dropped == 0
+    five.take()
+    five.take()
+    five.add(samples.settled(record))
+    assert five.take() == Batch([record], [])
 
 
 def test_one_that_has_settled_meanwhile_is_given_back_once(five: Buffer[TaskRecord]) -> None:
     record, other = samples.task(), samples.task()
     five.add(record)
-    batch = five.take()
+    batch = five.take(at_once=True)
     five.add(other)
     five.add(samples.settled(record))
     five.give_back(batch)
-    assert five.take() == [record, other]
+    assert five.take(at_once=True) == Batch([other], [record])

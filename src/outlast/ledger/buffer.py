@@ -1,7 +1,8 @@
 """What waits to be written: bounded, each record once, however often it was told of."""
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from outlast.core.records import RequestRecord, TaskRecord, WorkerRecord
@@ -12,6 +13,19 @@ BATCH = 1_000
 """Records that are written together."""
 
 
+@dataclass(slots=True)
+class Batch(Generic[R]):
+    """Records to be written."""
+
+    new: list[R]
+    """None of them has been in a batch before."""
+    again: list[R]
+    """Those that may have been written already: as open ones, or without an answer."""
+
+    def __len__(self) -> int:
+        return len(self.new) + len(self.again)
+
+
 class Buffer(Generic[R]):
     def __init__(self, capacity: int, wake: Callable[[], None]) -> None:
         """``wake``: called when there is something after there was nothing, and when a batch is full."""
@@ -20,6 +34,10 @@ class Buffer(Generic[R]):
         self._capacity = capacity
         self._wake = wake
         self._waiting: OrderedDict[str, R] = OrderedDict()
+        # Ids of what has been in a batch, and is open or waits again.
+        self._known: set[str] = set()
+        # Ids of what waits and has stayed once.
+        self._stayed: set[str] = set()
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -33,20 +51,50 @@ class Buffer(Generic[R]):
         elif count > self._capacity:
             self._drop_oldest()
 
-    def take(self) -> list[R]:
-        """The oldest that make up a batch. Whoever takes them writes them, or gives them back."""
-        count = min(len(self._waiting), BATCH)
-        return [self._waiting.popitem(last=False)[1] for _ in range(count)]
+    def take(self, *, at_once: bool = False) -> Batch[R]:
+        """The oldest that make up a batch. Whoever takes them writes them, or gives them back.
 
-    def give_back(self, batch: Sequence[R]) -> None:
-        waiting = self._waiting
-        for record in reversed(batch):
-            waiting[record.id] = record
-            waiting.move_to_end(record.id, last=False)
+        What is open stays for one time, because most of it has settled by the next, and is written once. With
+        ``at_once`` it does not.
+        """
+        waiting, known, stayed = self._waiting, self._known, self._stayed
+        batch: Batch[R] = Batch([], [])
+        left = []
+        while waiting and len(batch) < BATCH:
+            id_, record = waiting.popitem(last=False)
+            is_open = record.is_open
+            if id_ in known:
+                batch.again.append(record)
+                if not is_open:
+                    known.remove(id_)
+            elif not is_open:
+                batch.new.append(record)
+            elif at_once or id_ in stayed:
+                batch.new.append(record)
+                known.add(id_)
+            else:
+                left.append(record)
+        self._put_first(left)
+        self._stayed = {id_ for id_ in stayed if id_ in waiting}
+        self._stayed.update(record.id for record in left)
+        return batch
+
+    def give_back(self, batch: Batch[R]) -> None:
+        self._known.update(record.id for record in batch.new)
+        self._known.update(record.id for record in batch.again)
+        self._put_first(batch.again + batch.new)
         while len(self) > self._capacity:
             self._drop_oldest()
 
+    def _put_first(self, records: list[R]) -> None:
+        waiting = self._waiting
+        for record in reversed(records):
+            waiting[record.id] = record
+            waiting.move_to_end(record.id, last=False)
+
     def _drop_oldest(self) -> None:
-        _, record = self._waiting.popitem(last=False)
+        id_, record = self._waiting.popitem(last=False)
         # One that is open will be told of again when it ends, with all that there is to know.
-        self.dropped += not record.is_open
+        if not record.is_open:
+            self.dropped += 1
+            self._known.discard(id_)

@@ -9,8 +9,7 @@ lost does no harm twice. While there is no connection, questions are answered fr
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from typing import Any, Generic, Protocol
+from typing import Any, Protocol
 from uuid import UUID
 
 import asyncpg
@@ -33,9 +32,10 @@ from outlast.core.records import (
     WorkerRecord,
 )
 from outlast.ledger import sql
-from outlast.ledger.buffer import BATCH, Buffer, R
+from outlast.ledger.buffer import BATCH, R
 from outlast.ledger.ledger import DEFAULT_LIMIT, Status
 from outlast.ledger.memory import MemoryLedger, checked
+from outlast.ledger.sink import Sink, TaskSink
 from outlast.ledger.upkeep import BEAT_EVERY_S, FORGET_EVERY_S, LOST_AFTER_S, Lost, Siblings, Upkeep
 
 DEFAULT_CAPACITY = 100_000
@@ -54,13 +54,6 @@ _UNREACHABLE = (
     *(OSError, OutlastError),
     *(asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.exceptions.InternalClientError),
 )
-_UNWRITABLE = (
-    asyncpg.DataError,
-    asyncpg.IntegrityConstraintViolationError,
-    asyncpg.exceptions.ProgramLimitExceededError,
-    UnicodeEncodeError,
-)
-"""Errors that are of a record's making, so that trying again is no use."""
 
 
 class Report(Protocol):
@@ -93,18 +86,16 @@ class PostgresLedger:
         self._remember_task = self._ring.task_started
         self._news = asyncio.Event()
         self._full = asyncio.Event()
-        self._tasks: Buffer[TaskRecord] = Buffer(capacity, self._wake)
-        self._workers: Buffer[WorkerRecord] = Buffer(capacity, self._wake)
-        self._requests: Buffer[RequestRecord] = Buffer(capacity, self._wake)
-        self.task_settled = self._tasks.add
-        self._sinks: tuple[_Sink[Any], ...] = (
-            *(_Sink("tasks", self._tasks), _Sink("workers", self._workers), _Sink("requests", self._requests)),
-        )
+        tasks = TaskSink("tasks", capacity, self._wake, self._refuse)
+        workers: Sink[WorkerRecord] = Sink("workers", capacity, self._wake, self._refuse)
+        requests: Sink[RequestRecord] = Sink("requests", capacity, self._wake, self._refuse)
+        self._sinks: tuple[Sink[Any], ...] = (tasks, workers, requests)
+        self._tasks, self._workers, self._requests = tasks.buffer, workers.buffer, requests.buffer
+        self.task_settled = tasks.buffer.add
         self._loop = asyncio.get_running_loop()
         self._error: str | None = None
         self._out_of_reach_since: float | None = self._loop.time()
         self._is_trouble_told = False
-        self._written = self._refused = 0
         self._caught_up: list[asyncio.Future[None]] = []
         self._closing = False
         self._asking = asyncio.Lock()
@@ -138,8 +129,8 @@ class PostgresLedger:
             backend="postgres",
             connected=self._out_of_reach_since is None,
             backlog=sum(len(sink.buffer) + sink.in_flight for sink in self._sinks),
-            written=self._written,
-            dropped=self._refused + sum(sink.buffer.dropped for sink in self._sinks),
+            written=sum(sink.written for sink in self._sinks),
+            dropped=sum(sink.refused + sink.buffer.dropped for sink in self._sinks),
             error=self._error,
         )
 
@@ -264,6 +255,9 @@ class PostgresLedger:
             closing = self._closing
             while await self._write_batches(connection):
                 pass
+            if any(len(sink.buffer) for sink in self._sinks):
+                # What was left for the next time.
+                self._news.set()
             if closing:
                 await self._upkeep.end(connection)
                 self._ended = True
@@ -281,49 +275,24 @@ class PostgresLedger:
         self._full.clear()
 
     async def _write_batches(self, connection: "asyncpg.Connection") -> bool:
-        """One of each kind. Returns whether more is waiting."""
+        """One of each kind. Returns whether there is another."""
         asked, self._caught_up = self._caught_up, []
         is_all = all(len(sink.buffer) <= BATCH for sink in self._sinks)
+        count = 0
         try:
             for sink in self._sinks:
                 if len(sink.buffer):
-                    await self._write_batch(connection, sink)
+                    count += await sink.write(connection, at_once=bool(asked) or self._closing)
         except BaseException:
             self._caught_up += asked
             raise
         if not is_all:
             self._caught_up += asked
-            return True
+            return count > 0
         for done in asked:
             if not done.done():
                 done.set_result(None)
-        return any(len(sink.buffer) >= BATCH for sink in self._sinks)
-
-    async def _write_batch(self, connection: "asyncpg.Connection", sink: "_Sink[R]") -> None:
-        batch = sink.buffer.take()
-        sink.in_flight = len(batch)
-        try:
-            await self._write(connection, sink.table, batch)
-        except BaseException:
-            sink.buffer.give_back(batch)
-            raise
-        finally:
-            sink.in_flight = 0
-
-    async def _write(self, connection: "asyncpg.Connection", table: str, batch: list[R]) -> None:
-        try:
-            await connection.execute(sql.WRITE[table], msgspec.json.encode(batch).decode())
-        except _UNWRITABLE as error:
-            # One bad record shall not take the others with it.
-            if len(batch) == 1:
-                self._refused += 1
-                self._report(f"the database refuses a record of the ledger ({table}): {error}", is_trouble=True)
-                return
-            middle = len(batch) // 2
-            await self._write(connection, table, batch[:middle])
-            await self._write(connection, table, batch[middle:])
-        else:
-            self._written += len(batch)
+        return count > 0 and any(len(sink.buffer) >= BATCH for sink in self._sinks)
 
     async def _forget_for_ever(self) -> None:
         while True:
@@ -366,6 +335,9 @@ class PostgresLedger:
                 f"the ledger's database is back; {self.status.backlog} records are being written", is_trouble=False
             )
 
+    def _refuse(self, text: str) -> None:
+        self._report(text, is_trouble=True)
+
     def _tell_lost(self, lost: Lost | None) -> None:
         if lost is not None and lost.tasks:
             self._report(
@@ -390,10 +362,3 @@ class PostgresLedger:
         unwritten = self.status.backlog
         if unwritten:
             self._report(f"{unwritten} records of the ledger could not be written before the end", is_trouble=True)
-
-
-@dataclass
-class _Sink(Generic[R]):
-    table: str
-    buffer: Buffer[R]
-    in_flight: int = 0

@@ -1,0 +1,92 @@
+"""Tasks as PostgreSQL's COPY takes them, in its binary format (PostgreSQL's manual, "COPY", "Binary Format").
+
+Every task of a busy node comes this way. JSON is made in half the time, but taking it apart costs PostgreSQL as much as
+everything else that it does for a record; and asyncpg's own way takes the node thrice as long, since it cannot know
+that most of what is in a batch is the same in all of its records.
+"""
+
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from struct import Struct
+from typing import TypeVar
+
+from outlast.core.records import TaskRecord
+
+COLUMNS = (
+    *("function", "language", "execution_id", "node", "name", "outcome", "reason"),
+    *("started", "settled", "ms", "cpu_ms", "id", "request_id", "error"),
+)
+
+_HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
+_TRAILER = b"\xff\xff"
+_COLUMN_COUNT = len(COLUMNS).to_bytes(2, "big")
+_NULL = b"\xff\xff\xff\xff"
+_UUID_SIZE = (16).to_bytes(4, "big")
+_LONG, _DOUBLE = Struct("!iq"), Struct("!id")
+_EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
+
+T = TypeVar("T")
+
+
+class _Encoded(dict[T | None, bytes]):
+    """Values of which a batch has only a few, each of them encoded once."""
+
+    def __init__(self, encode: Callable[[T], bytes]) -> None:
+        super().__init__({None: _NULL})
+        self._encode = encode
+
+    def __missing__(self, value: T) -> bytes:
+        self[value] = data = self._encode(value)
+        return data
+
+
+def rows(records: Iterable[TaskRecord]) -> bytearray:
+    """The whole of what COPY reads. Raises UnicodeEncodeError for what no database can keep."""
+    lives: dict[str, bytes] = {}
+    texts, moments, numbers = _Encoded(_text), _Encoded(_moment), _Encoded(_number)
+    pieces = [_HEADER]
+    for record in records:
+        life = lives.get(record.execution_id)
+        if life is None:
+            life = lives[record.execution_id] = _life(record)
+        pieces += (
+            life,
+            texts[record.name],
+            texts[record.outcome],
+            texts[record.reason],
+            moments[record.started],
+            moments[record.settled],
+            numbers[record.ms],
+            numbers[record.cpu_ms],
+            # These are not likely to come twice.
+            _UUID_SIZE,
+            bytes.fromhex(record.id.replace("-", "")),
+            _text(record.request_id) if record.request_id is not None else _NULL,
+            _text(record.error) if record.error is not None else _NULL,
+        )
+    pieces.append(_TRAILER)
+    return bytearray().join(pieces)
+
+
+def _life(record: TaskRecord) -> bytes:
+    """How each row of a worker's life begins: all of its tasks are of one function and one node."""
+    life, node = _uuid(record.execution_id), _uuid(record.node)
+    return b"".join((_COLUMN_COUNT, _text(record.function), _text(record.language), life, node))
+
+
+def _uuid(value: str) -> bytes:
+    return _UUID_SIZE + bytes.fromhex(value.replace("-", ""))
+
+
+def _text(value: str) -> bytes:
+    data = value.encode()
+    return len(data).to_bytes(4, "big") + data
+
+
+def _moment(value: datetime) -> bytes:
+    since = value - _EPOCH
+    return _LONG.pack(8, (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds)
+
+
+def _number(value: float) -> bytes:
+    return _DOUBLE.pack(8, value)
