@@ -8,12 +8,18 @@ from tests.ledger import samples
 from tests.support.postgres import Server
 
 from outlast.database.connections import Database
+from outlast.ledger import postgres as module
 from outlast.ledger import sql
 from outlast.ledger.ledger import Ledger
 from outlast.ledger.memory import MemoryLedger
 from outlast.ledger.postgres import PostgresLedger
 
 PATIENCE_S = 20
+
+
+@pytest.fixture(autouse=True)
+def is_impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "GATHER_S", 0.01)
 
 
 @pytest_asyncio.fixture

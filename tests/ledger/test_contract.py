@@ -53,6 +53,14 @@ class TestTasks:
         ledger.task_settled(samples.settled(record))
         assert (await ledger.tasks(TaskQuery())).items == [record]
 
+    async def test_one_of_which_there_is_everything_to_tell_when_it_is_told_of(self, ledger: Ledger) -> None:
+        record = samples.task(name="mail 🎉", request_id=samples.new_id())
+        samples.settled(record, TaskOutcome.INTERRUPTED, reason=EndReason.CRASH, error='it\n\t"broke" \\N')
+        record.cpu_ms = 3.5
+        ledger.task_started(record)
+        ledger.task_settled(record)
+        assert await ledger.task(record.id) == record
+
     async def test_one_that_nobody_knows(self, ledger: Ledger) -> None:
         assert await ledger.task(samples.new_id()) is None
         assert await ledger.task("nonsense") is None

@@ -9,7 +9,7 @@ from outlast.core.records import RequestRecord, TaskRecord, WorkerRecord
 
 R = TypeVar("R", TaskRecord, WorkerRecord, RequestRecord)
 
-BATCH = 1_000
+BATCH = 4_000
 """Records that are written together."""
 
 

@@ -1,8 +1,8 @@
 """Tasks as PostgreSQL's COPY takes them, in its binary format (PostgreSQL's manual, "COPY", "Binary Format").
 
-Every task of a busy node comes this way. JSON is made in half the time, but taking it apart costs PostgreSQL as much as
-everything else that it does for a record; and asyncpg's own way takes the node thrice as long, since it cannot know
-that most of what is in a batch is the same in all of its records.
+Nearly every task of a busy node goes this way. JSON is made in half the time, but to take it apart costs PostgreSQL as
+much as all the rest that it does for a record. asyncpg's own encoding takes three times as long as this one, which
+knows that most of what is in a batch is the same in many of its records.
 """
 
 import asyncio

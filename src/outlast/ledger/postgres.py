@@ -1,9 +1,9 @@
 """The ledger in PostgreSQL: outlives the node, and is shared by all nodes that use the same database.
 
 Theory of operation. What the node tells goes into the ring in memory and into buffers, and that is all that it waits
-for. One task, the writer, takes batches out of the buffers and writes each with one statement. A batch that could not
-be written goes back to where it came from, and is written again after the next connection: a statement whose answer got
-lost does no harm twice. While there is no connection, questions are answered from the ring.
+for. One task, the writer, takes batches out of the buffers and writes them. A batch that could not be written goes back
+to where it came from, and is written again after the next connection, in a way that does no harm twice. While there is
+no connection, questions are answered from the ring.
 """
 
 import asyncio
@@ -40,8 +40,8 @@ from outlast.ledger.upkeep import BEAT_EVERY_S, FORGET_EVERY_S, LOST_AFTER_S, Lo
 
 DEFAULT_CAPACITY = 100_000
 """Tasks that wait for a database that is out of reach: some 60 MB."""
-GATHER_S = 0.1
-"""Records are written together that come within this time."""
+GATHER_S = 0.25
+"""Records are written together that come within this time: each time has a price of its own, of some 3 ms."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 5.0
 """Between two attempts to connect."""
 PATIENCE_S = 10.0

@@ -1,7 +1,7 @@
 """How what waits for a table gets there."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING, Generic
+from typing import Generic
 
 import asyncpg
 import msgspec
@@ -10,8 +10,7 @@ from outlast.core.records import TaskRecord
 from outlast.ledger import copying, sql
 from outlast.ledger.buffer import Buffer, R
 
-if TYPE_CHECKING:
-    from asyncpg import Connection
+_Send = Callable[["asyncpg.Connection", Sequence[R]], Awaitable[None]]
 
 UNWRITABLE = (
     asyncpg.DataError,
@@ -32,9 +31,11 @@ class Sink(Generic[R]):
         self._table = table
         self._refuse = refuse
 
-    async def write(self, connection: "Connection", *, at_once: bool) -> int:
-        """A batch; ``at_once``: with all that is open. Returns how many records that were. Raises what asyncpg raises:
-        then nothing is lost."""
+    async def write(self, connection: "asyncpg.Connection", *, at_once: bool) -> int:
+        """A batch of what waits; ``at_once``: with all that is open. Returns how many records that were.
+
+        Raises what asyncpg raises; then what is not written waits again.
+        """
         batch = self.buffer.take(at_once=at_once)
         count = self.in_flight = len(batch)
         try:
@@ -47,7 +48,7 @@ class Sink(Generic[R]):
             self.in_flight = 0
         return count
 
-    async def _insist(self, send: "_Send[R]", connection: "Connection", records: Sequence[R]) -> None:
+    async def _insist(self, send: _Send[R], connection: "asyncpg.Connection", records: Sequence[R]) -> None:
         if not records:
             return
         try:
@@ -64,17 +65,18 @@ class Sink(Generic[R]):
         else:
             self.written += len(records)
 
-    async def _insert(self, connection: "Connection", records: Sequence[R]) -> None:
+    async def _insert(self, connection: "asyncpg.Connection", records: Sequence[R]) -> None:
+        """None of them can be there already."""
         await self._upsert(connection, records)
 
-    async def _upsert(self, connection: "Connection", records: Sequence[R]) -> None:
+    async def _upsert(self, connection: "asyncpg.Connection", records: Sequence[R]) -> None:
         await connection.execute(sql.WRITE[self._table], msgspec.json.encode(records).decode())
 
 
 class TaskSink(Sink[TaskRecord]):
     """Of the tasks, of which there are the most."""
 
-    async def _insert(self, connection: "Connection", records: Sequence[TaskRecord]) -> None:
+    async def _insert(self, connection: "asyncpg.Connection", records: Sequence[TaskRecord]) -> None:
         await connection.copy_to_table(
             self._table,
             schema_name="outlast",
@@ -82,6 +84,3 @@ class TaskSink(Sink[TaskRecord]):
             columns=copying.COLUMNS,
             format="binary",
         )
-
-
-_Send = Callable[["Connection", Sequence[R]], Awaitable[None]]

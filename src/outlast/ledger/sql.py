@@ -6,9 +6,9 @@ from typing import Any
 from outlast.core.outcome import EndReason, TaskOutcome
 from outlast.core.records import Query, TaskQuery
 
-# Writing. A batch is one JSON text, which costs the node a tenth of what a batch of values does. A batch whose answer
-# got lost is written again, and changes nothing the second time: a task's first outcome stays, but for the one that was
-# made up for it while its node was out of reach.
+# Writing, of what may be there already. The records are one JSON text, which costs the node a tenth of what as many
+# values do. What is written again changes nothing the second time: a task's first outcome stays, but for the one that
+# was made up for it while its node was out of reach.
 
 _TASK_FIELDS = {
     "id": "uuid",
