@@ -15,16 +15,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
-from outlast import storage
+from outlast.admin.address import Address
 from outlast.admin.administration import Administration
 from outlast.admin.node import Node
 from outlast.admin.place import Unusable
-from outlast.admin.server import Address
 from outlast.config import settings
 from outlast.config.settings import Project
 from outlast.core.errors import OutlastError
 from outlast.core.language import Language
 from outlast.core.policy import Policy
+from outlast.database import choice
 from outlast.engines import tools
 from outlast.engines.deno import DenoEngine
 from outlast.engines.processes import Command, Process, Spawner
@@ -74,7 +74,7 @@ class Options:
     admin: Address = field(default_factory=Address)
     announced: bool = True
     """Whether commands find this node by the project's folder."""
-    database: str = storage.EMBEDDED
+    database: str = choice.EMBEDDED
 
     def load(self, url: str, database_url: str | None = None, given: Settings = NO_SETTINGS) -> Project:
         """Reads the project's settings. ``given`` wins over them. Raises ConfigError."""

@@ -1,18 +1,12 @@
-"""What commands print: aligned columns, on a terminal and in a file alike, or an object a line.
+"""What commands print in aligned columns, on a terminal and in a file alike."""
 
-What functions say is in them (names of tasks, errors): nothing of it may steer a terminal.
-"""
-
-import sys
 from collections.abc import Iterable, Sequence
-from datetime import datetime
 
-import msgspec
 from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
-from outlast.telemetry.pretty import harmless
+from outlast.cli.lines import one_line
 
 GAP = "  "
 STYLES = {
@@ -29,10 +23,6 @@ STYLES = {
 
 def console(*, stderr: bool = False) -> Console:
     return Console(stderr=stderr, soft_wrap=True, highlight=False, markup=False, emoji=False)
-
-
-def one_line(text: str) -> str:
-    return harmless(text).replace("\n", "\\n").replace("\t", " ")
 
 
 class Columns:
@@ -68,37 +58,3 @@ class Columns:
         out.print(self.title())
         for row in rows:
             out.print(self.row(row))
-
-
-def moment(text: str) -> datetime:
-    """In local time."""
-    return datetime.fromisoformat(text).astimezone()
-
-
-def clock(text: str) -> str:
-    when = moment(text)
-    date = "" if when.date() == datetime.now().astimezone().date() else f"{when:%Y-%m-%d} "
-    return f"{date}{when:%H:%M:%S}.{when.microsecond // 1000:03d}"
-
-
-def duration(ms: float) -> str:
-    if ms < 10:
-        return f"{ms:.3g} ms"
-    if ms < 1_000:
-        return f"{ms:.0f} ms"
-    if ms < 60_000:
-        return f"{ms / 1000:.3g} s"
-    minutes, seconds = divmod(round(ms / 1000), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {seconds} s"
-
-
-def object_line(value: object) -> None:
-    """One object a line, at once: whoever reads may wait for it."""
-    sys.stdout.write(msgspec.json.encode(value).decode() + "\n")
-    sys.stdout.flush()
-
-
-def say(text: str) -> None:
-    """To whoever sits there, beside what the command is asked to print."""
-    print(f"outlast: {text}", file=sys.stderr)  # noqa: T201

@@ -16,7 +16,6 @@ from typing import Annotated
 
 import typer
 
-from outlast import app
 from outlast.config.settings import FunctionSettings
 from outlast.core.errors import OutlastError
 from outlast.engines.deno.prepare import DENO
@@ -88,6 +87,9 @@ def _version(name: str, program: str) -> Finding:
 
 
 def _project(directory: Path | None) -> Iterator[Finding]:
+    # The help has no use for it.
+    from outlast import app
+
     target = directory if directory is not None else Path()
     try:
         project = app.Options(target=target, environ=os.environ).load(f"http://127.0.0.1:{PORT}")

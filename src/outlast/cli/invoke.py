@@ -12,8 +12,9 @@ import typer
 
 from outlast.cli import client, story
 from outlast.cli.client import AdminUrl, AsJson, Client
-from outlast.cli.columns import console, duration, object_line, one_line
+from outlast.cli.columns import console
 from outlast.cli.exits import Failed
+from outlast.cli.lines import duration, object_line, one_line
 from outlast.core.errors import OutlastError
 
 ANSWER_TIMEOUT_S = 600.0

@@ -9,7 +9,7 @@ import typer
 
 from outlast.cli import client
 from outlast.cli.client import AdminUrl, AsJson
-from outlast.cli.columns import moment, object_line, say
+from outlast.cli.lines import moment, object_line, say
 from outlast.telemetry.feed import KEPT_EVENTS
 from outlast.telemetry.pretty import Pretty
 

@@ -7,8 +7,8 @@ from importlib import import_module
 
 import typer
 
-from outlast.cli.columns import say
 from outlast.cli.exits import Failed
+from outlast.cli.lines import say
 from outlast.core.errors import OutlastError
 
 # The base of all that is wrong with a command line. Which module it comes from depends on the version of typer.

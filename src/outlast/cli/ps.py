@@ -4,7 +4,8 @@ from typing import Any
 
 from outlast.cli import client
 from outlast.cli.client import AdminUrl, AsJson
-from outlast.cli.columns import Columns, duration, object_line
+from outlast.cli.columns import Columns
+from outlast.cli.lines import duration, object_line
 
 
 def ps(as_json: AsJson = False, admin_url: AdminUrl = None) -> None:

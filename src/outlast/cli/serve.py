@@ -6,13 +6,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-import uvloop
 
-from outlast import app, storage
-from outlast.admin import server
-from outlast.cli import output
+from outlast.admin import address
 from outlast.core.errors import OutlastError
 from outlast.core.policy import Policy
+from outlast.database import choice
 from outlast.telemetry.logs import Format, Level, Log
 from outlast.telemetry.pressure import Pressure
 
@@ -35,7 +33,7 @@ def serve(
             help="0: any that is free.",
             min=0,
             max=65535,
-            show_default=f"{server.DEFAULT_PORT}, or another if it is taken",
+            show_default=f"{address.DEFAULT_PORT}, or another if it is taken",
         ),
     ] = None,
     admin_tls_cert: Annotated[
@@ -64,7 +62,7 @@ def serve(
             metavar="embedded|off|URL",
             help="Where the ledger is kept: in a PostgreSQL server of the project's own, nowhere, or in one of yours.",
         ),
-    ] = storage.EMBEDDED,
+    ] = choice.EMBEDDED,
     graceful_exit_timeout: Annotated[
         float, typer.Option(help="Seconds that requests and tasks have to finish after SIGTERM or SIGINT.", min=0)
     ] = 15.0,
@@ -87,9 +85,16 @@ def serve(
     if require_sandbox and no_sandbox:
         raise typer.BadParameter("contradicts --require-sandbox", param_hint="--no-sandbox")
     try:
-        storage.check(database)
+        choice.check(database)
     except OutlastError as error:
         raise typer.BadParameter(str(error), param_hint="--database") from error
+    # The help has no use for what it takes to serve.
+    import uvloop
+
+    from outlast import app
+    from outlast.cli import output
+
+    required = app.Sandbox.REQUIRED if require_sandbox else app.Sandbox.AVAILABLE
     options = app.Options(
         target=directory,
         environ=os.environ,
@@ -100,14 +105,14 @@ def serve(
         env_file=env_file,
         graceful_exit_timeout_s=graceful_exit_timeout,
         trust_proxy=trust_proxy,
-        admin=server.Address(
+        admin=address.Address(
             host=admin_host,
             port=admin_port,
             certificate=admin_tls_cert,
             key=admin_tls_key,
             allow_plain=admin_allow_plain,
         ),
-        sandbox=_sandbox(required=require_sandbox, refused=no_sandbox),
+        sandbox=app.Sandbox.NONE if no_sandbox else required,
         database=database,
     )
     if log_format is None:
@@ -126,12 +131,6 @@ def serve(
             lines.close()
 
     sys.exit(uvloop.run(run()))
-
-
-def _sandbox(*, required: bool, refused: bool) -> app.Sandbox:
-    if refused:
-        return app.Sandbox.NONE
-    return app.Sandbox.REQUIRED if required else app.Sandbox.AVAILABLE
 
 
 def _tell_lost(log: Log, count: int) -> None:

@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 
 from rich.console import Console
 
-from outlast.cli.columns import STYLES, Columns, duration, moment, one_line
+from outlast.cli.columns import STYLES, Columns
+from outlast.cli.lines import duration, moment, one_line
 from outlast.core.outcome import EndReason, TaskOutcome
 from outlast.core.records import gist
 from outlast.telemetry.pretty import harmless, sentence

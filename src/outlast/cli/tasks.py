@@ -6,8 +6,9 @@ import typer
 
 from outlast.cli import client, story
 from outlast.cli.client import AdminUrl, AsJson, Client
-from outlast.cli.columns import Columns, clock, console, duration, object_line
+from outlast.cli.columns import Columns, console
 from outlast.cli.exits import Failed
+from outlast.cli.lines import clock, duration, object_line
 from outlast.cli.spans import since as moment_of
 from outlast.core.outcome import EndReason, TaskOutcome
 from outlast.ledger.ledger import MAX_LIMIT
