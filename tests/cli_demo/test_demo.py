@@ -138,7 +138,7 @@ def test_what_goes_wrong_is_told_and_fails(tmp_path: Path) -> None:
         '[[call]]\nfunction = "broken"\nshows = ""\ntasks = ["save", "send"]\ntasks_at_exit = ["never"]\n'
     )
     script = f"import pathlib; from outlast.cli import calls, demo; calls.EXAMPLES = pathlib.Path({str(tmp_path)!r})"
-    done = run(command=[sys.executable, "-c", f"{script}; demo.demo(once=True)"])
+    done = run(command=[sys.executable, "-c", f"{script}; demo.demo(['--once'])"])
     assert (done.returncode, done.stderr) == (1, "")
     problems = [line for line in done.stdout.splitlines() if line.startswith("Went wrong: ")]
     assert "Went wrong: broken: answered 500" in problems

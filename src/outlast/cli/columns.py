@@ -1,12 +1,16 @@
-"""What commands print in aligned columns, on a terminal and in a file alike."""
+"""What commands print in aligned columns, on a terminal and in a file alike.
+
+Rich is imported where something is printed: the help, and what is printed as JSON, have no use for it.
+"""
 
 from collections.abc import Iterable, Sequence
-
-from rich.cells import cell_len
-from rich.console import Console
-from rich.text import Text
+from typing import TYPE_CHECKING
 
 from outlast.cli.lines import one_line
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.text import Text
 
 GAP = "  "
 STYLES = {
@@ -21,7 +25,9 @@ STYLES = {
 }
 
 
-def console(*, stderr: bool = False) -> Console:
+def console(*, stderr: bool = False) -> "Console":
+    from rich.console import Console
+
     return Console(stderr=stderr, soft_wrap=True, highlight=False, markup=False, emoji=False)
 
 
@@ -33,13 +39,19 @@ class Columns:
         self._widths = [len(title) for title in titles]
 
     def fit(self, rows: Iterable[Sequence[str]]) -> None:
+        from rich.cells import cell_len
+
         for row in rows:
             self._widths = [max(width, cell_len(cell)) for width, cell in zip(self._widths, row, strict=True)]
 
-    def title(self) -> Text:
+    def title(self) -> "Text":
+        from rich.text import Text
+
         return Text(self._joined(self._titles), style="bold")
 
-    def row(self, cells: Sequence[str]) -> Text:
+    def row(self, cells: Sequence[str]) -> "Text":
+        from rich.text import Text
+
         cells = [one_line(cell) for cell in cells]
         self.fit([cells])
         text = Text(self._joined(cells))
@@ -49,6 +61,8 @@ class Columns:
         return text
 
     def _joined(self, cells: Sequence[str]) -> str:
+        from rich.cells import cell_len
+
         padded = [cell + " " * (width - cell_len(cell)) for cell, width in zip(cells, self._widths, strict=True)]
         return GAP.join(padded).rstrip()
 

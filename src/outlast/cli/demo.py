@@ -6,24 +6,19 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
 
-import typer
+import click
 
 from outlast.admin.address import Address
 from outlast.cli import calls
+from outlast.cli.parameters import PORT
 from outlast.database import choice
 
 
-def demo(
-    once: Annotated[
-        bool, typer.Option("--once", help="End when all is shown; exit code 1 if anything failed.")
-    ] = False,
-    port: Annotated[
-        int | None,
-        typer.Option(help="0: any that is free.", min=0, max=65535, show_default="54321; with --once any that is free"),
-    ] = None,
-) -> None:
+@click.command()
+@click.option("--once", is_flag=True, help="End when all is shown; exit code 1 if anything failed.")
+@click.option("--port", type=PORT, help="0: any that is free.", show_default="54321; with --once any that is free")
+def demo(once: bool, port: int | None) -> None:
     """Serve the packaged examples, call them, and show when each response and each background task was done."""
     # The help has no use for what it takes to serve.
     import uvloop
