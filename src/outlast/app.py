@@ -302,8 +302,10 @@ def _log_progress(log: Log, function: str, text: str, ms: float | None) -> None:
 
 
 def _spare_the_collector() -> None:
-    """Requests leave no cycles behind, so that looking for them every few hundred allocations is for nothing."""
-    gc.collect()
+    """Requests leave no cycles behind, so that looking for them every few hundred allocations is for nothing.
+
+    Nor is it worth its time to look for what loading has left behind: that is next to nothing.
+    """
     gc.freeze()
     gc.set_threshold(5_000)
 
