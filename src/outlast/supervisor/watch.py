@@ -72,7 +72,7 @@ class Watch:
             return
         try:
             async for found in watchfiles.awatch(
-                *(folder for folder, _ in folders), recursive=deep, debounce=DEBOUNCE_MS, step=STEP_MS
+                *(folder for folder, _ in folders), recursive=deep, debounce=DEBOUNCE_MS, step=STEP_MS, rust_timeout=0
             ):
                 self._report({Path(path) for _, path in found}, deep)
         except OSError as error:
