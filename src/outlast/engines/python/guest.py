@@ -10,17 +10,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
-import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
-from uvicorn.server import ServerState
-
 from outlast.core.outcome import UnloadReason
 from outlast.engines.python import gate, loading
 from outlast.engines.python.control import Channel
 from outlast.engines.python.lifespan import Lifespan, StartupFailed
 from outlast.engines.python.output import Output
 from outlast.engines.python.pulse import Pulse
+from outlast.engines.python.server import Connection
+from outlast.engines.python.websockets import WebSockets
 from outlast.runtime import reports
 from outlast.runtime.describe import describe
 from outlast.runtime.edge_runtime import dispatch, dispatch_error, dispatch_rejection, settled, tasks
@@ -35,8 +32,6 @@ except ImportError:
     # An interpreter or environment of the function's own may be without it.
     uvloop = None  # type: ignore[assignment]
 
-KEEP_ALIVE_S = 3600
-"""The node closes idle connections; a worker that did might close one just as a request comes."""
 TURNS_TO_SETTLE = 16
 """Of the event loop. A task that waits for nothing takes a few to its end, and is not to be cut off in them."""
 
@@ -85,6 +80,7 @@ class Guest:
         self._pulse = Pulse(loop, self._is_busy, self._on_stuck, self._on_moving, self._hear, sending)
         self._channel.signal_arrivals()
         self._gate = gate.Gate(self._pulse.quicken, self._output.end_request, self._on_exit)
+        self._websockets = WebSockets(self._gate, loop)
         gate.install()
         serving.inside_worker = True
         serving.on_app = self._use
@@ -93,25 +89,8 @@ class Guest:
         os.register_at_fork(after_in_child=self._become_stranger)
 
     async def listen(self, then: Callable[[], None]) -> None:
-        config = uvicorn.Config(
-            self._gate,
-            http=HttpToolsProtocol,
-            ws=WebSocketsSansIOProtocol,
-            interface="asgi3",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            proxy_headers=False,
-            server_header=False,
-            date_header=False,
-            timeout_keep_alive=KEEP_ALIVE_S,
-        )
-        config.load()
-        state = ServerState()
-
-        def connection() -> HttpToolsProtocol:
-            app_state = self._lifespan.state if self._lifespan is not None else {}
-            return HttpToolsProtocol(config, state, app_state, self._loop)
+        def connection() -> Connection:
+            return Connection(self._loop, self._gate.serve, self._websockets.take_over)
 
         self._server = await self._loop.create_unix_server(connection, str(self._folder / "http.sock"), backlog=1024)
         # Here, because the loop might have begun with the function's code by the next turn.
@@ -179,6 +158,7 @@ class Guest:
         except StartupFailed as error:
             self._fail(str(error))
         self._gate.app = app
+        self._gate.state = self._lifespan.state
         reports.send(messages.Ready())
 
     def _fail(self, error: str) -> NoReturn:
@@ -215,7 +195,7 @@ class Guest:
     # What happens in this process.
 
     def _is_busy(self) -> bool:
-        return self._gate.running > 0 or len(tasks) > 0
+        return self._gate.is_busy or len(tasks) > 0
 
     def _on_stuck(self) -> None:
         if not self._said_stuck:
