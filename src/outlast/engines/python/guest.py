@@ -2,6 +2,7 @@
 
 import asyncio
 import atexit
+import contextlib
 import contextvars
 import gc
 import os
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from outlast.core.outcome import UnloadReason
-from outlast.engines.python import gate, loading
+from outlast.engines.python import gate, loading, rehearsal
 from outlast.engines.python.control import Channel
 from outlast.engines.python.lifespan import Lifespan, StartupFailed
 from outlast.engines.python.output import Output
@@ -22,7 +23,7 @@ from outlast.runtime import reports
 from outlast.runtime.describe import describe
 from outlast.runtime.edge_runtime import dispatch, dispatch_error, dispatch_rejection, settled, tasks
 from outlast.runtime.events import BeforeUnloadEvent, Event, UnloadDetail
-from outlast.runtime.serving import log, serving
+from outlast.runtime.serving import HandlerApp, log, serving
 from outlast.runtime.tasks import AnyFuture
 from outlast.wire import messages
 
@@ -32,6 +33,8 @@ except ImportError:
     # An interpreter or environment of the function's own may be without it.
     uvloop = None  # type: ignore[assignment]
 
+REHEARSES_AFTER_S = 0.02
+"""From being connected. A worker that is needed at once is told before."""
 TURNS_TO_SETTLE = 16
 """Of the event loop. A task that waits for nothing takes a few to its end, and is not to be cut off in them."""
 
@@ -71,6 +74,7 @@ class Guest:
         self._work: set[asyncio.Task[None]] = set()
         self._lifespan: Lifespan | None = None
         self._server: asyncio.AbstractServer | None = None
+        self._rehearsing: asyncio.TimerHandle | None = None
         self._channel = Channel(loop, str(folder / "control.sock"), self._obey, self._on_lost)
         reports.connect(self._channel.send, self._channel.flush)
         self._output = Output(self._on_thread_error)
@@ -95,6 +99,7 @@ class Guest:
         self._server = await self._loop.create_unix_server(connection, str(self._folder / "http.sock"), backlog=1024)
         # Here, because the loop might have begun with the function's code by the next turn.
         then()
+        self._rehearsing = self._loop.call_later(REHEARSES_AFTER_S, lambda: self._do(self._rehearse()))
 
     def end(self, status: int) -> NoReturn:
         """Ends the process at once; what it has said is not lost."""
@@ -108,6 +113,8 @@ class Guest:
         self._pulse.quicken()
         match message:
             case messages.Boot():
+                if self._rehearsing is not None:
+                    self._rehearsing.cancel()
                 self._do(self._boot(loading.path_of(message.entrypoint)))
             case messages.BeforeUnload():
                 self._unloading(message)
@@ -120,6 +127,10 @@ class Guest:
         task = self._loop.create_task(work)
         self._work.add(task)
         task.add_done_callback(self._work.discard)
+
+    async def _rehearse(self) -> None:
+        with contextlib.suppress(OSError):
+            await rehearsal.rehearse()
 
     async def _boot(self, path: Path) -> None:
         tasks.attach(self._loop)
@@ -152,13 +163,14 @@ class Guest:
         return asyncio.current_task(self._loop) in self._work
 
     async def _serve(self, app: Any) -> None:
-        self._lifespan = Lifespan(app)
-        try:
-            await self._lifespan.startup()
-        except StartupFailed as error:
-            self._fail(str(error))
+        if not isinstance(app, HandlerApp):
+            self._lifespan = Lifespan(app)
+            try:
+                await self._lifespan.startup()
+            except StartupFailed as error:
+                self._fail(str(error))
+            self._gate.state = self._lifespan.state
         self._gate.app = app
-        self._gate.state = self._lifespan.state
         reports.send(messages.Ready())
 
     def _fail(self, error: str) -> NoReturn:
