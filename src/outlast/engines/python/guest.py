@@ -33,7 +33,7 @@ except ImportError:
     # An interpreter or environment of the function's own may be without it.
     uvloop = None  # type: ignore[assignment]
 
-REHEARSES_AFTER_S = 0.02
+REHEARSES_AFTER_S = 0.005
 """From being connected. A worker that is needed at once is told before."""
 TURNS_TO_SETTLE = 16
 """Of the event loop. A task that waits for nothing takes a few to its end, and is not to be cut off in them."""
