@@ -175,6 +175,14 @@ class TestErrors:
         assert error["text"].endswith("ValueError: bare")
         assert worker.kinds.count("log") == 1
 
+    async def test_one_that_answers_nothing(self, function: MakeFunction) -> None:
+        async with booted(function("async def app(scope, receive, send): pass")) as worker:
+            await worker.message("ready")
+            response = await worker.get(request_id="r-8")
+            error = await worker.message("log", level="error", request="r-8")
+        assert (response.status, response.headers["sb-error-code"]) == (500, "HANDLER_ERROR")
+        assert error["text"] == "the application has returned without a complete response"
+
 
 async def test_lifespan(function: MakeFunction) -> None:
     async with booted(function(FASTAPI)) as worker:

@@ -10,7 +10,7 @@ from urllib.parse import quote, unquote, urlsplit
 import starlette.requests
 from starlette.datastructures import URL, QueryParams
 from starlette.requests import ClientDisconnect
-from starlette.types import Message, Receive, Scope
+from starlette.types import Message, Receive
 
 __all__ = ["ClientDisconnect", "Request"]
 
@@ -25,10 +25,8 @@ class Request(starlette.requests.Request):
     Reading raises `ClientDisconnect` when the client is gone before all of it has come.
     """
 
-    def __init__(self, scope: Scope, receive: Receive) -> None:
-        self._inbox = Inbox(receive)
-        self._whole_url: URL | None = None
-        super().__init__(scope, self._inbox.receive)
+    _inbox: "Inbox | None" = None
+    _whole_url: URL | None = None
 
     @classmethod
     def make(
@@ -102,6 +100,9 @@ class Request(starlette.requests.Request):
 
     async def disconnected(self) -> None:
         """Returns when the client is gone, or the response is complete. It may be awaited beside reading the body."""
+        if self._inbox is None:
+            self._inbox = Inbox(self._receive)
+            self._receive = self._inbox.receive
         await self._inbox.ended()
 
 

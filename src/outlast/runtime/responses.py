@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import starlette.responses
 from starlette.background import BackgroundTask
@@ -109,6 +109,16 @@ class Response(starlette.responses.Response):
         await send({"type": "http.response.body", "body": self.body})
         if self.background is not None:
             await self.background()
+
+
+def is_whole(response: starlette.responses.Response) -> bool:
+    """Whether its status, headers and body are all that there is to it, so that it need not be called to be sent."""
+    call = type(response).__call__
+    if response.background is not None:
+        return False
+    if call is Response.__call__:
+        return cast(Response, response)._stream is None
+    return call is starlette.responses.Response.__call__
 
 
 async def _send_all(stream: AsyncIterable[Chunk], send: Send) -> None:

@@ -35,6 +35,13 @@ class HandlerApp:
             await send({"type": "websocket.close", "code": 1003})
             return
         request = Request(scope, receive)
+        answer = await self.answer(request)
+        if answer is not None:
+            reports.flush()
+            await answer(scope, request.receive, send)
+
+    async def answer(self, request: Request) -> starlette.responses.Response | None:
+        """What the client is to get, whatever the handler does; None if the client is gone."""
         try:
             answer: Any = (
                 await cast(Awaitable[Any], self._handler(request))
@@ -42,15 +49,14 @@ class HandlerApp:
                 else await self._call_in_thread(request)
             )
         except ClientDisconnect:
-            return
+            return None
         except Exception as error:
             report(error)
-            answer = internal_server_error()
-        if not isinstance(answer, starlette.responses.Response):
-            log("error", f"handler returned {_shown(answer)}, not a Response")
-            answer = _failure(502, "Bad Gateway", "BAD_RESPONSE")
-        reports.flush()
-        await answer(scope, request.receive, send)
+            return internal_server_error()
+        if isinstance(answer, starlette.responses.Response):
+            return answer
+        log("error", f"handler returned {_shown(answer)}, not a Response")
+        return _failure(502, "Bad Gateway", "BAD_RESPONSE")
 
     async def _call_in_thread(self, request: Request) -> Any:
         answer = await run_in_threadpool(self._handler, request)

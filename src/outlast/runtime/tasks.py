@@ -8,6 +8,7 @@ import itertools
 import weakref
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
+from types import CoroutineType
 from typing import Any, Literal
 
 from outlast.runtime import reports
@@ -24,18 +25,16 @@ unloading: ContextVar[bool] = ContextVar("outlast_unloading", default=False)
 """Whether this context's code is, or was begun by, a listener of `beforeunload`."""
 
 
-class _Open:
-    """A task that has not settled. To be referenced from here keeps it alive: asyncio does not."""
+class _Limit:
+    """The time that a task may take."""
 
-    __slots__ = ("given", "name", "number", "timed_out", "timeout_s", "timer")
+    __slots__ = ("name", "passed", "seconds", "timer")
 
-    def __init__(self, given: object, number: int, name: str, timeout_s: float | None) -> None:
-        self.given = given
-        self.number = number
+    def __init__(self, name: str, seconds: float, timer: asyncio.TimerHandle) -> None:
         self.name = name
-        self.timeout_s = timeout_s
-        self.timed_out = False
-        self.timer: asyncio.TimerHandle | None = None
+        self.seconds = seconds
+        self.passed = False
+        self.timer = timer
 
 
 class Tasks:
@@ -44,10 +43,11 @@ class Tasks:
     def __init__(self, on_rejected: Callable[[AnyFuture | None, BaseException], None]) -> None:
         self._on_rejected = on_rejected
         self._numbers = itertools.count(1)
-        self._open: dict[AnyFuture, _Open] = {}
+        self._open: dict[AnyFuture, tuple[int, object, _Limit | None]] = {}
+        """Number, what was given, limit. To be referenced from here keeps a task alive: asyncio does not."""
         self._by_awaitable: dict[int, AnyFuture] = {}
         """By `id`: what is given need not be hashable."""
-        self._known: weakref.WeakSet[AnyFuture] = weakref.WeakSet()
+        self._settled: weakref.WeakSet[AnyFuture] = weakref.WeakSet()
         self._deferred: list[tuple[Awaitable[Any], str, float | None]] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self._warned = False
@@ -64,12 +64,14 @@ class Tasks:
 
     def wait_until(self, awaitable: Any, *, name: str = "", timeout: float | None = None) -> Any:
         """See `outlast.runtime.edge_runtime.EdgeRuntime.wait_until`."""
-        _check(name, timeout)
-        if isinstance(awaitable, concurrent.futures.Future):
-            awaitable = asyncio.wrap_future(awaitable, loop=self._loop)
-        if not inspect.isawaitable(awaitable):
-            self._warn(awaitable)
-            return awaitable
+        if type(name) is not str or timeout is not None:
+            _check(name, timeout)
+        if type(awaitable) is not CoroutineType:
+            if isinstance(awaitable, concurrent.futures.Future):
+                awaitable = asyncio.wrap_future(awaitable, loop=self._loop)
+            if not inspect.isawaitable(awaitable):
+                self._warn(awaitable)
+                return awaitable
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:
@@ -95,49 +97,53 @@ class Tasks:
         self, loop: asyncio.AbstractEventLoop, awaitable: Awaitable[Any], name: str, timeout_s: float | None
     ) -> AnyFuture:
         future = self._by_awaitable.get(id(awaitable))
-        if future is None and asyncio.isfuture(awaitable):
+        if future is None and type(awaitable) is not CoroutineType and asyncio.isfuture(awaitable):
             future = awaitable
-        if future is not None and future in self._known:
+        if future is not None and (future in self._open or future in self._settled):
             # The same work twice is one task.
             return future
         # Said before any of its code runs: should that end the process, the task has a record.
         name = name or _name_of(awaitable)
-        task = _Open(awaitable, self.begin(name), name, timeout_s)
+        number = self.begin(name)
         if future is None:
             future = loop.create_task(awaitable if inspect.iscoroutine(awaitable) else _wait_for(awaitable))
             self._by_awaitable[id(awaitable)] = future
-        self._open[future] = task
-        self._known.add(future)
+        limit = None
+        if timeout_s is not None:
+            limit = _Limit(name, timeout_s, loop.call_later(timeout_s, self._on_timeout, future))
+        self._open[future] = number, awaitable, limit
         if (started := collected.get()) is not None:
             started.append(future)
-        if timeout_s is not None:
-            task.timer = loop.call_later(timeout_s, self._on_timeout, future, task)
         future.add_done_callback(self._on_done)
         return future
 
-    def _on_timeout(self, future: AnyFuture, task: _Open) -> None:
+    def _on_timeout(self, future: AnyFuture) -> None:
         # Its end is what is reported, not the attempt: it may still have something to clean up.
-        task.timed_out = True
-        future.cancel()
+        if future in self._open:
+            _, _, limit = self._open[future]
+            assert limit is not None
+            limit.passed = True
+            future.cancel()
 
     def _on_done(self, future: AnyFuture) -> None:
-        task = self._open.pop(future)
-        self._by_awaitable.pop(id(task.given), None)
-        if task.timer is not None:
-            task.timer.cancel()
+        number, given, limit = self._open.pop(future)
+        self._settled.add(future)
+        self._by_awaitable.pop(id(given), None)
+        if limit is not None:
+            limit.timer.cancel()
         error = None if future.cancelled() else future.exception()
         if isinstance(error, SystemExit | KeyboardInterrupt):
             # The process is about to end, and the end is what interrupts the task.
             return
-        if task.timed_out:
-            what = f'task "{task.name}"' if task.name else "the task"
-            text = f"TimeoutError: {what} took longer than {task.timeout_s} s"
-            reports.send(TaskSettled(task.number, "timed_out", text))
+        if limit is not None and limit.passed:
+            what = f'task "{limit.name}"' if limit.name else "the task"
+            text = f"TimeoutError: {what} took longer than {limit.seconds} s"
+            reports.send(TaskSettled(number, "timed_out", text))
         elif future.cancelled():
             # Somebody has decided so: it is no failure that anyone must hear of.
-            reports.send(TaskSettled(task.number, "rejected", "CancelledError: the task was cancelled"))
+            reports.send(TaskSettled(number, "rejected", "CancelledError: the task was cancelled"))
         else:
-            self.settle(task.number, error, future)
+            self.settle(number, error, future)
 
     def _without_loop(self, awaitable: Awaitable[Any], name: str, timeout_s: float | None) -> Any:
         loop = self._loop

@@ -1,8 +1,6 @@
 """What stands between the server and the function's application: every request passes here."""
 
 import asyncio
-import functools
-import urllib.parse
 from collections import deque
 from collections.abc import Callable
 from contextvars import ContextVar
@@ -11,10 +9,14 @@ from typing import Any
 from starlette.background import BackgroundTask
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from outlast.engines.python import heads
+from outlast.engines.python.server import Stream
 from outlast.runtime import reports
 from outlast.runtime.context import request_id
 from outlast.runtime.describe import describe
 from outlast.runtime.edge_runtime import tasks
+from outlast.runtime.requests import Request
+from outlast.runtime.responses import is_whole
 from outlast.runtime.serving import HandlerApp, internal_server_error, log, report
 from outlast.runtime.tasks import plain_name
 
@@ -25,30 +27,66 @@ _current: ContextVar["Exchange | None"] = ContextVar("outlast_exchange", default
 
 
 class Gate:
-    """An ASGI application.
-
-    ``on_request`` is called as each request begins, ``on_end`` when its last code has run, ``on_exit`` for `sys.exit`.
-    """
+    """``on_request`` is called as each request begins, ``on_end`` when the last of its code has run, ``on_exit`` for
+    `sys.exit`."""
 
     def __init__(
         self, on_request: Callable[[], None], on_end: Callable[[], None], on_exit: Callable[[SystemExit], None]
     ) -> None:
         self.app: ASGIApp | None = None
-        self.running = 0
-        """Requests whose code still runs."""
+        self.state: dict[str, Any] = {}
+        """Of the application's lifespan; each request gets a copy."""
+        self._running: set[object] = set()
         self._on_request = on_request
         self._on_end = on_end
         self._on_exit = on_exit
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    @property
+    def is_busy(self) -> bool:
+        """Whether the code of any request still runs."""
+        return len(self._running) > 0
+
+    async def serve(self, stream: Stream) -> None:
+        """Answers an HTTP request."""
         app = self.app
         assert app is not None, "no request comes before the worker is ready"
-        request_id.set(introduce(scope))
-        self.running += 1
+        request_id.set(stream.request_id)
+        stream.scope["state"] = self.state.copy()
+        # Nobody else keeps the task alive once the connection has gone on to the next request.
+        self._running.add(stream)
         self._on_request()
         try:
             if isinstance(app, HandlerApp):
-                await _run_handler(app, scope, receive, send)
+                await _answer(app, stream)
+            else:
+                exchange = Exchange(stream.scope, stream.send)
+                _current.set(exchange)
+                await exchange.run(app, stream.receive)
+                if not (stream.ended or stream.gone):
+                    log("error", "the application has returned without a complete response")
+        except SystemExit as exit_:
+            self._on_exit(exit_)
+        except BaseException:
+            # It was reported where it came up.
+            return
+        finally:
+            stream.fail()
+            self._running.discard(stream)
+            self._on_end()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serves a WebSocket: an ASGI application."""
+        app = self.app
+        assert app is not None, "no request comes before the worker is ready"
+        headers = scope["headers"]
+        request_id.set(next((value.decode("latin-1") for name, value in headers if name == b"sb-request-id"), ""))
+        scope["client"], scope["scheme"], scope["server"] = heads.introduced(headers, "ws")
+        this = asyncio.current_task()
+        self._running.add(this)
+        self._on_request()
+        try:
+            if isinstance(app, HandlerApp):
+                await app(scope, receive, send)
             else:
                 exchange = Exchange(scope, send)
                 _current.set(exchange)
@@ -56,53 +94,25 @@ class Gate:
         except SystemExit as exit_:
             self._on_exit(exit_)
         finally:
-            self.running -= 1
+            self._running.discard(this)
             self._on_end()
 
 
-def introduce(scope: Scope) -> str:
-    """Makes the request look as if the client had sent it to the function itself. Returns its id."""
-    id_ = ""
-    missing = 3
-    # The gateway writes its own fields after the client's.
-    for name, value in reversed(scope["headers"]):
-        if name == b"sb-request-id":
-            id_ = value.decode("latin-1")
-        elif name == b"x-outlast-peer":
-            host, _, port = value.decode("latin-1").rpartition(":")
-            scope["client"] = (host.strip("[]"), int(port) if port.isdigit() else 0)
-        elif name == b"x-forwarded-proto":
-            if value == b"https":
-                scope["scheme"] = "wss" if scope["type"] == "websocket" else "https"
+async def _answer(app: HandlerApp, stream: Stream) -> None:
+    request = Request(stream.scope, stream.receive)
+    answer = await app.answer(request)
+    if answer is None:
+        return
+    reports.flush()
+    try:
+        if is_whole(answer):
+            stream.respond(answer.status_code, answer.raw_headers, bytes(answer.body))
         else:
-            continue
-        missing -= 1
-        if not missing:
-            break
-    host = next((value for name, value in scope["headers"] if name == b"host"), b"")
-    scope["server"] = _server(host, 443 if scope["scheme"] in ("https", "wss") else 80)
-    return id_
-
-
-@functools.lru_cache(maxsize=256)
-def _server(host: bytes, default_port: int) -> tuple[str, int]:
-    try:
-        parts = urllib.parse.urlsplit("//" + host.decode("latin-1"))
-        return parts.hostname or "", parts.port or default_port
-    except ValueError:
-        return "", default_port
-
-
-async def _run_handler(app: HandlerApp, scope: Scope, receive: Receive, send: Send) -> None:
-    try:
-        await app(scope, receive, send)
+            await answer(stream.scope, request.receive, stream.send)
     except Exception as error:
-        # The handler's own errors have been answered: this comes of the response's body, or of what it left behind.
+        # The handler's own errors have been answered: this comes of the response, or of what it left behind.
         if not getattr(error, _REPORTED, False):
             report(error)
-        if not getattr(getattr(send, "__self__", None), "response_complete", False):
-            # So the server cuts the connection, the only way to tell the client that the body is not all.
-            raise
 
 
 class Exchange:

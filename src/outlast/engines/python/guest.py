@@ -2,6 +2,7 @@
 
 import asyncio
 import atexit
+import contextlib
 import contextvars
 import gc
 import os
@@ -10,22 +11,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
-import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
-from uvicorn.server import ServerState
-
 from outlast.core.outcome import UnloadReason
-from outlast.engines.python import gate, loading
+from outlast.engines.python import gate, loading, rehearsal
 from outlast.engines.python.control import Channel
 from outlast.engines.python.lifespan import Lifespan, StartupFailed
 from outlast.engines.python.output import Output
 from outlast.engines.python.pulse import Pulse
+from outlast.engines.python.server import Connection
+from outlast.engines.python.websockets import WebSockets
 from outlast.runtime import reports
 from outlast.runtime.describe import describe
 from outlast.runtime.edge_runtime import dispatch, dispatch_error, dispatch_rejection, settled, tasks
 from outlast.runtime.events import BeforeUnloadEvent, Event, UnloadDetail
-from outlast.runtime.serving import log, serving
+from outlast.runtime.serving import HandlerApp, log, serving
 from outlast.runtime.tasks import AnyFuture
 from outlast.wire import messages
 
@@ -35,8 +33,8 @@ except ImportError:
     # An interpreter or environment of the function's own may be without it.
     uvloop = None  # type: ignore[assignment]
 
-KEEP_ALIVE_S = 3600
-"""The node closes idle connections; a worker that did might close one just as a request comes."""
+REHEARSES_AFTER_S = 0.005
+"""From being connected. A worker that is needed at once is told before."""
 TURNS_TO_SETTLE = 16
 """Of the event loop. A task that waits for nothing takes a few to its end, and is not to be cut off in them."""
 
@@ -76,6 +74,7 @@ class Guest:
         self._work: set[asyncio.Task[None]] = set()
         self._lifespan: Lifespan | None = None
         self._server: asyncio.AbstractServer | None = None
+        self._rehearsing: asyncio.TimerHandle | None = None
         self._channel = Channel(loop, str(folder / "control.sock"), self._obey, self._on_lost)
         reports.connect(self._channel.send, self._channel.flush)
         self._output = Output(self._on_thread_error)
@@ -85,6 +84,7 @@ class Guest:
         self._pulse = Pulse(loop, self._is_busy, self._on_stuck, self._on_moving, self._hear, sending)
         self._channel.signal_arrivals()
         self._gate = gate.Gate(self._pulse.quicken, self._output.end_request, self._on_exit)
+        self._websockets = WebSockets(self._gate, loop)
         gate.install()
         serving.inside_worker = True
         serving.on_app = self._use
@@ -93,29 +93,13 @@ class Guest:
         os.register_at_fork(after_in_child=self._become_stranger)
 
     async def listen(self, then: Callable[[], None]) -> None:
-        config = uvicorn.Config(
-            self._gate,
-            http=HttpToolsProtocol,
-            ws=WebSocketsSansIOProtocol,
-            interface="asgi3",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            proxy_headers=False,
-            server_header=False,
-            date_header=False,
-            timeout_keep_alive=KEEP_ALIVE_S,
-        )
-        config.load()
-        state = ServerState()
-
-        def connection() -> HttpToolsProtocol:
-            app_state = self._lifespan.state if self._lifespan is not None else {}
-            return HttpToolsProtocol(config, state, app_state, self._loop)
+        def connection() -> Connection:
+            return Connection(self._loop, self._gate.serve, self._websockets.take_over)
 
         self._server = await self._loop.create_unix_server(connection, str(self._folder / "http.sock"), backlog=1024)
         # Here, because the loop might have begun with the function's code by the next turn.
         then()
+        self._rehearsing = self._loop.call_later(REHEARSES_AFTER_S, lambda: self._do(self._rehearse()))
 
     def end(self, status: int) -> NoReturn:
         """Ends the process at once; what it has said is not lost."""
@@ -129,6 +113,8 @@ class Guest:
         self._pulse.quicken()
         match message:
             case messages.Boot():
+                if self._rehearsing is not None:
+                    self._rehearsing.cancel()
                 self._do(self._boot(loading.path_of(message.entrypoint)))
             case messages.BeforeUnload():
                 self._unloading(message)
@@ -141,6 +127,10 @@ class Guest:
         task = self._loop.create_task(work)
         self._work.add(task)
         task.add_done_callback(self._work.discard)
+
+    async def _rehearse(self) -> None:
+        with contextlib.suppress(OSError):
+            await rehearsal.rehearse()
 
     async def _boot(self, path: Path) -> None:
         tasks.attach(self._loop)
@@ -173,11 +163,13 @@ class Guest:
         return asyncio.current_task(self._loop) in self._work
 
     async def _serve(self, app: Any) -> None:
-        self._lifespan = Lifespan(app)
-        try:
-            await self._lifespan.startup()
-        except StartupFailed as error:
-            self._fail(str(error))
+        if not isinstance(app, HandlerApp):
+            self._lifespan = Lifespan(app)
+            try:
+                await self._lifespan.startup()
+            except StartupFailed as error:
+                self._fail(str(error))
+            self._gate.state = self._lifespan.state
         self._gate.app = app
         reports.send(messages.Ready())
 
@@ -215,7 +207,7 @@ class Guest:
     # What happens in this process.
 
     def _is_busy(self) -> bool:
-        return self._gate.running > 0 or len(tasks) > 0
+        return self._gate.is_busy or len(tasks) > 0
 
     def _on_stuck(self) -> None:
         if not self._said_stuck:

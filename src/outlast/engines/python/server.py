@@ -1,0 +1,322 @@
+"""HTTP/1.1 for one client, the node: it sends the requests of a connection one after the other, heads well-formed.
+
+An application of ASGI gets what that specification says (version 2.3 of its part on HTTP). Who has the whole of a
+response at hand writes it at once, with `Stream.respond`.
+"""
+
+import asyncio
+import contextvars
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any, cast
+
+from starlette.types import Message
+
+from outlast.core.errors import OutlastError
+from outlast.engines.python import heads
+from outlast.runtime.serving import internal_server_error
+from outlast.wire import bodies, http1
+
+MAX_UNREAD = 64 * 1024
+"""Bytes of a request's body, or of what follows it, before the connection is not read any further."""
+MAX_HEAD = 2 * http1.MAX_HEAD_BYTES
+"""The node adds to what it has from its clients."""
+HEAD_WAITS_S = 0.01
+"""For a body that its Content-Length has announced, to leave with it."""
+JOINED = 64 * 1024
+"""Up to so many bytes it is cheaper to copy a body than to hand it over beside its head."""
+
+DISCONNECT = "http.disconnect"
+
+
+class Stream:
+    """One request and its response."""
+
+    __slots__ = (
+        "_arrived",
+        "_complete",
+        "_connection",
+        "_content",
+        "_head",
+        "_keep_alive",
+        "_length",
+        "_loop",
+        "_told_last",
+        "ended",
+        "gone",
+        "request_id",
+        "scope",
+        "started",
+        "task",
+    )
+
+    def __init__(self, connection: "Connection", head: heads.Request, loop: asyncio.AbstractEventLoop) -> None:
+        self.scope = head.scope
+        self.request_id = head.id
+        self.task: asyncio.Task[None] | None = None
+        self.started = False
+        """Whether the head of the response is on its way, or about to be."""
+        self.ended = False
+        """Whether the response is complete. The connection is not this request's any more."""
+        self.gone = False
+        """Whether the connection was lost before that."""
+        self._connection = connection
+        self._loop = loop
+        self._keep_alive = head.keep_alive
+        # Of the request.
+        self._content = b""
+        """Of its body, what has come and was not asked for yet."""
+        self._complete = head.length == 0
+        self._told_last = False
+        self._arrived: asyncio.Event | None = None
+        # Of the response.
+        self._head = b""
+        """Waits for the body, to leave with it."""
+        self._length = 0
+        """Bytes of the body that have to follow, or `http1.CHUNKED`."""
+
+    # For the application.
+
+    async def receive(self) -> Message:
+        while not (self.gone or self.ended):
+            if self._content or (self._complete and not self._told_last):
+                content, self._content = self._content, b""
+                self._told_last = self._complete
+                return {"type": "http.request", "body": content, "more_body": not self._complete}
+            self._connection.read()
+            if self._arrived is None:
+                self._arrived = asyncio.Event()
+            self._arrived.clear()
+            await self._arrived.wait()
+        return {"type": DISCONNECT}
+
+    async def send(self, message: Message) -> None:
+        kind = message["type"]
+        expected = "http.response.body" if self.started else "http.response.start"
+        if kind != expected or self.ended:
+            raise RuntimeError(
+                f"{kind} was sent {'after the end of the response' if self.ended else f'for {expected}'}"
+            )
+        if (drained := self._connection.drained) is not None:
+            await drained.wait()
+        if self.gone:
+            return
+        if self.started:
+            self._send_body(message.get("body", b""), message.get("more_body", False))
+        else:
+            self._start(message["status"], message.get("headers", ()))
+            if self._length == http1.CHUNKED:
+                self._send_head()
+            else:
+                # The body is likely to be at hand, or nearly so.
+                self._loop.call_later(HEAD_WAITS_S, self._send_head)
+
+    def respond(self, status: int, fields: Iterable[heads.Field], body: bytes) -> None:
+        """The whole response at once. Raises `heads.BadResponse`."""
+        if not self.gone:
+            self._start(status, fields)
+            self._send_body(body, more=False)
+
+    def fail(self) -> None:
+        """There will be no (more) response, because of an error."""
+        if self.ended or self.gone:
+            return
+        if self.started and not self._head:
+            self._connection.close()
+        else:
+            answer = internal_server_error()
+            self.respond(answer.status_code, answer.raw_headers, bytes(answer.body))
+
+    # For the connection.
+
+    def feed(self, content: bytes, last: bool) -> int:
+        """Returns how much of the body waits to be asked for."""
+        if self.ended:
+            return 0
+        self._content = self._content + content if self._content else content
+        self._complete = last
+        self._wake()
+        return len(self._content)
+
+    def lose(self) -> None:
+        self.gone = True
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._arrived is not None:
+            self._arrived.set()
+
+    def _start(self, status: int, fields: Iterable[heads.Field]) -> None:
+        head = heads.response(status, fields, self.scope["method"], self._keep_alive)
+        self.started = True
+        self._head, self._length, self._keep_alive = head.data, head.length, head.keep_alive
+
+    def _send_head(self) -> None:
+        if self._head and not self.gone:
+            self._connection.write(self._head)
+            self._head = b""
+
+    def _send_body(self, body: bytes, more: bool) -> None:
+        if self.scope["method"] == "HEAD":
+            body = b""
+            self._length = 0
+        elif self._length == http1.CHUNKED:
+            body = bodies.chunk(body) if body else b""
+            if not more:
+                body += bodies.LAST_CHUNK
+        else:
+            self._length -= len(body)
+            if self._length < 0:
+                raise heads.BadResponse("the response is longer than its Content-Length")
+            if self._length and not more:
+                raise heads.BadResponse("the response is shorter than its Content-Length")
+        head, self._head = self._head, b""
+        if len(body) <= JOINED:
+            self._connection.write(head + body if head else body)
+        else:
+            self._connection.write(head)
+            self._connection.write(body)
+        if not more:
+            self.ended = True
+            self._wake()
+            self._connection.next(self._keep_alive)
+
+
+class Connection(asyncio.Protocol):
+    """``serve`` is called for each request, as a task that the stream refers to."""
+
+    __slots__ = (
+        "_body",
+        "_buffer",
+        "_context",
+        "_loop",
+        "_paused",
+        "_serve",
+        "_stream",
+        "_transport",
+        "_upgrade",
+        "drained",
+    )
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        serve: Callable[[Stream], Coroutine[Any, Any, None]],
+        upgrade: Callable[[asyncio.Transport, bytes], None],
+    ) -> None:
+        """``upgrade`` takes over a connection that asks to become one of WebSocket, and what has come by it."""
+        self._loop = loop
+        self._serve = serve
+        self._upgrade = upgrade
+        self._transport: asyncio.Transport
+        self._context: contextvars.Context
+        self._paused = False
+        self._buffer = b""
+        """What nobody has looked into: the beginning of a head, or what came before its turn."""
+        self._stream: Stream | None = None
+        """The request that is not answered yet."""
+        self._body: bodies.Body | None = None
+        """That of the request, as long as it is not complete."""
+        self.drained: asyncio.Event | None = None
+        """To be waited for before more is written, where there is one."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._context = contextvars.copy_context()
+
+    def data_received(self, data: bytes) -> None:
+        if self._buffer:
+            data = self._buffer + data
+            self._buffer = b""
+        try:
+            if self._body is not None:
+                data = self._feed(self._body, data)
+            if data:
+                self._take(data)
+        except OutlastError as error:
+            self._refuse(error)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._stream is not None:
+            self._stream.lose()
+        self.resume_writing()
+
+    def pause_writing(self) -> None:
+        self.drained = asyncio.Event()
+
+    def resume_writing(self) -> None:
+        if self.drained is not None:
+            self.drained.set()
+            self.drained = None
+
+    # For the stream.
+
+    def read(self) -> None:
+        """There is room for more of the body."""
+        if self._paused and self._body is not None:
+            self._paused = False
+            self._transport.resume_reading()
+
+    def write(self, data: bytes) -> None:
+        self._transport.write(data)
+
+    def close(self) -> None:
+        """What was written is sent before."""
+        self._transport.close()
+
+    def next(self, keep_alive: bool) -> None:
+        """The response is complete."""
+        self._stream = None
+        if not keep_alive or self._transport.is_closing():
+            self._transport.close()
+            return
+        if self._paused:
+            self._paused = False
+            self._transport.resume_reading()
+        if self._buffer:
+            # The context of the request is none of the next one's business.
+            self._loop.call_soon(self.data_received, b"", context=self._context)
+
+    # Reading.
+
+    def _take(self, data: bytes) -> None:
+        """The beginning of a request, or a part of it."""
+        if self._stream is not None:
+            self._buffer = data
+            self._pause(len(data))
+            return
+        end = data.find(b"\r\n\r\n") + 4
+        if end < 4:
+            if len(data) > MAX_HEAD:
+                raise heads.BadRequest(f"the head is longer than {MAX_HEAD} bytes")
+            self._buffer = data
+            return
+        rest = data[end:]
+        head = heads.request(data[:end] if rest else data)
+        if head.upgrade == b"websocket":
+            self._upgrade(self._transport, data)
+            return
+        stream = self._stream = Stream(self, head, self._loop)
+        stream.task = self._loop.create_task(self._serve(stream))
+        if head.length:
+            body = self._body = bodies.decoder(head.length)
+            rest = self._feed(body, rest)
+        if rest:
+            self._take(rest)
+
+    def _feed(self, body: bodies.Body, data: bytes) -> bytes:
+        content, beyond = body.feed(data)
+        if body.done:
+            self._body = None
+        if self._stream is not None and (content or body.done):
+            self._pause(self._stream.feed(content, body.done))
+        return beyond
+
+    def _pause(self, unread: int) -> None:
+        if unread > MAX_UNREAD and not self._paused:
+            self._paused = True
+            self._transport.pause_reading()
+
+    def _refuse(self, error: OutlastError) -> None:
+        if self._stream is None:
+            self._transport.write(b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 0\r\n\r\n")
+        self._transport.close()

@@ -1,0 +1,39 @@
+"""WebSockets of ASGI applications: uvicorn serves them, on connections that the worker's own server hands over."""
+
+import asyncio
+import functools
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import uvicorn
+    from uvicorn.server import ServerState
+
+    from outlast.engines.python.gate import Gate
+
+
+class WebSockets:
+    def __init__(self, gate: "Gate", loop: asyncio.AbstractEventLoop) -> None:
+        self._gate = gate
+        self._loop = loop
+
+    def take_over(self, transport: asyncio.Transport, data: bytes) -> None:
+        """``data``: all that has come by the connection, which is a request to change to WebSocket."""
+        from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+
+        config, state = self._uvicorn
+        protocol = WebSocketsSansIOProtocol(config, state, self._gate.state, self._loop)
+        protocol.connection_made(transport)
+        transport.set_protocol(protocol)
+        protocol.data_received(data)
+
+    @functools.cached_property
+    def _uvicorn(self) -> "tuple[uvicorn.Config, ServerState]":
+        # Few functions have WebSockets: the others need not wait until all of this is loaded.
+        import uvicorn
+        from uvicorn.server import ServerState
+
+        config = uvicorn.Config(
+            self._gate, ws="websockets-sansio", interface="asgi3", lifespan="off", log_config=None, access_log=False
+        )
+        config.load()
+        return config, ServerState()
