@@ -1,5 +1,6 @@
 """What a function finds in its Deno worker, seen from the node's end of the sockets."""
 
+import asyncio
 import json
 import os
 import subprocess
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from deno import find_deno_bin
-from tests.engines.deno_worker import DENO_DIR, GUEST, booted, standby
+from tests.engines.deno_worker import DENO_DIR, GUEST, PATIENCE_S, booted, standby
 
 MakeFunction = Callable[[str], Path]
 
@@ -52,6 +53,41 @@ class TestReady:
             worker.boot(entrypoint)
             await worker.message("ready")
             assert (await worker.get()).body == b"new"
+
+    async def test_standby_asks_itself_before_it_answers_the_first_ping(self, function: MakeFunction) -> None:
+        asked = asyncio.Future[tuple[bytes, asyncio.StreamWriter]]()
+
+        async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            asked.set_result((await reader.readuntil(b"\r\n\r\n"), writer))
+
+        entrypoint = function("Deno.serve(() => new Response('ok'))")
+        async with standby(entrypoint) as worker:
+            worker.say(type="beforeunload", reason="memory")
+            # It obeys, so it listens.
+            await worker.message("unloaded")
+            (worker.folder / "http.sock").rename(worker.folder / "own.sock")
+            async with await asyncio.start_unix_server(take, worker.folder / "http.sock"):
+                worker.say(type="ping", number=0)
+                request, writer = await asyncio.wait_for(asked, PATIENCE_S)
+                assert request.startswith(b"GET / HTTP/1.1\r\n")
+                assert [message["type"] for message in worker.messages] == ["unloaded"]
+                # Without an answer it is as cold as before, and no worse.
+                writer.close()
+                await worker.message("pong", number=0)
+            worker.say(type="ping", number=1)
+            await worker.message("pong", number=1)
+            worker.boot(entrypoint)
+            await worker.message("ready")
+            assert (await worker.get(socket="own.sock")).body == b"ok"
+
+    async def test_functions_see_nothing_of_what_standby_asks_itself(self, function: MakeFunction) -> None:
+        entrypoint = function("let count = 0; Deno.serve(() => new Response(String(++count)))")
+        async with standby(entrypoint) as worker:
+            worker.say(type="ping", number=0)
+            worker.boot(entrypoint)
+            await worker.message("ready")
+            assert (await worker.get()).body == b"1"
+            assert [message["type"] for message in worker.messages] == ["pong", "ready"]
 
     async def test_the_function_is_the_main_module(self, function: MakeFunction) -> None:
         source = "if (import.meta.main) Deno.serve(() => new Response(import.meta.url))"

@@ -20,6 +20,7 @@ PATIENCE_S = 20
 @pytest.fixture(autouse=True)
 def is_impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "GATHER_S", 0.01)
+    monkeypatch.setattr(module, "GATHER_UNDER_LOAD_S", 0.01)
 
 
 @pytest_asyncio.fixture

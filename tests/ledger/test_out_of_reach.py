@@ -168,6 +168,21 @@ async def test_what_cannot_be_written_before_the_end_is_told() -> None:
     assert [text for text, _ in there.reports] == ["3 records of the ledger could not be written before the end"]
 
 
+async def test_what_is_open_does_not_wait_where_there_is_little_to_write(
+    url: str, monkeypatch: pytest.MonkeyPatch, other: "asyncpg.Connection"
+) -> None:
+    monkeypatch.setattr(module, "MANY", 1)
+    monkeypatch.setattr(module, "GATHER_UNDER_LOAD_S", 1_000)
+    async with node(url) as there:
+        await there.until_connected()
+        open_one = samples.task(node=there.id)
+        there.ledger.task_started(open_one)
+        tell(there, 1)
+        # There was no load before the first time. The second one is a long way off.
+        await there.until_written()
+        assert await other.fetchval("select count(*) from outlast.tasks where id = $1 and outcome is null", open_one.id)
+
+
 async def test_more_than_a_batch(url: str, other: "asyncpg.Connection") -> None:
     async with node(url) as there:
         told = tell(there, 9_000)

@@ -62,6 +62,11 @@ class Stub:
         reader, self._control = await asyncio.open_unix_connection(str(self.folder / "control.sock"))
         self._listening = asyncio.create_task(self._listen(reader))
 
+    async def stand_by(self) -> None:
+        """Comes up where it is not needed yet."""
+        await self.connect()
+        await self.told("ping")
+
     async def _listen(self, reader: asyncio.StreamReader) -> None:
         while line := await reader.readline():
             message = json.loads(line)

@@ -20,7 +20,7 @@ async def with_standby(there: House) -> tuple[Stub, Stub]:
     worker.answer()
     assert await caller.end() == 200
     standby = await there.worker()
-    await standby.connect()
+    await standby.stand_by()
     return worker, standby
 
 
@@ -33,7 +33,7 @@ async def test_it_is_started_after_the_first_worker_is_ready_and_loads_nothing()
         assert there.spawned.empty()
         await worker.serve()
         standby = await there.worker()
-        await standby.connect()
+        await standby.stand_by()
         await worker.has(1)
         worker.answer()
         assert standby.heard.empty()
@@ -45,7 +45,7 @@ async def test_there_are_as_many_as_the_settings_say() -> None:
         there.call()
         await there.ready_worker()
         for _ in range(3):
-            await (await there.worker()).connect()
+            await (await there.worker()).stand_by()
         assert there.spawned.empty()
 
 
@@ -61,7 +61,7 @@ async def test_the_next_start_is_its_activation_and_another_takes_its_place() ->
         await standby.has(1)
         standby.answer()
         assert await caller.end() == 200
-        await (await there.worker()).connect()
+        await (await there.worker()).stand_by()
 
 
 async def test_one_that_is_needed_before_it_is_up_boots_as_soon_as_it_is() -> None:
@@ -87,7 +87,7 @@ async def test_a_reload_ends_it(connected: bool) -> None:
         await worker.has(1)
         standby = await there.worker()
         if connected:
-            await standby.connect()
+            await standby.stand_by()
         there.pool.reload(there.function)
         await standby.exited()
         worker.answer()
@@ -109,7 +109,7 @@ async def test_a_shutdown_ends_it(connected: bool) -> None:
         await worker.has(1)
         standby = await there.worker()
         if connected:
-            await standby.connect()
+            await standby.stand_by()
         there.pool.close(EndReason.TERMINATION)
         await standby.exited()
         worker.answer()
@@ -147,7 +147,7 @@ async def test_it_outlives_its_boot_timeout() -> None:
     async with house(scale=Scale(standby=2), boot_timeout_ms=200) as there:
         worker, hanging = await with_standby(there)
         standby = await there.worker()
-        await standby.connect()
+        await standby.stand_by()
         there.judge(worker, Step.RETIRE, UnloadReason.WALL_CLOCK)
         await hanging.told("boot")
         await there.logged("boot_failure")
@@ -183,7 +183,7 @@ async def test_oneshot_has_the_next_worker_started_while_a_request_runs() -> Non
         worker = await there.ready_worker()
         await worker.has(1)
         standby = await there.worker()
-        await standby.connect()
+        await standby.stand_by()
         second = there.call()
         await standby.told("boot")
         await standby.serve()

@@ -40,8 +40,10 @@ from outlast.ledger.upkeep import BEAT_EVERY_S, FORGET_EVERY_S, LOST_AFTER_S, Lo
 
 DEFAULT_CAPACITY = 100_000
 """Tasks that wait for a database that is out of reach: some 60 MB."""
-GATHER_S = 0.25
+GATHER_S, GATHER_UNDER_LOAD_S = 0.1, 0.25
 """Records are written together that come within this time: each time has a price of its own, of some 3 ms."""
+MANY = 200
+"""So many records that were written at a time are load."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 5.0
 """Between two attempts to connect."""
 PATIENCE_S = 10.0
@@ -97,7 +99,7 @@ class PostgresLedger:
         self._out_of_reach_since: float | None = self._loop.time()
         self._is_trouble_told = False
         self._caught_up: list[asyncio.Future[None]] = []
-        self._closing = False
+        self._closing = self._under_load = False
         self._asking = asyncio.Lock()
         self._asked: asyncpg.Connection | None = None
         self._ended = False
@@ -129,10 +131,14 @@ class PostgresLedger:
             backend="postgres",
             connected=self._out_of_reach_since is None,
             backlog=sum(len(sink.buffer) + sink.in_flight for sink in self._sinks),
-            written=sum(sink.written for sink in self._sinks),
+            written=self._written,
             dropped=sum(sink.refused + sink.buffer.dropped for sink in self._sinks),
             error=self._error,
         )
+
+    @property
+    def _written(self) -> int:
+        return sum(sink.written for sink in self._sinks)
 
     @property
     def is_ended(self) -> bool:
@@ -252,9 +258,10 @@ class PostgresLedger:
         self._wake()
         while True:
             await self._wait_for_news(beaten + self._beat_every_s - self._loop.time())
-            closing = self._closing
+            closing, before = self._closing, self._written
             while await self._write_batches(connection):
                 pass
+            self._under_load = self._written - before >= MANY
             if any(len(sink.buffer) for sink in self._sinks):
                 # What was left for the next time.
                 self._news.set()
@@ -270,7 +277,8 @@ class PostgresLedger:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._news.wait(), max(at_most_s, 0))
             if not self._closing:
-                await asyncio.wait_for(self._full.wait(), GATHER_S)
+                gather_s = GATHER_UNDER_LOAD_S if self._under_load else GATHER_S
+                await asyncio.wait_for(self._full.wait(), gather_s)
         self._news.clear()
         self._full.clear()
 
@@ -278,11 +286,12 @@ class PostgresLedger:
         """One of each kind. Returns whether there is another."""
         asked, self._caught_up = self._caught_up, []
         is_all = all(len(sink.buffer) <= BATCH for sink in self._sinks)
+        at_once = bool(asked) or self._closing or not self._under_load
         count = 0
         try:
             for sink in self._sinks:
                 if len(sink.buffer):
-                    count += await sink.write(connection, at_once=bool(asked) or self._closing)
+                    count += await sink.write(connection, at_once=at_once)
         except BaseException:
             self._caught_up += asked
             raise

@@ -391,6 +391,8 @@ class Worker:
             self._tell(Event.ACTIVATED)
         else:
             self._cancel_timers()
+            # One of Deno gets warm before it answers.
+            self._channel.send(messages.Ping(0))
 
     def _on_channel_closed(self, _: object) -> None:
         # A worker that cannot be heard cannot be looked after. Usually its process is about to be gone.

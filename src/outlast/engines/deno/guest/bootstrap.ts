@@ -13,6 +13,7 @@ import * as requests from "./request.ts";
 import { Serving } from "./serve.ts";
 import { Tasks } from "./tasks.ts";
 import * as unloads from "./unloading.ts";
+import { warmUp } from "./warm_up.ts";
 
 const { exit, serve } = Deno;
 const folder = Deno.env.get("OUTLAST_WORKER_DIR")!;
@@ -47,6 +48,8 @@ Object.defineProperty(globalThis, "EdgeRuntime", {
 });
 
 const listener = serve({ path: `${folder}/http.sock`, onListen() {} }, serving.dispatch);
+/** Begun by the first ping of a node that has no use for this worker yet. */
+let warmed: Promise<void> | undefined;
 
 await new Promise<void>((resolve) => obey(resolve));
 
@@ -74,9 +77,12 @@ async function obey(boots: () => void): Promise<void> {
 function carryOut(message: ToWorker, boots: () => void): void {
   switch (message.type) {
     case "boot":
-      boot.begin(message.entrypoint.split("/").slice(-2).join("/"));
-      goOn();
-      boots();
+      warmed ??= Promise.resolve();
+      warmed.then(() => {
+        boot.begin(message.entrypoint.split("/").slice(-2).join("/"));
+        goOn();
+        boots();
+      });
       break;
     case "beforeunload":
       unloading.tell(message.reason).then(() => send({ type: "unloaded", reason: message.reason }));
@@ -85,7 +91,8 @@ function carryOut(message: ToWorker, boots: () => void): void {
       channel.drain().then(() => exit(0));
       break;
     case "ping":
-      send({ type: "pong", number: message.number });
+      warmed ??= warmUp(`${folder}/http.sock`);
+      warmed.then(() => send({ type: "pong", number: message.number }));
       break;
   }
 }

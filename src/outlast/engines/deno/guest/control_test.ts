@@ -37,6 +37,9 @@ class FakeStream implements Stream {
   }
 }
 
+/** Timers of the same length end in the order in which they were set: the channel's comes first. */
+const moment = () => new Promise((resolve) => setTimeout(resolve, 1));
+
 const log = (text: string): FromWorker => ({ type: "log", level: "info", text });
 const started = (task: number): FromWorker => ({ type: "task_started", task });
 const texts = (stream: FakeStream) =>
@@ -67,33 +70,32 @@ Deno.test("Channel never mixes lines when a write is taken in parts", async () =
   assert(texts(stream).join() === all.join());
 });
 
-Deno.test("Channel writes the rest of a turn when the turn is over", async () => {
+Deno.test("Channel writes the rest of a burst a moment later", async () => {
   const stream = new FakeStream();
   const channel = new Channel(stream);
   const all = Array.from({ length: 20 }, (_, number) => `message ${number}`);
   all.forEach((text) => channel.send(log(text)));
   await stream.acceptAll();
   assert(texts(stream).length < all.length);
-  await new Promise((resolve) => setImmediate(resolve));
+  await moment();
   assert.deepEqual(texts(stream), all);
 });
 
-Deno.test("Channel writes the messages of each turn together until a turn is quiet", async () => {
-  const turn = () => new Promise((resolve) => setImmediate(resolve));
+Deno.test("Channel writes the messages of each moment together until one is quiet", async () => {
   const stream = new FakeStream();
   const channel = new Channel(stream);
   const say = (text: string) => channel.send(log(text));
   say("first");
   await stream.acceptAll();
-  await turn();
+  await moment();
   say("a");
   say("b");
   assert.equal(stream.writes.length, 1);
-  await turn();
+  await moment();
   assert.equal(stream.writes.length, 2);
   await stream.acceptAll();
-  await turn();
-  await turn();
+  await moment();
+  await moment();
   say("after the burst");
   assert.equal(stream.writes.length, 3);
   assert.deepEqual(texts(stream), ["first", "a", "b", "after the burst"]);
@@ -133,10 +135,10 @@ Deno.test("Channel waits while the kernel has no room", async () => {
   const all = ["x".repeat(20_000), "y".repeat(20_000), "small"];
   all.forEach((text) => channel.send(log(text)));
   channel.send(started(1));
-  await new Promise((resolve) => setImmediate(resolve));
+  await moment();
   assert.equal(stream.writes.length, 1);
   await stream.acceptAll();
-  await new Promise((resolve) => setImmediate(resolve));
+  await moment();
   assert(texts(stream).join() === [...all, undefined].join());
 });
 

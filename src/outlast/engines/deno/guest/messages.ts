@@ -35,7 +35,7 @@ const MAX_NAME_CHARS = 1024;
 
 /** One line, its newline included. */
 export function encode(message: FromWorker): string {
-  const json = stringify(message);
+  const json = ofTask(message) ?? stringify(message);
   // Most messages are short and well-formed. `\ud` is how JSON writes a lone surrogate, which the node refuses.
   if (json.length < 64 * 1024 && !json.includes("\\ud")) return json + "\n";
   const limits: Record<string, number> = { text: MAX_TEXT_CHARS, error: MAX_TEXT_CHARS };
@@ -43,6 +43,17 @@ export function encode(message: FromWorker): string {
     message,
     (key, value) => typeof value === "string" ? cut(value, limits[key] ?? MAX_NAME_CHARS) : value,
   ) + "\n";
+}
+
+/** The messages that there are most of: put together here they take a third of the time. */
+function ofTask(message: FromWorker): string | undefined {
+  if (message.type === "task_settled" && message.error === undefined) {
+    return `{"type":"task_settled","task":${message.task},"outcome":"${message.outcome}"}`;
+  }
+  if (message.type === "task_started" && message.name === undefined && message.unloading === undefined) {
+    const request = message.request === undefined ? "" : `,"request":${stringify(message.request)}`;
+    return `{"type":"task_started","task":${message.task}${request}}`;
+  }
 }
 
 function cut(text: string, maxChars: number): string {

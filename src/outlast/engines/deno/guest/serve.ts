@@ -4,6 +4,7 @@ import * as context from "./context.ts";
 import { describe } from "./describe.ts";
 import type { Level, Send } from "./messages.ts";
 import { idOf, ServeInfo } from "./request.ts";
+import { answer } from "./warm_up.ts";
 
 type Answer = Response | Promise<Response>;
 type Handler = (request: Request, info: Deno.ServeHandlerInfo<Deno.NetAddr>) => Answer;
@@ -26,7 +27,8 @@ const NativeResponse = Response;
 export class Serving {
   #send: Send;
   #onHandler: () => void;
-  #current: Server | undefined;
+  #warmingUp = new Server(answer, {});
+  #current = this.#warmingUp;
 
   /** `onHandler` is called each time there is a handler to send requests to. */
   constructor(send: Send, onHandler: () => void) {
@@ -35,13 +37,13 @@ export class Serving {
   }
 
   get hasHandler(): boolean {
-    return this.#current !== undefined;
+    return this.#current !== this.#warmingUp;
   }
 
   /** Takes every call form of `Deno.serve`; the last call wins. */
   serve = (first: Options | Handler, second?: Options | Handler): Deno.HttpServer => {
     const server = new Server(...parse(first, second));
-    if (this.#current && !this.#current.stopped) {
+    if (this.hasHandler && !this.#current.stopped) {
       this.#log("warning", "Deno.serve was called again: from now on its last handler answers every request");
     }
     this.#current = server;
@@ -51,7 +53,7 @@ export class Serving {
 
   dispatch = (request: Request, native: Deno.ServeHandlerInfo): Answer => {
     const server = this.#current;
-    if (!server || server.stopped) return new Response("Server is shut down", { status: 503 });
+    if (server.stopped) return new Response("Server is shut down", { status: 503 });
     const id = idOf(request);
     try {
       const answer = context.run(id, server.handler, request, new ServeInfo(request, native));

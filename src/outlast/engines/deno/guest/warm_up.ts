@@ -1,0 +1,27 @@
+/**
+ * A worker that stands by answers a request of its own. What Deno and V8 have to load and compile for the first one, and
+ * for the first message and timer, takes 4 ms of CPU time: here nobody waits for it.
+ */
+
+const { connect } = Deno;
+const { setTimeout } = globalThis;
+
+const REQUEST =
+  "GET / HTTP/1.1\r\nhost: localhost\r\nx-forwarded-proto: http\r\nsb-request-id: warm-up\r\n\r\n";
+
+/** Settles when the server on this socket has answered; never throws. */
+export async function warmUp(socket: string): Promise<void> {
+  try {
+    await new Promise<void>((resolve) => setTimeout(resolve));
+    using connection = await connect({ transport: "unix", path: socket });
+    await connection.write(new TextEncoder().encode(REQUEST));
+    await connection.read(new Uint8Array(1024));
+  } catch {
+    // The function's first request takes longer, and that is all.
+  }
+}
+
+/** Answers that request: until the function has called `Deno.serve`, no other can come. */
+export function answer(request: Request): Response {
+  return new Response(request.url);
+}
