@@ -126,7 +126,8 @@ class Connection(asyncio.Protocol):
         if self._call is not None:
             self._call.hold(False)
         elif not self._over:
-            self._next()
+            self._resume_reading()
+            self._advance()
 
     # What its server asks for.
 
@@ -162,7 +163,10 @@ class Connection(asyncio.Protocol):
             self._close(unread=call.body is not None)
             return
         self._watch()
-        self._next()
+        if self._reading_paused:
+            self._resume_reading()
+        if self._buffer:
+            self._advance()
 
     def cut(self, reset: bool) -> None:
         if reset:
@@ -172,11 +176,6 @@ class Connection(asyncio.Protocol):
             self._close(unread=False)
 
     # Reading requests.
-
-    def _next(self) -> None:
-        self._resume_reading()
-        if self._buffer:
-            self._advance()
 
     def _advance(self) -> None:
         """Reads heads and serves them, as long as there are whole ones and nothing to wait for."""
@@ -212,7 +211,7 @@ class Connection(asyncio.Protocol):
             if call.body is not None:
                 # Until somebody wants it.
                 self._pause_reading()
-        self._watch()
+        self._idle.expect(0)
         call.serve()
 
     def _refuse(self, why: str, status: int) -> None:
