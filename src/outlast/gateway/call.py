@@ -3,6 +3,7 @@
 import asyncio
 import random
 import time
+from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Protocol
 
@@ -26,6 +27,9 @@ class Client(Protocol):
     """Whether the connection closes after this answer. A call sets it, and never takes it back."""
 
     def send(self, data: bytes) -> None: ...
+
+    def send_pieces(self, pieces: Iterable[bytes]) -> None:
+        """The same as to `send` them joined, without the copying that this takes."""
 
     def read(self, wanted: bool) -> None:
         """Whether more of the request's body, or of a tunnel, can be taken now."""
@@ -232,6 +236,9 @@ class Call:
             self._client.read(True)
 
     def data(self, content: bytes, last: bool) -> None:
+        if self._chunked and len(content) >= bodies.LARGE:
+            self._client.send_pieces(bodies.chunk_pieces(content))
+            content = b""
         if framed := self._framed(content, last) if self._chunked else content:
             self._client.send(framed)
         if last:

@@ -7,6 +7,7 @@ be read beyond doubt is refused and the connection closed, because nobody knows 
 import asyncio
 import socket
 import struct
+from collections.abc import Iterable
 from http import HTTPStatus
 from typing import cast
 
@@ -144,6 +145,9 @@ class Connection(asyncio.Protocol):
 
     def send(self, data: bytes) -> None:
         self._transport.write(data)
+
+    def send_pieces(self, pieces: Iterable[bytes]) -> None:
+        self._transport.writelines(pieces)
 
     def read(self, wanted: bool) -> None:
         if wanted:
