@@ -15,16 +15,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
-from outlast import storage
+from outlast.admin.address import Address
 from outlast.admin.administration import Administration
 from outlast.admin.node import Node
 from outlast.admin.place import Unusable
-from outlast.admin.server import Address
 from outlast.config import settings
 from outlast.config.settings import Project
 from outlast.core.errors import OutlastError
 from outlast.core.language import Language
 from outlast.core.policy import Policy
+from outlast.database import choice
 from outlast.engines import tools
 from outlast.engines.deno import DenoEngine
 from outlast.engines.processes import Command, Process, Spawner
@@ -74,7 +74,7 @@ class Options:
     admin: Address = field(default_factory=Address)
     announced: bool = True
     """Whether commands find this node by the project's folder."""
-    database: str = storage.EMBEDDED
+    database: str = choice.EMBEDDED
 
     def load(self, url: str, database_url: str | None = None, given: Settings = NO_SETTINGS) -> Project:
         """Reads the project's settings. ``given`` wins over them. Raises ConfigError."""
@@ -304,8 +304,10 @@ def _log_progress(log: Log, function: str, text: str, ms: float | None) -> None:
 
 
 def _spare_the_collector() -> None:
-    """Requests leave no cycles behind, so that looking for them every few hundred allocations is for nothing."""
-    gc.collect()
+    """Requests leave no cycles behind, so that looking for them every few hundred allocations is for nothing.
+
+    Nor is it worth its time to look for what loading has left behind: that is next to nothing.
+    """
     gc.freeze()
     gc.set_threshold(5_000)
 

@@ -7,31 +7,23 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING
 
 from outlast.config.settings import LedgerSettings, Project
 from outlast.core import ids
-from outlast.core.errors import OutlastError
 from outlast.core.records import MAX_ERROR_CHARS, RequestRecord, printable
-from outlast.database.connections import Database
-from outlast.database.embedded import EmbeddedServer, EmbeddedServerError
+from outlast.database.choice import EMBEDDED, OFF, check
 from outlast.gateway.ports import Served
 from outlast.ledger.ledger import Ledger
 from outlast.ledger.memory import MemoryLedger
-from outlast.ledger.postgres import PostgresLedger
 from outlast.ledger.siblings import LockedSiblings
 from outlast.telemetry.logs import Level, Log
 
-EMBEDDED, OFF = "embedded", "off"
-"""What ``--database`` can be besides a URL."""
-SCHEMES = ("postgres", "postgresql")
+if TYPE_CHECKING:
+    from outlast.database.embedded import EmbeddedServer
+    from outlast.ledger.postgres import PostgresLedger
+
 MAX_PATH_CHARS = 2_000
-
-
-def check(database: str) -> None:
-    """Raises OutlastError for what ``--database`` cannot be."""
-    if database not in (EMBEDDED, OFF) and urlsplit(database).scheme not in SCHEMES:
-        raise OutlastError(f"{database!r} is neither embedded nor off nor a URL that begins with postgresql://")
 
 
 class Storage:
@@ -52,21 +44,31 @@ class Storage:
         self._postgres: PostgresLedger | None = None
         self._second = self._recorded = 0
         self.ledger: Ledger = MemoryLedger()
+        if database != OFF:
+            self._open(database, project)
+
+    def _open(self, database: str, project: Project) -> None:
+        # asyncpg alone takes as long to load as all that a request meets.
+        from outlast.database.connections import Database
+        from outlast.database.embedded import EmbeddedServer, EmbeddedServerError
+        from outlast.ledger.postgres import PostgresLedger
+
+        embedded = None
         if database == EMBEDDED:
             try:
-                self._embedded = EmbeddedServer(project.state_dir / "pg", self._warn, lambda: self.on_moved())
+                embedded = EmbeddedServer(project.state_dir / "pg", self._warn, lambda: self.on_moved())
             except EmbeddedServerError as error:
                 self._warn(f"there is no database, and the ledger ends with this server: {error}")
-        embedded = self._embedded
-        if database != OFF and (database != EMBEDDED or embedded is not None):
-            self._siblings = _siblings(project.state_dir, self.node)
-            self.ledger = self._postgres = PostgresLedger(
-                Database(lambda: embedded.ledger_url if embedded is not None else database).connect,
-                self.node,
-                report=self._tell,
-                siblings=self._siblings,
-                retention=project.ledger.retention,
-            )
+                return
+        self._embedded = embedded
+        self._siblings = _siblings(project.state_dir, self.node)
+        self.ledger = self._postgres = PostgresLedger(
+            Database(lambda: embedded.ledger_url if embedded is not None else database).connect,
+            self.node,
+            report=self._tell,
+            siblings=self._siblings,
+            retention=project.ledger.retention,
+        )
 
     @property
     def functions_url(self) -> str | None:

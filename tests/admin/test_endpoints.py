@@ -249,8 +249,8 @@ class TestWhatCanBeDone:
         assert only(await api.get(f"/v1/requests/{UNKNOWN}?wait_ms=20000"), 404)["code"] == "NOT_FOUND"
 
     async def test_catching_up(self, api: httpx.AsyncClient, functions: httpx.AsyncClient) -> None:
-        stuck = (await functions.get("/napping?spin=300")).headers["x-sb-execution-id"]
-        assert only(await api.post("/v1/catch-up?wait_ms=20")) == {"silent": [stuck]}
+        stuck = (await functions.get("/napping?spin=900")).headers["x-sb-execution-id"]
+        assert only(await api.post("/v1/catch-up?wait_ms=200")) == {"silent": [stuck]}
         assert only(await api.post("/v1/catch-up?wait_ms=20000")) == {"silent": []}
 
     async def test_everything_is_read_again(self, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ import httpx
 import pytest
 from tests.support.node import DENO_DIR, serving, write_project
 
-from outlast.admin.server import DEFAULT_PORT
+from outlast.admin.address import DEFAULT_PORT
 
 OPTIONS = (
     *("DIR", "--host", "--port", "--admin-host", "--admin-port", "--admin-tls-cert", "--admin-tls-key"),

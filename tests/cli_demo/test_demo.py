@@ -14,7 +14,7 @@ import httpx
 import pytest
 from tests.support.node import DENO_DIR
 
-from outlast.cli import demo
+from outlast.cli import calls
 
 ENV = {**os.environ, "DENO_DIR": str(DENO_DIR), "COLUMNS": "80"}
 LINE = re.compile(r"^ *(\d+\.\d\d) s  (\S+) +(.*)$", re.MULTILINE)
@@ -44,7 +44,7 @@ def test_all_goes_well(piped: tuple[subprocess.CompletedProcess[str], Path]) -> 
 def test_every_task_ends_after_its_response(piped: tuple[subprocess.CompletedProcess[str], Path]) -> None:
     events = [(float(at), function, what) for at, function, what in LINE.findall(piped[0].stdout)]
     assert [at for at, _, _ in events] == sorted(at for at, _, _ in events)
-    for call in demo.calls():
+    for call in calls.calls():
         shown = [what for _, function, what in events if function == call.function]
         (response,) = [index for index, what in enumerate(shown) if re.match(r"response 2\d\d  \{", what)]
         for task in (*call.tasks, *call.tasks_at_exit):
@@ -137,8 +137,8 @@ def test_what_goes_wrong_is_told_and_fails(tmp_path: Path) -> None:
     (tmp_path / "calls.toml").write_text(
         '[[call]]\nfunction = "broken"\nshows = ""\ntasks = ["save", "send"]\ntasks_at_exit = ["never"]\n'
     )
-    script = f"import pathlib; from outlast.cli import demo; demo.EXAMPLES = pathlib.Path({str(tmp_path)!r}); demo.demo"
-    done = run(command=[sys.executable, "-c", f"{script}(once=True)"])
+    script = f"import pathlib; from outlast.cli import calls, demo; calls.EXAMPLES = pathlib.Path({str(tmp_path)!r})"
+    done = run(command=[sys.executable, "-c", f"{script}; demo.demo(['--once'])"])
     assert (done.returncode, done.stderr) == (1, "")
     problems = [line for line in done.stdout.splitlines() if line.startswith("Went wrong: ")]
     assert "Went wrong: broken: answered 500" in problems
@@ -148,13 +148,13 @@ def test_what_goes_wrong_is_told_and_fails(tmp_path: Path) -> None:
 
 
 def test_every_packaged_function_is_called() -> None:
-    functions = {path.name for path in (demo.EXAMPLES / "supabase" / "functions").glob("[!_.]*")}
-    assert {call.function for call in demo.calls()} == functions
+    functions = {path.name for path in (calls.EXAMPLES / "supabase" / "functions").glob("[!_.]*")}
+    assert {call.function for call in calls.calls()} == functions
 
 
-@pytest.mark.parametrize("call", demo.calls(), ids=lambda call: call.function)
-def test_calls_name_tasks_that_the_code_names(call: demo.Call) -> None:
-    folder = demo.EXAMPLES / "supabase" / "functions" / call.function
+@pytest.mark.parametrize("call", calls.calls(), ids=lambda call: call.function)
+def test_calls_name_tasks_that_the_code_names(call: calls.Call) -> None:
+    folder = calls.EXAMPLES / "supabase" / "functions" / call.function
     source = "".join(path.read_text() for path in folder.iterdir() if path.is_file())
     for task in (*call.tasks, *call.tasks_at_exit):
         assert f'"{task}"' in source

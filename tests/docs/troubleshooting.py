@@ -13,12 +13,12 @@ import tempfile
 from pathlib import Path
 
 import httpx
+from click.testing import CliRunner
 from tests.support import postgres
 from tests.support.admin import admin_url, token
 from tests.support.node import Event, Node, serving, write_project
-from typer.testing import CliRunner
 
-from outlast.cli.main import assembled
+from outlast.cli.main import outlast
 
 PAGE = Path(__file__).parents[2] / "docs" / "troubleshooting.md"
 _BLOCK = re.compile(r"^```console\n(\$ [^\n]*\n.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -201,7 +201,7 @@ class Told:
 
     def ask(self, node: Node, *arguments: str) -> None:
         env = {"OUTLAST_ADMIN_URL": admin_url(node), "OUTLAST_ADMIN_TOKEN": token(node)}
-        result = CliRunner().invoke(assembled(), arguments, env=env, catch_exceptions=False)
+        result = CliRunner().invoke(outlast, arguments, env=env, catch_exceptions=False)
         assert result.exit_code == 0, result.output
         command = " ".join(["outlast", *arguments])
         lines = [line.rstrip() for line in result.stdout.replace(str(self._project), _SHOWN_AT).splitlines()]

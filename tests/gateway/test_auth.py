@@ -308,11 +308,30 @@ def test_a_text_that_is_no_key_set_stops_the_start(text: str) -> None:
         JwtVerifier(jwks=text)
 
 
-def test_a_public_key_given_as_the_secret_stops_the_start() -> None:
-    form = serialization.PublicFormat.SubjectPublicKeyInfo
-    pem = EC_KEY.public_key().public_bytes(serialization.Encoding.PEM, form)
+def _written(encoding: serialization.Encoding, form: serialization.PublicFormat) -> str:
+    return EC_KEY.public_key().public_bytes(encoding, form).decode()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        _written(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo),
+        _written(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH),
+        _written(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH).replace(" ", "-"),
+        json.dumps(jwt.get_algorithm_by_name("ES256").to_jwk(EC_KEY.public_key(), as_dict=True)),
+        json.dumps(jwt.get_algorithm_by_name("RS256").to_jwk(RSA_KEY.public_key(), as_dict=True)),
+    ],
+)
+def test_a_public_key_given_as_the_secret_stops_the_start(text: str) -> None:
     with pytest.raises(keys.UnusableKeyError, match="the JWT secret cannot be used"):
-        JwtVerifier(secret=pem.decode())
+        JwtVerifier(secret=text)
+
+
+@pytest.mark.parametrize("secret", [SECRET, "p+/=_.~-1", "with a space, {and} a brace", "ünïcödé-\N{SNOWMAN}" * 3])
+def test_a_secret_of_any_characters_verifies(secret: str) -> None:
+    verifier = JwtVerifier(secret=secret, clock=Clock())
+    assert verifier.check(bearer(secret, claims={})) is None
+    assert_invalid(verifier.check(bearer(f"{secret}x", claims={})), "signature is wrong")
 
 
 def test_with_no_key_at_all_nothing_passes() -> None:

@@ -10,6 +10,7 @@ from outlast import storage
 from outlast.config import settings
 from outlast.core.errors import OutlastError
 from outlast.core.records import RequestQuery
+from outlast.database import choice
 from outlast.gateway.ports import Served
 from outlast.storage import Storage
 from outlast.telemetry.logs import Format, Log
@@ -34,7 +35,7 @@ def log() -> Log:
 
 async def test_so_many_a_second_and_all_that_failed(project: settings.Project, monkeypatch: pytest.MonkeyPatch) -> None:
     seconds = [1_000.0, 1_000.9, 1_001.0]
-    storing = Storage(storage.OFF, project, log())
+    storing = Storage(choice.OFF, project, log())
     for second in seconds:
         monkeypatch.setattr(storage.time, "time", lambda second=second: second)
         for _ in range(5):
@@ -56,7 +57,7 @@ async def test_what_is_no_database(project: settings.Project, database: str) -> 
 
 async def test_where_the_project_cannot_be_written_to_it_is_served_all_the_same(project: settings.Project) -> None:
     project.state_dir.write_text("a file")
-    storing = Storage(storage.EMBEDDED, project, log())
+    storing = Storage(choice.EMBEDDED, project, log())
     assert storing.functions_url is None
     assert storing.ledger.status.backend == "memory"
     await storing.close()

@@ -3,12 +3,15 @@
 import asyncio
 import contextlib
 import shutil
-import sys
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 from tests.engines.deno_worker import PATIENCE_S, DenoWorker
+
+from outlast.engines.processes import Command, Process, ReadEnd, Spawner
+from outlast.engines.python.engine import ZYGOTE
+from outlast.engines.python.start import Start
 
 
 class PythonWorker(DenoWorker):
@@ -31,8 +34,54 @@ class PythonWorker(DenoWorker):
         return [message["type"] for message in self.messages]
 
 
-START = "import sys; from outlast.engines.python import guest, memory; memory.confine(int(sys.argv[2])); "
-START += "guest.main(sys.argv[1])"
+class Forked:
+    """A copy of the zygote, as much of it as of an `asyncio.subprocess.Process` is asked for."""
+
+    def __init__(self, process: Process, stdout: asyncio.StreamReader, stderr: asyncio.StreamReader) -> None:
+        self.pid = process.pid
+        self.kill = process.kill
+        self.stdout = stdout
+        self.stderr = stderr
+        self._exited = process.exited
+
+    @property
+    def returncode(self) -> int | None:
+        return self._exited.result().code if self._exited.done() else None
+
+    async def wait(self) -> int | None:
+        return (await asyncio.shield(self._exited)).code
+
+    async def communicate(self) -> tuple[bytes, bytes]:
+        out, err, _ = await asyncio.gather(self.stdout.read(), self.stderr.read(), self.wait())
+        return out, err
+
+
+_zygotes: dict[asyncio.AbstractEventLoop, Spawner] = {}
+"""One for all tests: starting it takes longer than most of them. It ends with the process that runs them."""
+
+
+async def _fork(folder: Path, entrypoint: Path, memory_mb: int, environment: Mapping[str, str]) -> Forked:
+    loop = asyncio.get_running_loop()
+    zygote = _zygotes.setdefault(loop, Spawner(ZYGOTE))
+    start = Start(
+        folder=str(folder),
+        script=str(entrypoint),
+        code=[str(entrypoint.parent)],
+        shared=[],
+        environment=None,
+        layers=[],
+        memory_mb=memory_mb,
+    )
+    env = {"LANG": "C.UTF-8", **environment}
+    process = await zygote.spawn(Command(argv=[], env=env, cwd=entrypoint.parent, fork={**start}))
+    return Forked(process, await _reader(process.stdout), await _reader(process.stderr))
+
+
+async def _reader(descriptor: int) -> asyncio.StreamReader:
+    reader = asyncio.StreamReader()
+    loop = asyncio.get_running_loop()
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), ReadEnd(descriptor))
+    return reader
 
 
 @contextlib.asynccontextmanager
@@ -46,14 +95,7 @@ async def standby(entrypoint: Path, memory_mb: int = 0, **environment: str) -> A
         str(folder / "control.sock"),
         limit=2 * 1024 * 1024,
     )
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-I", "-c", START, str(folder), str(memory_mb)),
-        cwd=entrypoint.parent,
-        env={"LANG": "C.UTF-8", **environment},
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
+    process = await _fork(folder, entrypoint, memory_mb, environment)
     worker = PythonWorker(folder, process)
     try:
         worker.reader, worker.writer = await asyncio.wait_for(connected, PATIENCE_S)

@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -132,6 +133,24 @@ async def test_a_run_that_is_cancelled_ends_the_program(spawner: Spawner, tmp_pa
     pid = int(await asyncio.to_thread(fifo.read_text))
     running.cancel()
     await over(pid)
+
+
+async def test_a_run_that_is_cancelled_when_all_is_read_leaves_no_error(spawner: Spawner, tmp_path: Path) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    program = python(f"import os; os.close(1); os.close(2); open({str(fifo)!r}).read()")
+    errors: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: errors.append(context))
+    running = asyncio.create_task(spawner.run(program))
+    with await asyncio.to_thread(fifo.open, "w"):
+        # The program has closed its streams before this. The next answer comes when their ends have been read.
+        await spawner.run(python(""))
+        running.cancel()
+        await asyncio.wait([running])
+    await spawner.run(python(""))
+    asyncio.get_running_loop().set_exception_handler(None)
+    assert running.cancelled()
+    assert not errors
 
 
 @linux_only
@@ -267,6 +286,7 @@ async def test_too_many_open_files_is_an_error_that_leaves_none_open(spawner: Sp
 NODE = """
 import asyncio, os, sys
 from pathlib import Path
+from typing import Any
 from outlast.engines.processes import Command, Spawner
 
 async def main():
@@ -308,6 +328,7 @@ async def test_a_node_that_is_killed_takes_them_along() -> None:
 CARELESS = """
 import asyncio, os, sys
 from pathlib import Path
+from typing import Any
 from outlast.engines.processes import Command, Spawner
 
 async def main():

@@ -1,17 +1,24 @@
 """The admin API of a node, from its start to its end."""
 
+import asyncio
+import gc
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
+from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from outlast.admin import place
-from outlast.admin.access import Access
-from outlast.admin.api import api
+from outlast.admin.address import Address
 from outlast.admin.node import Node
 from outlast.admin.place import NodePlace
-from outlast.admin.server import Address, Server
+from outlast.admin.server import Server
 from outlast.telemetry.logs import Level
+
+if TYPE_CHECKING:
+    from outlast.admin.answering import Answering
 
 
 class Administration:
@@ -40,15 +47,8 @@ class Administration:
     @asynccontextmanager
     async def open(self, node: Node) -> AsyncIterator[None]:
         """Answers within the block; commands find the node."""
-        access = Access(
-            api(node),
-            token=self._token,
-            scheme=self._address.scheme,
-            names=self._address.names,
-            loopback=self._server.loopback,
-        )
         try:
-            await self._server.serve(access)
+            self._server.serve(partial(self._load, node))
             if self._announced:
                 self._announce(node)
             yield
@@ -56,6 +56,20 @@ class Administration:
             place.withdraw(self._state_dir)
             node.log.feed.close()
             await self._server.close()
+
+    async def _load(self, node: Node) -> "Answering":
+        # Beside the event loop: it must not stand still for that long.
+        loaded = await asyncio.to_thread(import_module, "outlast.admin.answering")
+        # As for all that was loaded before: it is not to be looked through for what can be forgotten.
+        gc.freeze()
+        answering: Answering = loaded.Answering(
+            node,
+            token=self._token,
+            scheme=self._address.scheme,
+            names=self._address.names,
+            loopback=self._server.loopback,
+        )
+        return answering
 
     def _announce(self, node: Node) -> None:
         found_by = NodePlace(url=node.url, admin_url=self.url, pid=os.getpid(), started=node.started)

@@ -1,67 +1,48 @@
 """Where the admin API listens."""
 
 import asyncio
-import contextlib
 import errno
 import ipaddress
 import os
 import socket
 import ssl
-from collections.abc import Collection
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Awaitable, Callable
+from typing import Protocol
 
-import uvicorn
-from starlette.types import ASGIApp
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-from uvicorn.server import ServerState
-
+from outlast.admin.address import DEFAULT_PORT, Address, is_address
 from outlast.core.errors import OutlastError
-
-DEFAULT_PORT = 54323
-CLOSE_S = 1.0
-KEEP_ALIVE_S = 30
 
 
 class CannotListen(OutlastError):
     """The admin API has no address to listen on, or must not listen on this one."""
 
 
-@dataclass(frozen=True)
-class Address:
-    """``--admin-host`` and what goes with it."""
+class Answering(Protocol):
+    """What becomes of those who connect."""
 
-    host: str = "127.0.0.1"
-    port: int | None = None
-    """None: `DEFAULT_PORT`, or any that is free if that is taken. 0: any that is free."""
-    certificate: Path | None = None
-    key: Path | None = None
-    """Where it is not in the file of the certificate."""
-    allow_plain: bool = False
-    """Without TLS off loopback."""
+    def connection(self) -> asyncio.Protocol: ...
 
-    @property
-    def scheme(self) -> str:
-        return "https" if self.certificate is not None else "http"
-
-    @property
-    def names(self) -> Collection[str]:
-        """What it may be called by, besides addresses and ``localhost``."""
-        return () if _is_address(self.host) else (self.host,)
+    async def close(self) -> None:
+        """Ends the connections."""
 
 
 class Server:
-    """Listens from `listen` on, answers from `serve` on."""
+    """Listens from `listen` on, answers from `serve` on.
+
+    What answers is loaded when somebody connects for the first time: it takes longer to load than the rest of a node,
+    and many nodes are never asked anything.
+    """
 
     def __init__(self, listening: socket.socket, address: Address, tls: ssl.SSLContext | None) -> None:
         host, port = listening.getsockname()[:2]
         self.took_another_port = address.port is None and port != DEFAULT_PORT
         self.loopback = ipaddress.ip_address(host).is_loopback
-        name = _reachable(host) if _is_address(address.host) else address.host
+        name = _reachable(host) if is_address(address.host) else address.host
         self.url = f"{address.scheme}://{f'[{name}]' if ':' in name else name}:{port}"
         self._listening = listening
         self._tls = tls
-        self._state = ServerState()
+        self._opening: asyncio.Task[None] | None = None
+        self._answering: Answering | None = None
         self._server: asyncio.Server | None = None
 
     @classmethod
@@ -90,44 +71,30 @@ class Server:
             return cls(listening, address, tls)
         raise AssertionError("the last port was either taken or raised")
 
-    async def serve(self, app: ASGIApp) -> None:
-        loop = asyncio.get_running_loop()
-        config = uvicorn.Config(
-            app,
-            http=HttpToolsProtocol,
-            ws="none",
-            interface="asgi3",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            proxy_headers=False,
-            server_header=False,
-            timeout_keep_alive=KEEP_ALIVE_S,
+    def serve(self, load: Callable[[], Awaitable[Answering]]) -> None:
+        """From now on whoever connects is answered. ``load`` is called when somebody does, once."""
+        self._opening = asyncio.create_task(self._open(load), name="open the admin API")
+        # Nobody waits for it: what it raises goes to the event loop's handler.
+        self._opening.add_done_callback(lambda task: task.cancelled() or task.result())
+
+    async def _open(self, load: Callable[[], Awaitable[Answering]]) -> None:
+        await _readable(self._listening)
+        self._answering = answering = await load()
+        self._server = await asyncio.get_running_loop().create_server(
+            answering.connection, sock=self._listening, ssl=self._tls
         )
-        config.load()
-
-        def connection() -> HttpToolsProtocol:
-            return HttpToolsProtocol(config, self._state, {}, loop)
-
-        self._server = await loop.create_server(connection, sock=self._listening, ssl=self._tls)
 
     async def close(self) -> None:
         """Answers what was asked, then closes every connection."""
+        if self._opening is not None:
+            self._opening.cancel()
+            await asyncio.wait([self._opening])
         if self._server is None:
             self._listening.close()
-            return
-        self._server.close()
-        for connection in [*self._state.connections]:
-            connection.shutdown()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(CLOSE_S):
-                while self._state.tasks:
-                    await asyncio.wait(self._state.tasks)
-        for connection in [*self._state.connections]:
-            if connection.transport is not None:
-                connection.transport.abort()
-        for task in [*self._state.tasks]:
-            task.cancel()
+        else:
+            self._server.close()
+        if self._answering is not None:
+            await self._answering.close()
 
 
 async def _resolved(host: str) -> tuple[socket.AddressFamily, str]:
@@ -137,6 +104,17 @@ async def _resolved(host: str) -> tuple[socket.AddressFamily, str]:
     except OSError as error:
         raise CannotListen(f"--admin-host={host}: {error.strerror or error}") from error
     return found[0][0], str(found[0][4][0])
+
+
+async def _readable(listening: socket.socket) -> None:
+    """Waits until somebody wants to connect."""
+    loop = asyncio.get_running_loop()
+    wanted = asyncio.Event()
+    loop.add_reader(listening, wanted.set)
+    try:
+        await wanted.wait()
+    finally:
+        loop.remove_reader(listening)
 
 
 def _tls(address: Address) -> ssl.SSLContext | None:
@@ -150,14 +128,6 @@ def _tls(address: Address) -> ssl.SSLContext | None:
     except (OSError, ssl.SSLError) as error:
         raise CannotListen(f"--admin-tls-cert={address.certificate}: cannot be used: {error}") from error
     return context
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return host == "localhost"
-    return True
 
 
 def _reachable(host: str) -> str:

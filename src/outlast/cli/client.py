@@ -5,11 +5,10 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Any, NoReturn
 from urllib.parse import SplitResult, quote, urlencode, urlsplit
 
 import msgspec
-import typer
 
 from outlast.admin import place
 from outlast.cli.exits import Failed
@@ -19,16 +18,6 @@ STATE = ".outlast"
 TIMEOUT_S = 30.0
 NOBODY = "start it with `outlast serve`, or name its admin API with --admin-url or OUTLAST_ADMIN_URL"
 
-AdminUrl = Annotated[
-    str | None,
-    typer.Option(
-        envvar="OUTLAST_ADMIN_URL",
-        help="Where the node's admin API is.",
-        show_default="of the node that serves the project of the current folder",
-        show_envvar=True,
-    ),
-]
-AsJson = Annotated[bool, typer.Option("--json", help="One object a line.")]
 Params = Mapping[str, str | int | None]
 
 

@@ -1,18 +1,16 @@
-"""What commands print: aligned columns, on a terminal and in a file alike, or an object a line.
+"""What commands print in aligned columns, on a terminal and in a file alike.
 
-What functions say is in them (names of tasks, errors): nothing of it may steer a terminal.
+Rich is imported where something is printed: the help, and what is printed as JSON, have no use for it.
 """
 
-import sys
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from typing import TYPE_CHECKING
 
-import msgspec
-from rich.cells import cell_len
-from rich.console import Console
-from rich.text import Text
+from outlast.cli.lines import one_line
 
-from outlast.telemetry.pretty import harmless
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.text import Text
 
 GAP = "  "
 STYLES = {
@@ -27,12 +25,10 @@ STYLES = {
 }
 
 
-def console(*, stderr: bool = False) -> Console:
+def console(*, stderr: bool = False) -> "Console":
+    from rich.console import Console
+
     return Console(stderr=stderr, soft_wrap=True, highlight=False, markup=False, emoji=False)
-
-
-def one_line(text: str) -> str:
-    return harmless(text).replace("\n", "\\n").replace("\t", " ")
 
 
 class Columns:
@@ -43,13 +39,19 @@ class Columns:
         self._widths = [len(title) for title in titles]
 
     def fit(self, rows: Iterable[Sequence[str]]) -> None:
+        from rich.cells import cell_len
+
         for row in rows:
             self._widths = [max(width, cell_len(cell)) for width, cell in zip(self._widths, row, strict=True)]
 
-    def title(self) -> Text:
+    def title(self) -> "Text":
+        from rich.text import Text
+
         return Text(self._joined(self._titles), style="bold")
 
-    def row(self, cells: Sequence[str]) -> Text:
+    def row(self, cells: Sequence[str]) -> "Text":
+        from rich.text import Text
+
         cells = [one_line(cell) for cell in cells]
         self.fit([cells])
         text = Text(self._joined(cells))
@@ -59,6 +61,8 @@ class Columns:
         return text
 
     def _joined(self, cells: Sequence[str]) -> str:
+        from rich.cells import cell_len
+
         padded = [cell + " " * (width - cell_len(cell)) for cell, width in zip(cells, self._widths, strict=True)]
         return GAP.join(padded).rstrip()
 
@@ -68,37 +72,3 @@ class Columns:
         out.print(self.title())
         for row in rows:
             out.print(self.row(row))
-
-
-def moment(text: str) -> datetime:
-    """In local time."""
-    return datetime.fromisoformat(text).astimezone()
-
-
-def clock(text: str) -> str:
-    when = moment(text)
-    date = "" if when.date() == datetime.now().astimezone().date() else f"{when:%Y-%m-%d} "
-    return f"{date}{when:%H:%M:%S}.{when.microsecond // 1000:03d}"
-
-
-def duration(ms: float) -> str:
-    if ms < 10:
-        return f"{ms:.3g} ms"
-    if ms < 1_000:
-        return f"{ms:.0f} ms"
-    if ms < 60_000:
-        return f"{ms / 1000:.3g} s"
-    minutes, seconds = divmod(round(ms / 1000), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {seconds} s"
-
-
-def object_line(value: object) -> None:
-    """One object a line, at once: whoever reads may wait for it."""
-    sys.stdout.write(msgspec.json.encode(value).decode() + "\n")
-    sys.stdout.flush()
-
-
-def say(text: str) -> None:
-    """To whoever sits there, beside what the command is asked to print."""
-    print(f"outlast: {text}", file=sys.stderr)  # noqa: T201

@@ -1,128 +1,39 @@
 """``outlast doctor``"""
 
-import contextlib
 import json
-import os
-import platform
-import socket
-import subprocess
 import sys
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from enum import StrEnum
-from importlib.metadata import version
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING
 
-import typer
+import click
 
-from outlast import app
-from outlast.config.settings import FunctionSettings
-from outlast.core.errors import OutlastError
-from outlast.engines.deno.prepare import DENO
-from outlast.engines.python.uv import UV
-from outlast.sandbox.layers import available
+from outlast.cli import parameters
+from outlast.cli.parameters import FILE
 
-PORT = 54321
+if TYPE_CHECKING:
+    from outlast.cli.findings import Finding
 
 
-class State(StrEnum):
-    OK = "ok"
-    NOTE = "note"
-    """Good to know; nothing that has to be done."""
-    MISSING = "missing"
-    """It matters: the command ends with exit code 1."""
-
-
-@dataclass(frozen=True)
-class Finding:
-    about: str
-    """What was looked at: ``sandbox``, ``version``, ``project`` or ``port``."""
-    name: str
-    state: State
-    detail: str
-
-
-def doctor(
-    directory: Annotated[
-        Path | None, typer.Argument(metavar="DIR", help="The project to look at.", show_default="the current folder")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One object a line.")] = False,
-) -> None:
+@click.command()
+@click.argument("directory", metavar="[DIR]", type=FILE, required=False)
+@parameters.as_json
+def doctor(directory: Path | None, as_json: bool) -> None:
     """Tell what holds functions on this machine, which versions run, and whether the project can be served.
+
+    DIR: the project to look at; without it, that of the current folder, if there is one.
 
     Exit code 1 where something is missing that matters: a layer of the sandbox, Deno, uv, a project that can be read.
     What is marked "note" does not count.
     """
-    findings = [*_sandbox(), *_versions(), *_project(directory), _port()]
-    for finding in findings:
-        typer.echo(json.dumps(asdict(finding)) if as_json else _line(finding))
-    sys.exit(any(finding.state is State.MISSING for finding in findings))
+    # The help has no use for them.
+    from outlast.cli import findings
+
+    found = findings.all_of(directory)
+    for finding in found:
+        click.echo(json.dumps(asdict(finding)) if as_json else _line(finding))
+    sys.exit(any(finding.state is findings.State.MISSING for finding in found))
 
 
-def _line(finding: Finding) -> str:
+def _line(finding: "Finding") -> str:
     return f"{finding.state:<8} {finding.about:<8} {finding.name:<17} {finding.detail}"
-
-
-def _sandbox() -> Iterator[Finding]:
-    for layer in available().layers:
-        state = State.OK if not layer.reason else State.NOTE if layer.optional else State.MISSING
-        detail = f"keeps out of reach: {layer.protects}" + (f". {layer.reason}" if layer.reason else "")
-        yield Finding("sandbox", layer.name, state, detail)
-
-
-def _versions() -> Iterator[Finding]:
-    yield Finding("version", "outlast", State.OK, version("outlast"))
-    yield Finding("version", "python", State.OK, f"{platform.python_version()}, {sys.executable}")
-    for name, program in (("deno", DENO), ("uv", UV)):
-        yield _version(name, program)
-    yield Finding("version", "kernel", State.OK, f"{platform.system()} {platform.release()} {platform.machine()}")
-
-
-def _version(name: str, program: str) -> Finding:
-    try:
-        said = subprocess.run([program, "--version"], capture_output=True, check=True, text=True, timeout=30).stdout
-    except (OSError, subprocess.SubprocessError) as error:
-        return Finding("version", name, State.MISSING, f"{program} does not run: {error}")
-    return Finding("version", name, State.OK, f"{said.split()[1]}, {program}")
-
-
-def _project(directory: Path | None) -> Iterator[Finding]:
-    target = directory if directory is not None else Path()
-    try:
-        project = app.Options(target=target, environ=os.environ).load(f"http://127.0.0.1:{PORT}")
-    except OutlastError as error:
-        # Where nobody said that there is a project, there need not be one.
-        expected = directory is not None or (target / "supabase").is_dir()
-        yield Finding("project", "configuration", State.MISSING if expected else State.NOTE, str(error))
-        return
-    yield Finding("project", "configuration", State.OK, str(project.root.resolve()))
-    for text in project.warnings:
-        yield Finding("project", "configuration", State.NOTE, text)
-    for function in project.functions.values():
-        if (closed := _closed_to_workers(function)) is not None:
-            yield Finding("project", function.name, State.MISSING, closed)
-        else:
-            yield Finding("project", function.name, State.OK, f"{function.language}, {function.entrypoint}")
-
-
-def _closed_to_workers(function: FunctionSettings) -> str | None:
-    """Root may read everything, but its workers give that up."""
-    if os.geteuid() != 0:
-        return None
-    for path, needed in ((function.folder, 0o5), (function.entrypoint, 0o4)):
-        with contextlib.suppress(OSError):
-            found = path.stat()
-            if found.st_uid != 0 and found.st_mode & needed != needed:
-                return f"{path} belongs to user {found.st_uid}, and workers of root may not read it: run as that user"
-    return None
-
-
-def _port() -> Finding:
-    with socket.socket() as taken:
-        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            taken.bind(("127.0.0.1", PORT))
-        except OSError:
-            return Finding("port", str(PORT), State.NOTE, "in use: outlast serve --port=0 takes any that is free")
-    return Finding("port", str(PORT), State.OK, "free")

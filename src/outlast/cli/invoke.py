@@ -4,46 +4,51 @@ import http.client
 import re
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 from urllib.parse import urlsplit
 
-import typer
+import click
 
-from outlast.cli import client, story
-from outlast.cli.client import AdminUrl, AsJson, Client
-from outlast.cli.columns import console, duration, object_line, one_line
+from outlast.cli import client, parameters, story
+from outlast.cli.client import Client
+from outlast.cli.columns import console
 from outlast.cli.exits import Failed
+from outlast.cli.lines import duration, object_line, one_line
 from outlast.core.errors import OutlastError
 
 ANSWER_TIMEOUT_S = 600.0
 """Longer than a function may be silent, unless its limits say otherwise."""
 
 
+@click.command()
+@click.argument("name", metavar="NAME")
+@click.option("--data", "-d", help="The body: a text, @FILE, or - for standard input.")
+@click.option("--header", "-H", multiple=True, help="'Name: value'; may be repeated.")
+@click.option("--method", "-X", help="Of HTTP.", show_default="POST with --data, GET without")
+@click.option("--wait", is_flag=True, help="Until its background tasks have settled.")
+@parameters.as_json
+@parameters.admin_url
 def invoke(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Of the function; a path and a query may follow.")],
-    data: Annotated[
-        str | None,
-        typer.Option("--data", "-d", help="The body: a text, @FILE, or - for standard input.", show_default=False),
-    ] = None,
-    header: Annotated[
-        list[str] | None, typer.Option("--header", "-H", help="'Name: value'; may be repeated.", show_default=False)
-    ] = None,
-    method: Annotated[
-        str | None, typer.Option("--method", "-X", help="Of HTTP.", show_default="POST with --data, GET without")
-    ] = None,
-    wait: Annotated[bool, typer.Option("--wait", help="Until its background tasks have settled.")] = False,
-    as_json: AsJson = False,
-    admin_url: AdminUrl = None,
+    name: str,
+    data: str | None,
+    header: Sequence[str],
+    method: str | None,
+    wait: bool,
+    as_json: bool,
+    admin_url: str | None,
 ) -> None:
     """Call a function, with the project's anon key where it verifies its callers, and print what it answers.
+
+    NAME: of the function; a path and a query may follow.
 
     Exit code 1 where the status of the answer is 400 or above, or a task that was waited for was not fulfilled.
     """
     node = client.find(admin_url)
     about = node.get("/v1/node")
     body = _body(data)
-    fields = _fields(header or [])
+    fields = _fields(header)
     verifies = node.get(f"/v1/functions/{client.quoted(re.split('[/?]', name)[0])}")["verify_jwt"]
     if verifies and not any(field.lower() == "authorization" for field, _ in fields):
         fields.append(("authorization", f"Bearer {about['anon_key']}"))
@@ -68,16 +73,16 @@ def _body(data: str | None) -> bytes | None:
         try:
             return Path(data[1:]).read_bytes()
         except OSError as error:
-            raise typer.BadParameter(f"{data[1:]}: {error.strerror}", param_hint="--data") from error
+            raise click.BadParameter(f"{data[1:]}: {error.strerror}", param_hint="--data") from error
     return data.encode("utf-8", "surrogateescape")
 
 
-def _fields(given: list[str]) -> list[tuple[str, str]]:
+def _fields(given: Sequence[str]) -> list[tuple[str, str]]:
     found = []
     for text in given:
         name, colon, value = text.partition(":")
         if not colon or not name.strip():
-            raise typer.BadParameter(f"{text!r} is not of the form 'Name: value'", param_hint="--header")
+            raise click.BadParameter(f"{text!r} is not of the form 'Name: value'", param_hint="--header")
         found.append((name.strip(), value.strip()))
     return found
 

@@ -3,13 +3,13 @@
 import os
 import sys
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Any
 
-import typer
+import click
 
-from outlast.cli import client
-from outlast.cli.client import AdminUrl, AsJson
-from outlast.cli.columns import moment, object_line, say
+from outlast.cli import client, parameters
+from outlast.cli.lines import moment, object_line, say
+from outlast.cli.parameters import Word
 from outlast.telemetry.feed import KEPT_EVENTS
 from outlast.telemetry.pretty import Pretty
 
@@ -21,14 +21,22 @@ class AtLeast(StrEnum):
     ERROR = "error"
 
 
+@click.command()
+@click.option("--follow", "-f", is_flag=True, help="Go on with what happens.")
+@click.option("--function", help="Of this function.")
+@click.option("--request", help="Of the request with this id.")
+@click.option("--level", type=Word(AtLeast), help="This one or a higher one.")
+@click.option("--lines", "-n", type=click.IntRange(0, KEPT_EVENTS), default=100, help="So many of the latest.")
+@parameters.as_json
+@parameters.admin_url
 def logs(
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what happens.")] = False,
-    function: Annotated[str | None, typer.Option(help="Of this function.", show_default=False)] = None,
-    request: Annotated[str | None, typer.Option(help="Of the request with this id.", show_default=False)] = None,
-    level: Annotated[AtLeast | None, typer.Option(help="This one or a higher one.", show_default=False)] = None,
-    lines: Annotated[int, typer.Option("--lines", "-n", help="So many of the latest.", min=0, max=KEPT_EVENTS)] = 100,
-    as_json: AsJson = False,
-    admin_url: AdminUrl = None,
+    follow: bool,
+    function: str | None,
+    request: str | None,
+    level: AtLeast | None,
+    lines: int,
+    as_json: bool,
+    admin_url: str | None,
 ) -> None:
     """Show what the node's log has said lately, which the node keeps whether or not its log is kept."""
     node = client.find(admin_url)

@@ -2,10 +2,10 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
 
-import typer
+import click
 
+from outlast.cli.parameters import FILE, Word
 from outlast.config import layout
 from outlast.config.discovery import NAME
 from outlast.core.errors import OutlastError
@@ -21,17 +21,18 @@ class Lang(StrEnum):
 FILES = {Lang.TS: "index.ts", Lang.PY: "main.py"}
 
 
-def new(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Letters, digits, _ and -; the first one a letter.")],
-    lang: Annotated[Lang, typer.Option(help="TypeScript or Python.")],
-    directory: Annotated[
-        Path | None, typer.Option("--dir", help="The project.", show_default="the current folder")
-    ] = None,
-) -> None:
-    """Begin a function: a handler, and a background task that outlasts its response."""
+@click.command()
+@click.argument("name", metavar="NAME")
+@click.option("--lang", type=Word(Lang), required=True, help="TypeScript or Python.")
+@click.option("--dir", "directory", type=FILE, help="The project.", show_default="the current folder")
+def new(name: str, lang: Lang, directory: Path | None) -> None:
+    """Begin a function: a handler, and a background task that outlasts its response.
+
+    NAME: letters, digits, _ and -; the first one a letter.
+    """
     if NAME.fullmatch(name) is None:
         problem = f"{name!r} is not of letters, digits, _ and -, the first one a letter"
-        raise typer.BadParameter(problem, param_hint="NAME")
+        raise click.BadParameter(problem, param_hint="NAME")
     folder = _functions_dir(directory if directory is not None else Path.cwd()) / name
     if folder.exists():
         raise OutlastError(f"{folder}: is there already; nothing is written over")
@@ -42,7 +43,7 @@ def new(
         file.write_text(text, encoding="utf-8")
     except OSError as error:
         raise OutlastError(f"{error.filename}: {error.strerror}") from error
-    typer.echo(f"{file}\n\nTo call it, with `outlast serve` in another terminal:\n\n  outlast invoke {name} --wait")
+    click.echo(f"{file}\n\nTo call it, with `outlast serve` in another terminal:\n\n  outlast invoke {name} --wait")
 
 
 def _functions_dir(project: Path) -> Path:

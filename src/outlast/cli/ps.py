@@ -2,12 +2,17 @@
 
 from typing import Any
 
-from outlast.cli import client
-from outlast.cli.client import AdminUrl, AsJson
-from outlast.cli.columns import Columns, duration, object_line
+import click
+
+from outlast.cli import client, parameters
+from outlast.cli.columns import Columns
+from outlast.cli.lines import duration, object_line
 
 
-def ps(as_json: AsJson = False, admin_url: AdminUrl = None) -> None:
+@click.command()
+@parameters.as_json
+@parameters.admin_url
+def ps(as_json: bool, admin_url: str | None) -> None:
     """List the workers: state, age, what they have to do, what they have used of what they may use."""
     functions = client.find(admin_url).get("/v1/functions")["items"]
     if as_json:

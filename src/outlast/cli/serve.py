@@ -3,93 +3,94 @@
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
 
-import typer
-import uvloop
+import click
 
-from outlast import app, storage
-from outlast.admin import server
-from outlast.cli import output
+from outlast.admin import address
+from outlast.cli.parameters import FILE, PORT, Word
 from outlast.core.errors import OutlastError
 from outlast.core.policy import Policy
+from outlast.database import choice
 from outlast.telemetry.logs import Format, Level, Log
 from outlast.telemetry.pressure import Pressure
 
 
+@click.command()
+@click.argument("directory", metavar="[DIR]", type=FILE, default=Path())
+@click.option("--host", default="127.0.0.1", help="Address to listen on.")
+@click.option("--port", type=PORT, default=54321, help="0: any that is free.")
+@click.option("--admin-host", default="127.0.0.1", help="Address that the admin API listens on.")
+@click.option(
+    "--admin-port",
+    type=PORT,
+    help="0: any that is free.",
+    show_default=f"{address.DEFAULT_PORT}, or another if it is taken",
+)
+@click.option("--admin-tls-cert", type=FILE, help="PEM file: the admin API speaks TLS.")
+@click.option("--admin-tls-key", type=FILE, help="PEM file, where the key is not in that of the certificate.")
+@click.option("--admin-allow-plain", is_flag=True, help="Let the admin API listen beyond loopback without TLS.")
+@click.option("--policy", type=Word(Policy), help="Overrides [edge_runtime] policy of config.toml.")
+@click.option("--no-verify-jwt", is_flag=True, help="Let every caller pass.")
+@click.option("--env-file", type=FILE, help="Variables for the functions, instead of functions/.env.")
+@click.option("--log-format", type=Word(Format), help="pretty on a terminal, json otherwise.")
+@click.option("--log-level", metavar="LEVEL", default="info", help="debug, info, warning or error.")
+@click.option(
+    "--database",
+    metavar="embedded|off|URL",
+    default=choice.EMBEDDED,
+    help="Where the ledger is kept: in a PostgreSQL server of the project's own, nowhere, or in one of yours.",
+)
+@click.option(
+    "--graceful-exit-timeout",
+    type=click.FloatRange(min=0),
+    default=15.0,
+    help="Seconds that requests and tasks have to finish after SIGTERM or SIGINT.",
+)
+@click.option("--require-sandbox", is_flag=True, help="Refuse to start where this machine cannot confine functions.")
+@click.option("--no-sandbox", is_flag=True, help="Let functions do whatever the user who runs this may do.")
+@click.option("--trust-proxy", is_flag=True, help="Believe the X-Forwarded fields that clients send.")
 def serve(
-    directory: Annotated[
-        Path,
-        typer.Argument(
-            metavar="DIR",
-            help="Holds supabase/functions; or is a folder of functions; or is one function file.",
-            show_default="the current folder",
-        ),
-    ] = Path(),
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="0: any that is free.", min=0, max=65535)] = 54321,
-    admin_host: Annotated[str, typer.Option(help="Address that the admin API listens on.")] = "127.0.0.1",
-    admin_port: Annotated[
-        int | None,
-        typer.Option(
-            help="0: any that is free.",
-            min=0,
-            max=65535,
-            show_default=f"{server.DEFAULT_PORT}, or another if it is taken",
-        ),
-    ] = None,
-    admin_tls_cert: Annotated[
-        Path | None, typer.Option(help="PEM file: the admin API speaks TLS.", show_default=False)
-    ] = None,
-    admin_tls_key: Annotated[
-        Path | None, typer.Option(help="PEM file, where the key is not in that of the certificate.", show_default=False)
-    ] = None,
-    admin_allow_plain: Annotated[
-        bool, typer.Option("--admin-allow-plain", help="Let the admin API listen beyond loopback without TLS.")
-    ] = False,
-    policy: Annotated[
-        Policy | None, typer.Option(help="Overrides [edge_runtime] policy of config.toml.", show_default=False)
-    ] = None,
-    no_verify_jwt: Annotated[bool, typer.Option("--no-verify-jwt", help="Let every caller pass.")] = False,
-    env_file: Annotated[
-        Path | None, typer.Option(help="Variables for the functions, instead of functions/.env.", show_default=False)
-    ] = None,
-    log_format: Annotated[
-        Format | None, typer.Option(help="pretty on a terminal, json otherwise.", show_default=False)
-    ] = None,
-    log_level: Annotated[str, typer.Option(help="debug, info, warning or error.", metavar="LEVEL")] = "info",
-    database: Annotated[
-        str,
-        typer.Option(
-            metavar="embedded|off|URL",
-            help="Where the ledger is kept: in a PostgreSQL server of the project's own, nowhere, or in one of yours.",
-        ),
-    ] = storage.EMBEDDED,
-    graceful_exit_timeout: Annotated[
-        float, typer.Option(help="Seconds that requests and tasks have to finish after SIGTERM or SIGINT.", min=0)
-    ] = 15.0,
-    require_sandbox: Annotated[
-        bool, typer.Option("--require-sandbox", help="Refuse to start where this machine cannot confine functions.")
-    ] = False,
-    no_sandbox: Annotated[
-        bool, typer.Option("--no-sandbox", help="Let functions do whatever the user who runs this may do.")
-    ] = False,
-    trust_proxy: Annotated[
-        bool, typer.Option("--trust-proxy", help="Believe the X-Forwarded fields that clients send.")
-    ] = False,
+    directory: Path,
+    host: str,
+    port: int,
+    admin_host: str,
+    admin_port: int | None,
+    admin_tls_cert: Path | None,
+    admin_tls_key: Path | None,
+    admin_allow_plain: bool,
+    policy: Policy | None,
+    no_verify_jwt: bool,
+    env_file: Path | None,
+    log_format: Format | None,
+    log_level: str,
+    database: str,
+    graceful_exit_timeout: float,
+    require_sandbox: bool,
+    no_sandbox: bool,
+    trust_proxy: bool,
 ) -> None:
     """Serve the functions of a project over HTTP, and see their background tasks through.
+
+    DIR holds supabase/functions; or is a folder of functions; or is one function file. Without it, it is the current
+    folder.
 
     Traces are sent where OpenTelemetry's variables say so: install 'outlast[otel]', set OTEL_EXPORTER_OTLP_ENDPOINT.
     """
     if log_level not in {level.label for level in Level}:
-        raise typer.BadParameter(f"{log_level!r} is not one of debug, info, warning, error", param_hint="--log-level")
+        raise click.BadParameter(f"{log_level!r} is not one of debug, info, warning, error", param_hint="--log-level")
     if require_sandbox and no_sandbox:
-        raise typer.BadParameter("contradicts --require-sandbox", param_hint="--no-sandbox")
+        raise click.BadParameter("contradicts --require-sandbox", param_hint="--no-sandbox")
     try:
-        storage.check(database)
+        choice.check(database)
     except OutlastError as error:
-        raise typer.BadParameter(str(error), param_hint="--database") from error
+        raise click.BadParameter(str(error), param_hint="--database") from error
+    # The help has no use for what it takes to serve.
+    import uvloop
+
+    from outlast import app
+    from outlast.cli import output
+
+    required = app.Sandbox.REQUIRED if require_sandbox else app.Sandbox.AVAILABLE
     options = app.Options(
         target=directory,
         environ=os.environ,
@@ -100,14 +101,14 @@ def serve(
         env_file=env_file,
         graceful_exit_timeout_s=graceful_exit_timeout,
         trust_proxy=trust_proxy,
-        admin=server.Address(
+        admin=address.Address(
             host=admin_host,
             port=admin_port,
             certificate=admin_tls_cert,
             key=admin_tls_key,
             allow_plain=admin_allow_plain,
         ),
-        sandbox=_sandbox(required=require_sandbox, refused=no_sandbox),
+        sandbox=app.Sandbox.NONE if no_sandbox else required,
         database=database,
     )
     if log_format is None:
@@ -126,12 +127,6 @@ def serve(
             lines.close()
 
     sys.exit(uvloop.run(run()))
-
-
-def _sandbox(*, required: bool, refused: bool) -> app.Sandbox:
-    if refused:
-        return app.Sandbox.NONE
-    return app.Sandbox.REQUIRED if required else app.Sandbox.AVAILABLE
 
 
 def _tell_lost(log: Log, count: int) -> None:

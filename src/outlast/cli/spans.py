@@ -3,24 +3,24 @@
 import re
 from datetime import UTC, datetime, timedelta
 
-import typer
+import click
 
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400}
 _SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|min|h|d)")
 
 
 def since(text: str | None) -> str | None:
-    """A span before now, or a moment, as RFC 3339 has it. Raises typer.BadParameter."""
+    """A span before now, or a moment, as RFC 3339 has it. Raises click.BadParameter."""
     if text is None:
         return None
     if (found := _SPAN.fullmatch(text.strip())) is not None:
         try:
             when = datetime.now(UTC) - timedelta(seconds=float(found[1]) * _UNITS[found[2]])
         except OverflowError:
-            raise typer.BadParameter(f"{text!r} is too long ago", param_hint="--since") from None
+            raise click.BadParameter(f"{text!r} is too long ago", param_hint="--since") from None
         return when.isoformat()
     try:
         return datetime.fromisoformat(text).astimezone(UTC).isoformat()
     except (ValueError, OverflowError):
         message = f"{text!r} is neither a span such as 10m, 2h or 1d nor a moment such as 2026-01-31T12:00:00Z"
-        raise typer.BadParameter(message, param_hint="--since") from None
+        raise click.BadParameter(message, param_hint="--since") from None

@@ -2,14 +2,16 @@
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from rich.console import Console
-
-from outlast.cli.columns import STYLES, Columns, duration, moment, one_line
+from outlast.cli.columns import STYLES, Columns
+from outlast.cli.lines import duration, moment, one_line
 from outlast.core.outcome import EndReason, TaskOutcome
 from outlast.core.records import gist
 from outlast.telemetry.pretty import harmless, sentence
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 _LONGEST_TEXT_LINES = 20
 """Of what a function printed at once; `outlast logs` has the rest."""
@@ -53,7 +55,7 @@ def why(task: dict[str, Any]) -> Why:
             return Why(error or reason.words, reason.remedy(task["function"]))
 
 
-def tell(story: dict[str, Any], console: Console) -> None:
+def tell(story: dict[str, Any], console: "Console") -> None:
     """``story``: `outlast.admin.node.TaskStory`."""
     task, request = story["task"], story["request"]
     ended = outcome(task)
@@ -84,7 +86,7 @@ def _how_long(task: dict[str, Any]) -> str:
     return f"after {duration(task['ms'])}{more}"
 
 
-def _timeline(entries: list[_Entry], request: dict[str, Any] | None, console: Console) -> None:
+def _timeline(entries: list[_Entry], request: dict[str, Any] | None, console: "Console") -> None:
     zero = moment(request["received"]) if request is not None else entries[0].at
     console.print(f"{zero:%Y-%m-%d %H:%M:%S}.{zero.microsecond // 1000:03d}", style="dim")
     columns = Columns("AFTER", "WHAT", "")

@@ -1,43 +1,46 @@
 """``outlast tasks`` and ``outlast tasks show``"""
 
-from typing import Annotated, Any
+from typing import Any
 
-import typer
+import click
 
-from outlast.cli import client, story
-from outlast.cli.client import AdminUrl, AsJson, Client
-from outlast.cli.columns import Columns, clock, console, duration, object_line
+from outlast.cli import client, parameters, story
+from outlast.cli.client import Client
+from outlast.cli.columns import Columns, console
 from outlast.cli.exits import Failed
+from outlast.cli.lines import clock, duration, object_line
+from outlast.cli.parameters import Word
 from outlast.cli.spans import since as moment_of
 from outlast.core.outcome import EndReason, TaskOutcome
 from outlast.ledger.ledger import MAX_LIMIT
 
-GROUP = typer.Typer(
-    help="What became of background tasks, newest last.",
-    invoke_without_command=True,
-    rich_markup_mode=None,
-    add_completion=False,
-)
 
-
-@GROUP.callback()
+@click.group(invoke_without_command=True)
+@click.option("--function", help="Of this function.")
+@click.option("--outcome", type=Word(TaskOutcome), help="Settled so.")
+@click.option("--reason", type=Word(EndReason), metavar="REASON", help="Interrupted for this reason.")
+@click.option("--name", help="Of this name.")
+@click.option("--request", help="Of the request with this id.")
+@click.option("--open", "still_open", is_flag=True, help="Those alone that have not settled.")
+@click.option("--since", help="Started then or later: 10m, 2h, 1d ago, or a moment.")
+@click.option("--limit", "-n", type=click.IntRange(min=1), default=50, help="Most of them, the newest.")
+@click.option("--watch", is_flag=True, help="Go on with each that settles.")
+@parameters.as_json
+@parameters.admin_url
+@click.pass_context
 def tasks(
-    context: typer.Context,
-    function: Annotated[str | None, typer.Option(help="Of this function.", show_default=False)] = None,
-    outcome: Annotated[TaskOutcome | None, typer.Option(help="Settled so.", show_default=False)] = None,
-    reason: Annotated[
-        EndReason | None, typer.Option(help="Interrupted for this reason.", show_default=False, metavar="REASON")
-    ] = None,
-    name: Annotated[str | None, typer.Option(help="Of this name.", show_default=False)] = None,
-    request: Annotated[str | None, typer.Option(help="Of the request with this id.", show_default=False)] = None,
-    still_open: Annotated[bool, typer.Option("--open", help="Those alone that have not settled.")] = False,
-    since: Annotated[
-        str | None, typer.Option(help="Started then or later: 10m, 2h, 1d ago, or a moment.", show_default=False)
-    ] = None,
-    limit: Annotated[int, typer.Option("--limit", "-n", help="Most of them, the newest.", min=1)] = 50,
-    watch: Annotated[bool, typer.Option("--watch", help="Go on with each that settles.")] = False,
-    as_json: AsJson = False,
-    admin_url: AdminUrl = None,
+    context: click.Context,
+    function: str | None,
+    outcome: TaskOutcome | None,
+    reason: EndReason | None,
+    name: str | None,
+    request: str | None,
+    still_open: bool,
+    since: str | None,
+    limit: int,
+    watch: bool,
+    as_json: bool,
+    admin_url: str | None,
 ) -> None:
     """What became of background tasks, newest last."""
     if context.invoked_subcommand is not None:
@@ -66,18 +69,16 @@ def tasks(
                 listing.add(node.get(f"/v1/tasks/{event['task_id']}")["task"])
 
 
-@GROUP.command()
-def show(
-    id: Annotated[  # noqa: A002, the name in the help
-        str | None, typer.Argument(metavar="ID", help="Of the task.", show_default="the newest that did not finish")
-    ] = None,
-    function: Annotated[
-        str | None, typer.Option(help="Without ID: the newest of this function.", show_default=False)
-    ] = None,
-    as_json: AsJson = False,
-    admin_url: AdminUrl = None,
-) -> None:
-    """Tell why a task ended as it did: what cut it off, how to change that, and what happened around it."""
+@tasks.command()
+@click.argument("id", metavar="[ID]", required=False)
+@click.option("--function", help="Without ID: the newest of this function.")
+@parameters.as_json
+@parameters.admin_url
+def show(id: str | None, function: str | None, as_json: bool, admin_url: str | None) -> None:  # noqa: A002, in the help
+    """Tell why a task ended as it did: what cut it off, how to change that, and what happened around it.
+
+    ID: of the task; without it, of the newest that did not finish.
+    """
     node = client.find(admin_url)
     if id is None:
         id = _newest_unfinished(node, function)  # noqa: A001
@@ -119,7 +120,6 @@ class _Listing:
     def __init__(self, as_json: bool) -> None:
         self._as_json = as_json
         self._columns = Columns("STARTED", "FUNCTION", "NAME", "OUTCOME", "TOOK", "ID")
-        self._console = console()
 
     def begin(self, records: list[dict[str, Any]]) -> None:
         if self._as_json:
@@ -132,7 +132,7 @@ class _Listing:
         if self._as_json:
             object_line(record)
         else:
-            self._console.print(self._columns.row(_row(record)))
+            console().print(self._columns.row(_row(record)))
 
 
 def _row(record: dict[str, Any]) -> tuple[str, ...]:

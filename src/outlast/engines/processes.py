@@ -159,7 +159,8 @@ class Spawner:
         process = await self.spawn(command)
         try:
             out, err = await asyncio.gather(_read_all(process.stdout), _read_all(process.stderr))
-            return Result((await process.exited).code, out, err)
+            # Being cancelled must not cancel what the spawner's news are for.
+            return Result((await asyncio.shield(process.exited)).code, out, err)
         finally:
             process.kill()
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import watchfiles
 
-DEBOUNCE_MS = 150
+DEBOUNCE_MS = 200
 """The longest that a series of changes is collected."""
-STEP_MS = 30
-"""The silence that ends a series."""
+STEP_MS = 100
+"""The silence that ends a series. It is also how often watchfiles looks, which is most of what an idle node does."""
 
 
 class Watch:
@@ -72,7 +72,7 @@ class Watch:
             return
         try:
             async for found in watchfiles.awatch(
-                *(folder for folder, _ in folders), recursive=deep, debounce=DEBOUNCE_MS, step=STEP_MS
+                *(folder for folder, _ in folders), recursive=deep, debounce=DEBOUNCE_MS, step=STEP_MS, rust_timeout=0
             ):
                 self._report({Path(path) for _, path in found}, deep)
         except OSError as error:

@@ -15,9 +15,10 @@ from pathlib import Path
 import msgspec
 import uvloop
 
-from outlast import app, storage
-from outlast.admin.server import Address
+from outlast import app
+from outlast.admin.address import Address
 from outlast.core.errors import OutlastError
+from outlast.database import choice
 from outlast.telemetry.logs import Format, Log
 
 GRACE_S = 1.0
@@ -59,7 +60,7 @@ def main(arguments: list[str], environ: Mapping[str, str]) -> int:
         admin=Address(port=0),
         # Whoever works on the project has a server of his own, perhaps, and wants commands to find that one.
         announced=False,
-        database=storage.OFF,
+        database=choice.OFF,
         graceful_exit_timeout_s=GRACE_S,
     )
     try:

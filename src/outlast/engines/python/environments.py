@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
-from packaging.utils import canonicalize_name
 
 from outlast.core.errors import OutlastError
 from outlast.engines.python import libraries
@@ -228,6 +227,8 @@ def _read(folder: Path) -> Environment | None:
 
 
 def _versions(site_packages: Path) -> dict[str, str]:
+    from packaging.utils import canonicalize_name
+
     found = importlib.metadata.distributions(path=[str(site_packages)])
     return {canonicalize_name(each.metadata["Name"]): each.version for each in found}
 

@@ -3,8 +3,10 @@
 import importlib.metadata
 import importlib.util
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from packaging.requirements import Requirement
+if TYPE_CHECKING:
+    from packaging.requirements import Requirement
 
 _MODULES = {
     "httptools": "httptools",
@@ -30,7 +32,9 @@ def own_folder() -> str:
     return str(Path(__file__).parents[3])
 
 
-def requirements() -> list[Requirement]:
+def requirements() -> "list[Requirement]":
     """The versions of them that Outlast can work with."""
+    from packaging.requirements import Requirement
+
     declared = map(Requirement, importlib.metadata.requires("outlast") or ())
     return [each for each in declared if each.name in _MODULES and each.marker is None]

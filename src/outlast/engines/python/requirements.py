@@ -6,13 +6,15 @@ import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
-from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
 from outlast.config.settings import FunctionSettings
 from outlast.core.errors import OutlastError
+
+if TYPE_CHECKING:
+    from packaging.specifiers import SpecifierSet
 
 # PEP 723: comment lines only, from the opening line to the last closing one that they reach.
 _BLOCK = re.compile(r"^# /// script[ \t]*\n((?:#(?: .*)?\n)*)# ///[ \t]*$", re.MULTILINE)
@@ -54,7 +56,7 @@ class Requirements:
     """The file that says so, in a form that uv reads: main.py, requirements.txt or pyproject.toml."""
     packages: bool
     """Whether it asks for any package."""
-    python: SpecifierSet
+    python: "SpecifierSet"
     lock: Path | None
     """Of uv, beside the source: the exact packages."""
     text: str = field(repr=False)
@@ -91,6 +93,9 @@ def _of_files(function: FunctionSettings) -> Requirements | None:
     for folder in dict.fromkeys((function.entrypoint.parent, function.folder)):
         listed, project = folder / "requirements.txt", folder / "pyproject.toml"
         if listed.is_file():
+            # Here, because most projects have no function that asks for anything.
+            from packaging.specifiers import SpecifierSet
+
             lines = [*_lines(listed, set())]
             return Requirements(listed, bool(lines), SpecifierSet(), None, "\n".join(lines))
         if project.is_file():
@@ -101,6 +106,8 @@ def _of_files(function: FunctionSettings) -> Requirements | None:
 
 
 def _of_table(source: Path, table: _Table, tool: _Tool, lock: Path) -> Requirements:
+    from packaging.specifiers import InvalidSpecifier, SpecifierSet
+
     try:
         python = SpecifierSet(table.requires_python)
     except InvalidSpecifier as error:

@@ -1,0 +1,34 @@
+"""What several commands take, and kinds of values."""
+
+from collections.abc import Callable
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+FILE = click.Path(path_type=Path)
+PORT = click.IntRange(0, 65535)
+
+
+class Word(click.Choice[StrEnum]):
+    """One of a closed list, as its value says."""
+
+    def normalize_choice(self, choice: object, ctx: click.Context | None) -> str:
+        return str(choice)
+
+
+def admin_url(command: Command) -> Command:
+    return click.option(
+        "--admin-url",
+        envvar="OUTLAST_ADMIN_URL",
+        help="Where the node's admin API is.",
+        show_default="of the node that serves the project of the current folder",
+        show_envvar=True,
+    )(command)
+
+
+def as_json(command: Command) -> Command:
+    return click.option("--json", "as_json", is_flag=True, help="One object a line.")(command)
