@@ -285,9 +285,11 @@ async def _first(*futures: asyncio.Future[Any], until: float) -> None:
     await asyncio.wait(futures, timeout=max(remaining, 0), return_when=asyncio.FIRST_COMPLETED)
 
 
-def _served(log: Log, storing: Storage, served: Served) -> None:
-    log.emit_struct("request", served, REQUEST_LEVEL)
-    storing.request_served(served)
+def _served(log: Log, storing: Storage, function: str, status: int, ms: float, served: Callable[[], Served]) -> None:
+    log.observer.request_ended(function, status, ms)
+    if log.hears(REQUEST_LEVEL):
+        log.emit_struct("request", served(), REQUEST_LEVEL)
+    storing.request_served(status, served)
 
 
 def _log_bug(log: Log, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

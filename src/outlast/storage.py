@@ -87,15 +87,16 @@ class Storage:
         if self._postgres is not None:
             self._postgres.keep(settings.retention)
 
-    def request_served(self, served: Served) -> None:
-        """Called for each request, when it has ended."""
+    def request_served(self, status: int, tell: Callable[[], Served]) -> None:
+        """Called for each request, when it has ended. ``tell``: asked where the request is recorded."""
         now = time.time()
-        if 0 < served.status < 500:
+        if 0 < status < 500:
             if self._second != int(now):
                 self._second, self._recorded = int(now), 0
             if self._recorded >= self._settings.requests_per_s:
                 return
             self._recorded += 1
+        served = tell()
         first_byte_ms = served.first_byte_ms
         if first_byte_ms is None and served.status:
             first_byte_ms = served.ms

@@ -1,6 +1,7 @@
 """Which worker gets a request, when another is started, and when it is too much."""
 
 import itertools
+from dataclasses import dataclass
 
 import pytest
 from hypothesis import given
@@ -14,8 +15,20 @@ MANY = Capacity(per_worker=100, max_workers=1, max_backlog=1000)
 ONE = Capacity(per_worker=1, max_workers=3, max_backlog=5)
 
 
-def choose(loads: list[int], capacity: Capacity, running: set[int] = frozenset()) -> int | None:  # type: ignore[assignment]
-    return balance.choose(loads, running.__contains__, capacity)
+@dataclass
+class Worker:
+    index: int
+    requests: int
+    running: bool
+
+    def is_running(self) -> bool:
+        return self.running
+
+
+def choose(loads: list[int], capacity: Capacity, running: set[int]) -> int | None:
+    workers = [Worker(index, load, index in running) for index, load in enumerate(loads)]
+    chosen = balance.choose(workers, capacity)
+    return chosen.index if chosen is not None else None
 
 
 @pytest.mark.parametrize(
@@ -55,10 +68,12 @@ def test_choose_prefers_free_event_loops_then_little_load_and_never_one_that_is_
 
 
 def test_one_worker_alone_is_not_asked_whether_it_runs() -> None:
-    def asked(_: int) -> bool:
-        raise AssertionError
+    class Alone(Worker):
+        def is_running(self) -> bool:
+            raise AssertionError
 
-    assert balance.choose([3], asked, MANY) == 0
+    worker = Alone(0, 3, running=False)
+    assert balance.choose([worker], MANY) is worker
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import contextlib
 import json
 import socket
 import struct
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -309,8 +309,8 @@ async def gateway(
     served: list[Served] = []
     news = asyncio.Event()
 
-    def on_served(request: Served) -> None:
-        served.append(request)
+    def on_served(_function: str, _status: int, _ms: float, tell: Callable[[], Served]) -> None:
+        served.append(tell())
         news.set()
 
     ports = Ports(

@@ -14,7 +14,7 @@ from tests.gateway.rig import Answer, Client, Echo, Function, Rig, response
 from outlast.core import outcome
 from outlast.gateway.auth import JwtVerifier
 from outlast.gateway.ports import Timeouts
-from outlast.wire import http1
+from outlast.wire import bodies, http1
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -222,15 +222,18 @@ async def ask(client: Client, function: Function, raw: bytes, content: bytes, **
 
 
 async def test_an_answer_without_a_known_length_is_chunked(play: Function) -> None:
+    large = bytes(range(256)) * (bodies.LARGE // 256)
     async with playing(play) as (_, client):
         for length in (http1.CHUNKED, http1.UNTIL_CLOSE):
             client.send(GET)
             exchange = await play.next()
             exchange.reply.begin(response(length=length), rig.EXECUTION_ID, b"one ", last=False)
             exchange.reply.data(b"two", last=False)
-            exchange.reply.data(b"", last=True)
+            exchange.reply.data(large, last=False)
+            exchange.reply.data(large, last=True)
             answer = await client.answer()
-            assert (answer.body, answer.head.length, answer.head.keep_alive) == (b"one two", http1.CHUNKED, True)
+            assert answer.body == b"one two" + large + large
+            assert (answer.head.length, answer.head.keep_alive) == (http1.CHUNKED, True)
 
 
 async def test_a_1_0_client_gets_the_body_as_it_is_and_the_end_by_closing(play: Function) -> None:

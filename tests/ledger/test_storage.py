@@ -39,9 +39,9 @@ async def test_so_many_a_second_and_all_that_failed(project: settings.Project, m
     for second in seconds:
         monkeypatch.setattr(storage.time, "time", lambda second=second: second)
         for _ in range(5):
-            storing.request_served(served())
-        storing.request_served(served(500))
-        storing.request_served(served(0))
+            storing.request_served(200, served)
+        storing.request_served(500, lambda: served(500))
+        storing.request_served(0, lambda: served(0))
     found = (await storing.ledger.requests(RequestQuery())).items
     assert [record.status for record in found].count(200) == 2 * 3
     assert len(found) == 2 * 3 + 2 * 3

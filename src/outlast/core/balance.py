@@ -1,8 +1,10 @@
 """Which worker gets a request: one that is up, a new one, the next that is free, or none."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
+from operator import attrgetter
+from typing import Protocol, TypeVar
 
 from outlast.core.policy import Policy
 
@@ -51,24 +53,36 @@ def capacity(policy: Policy, scale: Scale, cpus: int) -> Capacity:
     return Capacity(1, scale.max_workers or max(cpus, _FEWEST_OF_ONE_REQUEST), scale.max_backlog)
 
 
-def choose(loads: Sequence[int], is_running: Callable[[int], bool], capacity: Capacity) -> int | None:
-    """The index of the worker that gets a request, or None if no worker has room.
+class Worker(Protocol):
+    """What the choice depends on."""
+
+    requests: int
+    """How many it has."""
+
+    def is_running(self) -> bool:
+        """Whether its event loop is at work just now. Asked only where it matters."""
+
+
+_W = TypeVar("_W", bound=Worker)
+_requests = attrgetter("requests")
+
+
+def choose(workers: Sequence[_W], capacity: Capacity) -> _W | None:
+    """The worker that gets a request, or None if none has room.
 
     It is the least loaded one whose event loop is free, or else the least loaded one.
-
-    Args:
-        loads: the requests that each has.
-        is_running: whether the event loop of that worker is at work just now. Asked only where it matters.
     """
-    if not loads:
+    if not workers:
         return None
-    least_loaded_first = sorted(range(len(loads)), key=loads.__getitem__)
-    if loads[least_loaded_first[0]] >= capacity.per_worker:
+    least_loaded = workers[0] if len(workers) == 1 else min(workers, key=_requests)
+    if least_loaded.requests >= capacity.per_worker:
         return None
-    for index in least_loaded_first if len(loads) > 1 else ():
-        if loads[index] < capacity.per_worker and not is_running(index):
-            return index
-    return least_loaded_first[0]
+    if len(workers) == 1 or not least_loaded.is_running():
+        return least_loaded
+    for worker in sorted(workers, key=_requests)[1:]:
+        if worker.requests < capacity.per_worker and not worker.is_running():
+            return worker
+    return least_loaded
 
 
 def place(capacity: Capacity, *, alive: int, starting: int, waiting: int) -> Place:

@@ -29,10 +29,9 @@ class Sequence:
         self._tail = 0
 
     def next(self, unix_ms: int) -> str:
-        if unix_ms == self._unix_ms:
-            self._tail += 1
-            return f"{self._prefix}{self._tail:012x}"
-        # One bit less than there is room for, so that counting on never overflows.
-        text = uuid7(unix_ms, self._random_bits(RANDOM_BITS) & ~(1 << 47))
-        self._unix_ms, self._prefix, self._tail = unix_ms, text[:24], int(text[24:], 16)
-        return text
+        if unix_ms != self._unix_ms:
+            # One bit less than there is room for, so that counting on never overflows.
+            text = uuid7(unix_ms, self._random_bits(RANDOM_BITS) & ~(1 << 47))
+            self._unix_ms, self._prefix, self._tail = unix_ms, text[:24], int(text[24:], 16)
+        tail = self._tail = self._tail + 1
+        return self._prefix + tail.to_bytes(6, "big").hex()

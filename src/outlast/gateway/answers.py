@@ -19,21 +19,42 @@ CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _OURS = frozenset([b"sb-request-id", b"x-sb-execution-id"])
 
 
-def forwarded_head(head: http1.ResponseHead, request_id: bytes, execution_id: bytes, framing: bytes) -> bytes:
-    """A worker's response head as the client gets it. ``framing``: whole field lines."""
-    return b"%bsb-request-id: %b\r\nx-sb-execution-id: %b\r\n%b\r\n" % (
-        _status_and_fields(head),
-        request_id,
-        execution_id,
-        framing,
+def forwarded_head(
+    head: http1.ResponseHead, minor_version: int, is_last: bool, request_id: str, execution_id: str
+) -> bytes:
+    """A worker's response head as the client gets it.
+
+    ``minor_version``: of the client's HTTP. ``is_last``: the connection ends with the answer.
+    """
+    return b"%bsb-request-id: %b\r\nx-sb-execution-id: %b\r\n\r\n" % (
+        _without_ids(head, minor_version, is_last),
+        request_id.encode(),
+        execution_id.encode(),
     )
 
 
 @lru_cache(http1.KEPT_HEADS)
-def _status_and_fields(head: http1.ResponseHead) -> bytes:
-    """A head that is read again comes as the same object."""
+def _without_ids(head: http1.ResponseHead, minor_version: int, is_last: bool) -> bytes:
+    """A head that is read again comes as the same object, and is written the same again."""
     fields = b"".join([b"%b: %b\r\n" % field for field in head.fields if field[0] not in _OURS])
-    return b"HTTP/1.1 %d %b\r\n%b" % (head.status, head.reason, fields)
+    return b"HTTP/1.1 %d %b\r\n%b%b" % (head.status, head.reason, fields, _framing(head, minor_version, is_last))
+
+
+def _framing(head: http1.ResponseHead, minor_version: int, is_last: bool) -> bytes:
+    """The fields that say where the answer ends, and what becomes of the connection then."""
+    if head.status == 101:
+        assert head.upgrade is not None
+        return b"connection: upgrade\r\nupgrade: %b\r\n" % head.upgrade
+    length = b""
+    if head.length >= 0:
+        # Of an answer without a body (to HEAD, 304) it says how long that would be; 204 has none to speak of.
+        if head.declared_length is not None and head.declared_length >= 0 and head.status != 204:
+            length = b"content-length: %d\r\n" % head.declared_length
+    elif minor_version == 1:
+        length = b"transfer-encoding: chunked\r\n"
+    if is_last:
+        return length + b"connection: close\r\n"
+    return length if minor_version else length + b"connection: keep-alive\r\n"
 
 
 def answer(

@@ -3,6 +3,7 @@
 import asyncio
 import random
 import time
+from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Protocol
 
@@ -27,6 +28,9 @@ class Client(Protocol):
 
     def send(self, data: bytes) -> None: ...
 
+    def send_pieces(self, pieces: Iterable[bytes]) -> None:
+        """The same as to `send` them joined, without the copying that this takes."""
+
     def read(self, wanted: bool) -> None:
         """Whether more of the request's body, or of a tunnel, can be taken now."""
 
@@ -48,13 +52,14 @@ class Call:
         "_chunked",
         "_client",
         "_content",
+        "_ended_at",
         "_exchange",
         "_execution_id",
         "_first_byte_at",
+        "_function",
         "_head",
         "_ports",
         "_request_id",
-        "_route",
         "_started_at",
         "_until_close",
         "_why",
@@ -73,11 +78,11 @@ class Call:
         self._head = head
         self._started_at = time.perf_counter()
         self._request_id = new_request_id()
-        self._route: routes.Route | None = None
+        self._function = ""
         self._checking: asyncio.Task[None] | None = None
         self._exchange: Exchange | None = None
         self._execution_id = ""
-        self._first_byte_at = 0.0
+        self._first_byte_at = self._ended_at = 0.0
         self._why = ""
         self._chunked = False
         """Whether the answer is."""
@@ -120,8 +125,10 @@ class Call:
         if head.path == routes.HEALTH:
             self._answer(200, b'{"message":"ok"}', answers.JSON)
             return
-        found = self._route = routes.route(head.path, head.query)
-        service = self._ports.services.get(found.name) if found is not None else None
+        found = routes.route(head.path, head.query)
+        if found is not None:
+            self._function = found.name
+            service = self._ports.services.get(found.name)
         if found is None or service is None:
             self.fail(outcome.RequestEnd.NOT_FOUND, "")
         elif not service.verify_jwt or head.method == b"OPTIONS":
@@ -213,9 +220,11 @@ class Call:
     def begin(self, head: http1.ResponseHead, execution_id: str, content: bytes, last: bool) -> None:
         self._execution_id = execution_id
         self.status = head.status
-        framing = self._framing(head)
-        written = answers.forwarded_head(head, self._request_id.encode(), execution_id.encode(), framing)
-        self._client.send(written + self._framed(content, last))
+        if head.length < 0 or head.status == 101 or self.body is not None:
+            self._settle_framing(head)
+        client = self._client
+        written = answers.forwarded_head(head, self._head.minor_version, client.is_last, self._request_id, execution_id)
+        client.send(written + (self._framed(content, last) if self._chunked else content))
         if last:
             self._end()
             return
@@ -227,7 +236,10 @@ class Call:
             self._client.read(True)
 
     def data(self, content: bytes, last: bool) -> None:
-        if framed := self._framed(content, last):
+        if self._chunked and len(content) >= bodies.LARGE:
+            self._client.send_pieces(bodies.chunk_pieces(content))
+            content = b""
+        if framed := self._framed(content, last) if self._chunked else content:
             self._client.send(framed)
         if last:
             self._end()
@@ -253,35 +265,19 @@ class Call:
 
     # The answer.
 
-    def _framing(self, head: http1.ResponseHead) -> bytes:
-        """The fields that say where the answer ends, and what becomes of the connection then."""
-        client = self._client
-        if head.status == 101:
-            assert head.upgrade is not None
-            self.tunnel = True
-            client.is_last = True
-            return b"connection: upgrade\r\nupgrade: %b\r\n" % head.upgrade
-        length = b""
+    def _settle_framing(self, head: http1.ResponseHead) -> None:
+        """How the client sees where the answer ends, and what becomes of the connection then."""
         if self.body is not None:
             # The function answered before it had the whole request, and nobody may want the rest of that.
-            client.is_last = True
-        if head.length >= 0:
-            # Of an answer without a body (to HEAD, 304) it says how long that would be; 204 has none to speak of.
-            if head.declared_length is not None and head.declared_length >= 0 and head.status != 204:
-                length = b"content-length: %d\r\n" % head.declared_length
-        elif self._head.minor_version == 1:
+            self._client.is_last = True
+        if head.status == 101:
+            self.tunnel = self._client.is_last = True
+        elif head.length < 0 and self._head.minor_version == 1:
             self._chunked = True
-            length = b"transfer-encoding: chunked\r\n"
-        else:
-            self._until_close = True
-            client.is_last = True
-        if client.is_last:
-            return length + b"connection: close\r\n"
-        return length if self._head.minor_version else length + b"connection: keep-alive\r\n"
+        elif head.length < 0:
+            self._until_close = self._client.is_last = True
 
     def _framed(self, content: bytes, last: bool) -> bytes:
-        if not self._chunked:
-            return content
         framed = bodies.chunk(content) if content else b""
         return framed + bodies.LAST_CHUNK if last else framed
 
@@ -322,18 +318,20 @@ class Call:
         self._client.answered()
 
     def _report(self) -> None:
-        self._ports.on_served(
-            Served(
-                function=self._route.name if self._route is not None else "",
-                method=self._head.method.decode("latin-1"),
-                path=self._head.path.decode("latin-1"),
-                status=self.status,
-                ms=self._ms_until(time.perf_counter()),
-                first_byte_ms=self._ms_until(self._first_byte_at) if self._first_byte_at else None,
-                request_id=self._request_id,
-                execution_id=self._execution_id,
-                why=self._why,
-            )
+        self._ended_at = time.perf_counter()
+        self._ports.on_served(self._function, self.status, self._ms_until(self._ended_at), self._served)
+
+    def _served(self) -> Served:
+        return Served(
+            function=self._function,
+            method=self._head.method.decode("latin-1"),
+            path=self._head.path.decode("latin-1"),
+            status=self.status,
+            ms=self._ms_until(self._ended_at),
+            first_byte_ms=self._ms_until(self._first_byte_at) if self._first_byte_at else None,
+            request_id=self._request_id,
+            execution_id=self._execution_id,
+            why=self._why,
         )
 
     def _ms_until(self, moment: float) -> float:

@@ -7,6 +7,7 @@ be read beyond doubt is refused and the connection closed, because nobody knows 
 import asyncio
 import socket
 import struct
+from collections.abc import Iterable
 from http import HTTPStatus
 from typing import cast
 
@@ -126,7 +127,8 @@ class Connection(asyncio.Protocol):
         if self._call is not None:
             self._call.hold(False)
         elif not self._over:
-            self._next()
+            self._resume_reading()
+            self._advance()
 
     # What its server asks for.
 
@@ -143,6 +145,9 @@ class Connection(asyncio.Protocol):
 
     def send(self, data: bytes) -> None:
         self._transport.write(data)
+
+    def send_pieces(self, pieces: Iterable[bytes]) -> None:
+        self._transport.writelines(pieces)
 
     def read(self, wanted: bool) -> None:
         if wanted:
@@ -162,7 +167,10 @@ class Connection(asyncio.Protocol):
             self._close(unread=call.body is not None)
             return
         self._watch()
-        self._next()
+        if self._reading_paused:
+            self._resume_reading()
+        if self._buffer:
+            self._advance()
 
     def cut(self, reset: bool) -> None:
         if reset:
@@ -172,11 +180,6 @@ class Connection(asyncio.Protocol):
             self._close(unread=False)
 
     # Reading requests.
-
-    def _next(self) -> None:
-        self._resume_reading()
-        if self._buffer:
-            self._advance()
 
     def _advance(self) -> None:
         """Reads heads and serves them, as long as there are whole ones and nothing to wait for."""
@@ -212,7 +215,7 @@ class Connection(asyncio.Protocol):
             if call.body is not None:
                 # Until somebody wants it.
                 self._pause_reading()
-        self._watch()
+        self._idle.expect(0)
         call.serve()
 
     def _refuse(self, why: str, status: int) -> None:

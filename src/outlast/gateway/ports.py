@@ -70,8 +70,9 @@ class Ports:
 
     services: Mapping[str, Service]
     verifier: Verifier
-    on_served: Callable[[Served], None]
-    """Called once for each request whose head was read, when it has ended."""
+    on_served: Callable[[str, int, float, Callable[[], Served]], None]
+    """Called once for each request whose head was read, when it has ended: with `Served.function`, `Served.status` and
+    `Served.ms`, and with what tells all of it, for which few ask."""
     trust_proxy: bool = False
     tracer: Tracer | None = None
     """None: no traces are wanted."""

@@ -18,12 +18,11 @@ class Exchange:
     """The source's handle (`outlast.wire.invocation.Exchange`), and the supervisor's record of the call."""
 
     __slots__ = (
-        "_complete",
         "_held",
         "_held_bytes",
         "_paused",
         "_pool",
-        "begun",
+        "body_complete",
         "ended",
         "generation",
         "invocation",
@@ -48,10 +47,11 @@ class Exchange:
         """Whether a worker may have seen some of it: then it cannot go to another one."""
         self.ended = False
         self._pool = pool
-        self._held = [invocation.head]
+        self._held: list[bytes] = []
+        """Of the body, until it is carried."""
         self._held_bytes = 0
         self._paused = False
-        self._complete = False
+        self.body_complete = False
         if body:
             self.write(body)
         if complete:
@@ -60,7 +60,7 @@ class Exchange:
     # What the source does.
 
     def write(self, data: bytes) -> None:
-        if self.invocation.chunked and not self._complete:
+        if self.invocation.chunked and not self.body_complete:
             data = bodies.chunk(data)
         if self.link is not None:
             self.link.write(data)
@@ -72,14 +72,14 @@ class Exchange:
             self.reply.pause()
 
     def finish(self) -> None:
-        if self._complete:
+        if self.body_complete:
             # The protocol was changed, so this is about the connection.
             if self.link is not None:
                 self.link.write_eof()
             return
         if self.invocation.chunked:
             self._send(bodies.LAST_CHUNK)
-        self._complete = True
+        self.body_complete = True
 
     def cancel(self) -> None:
         if self.ended:
@@ -100,20 +100,18 @@ class Exchange:
 
     # What the supervisor does.
 
-    @property
-    def body_complete(self) -> bool:
-        return self._complete
-
     def ride(self, link: "Link") -> bytes:
         """From now on ``link`` carries it. Returns what has come of the request so far."""
         self.link = link
         self.sent = True
-        held = self._held[0] if len(self._held) == 1 else b"".join(self._held)
-        self._held.clear()
+        held = self.invocation.head
+        if self._held:
+            held = b"".join([held, *self._held])
+            self._held.clear()
         if self._paused:
             self._paused = False
             self.reply.resume()
-        if not self._complete:
+        if not self.body_complete:
             self.reply.proceed()
         return held
 

@@ -46,7 +46,7 @@ class Link(asyncio.Protocol):
         "_reusable",
         "_scanned",
         "_transport",
-        "free_since",
+        "_unused_since",
     )
 
     def __init__(self, owner: Owner, idle_limit_s: float) -> None:
@@ -55,7 +55,7 @@ class Link(asyncio.Protocol):
         self._idle_limit_s = idle_limit_s
         self._transport: asyncio.Transport | None = None
         self._idle = IdleTimer(self._loop, self._on_silence)
-        self.free_since = 0.0
+        self._unused_since = 0.0
         # As long as one exchange:
         self._exchange: Exchange | None = None
         self._buffer = b""
@@ -90,9 +90,12 @@ class Link(asyncio.Protocol):
     def is_open(self) -> bool:
         return self._transport is not None and not self._transport.is_closing()
 
-    @property
-    def _unsent(self) -> int:
-        return self._transport.get_write_buffer_size() if self._transport is not None else 0
+    def is_fresh(self, longest_s: float) -> bool:
+        """Whether it can carry another exchange: it is open, and was not left unused for longer than this."""
+        transport = self._transport
+        return (
+            transport is not None and not transport.is_closing() and self._loop.time() - self._unused_since <= longest_s
+        )
 
     def carry(self, exchange: Exchange) -> None:
         assert self._transport is not None
@@ -220,6 +223,12 @@ class Link(asyncio.Protocol):
             exchange.reply.begin(head, self._owner.execution_id, rest, last=False)
             return
         self._reusable = head.keep_alive
+        if len(rest) == head.length:
+            # It has come whole, as most do.
+            exchange.ended = True
+            exchange.reply.begin(head, self._owner.execution_id, rest, last=True)
+            self._finish(head.keep_alive)
+            return
         body = self._body = bodies.decoder(head.length)
         content, beyond = body.feed(rest)
         last = body.done
@@ -252,11 +261,19 @@ class Link(asyncio.Protocol):
         self._buffer = b""
         self._scanned = 0
         # A worker that answered without reading the whole request would take its rest for the next one.
-        reusable = reusable and exchange.body_complete and self.is_open and not self._unsent
-        if reusable:
-            self.resume()
+        transport = self._transport
+        if (
+            reusable
+            and exchange.body_complete
+            and transport is not None
+            and not transport.is_closing()
+            and not transport.get_write_buffer_size()
+        ):
+            if self._paused:
+                self.resume()
             self._idle.expect(0)
-            self.free_since = self._loop.time()
+            self._unused_since = self._loop.time()
         else:
+            reusable = False
             self.close()
         self._owner.link_done(self, exchange, reusable)

@@ -64,12 +64,10 @@ class Meter:
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
+        self.now = self._loop.time
         self._metered: set[Metering] = set()
         self._timer: asyncio.Handle | None = None
         self._timer_due = 0.0
-
-    def now(self) -> float:
-        return self._loop.time()
 
     def add(self, metering: "Metering") -> None:
         self._metered.add(metering)

@@ -55,6 +55,7 @@ class Pool:
         self.function = function
         self.generation = 0
         self._policy = policy
+        self._is_oneshot = policy is Policy.ONESHOT
         self._resources = resources
         self._capacity = balance.capacity(policy, function.scale, resources.cpus)
         self._loop = asyncio.get_running_loop()
@@ -94,10 +95,10 @@ class Pool:
         return exchange
 
     def _place(self, exchange: Exchange) -> None:
-        worker = self._choose()
+        worker = balance.choose(self._ready, self._capacity)
         if worker is not None:
             self._assign(exchange, worker)
-            if not worker.has_spare_time and len(self._ready) < self._capacity.max_workers:
+            if len(self._ready) < self._capacity.max_workers and not worker.has_spare_time:
                 self._grow()
             return
         place = Place.REFUSE if self._killed else self._find_place(len(self._backlog))
@@ -114,16 +115,6 @@ class Pool:
         """The worker that was chosen is busy: the next request shall find another."""
         if self._find_place(0) is Place.START and not self._brake.is_on:
             self._start()
-
-    def _choose(self) -> Worker | None:
-        ready = self._ready
-        if len(ready) == 1:
-            # Nothing to choose, in what is by far the most frequent case.
-            return ready[0] if ready[0].requests < self._capacity.per_worker else None
-        index = balance.choose(
-            [worker.requests for worker in ready], lambda index: ready[index].is_running(), self._capacity
-        )
-        return ready[index] if index is not None else None
 
     def _find_place(self, waiting: int) -> Place:
         starting = self._starting()
@@ -142,15 +133,15 @@ class Pool:
             worker.is_coming_up and worker.generation == self.generation for worker in self._alive
         )
 
-    def _assign(self, exchange: Exchange, worker: Worker) -> None:
-        worker.carry(exchange)
-        if self._policy is Policy.ONESHOT:
-            worker.retire(EndReason.ONESHOT)
-
     def _assign_waiting(self, exchange: Exchange, worker: Worker) -> None:
         if (trace := exchange.invocation.trace) is not None:
             trace.waited(is_first=worker.requests_begun == 0)
         self._assign(exchange, worker)
+
+    def _assign(self, exchange: Exchange, worker: Worker) -> None:
+        worker.carry(exchange)
+        if self._is_oneshot:
+            worker.retire(EndReason.ONESHOT)
 
     def place_again(self, exchange: Exchange) -> None:
         self._place(exchange)
@@ -163,7 +154,7 @@ class Pool:
     def _serve_waiting(self) -> None:
         """Gives what waits to what is ready, and starts what is missing."""
         # Each turn looks anew, because assigning a request can lead back to here.
-        while self._backlog and (worker := self._choose()) is not None:
+        while self._backlog and (worker := balance.choose(self._ready, self._capacity)) is not None:
             self._assign_waiting(self._backlog.pop(), worker)
         while (
             self._backlog

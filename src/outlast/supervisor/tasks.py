@@ -1,7 +1,8 @@
 """The background tasks that one worker has open."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+
+import msgspec
 
 from outlast.core.errors import OutlastError
 from outlast.core.records import TaskRecord
@@ -12,8 +13,7 @@ class UnknownTask(OutlastError):
     """A worker spoke of a task that it had not started, or started one twice."""
 
 
-@dataclass(slots=True)
-class Task:
+class Task(msgspec.Struct, gc=False):
     number: int
     """Chosen by the worker; unique in its life."""
     record: TaskRecord

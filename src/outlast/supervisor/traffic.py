@@ -17,8 +17,8 @@ LOST_GRACE_S = 1.0
 class Owner(Protocol):
     """What the worker hears."""
 
-    def request_ended(self) -> None:
-        """It has one request less."""
+    def request_ended(self, left: int) -> None:
+        """It has one request less, and these."""
 
     def unreachable(self, exchange: Exchange) -> None:
         """It does not accept connections. Nothing of the exchange was sent."""
@@ -48,23 +48,21 @@ class Traffic:
         self.signs_of_life = 0
         """Times that the worker has sent or taken something."""
 
-    def __len__(self) -> int:
-        return len(self._exchanges)
-
-    def carry(self, exchange: Exchange) -> None:
-        """Sends a request to the worker."""
-        self._exchanges.add(exchange)
+    def carry(self, exchange: Exchange) -> int:
+        """Sends a request to the worker. Returns how many it has."""
+        exchanges, free = self._exchanges, self._free
+        exchanges.add(exchange)
         self.begun += 1
-        oldest = self._loop.time() - MAX_LINK_IDLE_S
-        while self._free:
-            link = self._free.pop()
-            if link.is_open and link.free_since > oldest:
+        while free:
+            link = free.pop()
+            if link.is_fresh(MAX_LINK_IDLE_S):
                 link.carry(exchange)
-                return
+                return len(exchanges)
             link.close()
         connecting = self._loop.create_task(Link(self, self._idle_limit_s).connect(self.socket, exchange))
         self._connecting.add(connecting)
         connecting.add_done_callback(self._connecting.discard)
+        return len(exchanges)
 
     def close(self, end: RequestEnd, **detail: object) -> None:
         """The worker is gone: so are its connections, and the answers it owed. ``end``: how those requests end."""
@@ -101,8 +99,8 @@ class Traffic:
         self._let_go(exchange)
 
     def _let_go(self, exchange: Exchange) -> None:
-        if (timer := self._lost.pop(exchange, None)) is not None:
+        if self._lost and (timer := self._lost.pop(exchange, None)) is not None:
             timer.cancel()
         self._exchanges.discard(exchange)
         self.signs_of_life += 1
-        self._owner.request_ended()
+        self._owner.request_ended(len(self._exchanges))

@@ -7,9 +7,7 @@ to plain numbers; what Prometheus gets is made of them when it asks.
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
-from typing import Any, ClassVar, cast
-
-import msgspec
+from typing import Any, cast
 
 REQUEST_BUCKETS_MS = (1, 2.5, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 30_000, 60_000)
 TASK_BUCKETS_MS = (10, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 30_000, 60_000, 120_000, 300_000)
@@ -82,20 +80,15 @@ class Counts:
         elif event == "log_lost":
             self.log_lines_lost += cast(int, fields["count"])
 
-    def emitted_struct(self, event: str, fields: msgspec.Struct) -> None:
-        self._OF_STRUCTS[event](self, fields)
+    def request_ended(self, function: str, status: int, ms: float) -> None:
+        counts = self.functions.get(function) or self.of(function)
+        counts.statuses[status // 100] += 1
+        counts.requests.add(ms)
 
-    def _request(self, served: Any) -> None:
-        counts = self.functions.get(served.function) or self.of(served.function)
-        counts.statuses[served.status // 100] += 1
-        counts.requests.add(served.ms)
-
-    def _fulfilled(self, task: Any) -> None:
-        counts = self.functions.get(task.function) or self.of(task.function)
+    def task_fulfilled(self, function: str, ms: float) -> None:
+        counts = self.functions.get(function) or self.of(function)
         counts.fulfilled += 1
-        counts.task_ms.add(task.ms)
-
-    _OF_STRUCTS: ClassVar[Mapping[str, Callable[["Counts", Any], None]]] = {"request": _request, "task": _fulfilled}
+        counts.task_ms.add(ms)
 
 
 def _task(counts: FunctionCounts, fields: Mapping[str, Any]) -> None:

@@ -68,19 +68,25 @@ KEPT_LEVEL: Final = Level.INFO
 
 
 class Observer(Protocol):
-    """Hears every event of `KEPT_LEVEL` or higher, as it happens. Must not raise, and must not take long."""
+    """Hears of what happens, whether or not it is written. Must not raise, and must not take long."""
 
-    def emitted(self, event: str, fields: Mapping[str, object]) -> None: ...
+    def emitted(self, event: str, fields: Mapping[str, object]) -> None:
+        """Every event of `KEPT_LEVEL` or higher but the two that are the most frequent, which follow."""
 
-    def emitted_struct(self, event: str, fields: msgspec.Struct) -> None:
-        """One of those that happen with every request."""
+    def request_ended(self, function: str, status: int, ms: float) -> None:
+        """``function`` may be any name. ``status`` 0: the client left before there was an answer."""
+
+    def task_fulfilled(self, function: str, ms: float) -> None: ...
 
 
 class _Nobody:
     def emitted(self, event: str, fields: Mapping[str, object]) -> None:
         pass
 
-    def emitted_struct(self, event: str, fields: msgspec.Struct) -> None:
+    def request_ended(self, function: str, status: int, ms: float) -> None:
+        pass
+
+    def task_fulfilled(self, function: str, ms: float) -> None:
         pass
 
 
@@ -160,12 +166,16 @@ class Log:
         if level >= self.level:
             self._deliver(self._renderer.render(now, record))
 
+    def hears(self, level: Level) -> bool:
+        """Whether `emit_struct` does anything with an event of this level."""
+        return level >= self.level or bool(self.feed.listeners)
+
     def emit_struct(self, event: str, struct: msgspec.Struct, level: Level = Level.INFO) -> None:
         """Writes one event whose fields are those of ``struct``, each of them short.
 
-        It costs a third of `emit`: for what happens with every request. Let the struct omit defaults.
+        It costs a third of `emit`: for what happens with every request. Let the struct omit defaults. The observer is
+        told of such an event by whoever emits it, who need not make the struct where nobody `hears` it.
         """
-        self.observer.emitted_struct(event, struct)
         is_written = level >= self.level
         if is_written or self.feed.listeners:
             now = self._clock()

@@ -19,10 +19,10 @@ class Lines:
 
     def feed(self, data: bytes) -> list[bytes]:
         """The lines that ``data`` completes, without their newlines. Raises `LineTooLong`."""
-        lines = data.split(b"\n")
         if self._pending:
-            lines[0] = self._pending + lines[0]
+            data = self._pending + data
+        lines = data.split(b"\n")
         self._pending = lines.pop()
-        if len(self._pending) > MAX_LINE_BYTES or any(len(line) > MAX_LINE_BYTES for line in lines):
+        if len(data) > MAX_LINE_BYTES and max(map(len, [*lines, self._pending])) > MAX_LINE_BYTES:
             raise LineTooLong(f"a line of the control channel is longer than {MAX_LINE_BYTES} bytes")
         return lines

@@ -1,5 +1,6 @@
 """A time-out for silence that costs one attribute store each time something is heard."""
 
+import math
 from collections.abc import Callable
 from typing import Protocol
 
@@ -23,48 +24,51 @@ class IdleTimer:
     is too fresh, sets itself again for what remains.
     """
 
-    __slots__ = ("_clock", "_handle", "_heard_at", "_limit_s", "_looks_at", "_on_idle")
+    __slots__ = ("_clock", "_handle", "_heard_at", "_limit_s", "_looks_at", "_now", "_on_idle")
 
     def __init__(self, clock: Clock, on_idle: Callable[[], object]) -> None:
         self._clock = clock
+        self._now = clock.time
         self._on_idle = on_idle
         self._limit_s = 0.0
         self._heard_at = 0.0
-        self._looks_at = 0.0
+        self._looks_at = math.inf
         self._handle: Handle | None = None
 
     def expect(self, limit_s: float) -> None:
         """From now on, something must be heard every ``limit_s``; 0 stops the watch."""
         self._limit_s = limit_s
-        if not limit_s:
-            return
-        self._heard_at = self._clock.time()
-        if self._handle is not None and self._heard_at + limit_s < self._looks_at:
-            self._handle.cancel()
-            self._handle = None
-        if self._handle is None:
-            self._look_in(limit_s)
+        if limit_s:
+            heard_at = self._heard_at = self._now()
+            if heard_at + limit_s < self._looks_at:
+                self._look_in(limit_s)
 
     def touch(self) -> None:
         """Something was heard."""
-        self._heard_at = self._clock.time()
+        self._heard_at = self._now()
 
     def cancel(self) -> None:
         """Never call ``on_idle`` again."""
         self._limit_s = 0.0
+        self._cancel_look()
+
+    def _cancel_look(self) -> None:
         if self._handle is not None:
             self._handle.cancel()
             self._handle = None
+            self._looks_at = math.inf
 
     def _look_in(self, delay_s: float) -> None:
-        self._looks_at = self._clock.time() + delay_s
+        self._cancel_look()
+        self._looks_at = self._now() + delay_s
         self._handle = self._clock.call_later(delay_s, self._look)
 
     def _look(self) -> None:
         self._handle = None
+        self._looks_at = math.inf
         if not self._limit_s:
             return
-        remaining = self._heard_at + self._limit_s - self._clock.time()
+        remaining = self._heard_at + self._limit_s - self._now()
         if remaining > 0:
             self._look_in(remaining)
         else:

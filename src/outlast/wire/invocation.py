@@ -5,16 +5,16 @@ and gets an `Exchange`. What happens at the worker comes back through the `Reply
 through the `Exchange`. Neither end knows what the other one is.
 """
 
-from dataclasses import dataclass
 from typing import Protocol
+
+import msgspec
 
 from outlast.core import outcome
 from outlast.wire import http1
 from outlast.wire.tracing import Trace
 
 
-@dataclass(slots=True, eq=False)
-class Invocation:
+class Invocation(msgspec.Struct, eq=False):
     function: str
     request_id: str
     method: bytes
