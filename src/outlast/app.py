@@ -285,11 +285,15 @@ async def _first(*futures: asyncio.Future[Any], until: float) -> None:
     await asyncio.wait(futures, timeout=max(remaining, 0), return_when=asyncio.FIRST_COMPLETED)
 
 
-def _served(log: Log, storing: Storage, function: str, status: int, ms: float, served: Callable[[], Served]) -> None:
+def _served(log: Log, storing: Storage, function: str, status: int, ms: float, tell: Callable[[], Served]) -> None:
     log.observer.request_ended(function, status, ms)
-    if log.hears(REQUEST_LEVEL):
-        log.emit_struct("request", served(), REQUEST_LEVEL)
-    storing.request_served(status, served)
+    is_sampled, is_heard = storing.samples(status), log.hears(REQUEST_LEVEL)
+    if is_sampled or is_heard:
+        served = tell()
+        if is_sampled:
+            storing.request_served(served)
+        if is_heard:
+            log.emit_struct("request", served, REQUEST_LEVEL)
 
 
 def _log_bug(log: Log, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

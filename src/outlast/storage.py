@@ -42,7 +42,7 @@ class Storage:
         self._serving: asyncio.Task[None] | None = None
         self._siblings: LockedSiblings | None = None
         self._postgres: PostgresLedger | None = None
-        self._second = self._recorded = 0
+        self._second = self._sampled = 0
         self.ledger: Ledger = MemoryLedger()
         if database != OFF:
             self._open(database, project)
@@ -87,16 +87,19 @@ class Storage:
         if self._postgres is not None:
             self._postgres.keep(settings.retention)
 
-    def request_served(self, status: int, tell: Callable[[], Served]) -> None:
-        """Called for each request, when it has ended. ``tell``: asked where the request is recorded."""
-        now = time.time()
+    def samples(self, status: int) -> bool:
+        """Whether a request that has ended so just now is to be recorded. Call it once for each."""
         if 0 < status < 500:
-            if self._second != int(now):
-                self._second, self._recorded = int(now), 0
-            if self._recorded >= self._settings.requests_per_s:
-                return
-            self._recorded += 1
-        served = tell()
+            second = int(time.time())
+            if self._second != second:
+                self._second, self._sampled = second, 0
+            if self._sampled >= self._settings.requests_per_s:
+                return False
+            self._sampled += 1
+        return True
+
+    def request_served(self, served: Served) -> None:
+        """Records a request that has ended just now."""
         first_byte_ms = served.first_byte_ms
         if first_byte_ms is None and served.status:
             first_byte_ms = served.ms
@@ -109,7 +112,7 @@ class Storage:
                 method=served.method,
                 path=served.path[:MAX_PATH_CHARS],
                 status=served.status,
-                received=datetime.fromtimestamp(now - served.ms / 1000, UTC),
+                received=datetime.fromtimestamp(time.time() - served.ms / 1000, UTC),
                 first_byte_ms=first_byte_ms,
                 ms=served.ms,
                 error=printable(served.why, MAX_ERROR_CHARS),

@@ -1,6 +1,7 @@
 """A thousand workers, each for one request: nothing of them is left in the node, and nothing beside it."""
 
 import asyncio
+import contextlib
 from collections import Counter
 from pathlib import Path
 
@@ -87,7 +88,12 @@ def _run_dir(node: Node) -> Path:
 
 
 def _files(node: Node) -> list[Path]:
-    return [entry.readlink() for entry in Path(f"/proc/{node.process.pid}/fd").iterdir()]
+    found = []
+    for entry in Path(f"/proc/{node.process.pid}/fd").iterdir():
+        # It may have been closed meanwhile.
+        with contextlib.suppress(FileNotFoundError):
+            found.append(entry.readlink())
+    return found
 
 
 def _belongings(node: Node) -> object:

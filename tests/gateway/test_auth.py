@@ -327,6 +327,7 @@ def test_a_public_key_given_as_the_secret_stops_the_start(text: str) -> None:
         JwtVerifier(secret=text)
 
 
+@pytest.mark.filterwarnings("ignore::jwt.InsecureKeyLengthWarning")
 @pytest.mark.parametrize("secret", [SECRET, "p+/=_.~-1", "with a space, {and} a brace", "ünïcödé-\N{SNOWMAN}" * 3])
 def test_a_secret_of_any_characters_verifies(secret: str) -> None:
     verifier = JwtVerifier(secret=secret, clock=Clock())

@@ -107,7 +107,7 @@ async def node(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Node]:
         }
         environment["PATH"] = f"{folder}:{os.environ['PATH']}"
     project = write_project(
-        tmp_path_factory.mktemp("served"), functions, outlast="[functions.hello.scale]\nstandby = 0\n"
+        tmp_path_factory.mktemp("served"), functions, outlast="[functions.hello.scale]\nstandby = 0\nmax_workers = 1\n"
     )
     async with serving(project, env=environment) as node:
         yield node

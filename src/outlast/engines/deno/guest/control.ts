@@ -9,7 +9,7 @@ const { setTimeout } = globalThis;
  * much as a write, and a busy worker has one for each request.
  */
 const GATHER_MS = 1;
-/** So many lines that follow a pause are written one by one, whatever they say. */
+/** So many lines of such a time are written at once all the same: the event loop may never come to its next turn. */
 const EAGER_LINES = 4;
 /**
  * So many writes may be under way: in one turn of the event loop, Deno hands no more of them to the kernel. Linux takes a
@@ -47,14 +47,13 @@ export class Channel {
   /**
    * Never blocks, never throws. A `Deno.Conn` has handed what it is given to the kernel when `write` returns, not when
    * its promise settles: what is written is heard of even if the process dies the next moment. The start of a task is
-   * written at once, and so are the first lines after a pause. From then on lines go out together a moment later, or with
-   * the next start of a task, until there is nothing to send for such a moment.
+   * written at once, and so are the first few lines of each moment, and the end of a task that follows a pause. The rest
+   * goes out together when the moment is over, or with what is written at once.
    */
   send = (message: FromWorker): void => {
-    const line = encode(message);
     this.#spoke = true;
-    this.#queued += line;
-    if (this.#ending || this.#isEager(message, line)) this.#flush();
+    this.#queued += encode(message);
+    if (this.#ending || this.#isEager(message)) this.#flush();
     if (this.#inBurst) return;
     this.#inBurst = true;
     setTimeout(this.#endMoment, GATHER_MS);
@@ -88,19 +87,21 @@ export class Channel {
     }
   }
 
-  #isEager(message: FromWorker, line: string): boolean {
-    const isFirst = this.#queued.length === line.length && this.#eagerLeft > 0;
-    if (message.type !== "task_started" && !isFirst) return false;
+  #isEager(message: FromWorker): boolean {
+    if (message.type !== "task_started") {
+      const canWait = message.type === "task_settled" && this.#inBurst;
+      if (canWait || this.#eagerLeft === 0) return false;
+    }
     const isAlone = this.#writes === 0;
     const hasRoom = this.#writes < MAX_WRITES && this.#largeWrites === 0 && this.#queued.length <= MAX_SMALL;
     if (!isAlone && !hasRoom) return false;
-    this.#eagerLeft = Math.max(0, this.#eagerLeft - 1);
+    if (message.type !== "task_started") this.#eagerLeft--;
     return true;
   }
 
   #endMoment = (): void => {
     this.#inBurst = this.#spoke;
-    this.#eagerLeft = this.#spoke ? 0 : EAGER_LINES;
+    this.#eagerLeft = EAGER_LINES;
     this.#spoke = false;
     if (this.#writes === 0) this.#flush();
     if (this.#inBurst) setTimeout(this.#endMoment, GATHER_MS);

@@ -81,24 +81,37 @@ Deno.test("Channel writes the rest of a burst a moment later", async () => {
   assert.deepEqual(texts(stream), all);
 });
 
-Deno.test("Channel writes the messages of each moment together until one is quiet", async () => {
+Deno.test("Channel writes the ends of the tasks of each moment together until one is quiet", async () => {
   const stream = new FakeStream();
   const channel = new Channel(stream);
-  const say = (text: string) => channel.send(log(text));
-  say("first");
+  const settle = (task: number) => channel.send({ type: "task_settled", task, outcome: "fulfilled" });
+  settle(1);
   await stream.acceptAll();
   await moment();
-  say("a");
-  say("b");
+  settle(2);
+  settle(3);
   assert.equal(stream.writes.length, 1);
   await moment();
   assert.equal(stream.writes.length, 2);
   await stream.acceptAll();
   await moment();
   await moment();
-  say("after the burst");
+  settle(4);
   assert.equal(stream.writes.length, 3);
-  assert.deepEqual(texts(stream), ["first", "a", "b", "after the burst"]);
+  const told = stream.writes.join("").trim().split("\n").map((line) => JSON.parse(line).task);
+  assert.deepEqual(told, [1, 2, 3, 4]);
+});
+
+Deno.test("Channel writes the first lines of each moment at once, whatever else there is to say", async () => {
+  const stream = new FakeStream();
+  const channel = new Channel(stream);
+  for (const name of ["a", "b"]) {
+    for (let task = 1; task < 10; task++) channel.send({ type: "task_settled", task, outcome: "fulfilled" });
+    channel.send(log(`${name} line before it blocks`));
+    assert.match(stream.writes.at(-1)!, new RegExp(`${name} line before it blocks`));
+    await stream.acceptAll();
+    await moment();
+  }
 });
 
 Deno.test("Channel writes the start of a task at once, after what waited", () => {
