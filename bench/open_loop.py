@@ -79,7 +79,10 @@ class _Caller:
                 break
             if select.select([self._poll.fileno()], (), (), max(0, wait))[0]:
                 for descriptor, _ in self._poll.poll(0):
-                    self._read(self._busy[descriptor])
+                    if descriptor in self._busy:
+                        self._read(self._busy[descriptor])
+                    else:
+                        self._forget(descriptor)
         for connection in [*self._busy.values()]:
             self._settle(connection, 0, f"no answer within {PATIENCE_S:.0f} s")
         return sorted(self._answers)
@@ -121,6 +124,12 @@ class _Caller:
             self._free.append(connection)
         else:
             self._drop(connection)
+
+    def _forget(self, descriptor: int) -> None:
+        """The server has closed a connection that carried no request."""
+        [connection] = [connection for connection in self._free if connection.fileno == descriptor]
+        self._free.remove(connection)
+        self._drop(connection)
 
     def _drop(self, connection: Connection) -> None:
         self._poll.unregister(connection.fileno)

@@ -44,6 +44,12 @@ async def test_a_request_that_is_due_is_sent_whatever_became_of_those_before() -
     assert [round(answer.due_at - answers[0].due_at, 2) for answer in answers] == [0, 0.01, 0.02, 0.03, 0.04]
 
 
+async def test_a_server_may_close_its_connections_between_requests() -> None:
+    async with answering(1) as url:
+        answers = await asyncio.to_thread(open_loop.ask, url, iter([0, 0.2]), 1)
+    assert [answer.status for answer in answers] == [200, 200]
+
+
 async def test_a_connection_without_an_answer_is_told_of() -> None:
     async with answering(1, answer=b"") as url:
         [answer] = await asked(url, 1)

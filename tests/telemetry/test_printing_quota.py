@@ -45,7 +45,6 @@ LIMITS = f"""
 lines_per_s = 1
 burst_lines = {BURST}
 [functions.flood.log]
-lines_per_s = 1_000
 burst_lines = {FLOOD * 3 // 4}
 [functions.free.log]
 lines_per_s = 0
