@@ -120,6 +120,7 @@ class TestWhatIsWrongIsSaidInOneLine:
             (["--database=mysql://localhost"], "--database"),
             (["--database=of"], "--database"),
             (["--no-such-option"], "--no-such-option"),
+            (["--databse=off"], "did you mean --database?"),
             ([".", "too-many"], "too-many"),
         ],
         ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -139,6 +140,7 @@ class TestHelp:
         assert result.returncode == 0
         for command in ("serve", "demo"):
             assert command in result.stdout
+        assert "see their background tasks through." in " ".join(result.stdout.split())
 
     def test_of_serve_names_every_option_in_full(self) -> None:
         result = outlast("serve", "--help", COLUMNS="80")

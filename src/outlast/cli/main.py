@@ -27,6 +27,12 @@ class _Commands(click.Group):
         command: click.Command = getattr(import_module(f"outlast.cli.{cmd_name}"), cmd_name)
         return command
 
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        commands = ((name, self.get_command(ctx, name)) for name in self.list_commands(ctx))
+        with formatter.section("Commands"):
+            # Whole sentences: Click's own list cuts them off.
+            formatter.write_dl([(name, command.get_short_help_str(200)) for name, command in commands if command])
+
 
 @click.group("outlast", cls=_Commands, invoke_without_command=True, context_settings={"show_default": True})
 @click.pass_context
@@ -58,9 +64,11 @@ def main() -> None:
 
 
 def _usage(error: click.UsageError) -> str:
-    message = error.message or error.format_message()
+    message = " ".join((error.message or error.format_message()).split()).removesuffix(".")
+    if isinstance(error, click.NoSuchOption) and error.possibilities:
+        message += f" (did you mean {' or '.join(error.possibilities)}?)"
     command = error.ctx.command_path if error.ctx is not None else "outlast"
-    text = f"{' '.join(message.split()).removesuffix('.')}; see {command} --help"
+    text = f"{message}; see {command} --help"
     if isinstance(error, click.BadParameter) and error.message:
         hint = error.param_hint or (error.param.opts[0] if error.param is not None else "")
         return f"{hint}: {text}" if hint else text
