@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
+from starlette.responses import Response
 
 from outlast.engines.python import heads, rehearsal
 from outlast.engines.python.server import Connection, Stream
@@ -69,7 +70,7 @@ async def body_of(stream: Stream) -> bytes:
 
 async def echo(stream: Stream) -> None:
     body = await body_of(stream)
-    stream.respond(200, [(b"content-length", b"%d" % len(body))], body)
+    stream.respond(Response(body))
 
 
 class TestRequestHeads:
@@ -152,7 +153,7 @@ class TestRequests:
 
         async def app(stream: Stream) -> None:
             arrived.put_nowait((await stream.receive())["body"])
-            stream.respond(200, [(b"content-length", b"3")], await body_of(stream))
+            stream.respond(Response(await body_of(stream)))
 
         async with served(app) as node:
             for piece in (head[:20], head[20:-3], head[-3:] + b"abc"):
@@ -180,7 +181,7 @@ class TestRequests:
 
     async def test_a_body_that_nobody_reads_is_no_request(self) -> None:
         async def app(stream: Stream) -> None:
-            stream.respond(200, [(b"content-length", b"2")], b"ok")
+            stream.respond(Response(b"ok"))
 
         async with served(app) as node:
             node.say(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 200000\r\nsb-request-id: r-1\r\n\r\nbegin")

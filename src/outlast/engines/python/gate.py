@@ -106,7 +106,7 @@ async def _answer(app: HandlerApp, stream: Stream) -> None:
     reports.flush()
     try:
         if is_whole(answer):
-            stream.respond(answer.status_code, answer.raw_headers, bytes(answer.body))
+            stream.respond(answer)
         else:
             await answer(stream.scope, request.receive, stream.send)
     except Exception as error:

@@ -9,6 +9,7 @@ import contextvars
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, cast
 
+from starlette.responses import Response
 from starlette.types import Message
 
 from outlast.core.errors import OutlastError
@@ -110,11 +111,11 @@ class Stream:
                 # The body is likely to be at hand, or nearly so.
                 self._loop.call_later(HEAD_WAITS_S, self._send_head)
 
-    def respond(self, status: int, fields: Iterable[heads.Field], body: bytes) -> None:
-        """The whole response at once. Raises `heads.BadResponse`."""
+    def respond(self, response: Response) -> None:
+        """The whole of it at once: it must be no more than its status, headers and body. Raises `heads.BadResponse`."""
         if not self.gone:
-            self._start(status, fields)
-            self._send_body(body, more=False)
+            self._start(response.status_code, response.raw_headers)
+            self._send_body(bytes(response.body), more=False)
 
     def fail(self) -> None:
         """There will be no (more) response, because of an error."""
@@ -123,8 +124,7 @@ class Stream:
         if self.started and not self._head:
             self._connection.close()
         else:
-            answer = internal_server_error()
-            self.respond(answer.status_code, answer.raw_headers, bytes(answer.body))
+            self.respond(internal_server_error())
 
     # For the connection.
 
