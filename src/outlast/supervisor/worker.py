@@ -136,6 +136,11 @@ class Worker:
         """Whether its event loop did not need all of the time, when last looked at."""
         return (metering := self._enforcer.metering) is None or not metering.is_busy
 
+    @property
+    def quick(self) -> int:
+        """See `outlast.core.balance.Worker`."""
+        return metering.quick if (metering := self._enforcer.metering) is not None else 0
+
     def is_running(self) -> bool:
         """Whether its event loop is at work at this moment."""
         return (metering := self._enforcer.metering) is not None and metering.is_running()
