@@ -270,6 +270,26 @@ class TestStuckWorkers:
             assert await first.end() == await second.end() == 200
             assert stuck.requests == 1
 
+    async def test_one_that_was_due_before_leaves_its_place_to_its_successor(self) -> None:
+        async with house(scale=Scale(standby=0, max_workers=1)) as there:
+            first = there.call()
+            old = await there.ready_worker()
+            await old.has(1)
+            there.judge(old, Step.RETIRE, UnloadReason.CPU)
+            new = await there.worker()
+            there.hold_up(old, True)
+            assert there.events("retire")[0]["reason"] == "cpu"
+            await new.booted()
+            there.hold_up(old, False)
+            there.judge(old, Step.RETIRE, UnloadReason.CPU)
+            second = there.call()
+            await new.has(1)
+            for one in (old, new):
+                one.answer()
+            assert await first.end() == await second.end() == 200
+            await old.told("beforeunload")
+            assert (old.requests, there.spawned.empty()) == (1, True)
+
     async def test_no_more_than_a_few_are_gone_round(self) -> None:
         async with house(scale=Scale(standby=0, max_workers=1)) as there:
             callers = []

@@ -22,8 +22,8 @@ from outlast.wire.invocation import Invocation, Reply
 
 IN_USE_S = 5.0
 """A worker whose function was called so lately is replaced before it retires, not after."""
-SURPLUS_IDLE_MS = 10_000
-"""After which one of several workers is one too many."""
+SURPLUS_IDLE_MS = 60_000
+"""After which one of several workers is one too many: as long as a standby is kept."""
 
 
 class Pool:

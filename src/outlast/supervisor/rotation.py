@@ -49,9 +49,15 @@ class Rotation:
 
     def suspend(self, worker: Worker) -> None:
         """Its event loop stands still."""
-        if worker in self.ready:
-            self.remove(worker)
+        if worker not in self.ready:
+            return
+        cause = self._due.get(worker)
+        self.remove(worker)
+        if cause is None:
             self._stuck.add(worker)
+        else:
+            # It was to take requests until another does, which comes in any case.
+            worker.retire(cause)
 
     def resume(self, worker: Worker) -> bool:
         """Its event loop goes on. Returns whether it takes requests again."""
