@@ -34,6 +34,8 @@ class Connection(asyncio.Protocol):
         "_call_type",
         "_connections",
         "_idle",
+        "_latest",
+        "_latest_head",
         "_over",
         "_ports",
         "_reading_paused",
@@ -58,6 +60,9 @@ class Connection(asyncio.Protocol):
         """What was read and not yet served: the beginning of a head, or requests behind the present one."""
         self._scanned = 0
         """So much of the buffer is known to hold no whole head."""
+        self._latest = b""
+        """A head that came by itself, as it was sent and as it was read: many a client asks for the same again."""
+        self._latest_head: http1.RequestHead | None = None
         self._advancing = False
         self._reading_paused = False
         self._writing_paused = False
@@ -166,7 +171,8 @@ class Connection(asyncio.Protocol):
         if self.is_last:
             self._close(unread=call.body is not None)
             return
-        self._watch()
+        timeouts = self._ports.timeouts
+        self._idle.expect(timeouts.send_s if self._writing_paused else timeouts.keep_alive_s)
         if self._reading_paused:
             self._resume_reading()
         if self._buffer:
@@ -188,15 +194,22 @@ class Connection(asyncio.Protocol):
         self._advancing = True
         try:
             # A client that takes no answers gets no more of them.
-            while self._call is None and self._buffer and not self._over and not self._writing_paused:
-                end = http1.head_end(self._buffer, self._scanned)
+            while self._call is None and (buffer := self._buffer) and not self._over and not self._writing_paused:
+                if buffer == self._latest and self._latest_head is not None:
+                    self._buffer = b""
+                    self._scanned = 0
+                    self._serve(self._latest_head)
+                    continue
+                end = http1.head_end(buffer, self._scanned)
                 if end < 0:
-                    begins, self._scanned = not self._scanned, len(self._buffer)
+                    begins, self._scanned = not self._scanned, len(buffer)
                     if begins:
                         self._watch()
                     break
-                head = http1.parse_request(self._buffer[:end])
-                self._buffer = self._buffer[end:]
+                head = http1.parse_request(buffer[:end])
+                if end == len(buffer) <= http1.MAX_KEPT_BYTES:
+                    self._latest, self._latest_head = buffer, head
+                self._buffer = buffer[end:]
                 self._scanned = 0
                 self._serve(head)
         except http1.Refusal as refusal:
