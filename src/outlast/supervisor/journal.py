@@ -7,7 +7,7 @@ import msgspec
 from outlast.config.settings import FunctionSettings
 from outlast.core.outcome import EndReason, TaskOutcome, UnloadReason
 from outlast.supervisor.ending import End
-from outlast.supervisor.register import Register
+from outlast.supervisor.register import Moment, Register
 from outlast.supervisor.tasks import Task
 from outlast.telemetry.logs import Level, Log
 from outlast.telemetry.quota import Quota
@@ -42,6 +42,7 @@ class Journal:
         self._log = log
         self._quota = quota
         self._life = register.life(execution_id, function)
+        self.now = self._life.now
         self.task_started = self._life.task_started
         self._function = function.name
         self._execution_id = execution_id
@@ -71,9 +72,11 @@ class Journal:
     def uncaught(self, error: str, request_id: str = "") -> None:
         self._emit("uncaught", level=Level.ERROR, msg=error, request_id=request_id or None)
 
-    def task_settled(self, task: Task, outcome: TaskOutcome, error: str, ms: int) -> None:
+    def task_settled(self, task: Task, outcome: TaskOutcome, error: str, moment: Moment) -> None:
         record = task.record
-        self._life.task_settled(record, outcome, ms, error)
+        ms = round((moment.loop_s - task.started_at) * 1000)
+        record.settle(outcome, moment.at, ms, None, error)
+        self._life.task_settled(record)
         if outcome is not _FULFILLED:
             self._task(task, outcome, ms, stack=error or None)
             return

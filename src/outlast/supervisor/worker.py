@@ -2,7 +2,7 @@
 
 import asyncio
 import functools
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import Protocol
 
@@ -30,6 +30,7 @@ from outlast.supervisor.vessel import Vessel
 from outlast.telemetry.logs import Level, Log
 from outlast.telemetry.quota import Quota
 from outlast.wire import messages
+from outlast.wire.messages import TaskSettled, TaskStarted
 
 EXIT_GRACE_S = 1.0
 """From being told to exit, or from the closing of the control channel, to being killed."""
@@ -109,7 +110,7 @@ class Worker:
         self._traffic = Traffic(execution_id, self, function.limits.request_idle_ms / 1000)
         self._loop = asyncio.get_running_loop()
         self._started_at = self._ready_at = self._loop.time()
-        self._channel = Channel(self._on_open, self._on_message, self._on_broken)
+        self._channel = Channel(self._on_open, self._on_messages, self._on_broken)
         self._vessel = Vessel(folder, self._channel, self._on_output)
         self._exit = Exit(0, 0, 0)
         self._ending = Ending()
@@ -402,16 +403,23 @@ class Worker:
         self._journal.uncaught(f"the worker broke its control channel: {error}")
         self.kill(EndReason.PROTOCOL)
 
-    def _on_message(self, message: messages.FromWorker) -> None:
-        match message:
-            case messages.TaskStarted():
+    def _on_messages(self, said: Iterable[messages.FromWorker]) -> None:
+        tasks, journal = self.tasks, self._journal
+        moment = journal.now()
+        for message in said:
+            if type(message) is TaskStarted:
                 is_last_word = message.unloading and self._farewell.was_told(UnloadReason.TERMINATION)
-                self.tasks.start(message, self._loop.time(), self._journal.task_started, is_last_word=is_last_word)
-            case messages.TaskSettled():
-                task = self.tasks.settle(message.task)
-                ms = self._ms_since(task.started_at)
-                self._journal.task_settled(task, _OUTCOMES[message.outcome], message.error, ms)
-                self._check_drained()
+                tasks.start(message, moment, journal.task_started, is_last_word=is_last_word)
+            elif type(message) is TaskSettled:
+                task = tasks.settle(message.task)
+                journal.task_settled(task, _OUTCOMES[message.outcome], message.error, moment)
+            else:
+                self._on_message(message)
+        self._check_drained()
+
+    def _on_message(self, message: messages.FromWorker) -> None:
+        """Of any but those that are the most frequent."""
+        match message:
             case messages.Logged():
                 self._print(Level.named(message.level), message.text, message.request)
             case messages.Ready() if self.state is State.BOOTING:
