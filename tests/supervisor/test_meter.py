@@ -7,7 +7,7 @@ import pytest
 
 from outlast.core.limits import Limits, Step, Usage, Verdict
 from outlast.supervisor import meter as meters
-from outlast.supervisor.meter import LONGEST_AT_REST_MS, LONGEST_AT_WORK_MS, LOOK_MS, Meter, Metering
+from outlast.supervisor.meter import LONGEST_AT_REST_MS, LONGEST_AT_WORK_MS, LOOK_MS, QUICK_MS, Meter, Metering
 
 NO_LIMITS = Limits(wall_clock_ms=0, cpu_soft_ms=0, cpu_hard_ms=0, memory_mb=0)
 
@@ -232,6 +232,21 @@ async def test_a_busy_event_loop_is_one_that_has_been_so_for_a_while(process: Pr
         for _ in range(10):
             on.pass_ms(20, cpu_ms=2)
         assert not on.metering.is_busy
+
+
+async def test_it_is_quick_with_what_it_has_been_given_in_a_few_milliseconds_of_late(process: Process) -> None:
+    with bench(process) as on:
+        on.ready()
+        on.worker.requests_begun += 200
+        on.pass_ms(20, cpu_ms=10)
+        assert on.metering.quick == 200 * QUICK_MS / 20
+        on.worker.requests_begun += 1
+        on.pass_ms(20, cpu_ms=10)
+        assert on.metering.quick == 0
+        on.worker.requests_begun += 200
+        on.pass_ms(20, cpu_ms=10)
+        on.pass_ms(20)
+        assert on.metering.quick == 0
 
 
 class TestHeldUp:

@@ -311,7 +311,8 @@ class Pool:
         return min(IN_USE_S, idle_ms / 1000) if idle_ms else IN_USE_S
 
     def worker_idle(self, worker: Worker) -> None:
-        if worker in self._ready[1:] and worker.usage.idle_ms >= SURPLUS_IDLE_MS:
+        is_surplus = worker in self._ready[1:] and worker.usage.idle_ms >= SURPLUS_IDLE_MS
+        if is_surplus and self._ready[0].has_spare_time:
             worker.retire(EndReason.EARLY_DROP)
 
     def worker_barred(self, worker: Worker) -> None:

@@ -128,6 +128,11 @@ class Worker:
         return self._metering is None or not self._metering.is_busy
 
     @property
+    def quick(self) -> int:
+        """See `outlast.core.balance.Worker`."""
+        return self._metering.quick if self._metering is not None else 0
+
+    @property
     def usage(self) -> Usage:
         return self._metering.usage if self._metering is not None else Usage()
 
