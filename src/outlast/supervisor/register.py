@@ -93,12 +93,12 @@ class Life:
     def task_started(self, message: messages.TaskStarted, moment: Moment) -> TaskRecord:
         worker = self._record
         worker.tasks += 1
+        # What a worker says is not trusted, not even to be short.
         record = TaskRecord(
             id=_ids.next(moment.unix_ms),
             function=self._function,
             language=self._language,
-            # What a worker says is not trusted, not even to be short.
-            name=printable(message.name, MAX_NAME_CHARS),
+            name=printable(name, MAX_NAME_CHARS) if (name := message.name) else None,
             request_id=printable(message.request, MAX_NAME_CHARS),
             execution_id=worker.id,
             node=worker.node,
