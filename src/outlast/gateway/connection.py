@@ -44,9 +44,11 @@ class Connection(asyncio.Protocol):
         "_writing_paused",
         "is_last",
         "origin",
+        "send",
     )
 
     _transport: asyncio.Transport
+    _latest_head: http1.RequestHead
     origin: forward.Origin
 
     def __init__(self, ports: Ports, connections: "set[Connection]") -> None:
@@ -61,8 +63,8 @@ class Connection(asyncio.Protocol):
         self._scanned = 0
         """So much of the buffer is known to hold no whole head."""
         self._latest = b""
-        """A head that came by itself, as it was sent and as it was read: many a client asks for the same again."""
-        self._latest_head: http1.RequestHead | None = None
+        """The last request that was a head and nothing else, which is ``_latest_head``: many a client asks for the same
+        again."""
         self._advancing = False
         self._reading_paused = False
         self._writing_paused = False
@@ -74,6 +76,7 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
+        self.send = self._transport.write
         self._connections.add(self)
         peer = transport.get_extra_info("peername") or ("", 0)
         local = transport.get_extra_info("sockname") or ("", 0)
@@ -88,6 +91,9 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         call = self._call
         if self._over:
+            return
+        if call is None and not self._buffer and data == self._latest and not self._writing_paused:
+            self._serve(self._latest_head)
             return
         if call is not None and (call.body is not None or call.tunnel):
             if not self._writing_paused:
@@ -148,9 +154,6 @@ class Connection(asyncio.Protocol):
 
     # What the present call asks for (`outlast.gateway.call.Client`).
 
-    def send(self, data: bytes) -> None:
-        self._transport.write(data)
-
     def send_pieces(self, pieces: Iterable[bytes]) -> None:
         self._transport.writelines(pieces)
 
@@ -195,11 +198,6 @@ class Connection(asyncio.Protocol):
         try:
             # A client that takes no answers gets no more of them.
             while self._call is None and (buffer := self._buffer) and not self._over and not self._writing_paused:
-                if buffer == self._latest and self._latest_head is not None:
-                    self._buffer = b""
-                    self._scanned = 0
-                    self._serve(self._latest_head)
-                    continue
                 end = http1.head_end(buffer, self._scanned)
                 if end < 0:
                     begins, self._scanned = not self._scanned, len(buffer)
@@ -207,7 +205,7 @@ class Connection(asyncio.Protocol):
                         self._watch()
                     break
                 head = http1.parse_request(buffer[:end])
-                if end == len(buffer) <= http1.MAX_KEPT_BYTES:
+                if end == len(buffer) <= http1.MAX_KEPT_BYTES and not head.length:
                     self._latest, self._latest_head = buffer, head
                 self._buffer = buffer[end:]
                 self._scanned = 0
