@@ -42,7 +42,7 @@ class Process:
 
 
 class Worker:
-    """Implements `outlast.supervisor.meter.Metered`."""
+    """Implements `outlast.supervisor.meter.Metered` and `Reader`."""
 
     def __init__(self) -> None:
         self.requests = 0
@@ -69,7 +69,7 @@ class Bench:
         self.now = 100.0
         self.meter = Meter()
         self.meter.now = lambda: self.now  # type: ignore[method-assign]
-        self.metering = Metering(self.meter, self.worker, 1, limits, has_family=has_family)
+        self.metering = Metering(self.meter, self.worker, self.worker, 1, limits, has_family=has_family)
 
     def ready(self) -> None:
         self.metering.ready()
@@ -288,7 +288,7 @@ async def test_one_look_serves_several_questions_within_a_millisecond(process: P
 
 async def test_one_that_is_closed_is_not_looked_at_any_more(process: Process) -> None:
     meter, worker = Meter(), Worker()
-    metering = Metering(meter, worker, 1, NO_LIMITS, has_family=False)
+    metering = Metering(meter, worker, worker, 1, NO_LIMITS, has_family=False)
     metering.close()
     assert not meter._metered
     meter._look()

@@ -36,7 +36,7 @@ COPYING_MS = 0.5
 
 
 class Metered(Protocol):
-    """What a worker tells the meter, and hears from it."""
+    """What a worker tells the meter."""
 
     @property
     def requests(self) -> int:
@@ -53,6 +53,10 @@ class Metered(Protocol):
     @property
     def is_working(self) -> bool:
         """Whether it has a request or an open task."""
+
+
+class Reader(Protocol):
+    """Who hears what a worker uses."""
 
     def measured(self, usage: Usage, verdicts: list[Verdict]) -> None:
         """Called at each look. ``verdicts``: one for each limit that is near."""
@@ -101,10 +105,13 @@ class Meter:
 class Metering:
     """The measuring of one worker, from the start of its code to its end."""
 
-    def __init__(self, meter: Meter, worker: Metered, pid: int, allowed: Limits, *, has_family: bool) -> None:
+    def __init__(
+        self, meter: Meter, worker: Metered, reader: Reader, pid: int, allowed: Limits, *, has_family: bool
+    ) -> None:
         """``has_family``: it may start processes, which count as its own."""
         self._meter = meter
         self._worker = worker
+        self._reader = reader
         self._gauge = Gauge(pid)
         self._has_family = has_family
         self._allowed = allowed
@@ -200,7 +207,7 @@ class Metering:
         )
         self._plan(now, share, growth)
         self._listen(elapsed_ms, share)
-        worker.measured(self.usage, limits.judge(self.usage, self._allowed))
+        self._reader.measured(self.usage, limits.judge(self.usage, self._allowed))
 
     def _has_nothing_new(self) -> bool:
         worker = self._worker
@@ -246,4 +253,4 @@ class Metering:
         is_held_up = self._silent_ms >= HELD_UP_MS
         if is_held_up is not self._is_held_up:
             self._is_held_up = is_held_up
-            self._worker.held_up(is_held_up)
+            self._reader.held_up(is_held_up)
