@@ -18,6 +18,11 @@ COLUMNS = (
     *("started", "settled", "ms", "cpu_ms", "id", "request_id", "error"),
 )
 
+ONE_BY_ONE = "random() >= 0"
+"""A condition that is always true, with a function that PostgreSQL must not call in advance: so it inserts each row when it
+has read it. Else it gathers a thousand, and what it notes for each of them costs more than is saved, as each note goes
+behind all those before (https://postgr.es/m/84f20db7-7d57-4dc0-8144-7e38e0bbe75d@vondra.me)."""
+
 AT_ONCE = 200
 """So many records take the node half a millisecond."""
 

@@ -83,4 +83,5 @@ class TaskSink(Sink[TaskRecord]):
             source=copying.rows(records),
             columns=copying.COLUMNS,
             format="binary",
+            where=copying.ONE_BY_ONE,
         )
