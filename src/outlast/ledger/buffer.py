@@ -89,7 +89,7 @@ class Buffer(Generic[R]):
     def _pop_first(self, count: int) -> list[R]:
         if len(self._waiting) > count:
             return [self._waiting.popitem(last=False)[1] for _ in range(count)]
-        records = [*self._waiting.values()]
+        records = list(self._waiting.values())
         self._waiting.clear()
         return records
 
