@@ -6,7 +6,7 @@ import pytest
 from tests.supervisor.stub_workers import House, Stub, house
 
 from outlast.core.outcome import RequestEnd
-from outlast.supervisor import worker as workers
+from outlast.supervisor import lifecycle
 
 
 async def busy_worker(there: House) -> Stub:
@@ -70,7 +70,7 @@ async def test_a_second_control_channel_is_cut_off_and_changes_nothing() -> None
 
 
 async def test_a_worker_that_hangs_up_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workers, "EXIT_GRACE_S", 0.01)
+    monkeypatch.setattr(lifecycle, "EXIT_GRACE_S", 0.01)
     async with house() as there:
         worker = await busy_worker(there)
         assert worker._control is not None
@@ -80,7 +80,7 @@ async def test_a_worker_that_hangs_up_is_ended(monkeypatch: pytest.MonkeyPatch) 
 
 
 async def test_a_worker_that_does_not_end_when_told_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workers, "EXIT_GRACE_S", 0.01)
+    monkeypatch.setattr(lifecycle, "EXIT_GRACE_S", 0.01)
     async with house() as there:
         worker = await busy_worker(there)
         there.pool.reload(there.function)

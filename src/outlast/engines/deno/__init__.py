@@ -26,7 +26,7 @@ QUIET = {"NO_COLOR": "1", "DENO_NO_UPDATE_CHECK": "1", "DENO_DISABLE_NODE_SHIM":
 
 
 class DenoEngine:
-    """Implements `outlast.supervisor.pool.Engine`."""
+    """Implements `outlast.supervisor.resources.Engine`."""
 
     def __init__(
         self,
@@ -97,7 +97,7 @@ class DenoEngine:
 
 @dataclass(frozen=True)
 class DenoProgram:
-    """Implements `outlast.supervisor.pool.Program`."""
+    """Implements `outlast.supervisor.resources.Program`."""
 
     prepared: Prepared
     state: Path
