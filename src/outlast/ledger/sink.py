@@ -8,7 +8,7 @@ import msgspec
 
 from outlast.core.records import TaskRecord
 from outlast.ledger import copying, sql
-from outlast.ledger.buffer import Buffer, R
+from outlast.ledger.buffer import BATCH, Buffer, R
 
 _Send = Callable[["asyncpg.Connection", Sequence[R]], Awaitable[None]]
 
@@ -43,7 +43,7 @@ class Sink(Generic[R]):
         """
         batch = self.buffer.take(at_once=at_once)
         count = self.in_flight = len(batch)
-        self._spread_s = 0.0 if at_once else SPREAD_S
+        self._spread_s = SPREAD_S if not at_once and count < BATCH else 0.0
         try:
             await self._insist(self._insert, connection, batch.new)
             batch.new.clear()
