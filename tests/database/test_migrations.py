@@ -1,13 +1,18 @@
 import asyncio
 import subprocess
+from datetime import timedelta
 from pathlib import Path
 
 import asyncpg
+import msgspec
 import pytest
+from tests.ledger import samples
 from tests.support.postgres import Server
 
-from outlast.database import migrations
+from outlast.core.records import TaskQuery
+from outlast.database import connections, migrations
 from outlast.database.connections import Database, DatabaseError
+from outlast.ledger import sql
 
 SCHEMA = Path(migrations.__file__).parent / "schema.sql"
 
@@ -52,6 +57,39 @@ async def test_a_migration_that_fails_leaves_nothing_behind(postgres: Server, mo
     connection = await asyncpg.connect(url)
     assert await connection.fetchval("select to_regclass('outlast.tasks') is null")
     await connection.close()
+
+
+async def test_what_is_there_is_found_after_them(postgres: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    url = await postgres.new_database()
+    begin = samples.BEGIN
+    at_once, later = (samples.new_id(begin) for _ in range(2))
+    records = [
+        samples.settled(samples.task(at=begin, request_id=at_once)),
+        samples.settled(samples.task(at=begin + timedelta(minutes=1), request_id=later)),
+        samples.task(at=begin, request_id="of another kind"),
+        samples.task(at=begin),
+    ]
+    first = migrations.known()[0]
+    with monkeypatch.context() as patch:
+        patch.setattr(migrations, "known", lambda: (first,))
+        connection = await Database(lambda: url).connect()
+    await connection.execute(sql.WRITE["tasks"], msgspec.json.encode(records).decode())
+    assert [one.number for one in await migrations.migrate(connection)] == [
+        one.number for one in migrations.known()[1:]
+    ]
+    for record in records[:3]:
+        text, values = sql.page("tasks", TaskQuery(request_id=record.request_id), None, 10)
+        assert [row["id"] for row in await connection.fetch(text, *values)] == [record.id]
+    await connection.close()
+
+
+async def test_they_may_take_longer_than_other_commands(postgres: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    url = await postgres.new_database()
+    known = migrations.known()
+    slow = migrations.Migration(len(known) + 1, "slow", "select pg_sleep(0.7)")
+    monkeypatch.setattr(migrations, "known", lambda: (*known, slow))
+    monkeypatch.setattr(connections, "COMMAND_WITHIN_S", 0.5)
+    await (await Database(lambda: url).connect()).close()
 
 
 async def test_who_may_not_make_the_schema_is_told(postgres: Server) -> None:

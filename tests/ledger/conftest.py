@@ -42,11 +42,13 @@ def backend(request: pytest.FixtureRequest) -> str | None:
 
 
 @pytest_asyncio.fixture
-async def ledger(backend: str | None) -> AsyncIterator[Ledger]:
+async def ledger(backend: str | None, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Ledger]:
     """Each of the ledgers, empty."""
     if backend is None:
         yield MemoryLedger()
         return
+    # So that no answer comes from memory where the database has none.
+    monkeypatch.setattr(module, "MemoryLedger", lambda: MemoryLedger(capacity=0))
     database = Database(lambda: backend)
     connection: asyncpg.Connection = await database.connect()
     # With few rows much faster than `truncate`.
