@@ -140,7 +140,7 @@ def test_who_speaks_in_the_middle_of_another_s_speaking_is_heard(rig: Rig) -> No
             sys.settrace(None)
     rig.channel.flush()
     assert rig.known() == rig.received
-    heard = [messages.decode_from_worker(line) for line in rig.received.splitlines()]
+    heard = messages.decode_from_worker(rig.received.splitlines())
     numbers = [message.task for message in heard if isinstance(message, messages.TaskStarted)]
     assert sorted(numbers) == [*range(1, count + 1), *range(1_000_001, 1_000_030)]
     assert count > 100
