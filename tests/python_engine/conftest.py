@@ -43,7 +43,14 @@ class Zygote:
     async def start(self, folder: Path, program: str, env: Mapping[str, str] | None = None, **start: Any) -> Process:
         _write(folder / "run.py", program)
         what = Start(
-            folder=str(folder), script="/f/main.py", code=[], shared=[], environment=None, layers=[], memory_mb=0
+            folder=str(folder),
+            script="/f/main.py",
+            code=[],
+            shared=[],
+            environment=None,
+            layers=[],
+            memory_mb=0,
+            keeps=False,
         )
         what.update(start)  # type: ignore[typeddict-item]
         return await self.spawner.spawn(Command((), env or {}, folder, fork={**what}))

@@ -4,5 +4,5 @@ import runpy
 from collections.abc import Callable
 
 
-def main(folder: str, seal: Callable[[], None]) -> None:
+def main(folder: str, seal: Callable[[], None], *, keeps: bool) -> None:
     runpy.run_path(f"{folder}/run.py")

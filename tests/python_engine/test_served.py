@@ -33,13 +33,37 @@ async def handler(request: Request) -> Response:
     return Response.json({"pid": os.getpid(), "parent": os.getppid(), "said": said, "env": dict(os.environ)})
 """
 )
+MANY = 1_500
+"""Tasks that one turn of an event loop starts: more than there is room for where they are kept meanwhile."""
+LEAVES = f"""
+import asyncio, ctypes, os, signal
+from outlast import EdgeRuntime
+
+ENDS = {{
+    "segfault": lambda: ctypes.string_at(0),
+    "killed": lambda: os.kill(os.getpid(), signal.SIGKILL),
+}}
+
+def leave(end: str) -> None:
+    for number in range({MANY}):
+        EdgeRuntime.wait_until(asyncio.sleep(600), name=f"{{end}} {{number}}")
+        if number == {MANY} // 2 and (child := os.fork()) == 0:
+            print("a child", flush=True)
+            os._exit(0)
+    os.waitpid(child, 0)
+    print(f"last words: {{end}}")
+    ENDS[end]()
+"""
 VERSION = """
 import httpx, starlette, sys
+from _shared.leaving import leave
 
 VERSIONS = {"httpx": httpx.__version__, "starlette": starlette.__version__, "python": sys.version_info[:2]}
 
 @serve
 async def handler(request: Request) -> Response:
+    if (end := request.query_params.get("end")) is not None:
+        leave(end)
     return Response.json(VERSIONS)
 """
 ENDS = (
@@ -90,6 +114,7 @@ async def node(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Node]:
         "_shared/words.py": "WORD = 'world'",
         "other/main.py": HELLO.replace("from _shared.words import WORD", "WORD = ''"),
         "other/greeting.py": "TEXT = 'other'",
+        "_shared/leaving.py": LEAVES,
         "older/main.py": script("httpx==0.27.*") + SERVES + VERSION,
         "newer/main.py": script("httpx==0.28.*", "outlast") + SERVES + VERSION,
         "conflicting/main.py": SERVES + VERSION,
@@ -208,6 +233,22 @@ async def test_a_worker_that_ends_itself_ends_alone(node: Node, client: httpx.As
     assert shutdown["level"] == "error"
     assert (await client.get("/ends")).text == "still here"
     assert (await client.get("/hello")).json()["pid"] == before
+
+
+@pytest.mark.parametrize(("function", "end"), [("newer", "killed"), ("newer", "segfault"), ("conflicting", "killed")])
+async def test_what_was_said_is_known_once_however_soon_the_end_came(
+    node: Node, client: httpx.AsyncClient, function: str, end: str
+) -> None:
+    await installed(node, function)
+    response = await client.get(f"/{function}", params={"end": end})
+    assert response.json()["code"] == "WORKER_ERROR"
+    life = response.headers["x-sb-execution-id"]
+    assert (await node.wait_for("shutdown", execution_id=life))["reason"] == "crash"
+    tasks = node.found("task", execution_id=life)
+    assert [task["name"] for task in tasks] == [f"{end} {number}" for number in range(MANY)]
+    assert {(task["outcome"], task["reason"]) for task in tasks} == {("interrupted", "crash")}
+    printed = [line["msg"] for line in node.found("log", execution_id=life, level="info")]
+    assert sorted(printed) == ["a child", f"last words: {end}"]
 
 
 async def test_a_change_of_what_is_shared_concerns_who_imports_it(node: Node, client: httpx.AsyncClient) -> None:

@@ -71,6 +71,7 @@ async def _fork(folder: Path, entrypoint: Path, memory_mb: int, environment: Map
         environment=None,
         layers=[],
         memory_mb=memory_mb,
+        keeps=False,
     )
     env = {"LANG": "C.UTF-8", **environment}
     process = await zygote.spawn(Command(argv=[], env=env, cwd=entrypoint.parent, fork={**start}))

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import fcntl
 import functools
 import itertools
 import json
@@ -19,6 +20,7 @@ import uvloop
 
 from outlast.core.errors import OutlastError
 from outlast.sandbox.walls import Walls
+from outlast.wire import kept
 from outlast.wire.framing import Lines
 
 SPAWNER = (sys.executable, "-I", "-S", str(Path(__file__).with_name("spawner.py")))
@@ -49,6 +51,8 @@ class Command:
     """What a spawner of forks, instead of running ``argv``, is to run in a copy of itself."""
     walls: Walls | None = None
     """What the process may touch; None: whatever the node may."""
+    keeps: bool = False
+    """Whether it gets memory for what it has not sent (`outlast.wire.kept`), as the descriptor ``KEPT_FD``."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +103,8 @@ class Process:
     exited: asyncio.Future[Exit]
     kill: Callable[[], None]
     """Ends it, and whatever else is in its process group, at once."""
+    kept: int | None = None
+    """The memory that it was given, likewise a descriptor to be closed by whoever reads it."""
 
 
 class Spawner:
@@ -141,18 +147,26 @@ class Spawner:
         number = next(self._numbers)
         what = {"fork": command.fork} if command.fork is not None else {"argv": [*command.argv]}
         walls = command.walls._asdict() if command.walls is not None else None
-        request = {"spawn": number, **what, "env": {**command.env}, "cwd": str(command.cwd), "walls": walls}
+        request = {
+            "spawn": number,
+            **what,
+            "env": {**command.env},
+            "cwd": str(command.cwd),
+            "walls": walls,
+            "keeps": command.keeps,
+        }
         with contextlib.ExitStack() as always, contextlib.ExitStack() as on_failure:
             stdout, stdout_w = _pipe(on_failure, always)
             stderr, stderr_w = _pipe(on_failure, always)
             lifeline_r, lifeline = _pipe(always, on_failure)
             answer = self._asked[number] = loop.create_future()
             always.callback(self._asked.pop, number, None)
-            self._send(request, [stdout_w, stderr_w, lifeline_r])
+            memory = _memory(on_failure) if command.keeps else None
+            self._send(request, [stdout_w, stderr_w, lifeline_r, *([memory] if memory is not None else [])])
             pid, exited = await answer
             on_failure.pop_all()
         exited.add_done_callback(lambda _: os.close(lifeline))
-        return Process(pid, stdout, stderr, exited, functools.partial(self._kill, pid))
+        return Process(pid, stdout, stderr, exited, functools.partial(self._kill, pid), memory)
 
     async def run(self, command: Command) -> Result:
         """Runs a program to its end, which comes early if this is cancelled. Raises `SpawnError`."""
@@ -290,6 +304,15 @@ def _pipe(reading: contextlib.ExitStack, writing: contextlib.ExitStack) -> tuple
     reading.callback(os.close, read)
     writing.callback(os.close, write)
     return read, write
+
+
+def _memory(stack: contextlib.ExitStack) -> int:
+    """What a worker shares with the node. Its size stays what it is, whatever the worker does."""
+    descriptor = os.memfd_create("kept", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    stack.callback(os.close, descriptor)
+    os.ftruncate(descriptor, kept.SIZE)
+    fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
+    return descriptor
 
 
 class ReadEnd:

@@ -4,8 +4,9 @@ cheap and safe.
 The node starts it as a script of its own (of ``outlast`` the sandbox alone is imported here) with a stream socket as
 its standard input, and asks over that for processes. A message is one JSON object a line:
 
-    node:     {"spawn": N, "argv": [...], "env": {...}, "cwd": "...", "walls": {...} or null}, with three descriptors:
-              stdout, stderr, lifeline
+    node:     {"spawn": N, "argv": [...], "env": {...}, "cwd": "...", "walls": {...} or null, "keeps": true or false},
+              with three descriptors, stdout, stderr and lifeline, and a fourth where it keeps something: the memory for
+              that (`outlast.wire.kept`)
               {"kill": PID}
     spawner:  {"hello": {...}}, once, before all else
               {"spawned": N, "pid": PID}    {"failed": N, "error": "..."}
@@ -38,6 +39,7 @@ from outlast.sandbox.confine import ConfineError, confine, get_ready
 from outlast.sandbox.walls import Walls
 
 LIFELINE_FD = 3
+KEPT_FD = 4
 MAX_RECEIVED_FDS = 64
 SESSION_NICE = 8
 """Of the workers' session, where the kernel shares the CPUs out by session."""
@@ -86,7 +88,8 @@ def serve(hello: Mapping[str, object]) -> dict[str, Any] | None:
             for line in lines:
                 request: dict[str, Any] = json.loads(line)
                 if "spawn" in request:
-                    mine, descriptors = descriptors[:3], descriptors[3:]
+                    count = 3 + request["keeps"]
+                    mine, descriptors = descriptors[:count], descriptors[count:]
                     if _fork(node, children, request, mine):
                         # Its number means the worker's own standard input from here on.
                         node.detach()
@@ -216,11 +219,12 @@ def _settle(request: Mapping[str, Any], descriptors: list[int]) -> None:
         # Some are caught here, and some ignored where the node was started with nohup(1) or in the background.
         for number in (signal.SIGCHLD, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM):
             signal.signal(number, signal.SIG_DFL)
-        stdout, stderr, lifeline = (fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, LIFELINE_FD + 1) for fd in descriptors)
-        null = os.open(os.devnull, os.O_RDONLY)
-        for source, target in ((null, 0), (stdout, 1), (stderr, 2), (lifeline, LIFELINE_FD)):
+        # Out of the way first: each of them may have a number that is to become another's.
+        given = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, KEPT_FD + 1) for fd in descriptors]
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0, inheritable=True)
+        for target, source in enumerate(given, start=1):
             os.dup2(source, target, inheritable=True)
-        os.closerange(LIFELINE_FD + 1, HIGHEST_FD)
+        os.closerange(len(given) + 1, HIGHEST_FD)
         _hold_on_to_life()
         os.chdir(request["cwd"])
     except BaseException as error:

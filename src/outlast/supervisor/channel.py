@@ -7,7 +7,7 @@ from typing import cast
 
 from outlast.core.errors import OutlastError
 from outlast.engines.processes import ReadEnd
-from outlast.wire import messages
+from outlast.wire import kept, messages
 from outlast.wire.framing import Lines
 
 
@@ -49,12 +49,13 @@ class Channel(_Reading):
     ) -> None:
         super().__init__()
         self.received = 0
-        """Times that something has come."""
+        """Bytes."""
         self._on_open = on_open
         self._on_messages = on_messages
         self._on_broken = on_broken
         self._lines = Lines()
         self._expected = True
+        self._is_broken = False
         self._pings = 0
         self._pongs: dict[int, asyncio.Future[None]] = {}
 
@@ -74,13 +75,19 @@ class Channel(_Reading):
         self._on_open()
 
     def data_received(self, data: bytes) -> None:
-        self.received += 1
+        self.received += len(data)
         try:
             self._on_messages(messages.decode_from_worker(self._lines.feed(data)))
         except OutlastError as error:
+            self._is_broken = True
             self._lines = Lines()
             self.close()
             self._on_broken(error)
+
+    def hear_what_was_kept(self, memory: bytes) -> None:
+        """Of a worker that is gone, when nothing more comes: what it had said in ``memory`` and not sent."""
+        if self.is_open and not self._is_broken:
+            self.data_received(kept.left_behind(memory, self.received))
 
     def send(self, message: messages.ToWorker) -> None:
         if self._transport is not None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import os
 import shutil
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -11,7 +12,7 @@ from outlast.engines.processes import Command, Exit, Process
 from outlast.supervisor.channel import Channel, Output
 from outlast.telemetry.logs import Level
 from outlast.telemetry.pressure import Pressure
-from outlast.wire import messages
+from outlast.wire import kept, messages
 
 LAST_WORDS_S = 1.0
 """How long what a dead worker has said is waited for, should a stranger hold its pipes open."""
@@ -61,6 +62,8 @@ class Vessel:
             return used
         finally:
             control.close()
+            if self._process is not None and self._process.kept is not None:
+                os.close(self._process.kept)
             # It is gone already, unless it was something here that failed.
             self.kill()
 
@@ -102,6 +105,9 @@ class Vessel:
         for output in self._outputs:
             output.close()
         self._channel.close()
+        assert self._process is not None
+        if self._process.kept is not None:
+            self._channel.hear_what_was_kept(os.pread(self._process.kept, kept.SIZE, 0))
 
     def _on_error_line(self, line: str) -> None:
         self.last_errors.append(line)

@@ -2,6 +2,7 @@
 
 import collections
 import fcntl
+import mmap
 import os
 import select
 import socket
@@ -12,15 +13,14 @@ from collections.abc import Callable
 
 import msgspec
 
-from outlast.wire import messages
+from outlast.wire import kept, messages
 from outlast.wire.framing import Lines
+from outlast.wire.kept import Kept
 
 EAGER_SENDS = 4
-BURST_S = 0.002
-"""So many messages in so short a time are handed to the kernel one by one. The rest waits for the loop's next turn, or
-for the next start of a task."""
-MAX_QUEUED = 1024
-"""Messages, before the sender waits until the node has read some: a function may print for ever."""
+PAUSE_S = 0.002
+"""When nothing was sent for so long, so many messages are handed to the kernel one by one. What follows waits for the
+loop's next turn, or no longer than this if there are more."""
 MAX_TEXT = 256 * 1024
 MAX_NAME = 1024
 """Characters. A line is limited to 1 MiB by the node, and a character takes up to six bytes in JSON."""
@@ -32,6 +32,9 @@ class Channel:
 
     Any thread may send, and so may a signal handler in the middle of another send: nothing here waits for a lock. Who
     finds the channel taken leaves the message to whoever has it.
+
+    With ``memory``, which the node reads when this process has died, a message is safe when `send` returns. Without
+    it, the start of a task is, having been handed to the kernel.
     """
 
     def __init__(
@@ -40,6 +43,7 @@ class Channel:
         path: str,
         on_message: Callable[[messages.ToWorker], None],
         on_lost: Callable[[], None],
+        memory: mmap.mmap | None,
     ) -> None:
         self._loop = loop
         self._on_message = on_message
@@ -54,46 +58,53 @@ class Channel:
         self._reading = False
         # Sending.
         self._queue: collections.deque[bytes] = collections.deque()
-        self._rest = b""
-        """Of a line that the kernel took in part."""
-        self._sending = threading.Lock()
+        self._kept = Kept(bytearray(kept.SIZE) if memory is None else memory)
+        self._is_kept = memory is not None
+        self._taken = threading.Lock()
+        self._shall_send = False
+        """Whoever has the channel is to hand over what there is."""
         self._home = threading.get_ident()
         self._flush_is_due = False
-        self._burst_since = 0.0
-        self._burst = 0
+        self._sent_at = 0.0
+        self._eager = 0
+        """How many of the next messages are handed over at once."""
         loop.add_reader(self._socket, self.receive)
 
     def send(self, message: messages.FromWorker) -> None:
-        """The start of a task is in the kernel's hands when this returns, and so are the first messages of a burst.
-
-        The process may die then.
-        """
         self._queue.append(_encode(message))
-        now = time.monotonic()
-        if now - self._burst_since > BURST_S:
-            self._burst_since, self._burst = now, 0
-        self._burst += 1
-        is_urgent = self._burst <= EAGER_SENDS or type(message) is messages.TaskStarted
-        if is_urgent or len(self._queue) > MAX_QUEUED:
+        if time.monotonic() - self._sent_at > PAUSE_S:
+            self._eager = EAGER_SENDS
+        if self._eager > 0:
+            self._eager -= 1
             self.flush()
-        elif not self._flush_is_due:
-            self._flush_is_due = True
-            if threading.get_ident() == self._home:
-                self._loop.call_soon(self._flush_now)
-            else:
-                self._loop.call_soon_threadsafe(self._flush_now)
+        elif not self._is_kept and type(message) is messages.TaskStarted:
+            self.flush()
+        else:
+            self.proceed()
+            if not self._flush_is_due:
+                self._flush_is_due = True
+                if threading.get_ident() == self._home:
+                    self._loop.call_soon(self._flush_now)
+                else:
+                    self._loop.call_soon_threadsafe(self._flush_now)
 
     def flush(self) -> None:
-        """Hands over what is queued; it waits for the node only when the kernel's buffer is full."""
-        while self._queue and self._sending.acquire(blocking=False):
+        """Hands over all there is; it waits for the node only when the kernel's buffer is full."""
+        if self._queue or self._kept.said != self._kept.sent:
+            self._shall_send = True
+            self.proceed()
+
+    def proceed(self) -> None:
+        """Does what is to be done, unless somebody is at it. It waits for the node when both buffers are full."""
+        while (self._queue or self._shall_send) and self._taken.acquire(False):
             try:
-                data = self._rest
                 while self._queue:
-                    data += self._queue.popleft()
-                self._rest = b""
-                self._write(data)
+                    self._keep(self._queue.popleft())
+                if self._shall_send:
+                    self._shall_send = False
+                    self._send_kept()
             finally:
-                self._sending.release()
+                self._taken.release()
 
     def signal_arrivals(self) -> None:
         """From now on SIGIO comes whenever the node has said something. Its handler has to be there already."""
@@ -118,6 +129,7 @@ class Channel:
     def abandon(self) -> None:
         """In a child process: the channel is the parent's."""
         self._queue.clear()
+        self._kept.release()
         self._socket.close()
 
     def _read(self) -> None:
@@ -136,16 +148,32 @@ class Channel:
         self._flush_is_due = False
         self.flush()
 
-    def _write(self, data: bytes) -> None:
-        view = memoryview(data)
-        while view:
+    def _keep(self, line: bytes) -> None:
+        if self._kept.put(line):
+            return
+        self._send_kept()
+        if not self._kept.put(line):
+            rest = memoryview(line)
+            while rest:
+                rest = rest[self._hand_over(rest) :]
+            self._kept.pass_by(len(line))
+
+    def _send_kept(self) -> None:
+        while data := self._kept.unsent():
+            self._kept.sent += self._hand_over(data)
+        self._sent_at = time.monotonic()
+
+    def _hand_over(self, data: memoryview) -> int:
+        """Returns how many bytes the kernel took; it takes some."""
+        while True:
             try:
-                view = view[self._socket.send(view) :]
+                return self._socket.send(data)
             except BlockingIOError:
                 select.select([], [self._socket], [])
             except OSError:
                 self._on_lost()
-                return
+                # Nobody is to hear it.
+                return len(data)
 
 
 def _encode(message: messages.FromWorker) -> bytes:

@@ -1,6 +1,7 @@
 """Python functions, run in copies of a zygote or in interpreters of their own."""
 
 import asyncio
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ ZYGOTE = (
     *libraries.folders(),
 )
 """The program to give to a `Spawner`."""
+KEEPS = hasattr(os, "memfd_create")
+"""Where it does not (macOS), a worker hands each start of a task to the kernel at once."""
 
 Report = Callable[[str, str, int | None], None]
 """Called with a function's name, words on the progress of its preparation, and milliseconds where it is done."""
@@ -144,12 +147,14 @@ class PythonProgram:
             environment=own.folder if own is not None and self.forks else None,
             layers=self.layers or (),
             memory_mb=self.function.limits.memory_mb,
+            keeps=KEEPS,
         )
         around = self._walls(folder)
         if own is None or self.forks:
-            return Command((), env, self.function.folder, fork={**start}, walls=around)
+            return Command((), env, self.function.folder, fork={**start}, walls=around, keeps=KEEPS)
         paths = libraries.folders() if own.version == OURS else [libraries.own_folder()]
-        return Command([str(own.python), *arguments(paths, start)], env, self.function.folder, walls=around)
+        argv = [str(own.python), *arguments(paths, start)]
+        return Command(argv, env, self.function.folder, walls=around, keeps=KEEPS)
 
     def _walls(self, folder: Path) -> Walls | None:
         if self.layers is None:

@@ -5,6 +5,7 @@ import atexit
 import contextlib
 import contextvars
 import gc
+import mmap
 import os
 import sys
 from collections.abc import Callable
@@ -19,13 +20,14 @@ from outlast.engines.python.output import Output
 from outlast.engines.python.pulse import Pulse
 from outlast.engines.python.server import Connection
 from outlast.engines.python.websockets import WebSockets
+from outlast.engines.spawner import KEPT_FD
 from outlast.runtime import reports
 from outlast.runtime.describe import describe
 from outlast.runtime.edge_runtime import dispatch, dispatch_error, dispatch_rejection, settled, tasks
 from outlast.runtime.events import BeforeUnloadEvent, Event, UnloadDetail
 from outlast.runtime.serving import HandlerApp, log, serving
 from outlast.runtime.tasks import AnyFuture
-from outlast.wire import messages
+from outlast.wire import kept, messages
 
 try:
     import uvloop
@@ -39,15 +41,16 @@ TURNS_TO_SETTLE = 16
 """Of the event loop. A task that waits for nothing takes a few to its end, and is not to be cut off in them."""
 
 
-def main(folder: str, seal: Callable[[], None] = lambda: None) -> NoReturn:
+def main(folder: str, seal: Callable[[], None] = lambda: None, *, keeps: bool = False) -> NoReturn:
     """Never returns. Call it in a process that is to become a worker, single-threaded and without an event loop.
 
     ``folder`` holds ``control.sock``, where the node listens; ``http.sock`` is made there. ``seal`` is called once both
-    are open, and before any code of the function runs: no others will be needed.
+    are open, and before any code of the function runs: no others will be needed. ``keeps``: this process was given the
+    memory of `outlast.wire.kept`.
     """
     loop: asyncio.AbstractEventLoop = (uvloop or asyncio).new_event_loop()
     asyncio.set_event_loop(loop)
-    guest = Guest(Path(folder), loop)
+    guest = Guest(Path(folder), loop, _kept_memory() if keeps else None)
     code = 1
     try:
         loop.run_until_complete(guest.listen(seal))
@@ -60,7 +63,7 @@ def main(folder: str, seal: Callable[[], None] = lambda: None) -> NoReturn:
 
 
 class Guest:
-    def __init__(self, folder: Path, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, folder: Path, loop: asyncio.AbstractEventLoop, memory: mmap.mmap | None) -> None:
         self._folder = folder
         self._loop = loop
         self._end_process = os._exit
@@ -75,12 +78,12 @@ class Guest:
         self._lifespan: Lifespan | None = None
         self._server: asyncio.AbstractServer | None = None
         self._rehearsing: asyncio.TimerHandle | None = None
-        self._channel = Channel(loop, str(folder / "control.sock"), self._obey, self._on_lost)
+        self._channel = Channel(loop, str(folder / "control.sock"), self._obey, self._on_lost, memory)
         reports.connect(self._channel.send, self._channel.flush)
         self._output = Output(self._on_thread_error)
         self._output.install()
         # A listener that runs in the middle of a sending, and takes long, would send nothing itself meanwhile.
-        sending = Channel.flush.__code__
+        sending = Channel.proceed.__code__
         self._pulse = Pulse(loop, self._is_busy, self._on_stuck, self._on_moving, self._hear, sending)
         self._channel.signal_arrivals()
         self._gate = gate.Gate(self._pulse.quicken, self._output.end_request, self._on_exit)
@@ -280,6 +283,13 @@ def _context_of(promise: asyncio.Future[Any]) -> contextvars.Context:
     contexts = (held for held in gc.get_referents(promise) if isinstance(held, contextvars.Context))
     found = next(contexts, None)
     return contextvars.copy_context() if found is None else found.copy()
+
+
+def _kept_memory() -> mmap.mmap:
+    memory = mmap.mmap(KEPT_FD, kept.SIZE)
+    # It is not for what the function starts.
+    os.close(KEPT_FD)
+    return memory
 
 
 def exit_code(exit_: SystemExit) -> int:

@@ -29,6 +29,8 @@ class Start(TypedDict):
     """Of the sandbox that holds the worker."""
     memory_mb: int
     """What it may have; 0 for no limit."""
+    keeps: bool
+    """Whether it was given memory for what it has not sent."""
 
 
 IN_A_NEW_INTERPRETER = (
@@ -63,7 +65,7 @@ def run(start: Start) -> None:
         # Whatever the function starts counts as its worker's.
         kernel.adopt_orphans()
     memory.confine(start["memory_mb"])
-    guest.main(start["folder"], functools.partial(confine.seal, start["layers"]))
+    guest.main(start["folder"], functools.partial(confine.seal, start["layers"]), keeps=start["keeps"])
 
 
 def _enter(environment: Path) -> None:

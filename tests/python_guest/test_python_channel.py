@@ -1,0 +1,168 @@
+"""The worker's end of the control channel, stopped between any two steps of it, as by a SIGKILL."""
+
+import asyncio
+import mmap
+import socket
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import pytest
+
+from outlast.engines.python import control
+from outlast.engines.python.control import Channel
+from outlast.wire import kept, messages
+from outlast.wire.framing import MAX_LINE_BYTES
+
+TRACED = (control.__file__, kept.__file__)
+
+
+class Rig:
+    """A channel, and what would be known of it if its process died now."""
+
+    def __init__(self, folder: Path, *, shares_memory: bool = True) -> None:
+        self.memory = mmap.mmap(-1, kept.SIZE)
+        self.loop = asyncio.new_event_loop()
+        self.received = b""
+        with socket.socket(socket.AF_UNIX) as listening:
+            listening.bind(str(folder / "control.sock"))
+            listening.listen()
+            memory = self.memory if shares_memory else None
+            path = str(folder / "control.sock")
+            self.channel = Channel(self.loop, path, lambda _: None, lambda: pytest.fail("lost"), memory)
+            self.node, _ = listening.accept()
+        self.node.setblocking(False)
+
+    def known(self) -> bytes:
+        try:
+            while data := self.node.recv(MAX_LINE_BYTES):
+                self.received += data
+        except BlockingIOError:
+            pass
+        return self.received + kept.left_behind(self.memory[:], len(self.received))
+
+    def close(self) -> None:
+        self.channel.abandon()
+        self.loop.close()
+        self.node.close()
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    # pytest's own are too deep for the path of a socket.
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder)
+
+
+@pytest.fixture
+def rig(folder: Path) -> Iterator[Rig]:
+    rig = Rig(folder)
+    yield rig
+    rig.close()
+
+
+def said(number: int) -> tuple[messages.FromWorker, bytes]:
+    """Lines short and long, so that the ring is full now and then, and one that does not fit in it."""
+    length = 100_000 if number == 20 else 9_000 if number % 3 else 10
+    message = messages.Logged("info", f"{number} {'x' * length}")
+    return message, messages.encode(message)
+
+
+def test_each_line_is_known_once_wherever_it_stops(rig: Rig) -> None:
+    whole = b""
+    """Of the lines whose sending has returned."""
+    current = b""
+    steps = 0
+
+    def step(frame: FrameType, event: str, _: Any) -> Any:
+        nonlocal steps
+        if frame.f_code.co_filename not in TRACED:
+            return None
+        frame.f_trace_opcodes = True
+        if event == "opcode":
+            steps += 1
+            known = rig.known()
+            # A line on its way is known or not; one too long to be kept may be known in part.
+            assert known.startswith(whole)
+            assert current.startswith(known[len(whole) :])
+            assert len(current) > kept.RING or known[len(whole) :] in (b"", current)
+        return step
+
+    for number in range(40):
+        message, current = said(number)
+        sys.settrace(step)
+        try:
+            rig.channel.send(message)
+        finally:
+            sys.settrace(None)
+        whole, current = whole + current, b""
+        assert rig.known() == whole
+        if number % 7 == 0:
+            sys.settrace(step)
+            try:
+                rig.channel.flush()
+            finally:
+                sys.settrace(None)
+            assert rig.known() == rig.received == whole
+    assert steps > 5_000
+
+
+def test_who_speaks_in_the_middle_of_another_s_speaking_is_heard(rig: Rig) -> None:
+    """As a handler of a signal does: between any two steps, it sends and flushes, and does not wait."""
+    count = 0
+    inside = False
+    # A new place each time, so that each step is interrupted once.
+    interrupted: set[tuple[object, int]] = set()
+
+    def interrupt(frame: FrameType, event: str, _: Any) -> Any:
+        nonlocal count, inside
+        if frame.f_code.co_filename not in TRACED or inside:
+            return None
+        frame.f_trace_opcodes = True
+        place = frame.f_code, frame.f_lasti
+        if event == "opcode" and place not in interrupted:
+            interrupted.add(place)
+            inside = True
+            count += 1
+            rig.channel.send(messages.TaskStarted(count))
+            rig.channel.flush()
+            inside = False
+        return interrupt
+
+    for number in range(1, 30):
+        sys.settrace(interrupt)
+        try:
+            rig.channel.send(messages.TaskStarted(1_000_000 + number))
+        finally:
+            sys.settrace(None)
+    rig.channel.flush()
+    assert rig.known() == rig.received
+    heard = messages.decode_from_worker(rig.received.splitlines())
+    numbers = [message.task for message in heard if isinstance(message, messages.TaskStarted)]
+    assert sorted(numbers) == [*range(1, count + 1), *range(1_000_001, 1_000_030)]
+    assert count > 100
+
+
+def test_what_begins_in_one_turn_is_handed_over_at_its_end(rig: Rig) -> None:
+    for number in range(50):
+        rig.channel.send(messages.TaskStarted(number))
+    rig.known()
+    assert rig.received.count(b"\n") == control.EAGER_SENDS
+    rig.loop.call_later(0, rig.loop.stop)
+    rig.loop.run_forever()
+    rig.known()
+    assert rig.received.count(b"\n") == 50
+
+
+def test_without_memory_the_start_of_a_task_is_handed_over_at_once(folder: Path) -> None:
+    rig = Rig(folder, shares_memory=False)
+    for number in range(50):
+        rig.channel.send(messages.TaskStarted(number))
+        rig.channel.send(messages.Logged("info", "later"))
+    rig.known()
+    assert rig.received.count(b"task_started") == 50
+    assert rig.received.endswith(messages.encode(messages.TaskStarted(49)))
+    rig.close()
