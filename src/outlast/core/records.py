@@ -103,7 +103,7 @@ class RequestRecord(msgspec.Struct, gc=False, kw_only=True, frozen=True):
     ms: float
     """From ``received`` to the end of the answer."""
     error: str | None = None
-    """What was wrong with it, where the gateway refused it."""
+    """What was wrong with it, where the gateway refused it; why its answer, or a part of that, is missing."""
 
     @property
     def is_open(self) -> bool:
