@@ -20,8 +20,14 @@ HARMLESS_SYS = "hostname,osRelease,osUptime,cpus,homedir,loadavg,systemMemoryInf
 DENO_SETTINGS = ("DENO_TLS_CA_STORE", "DENO_CERT", "NPM_CONFIG_REGISTRY", "JSR_URL")
 """What of the node's own environment Deno needs to find what it fetched; functions do not see it."""
 
-QUIET = {"NO_COLOR": "1", "DENO_NO_UPDATE_CHECK": "1", "DENO_DISABLE_NODE_SHIM": "1"}
-"""Without the last one Deno puts a `node` of its own on PATH, which functions would find in their environment."""
+QUIET = {
+    "NO_COLOR": "1",
+    "DENO_NO_UPDATE_CHECK": "1",
+    # Without it Deno puts a `node` of its own on PATH, which functions would find in their environment.
+    "DENO_DISABLE_NODE_SHIM": "1",
+    # Its runtime, not what it says of modules: `export default { fetch }` would be told to use `deno serve`.
+    "DENO_LOG": "error,ext=off",
+}
 
 
 class DenoEngine:
