@@ -25,8 +25,8 @@ QUIET = {
     "DENO_NO_UPDATE_CHECK": "1",
     # Without it Deno puts a `node` of its own on PATH, which functions would find in their environment.
     "DENO_DISABLE_NODE_SHIM": "1",
-    # Its runtime, not what it says of modules: `export default { fetch }` would be told to use `deno serve`.
-    "DENO_LOG": "error,ext=off",
+    # For this one module of its own: `export default { fetch }` would be told to use `deno serve`.
+    "DENO_LOG": "error,ext:runtime_main=off",
 }
 
 
