@@ -156,7 +156,7 @@ class TestWhatIsLeftInTheProject:
             assert await third.stop() == 0
         assert [*(project / ".outlast").glob("*node*")] == []
 
-    async def test_names_an_earlier_node_when_the_later_one_is_gone(self, tmp_path: Path) -> None:
+    def test_names_an_earlier_node_when_the_later_one_is_gone(self, tmp_path: Path) -> None:
         def placed(pid: int, minute: int) -> NodePlace:
             started = datetime.datetime(2026, 1, 1, 12, minute, tzinfo=datetime.UTC)
             return NodePlace(url="http://a", admin_url=f"http://{pid}", pid=pid, started=started)
