@@ -108,8 +108,12 @@ async def serve(options: Options, log: Log, on_ready: Callable[[str, str | None]
     prepared = asyncio.Event()
     started = datetime.now(UTC)
     administration = await _administration(options, project, log)
-    with run_dir() as folder, _Signals() as stop:
+    async with contextlib.AsyncExitStack() as until_the_end:
+        folder, stop = until_the_end.enter_context(run_dir()), until_the_end.enter_context(_Signals())
+        until_the_end.push_async_callback(storing.close)
         spawner, zygote = Spawner(), Spawner(ZYGOTE)
+        until_the_end.push_async_callback(spawner.close)
+        until_the_end.push_async_callback(zygote.close)
         python = PythonEngine(
             zygote=zygote,
             run=spawner.run,
@@ -120,6 +124,7 @@ async def serve(options: Options, log: Log, on_ready: Callable[[str, str | None]
             report=partial(_log_progress, log),
             layers=layers,
         )
+        until_the_end.push_async_callback(python.close)
         deno = DenoEngine(
             run=spawner.run,
             state_dir=project.state_dir,
@@ -135,6 +140,8 @@ async def serve(options: Options, log: Log, on_ready: Callable[[str, str | None]
             return await (spawner if command.fork is None else zygote).spawn(command)
 
         tracing = traces.opened(options.environ, storing.node, log)
+        if tracing is not None:
+            until_the_end.push_async_callback(tracing.close)
         register = Register(storing.ledger, storing.node, tracing)
         fleet = Fleet(
             project, Resources(engines, spawn, folder, log, register, prepared.set, Meter(), os.cpu_count() or 1)
@@ -150,63 +157,53 @@ async def serve(options: Options, log: Log, on_ready: Callable[[str, str | None]
                 tracer=tracing,
             )
         )
-        until_the_end = contextlib.AsyncExitStack()
-        if tracing is not None:
-            until_the_end.push_async_callback(tracing.close)
-        try:
-            url = _url(*await gateway.listen(options.host, options.port))
-            watch = await watching(project, log)
-            reloading = Reloading(
-                lambda given: options.load(url, storing.functions_url, given), project, fleet, verifier, storing, log
+        until_the_end.callback(gateway.abort)
+        url = _url(*await gateway.listen(options.host, options.port))
+        watch = await watching(project, log)
+        reloading = Reloading(
+            lambda given: options.load(url, storing.functions_url, given), project, fleet, verifier, storing, log
+        )
+        # Once more, now that the address is known and no change goes unseen.
+        reloading.reload(())
+        storing.on_moved = partial(reloading.reload, ())
+        if administration is not None:
+            node = Node(
+                fleet=fleet,
+                ledger=storing.ledger,
+                log=log,
+                counts=counts,
+                reload=reloading.load_again,
+                settings=lambda: reloading.given,
+                give=reloading.give,
+                url=url,
+                admin_url=administration.url,
+                started=started,
+                anon_key=lambda: reloading.anon_key,
             )
-            # Once more, now that the address is known and no change goes unseen.
-            reloading.reload(())
-            storing.on_moved = partial(reloading.reload, ())
-            if administration is not None:
-                node = Node(
-                    fleet=fleet,
-                    ledger=storing.ledger,
-                    log=log,
-                    counts=counts,
-                    reload=reloading.load_again,
-                    settings=lambda: reloading.given,
-                    give=reloading.give,
-                    url=url,
-                    admin_url=administration.url,
-                    started=started,
-                    anon_key=lambda: reloading.anon_key,
-                )
-                await until_the_end.enter_async_context(administration.open(node))
-            _spare_the_collector()
-            # Programs wait for this line, whatever else they want to read.
-            admin_url = administration.url if administration is not None else None
-            log.emit("ready", level=max(Level.INFO, log.level), url=url, admin_url=admin_url, sandbox=sandbox.active)
-            if on_ready is not None:
-                on_ready(url, admin_url)
+            await until_the_end.enter_async_context(administration.open(node))
+        _spare_the_collector()
+        # Programs wait for this line, whatever else they want to read.
+        admin_url = administration.url if administration is not None else None
+        log.emit("ready", level=max(Level.INFO, log.level), url=url, admin_url=admin_url, sandbox=sandbox.active)
+        if on_ready is not None:
+            on_ready(url, admin_url)
 
-            side_tasks = [
-                asyncio.create_task(storing.run(), name="run the database"),
-                asyncio.create_task(fleet.prepare(), name="fetch dependencies ahead"),
-                asyncio.create_task(reloading.follow(watch), name="reload"),
-                asyncio.create_task(reloading.widen(watch, prepared), name="watch what functions import"),
-            ]
-            await _until(stop.first, side_tasks)
+        side_tasks = [
+            asyncio.create_task(storing.run(), name="run the database"),
+            asyncio.create_task(fleet.prepare(), name="fetch dependencies ahead"),
+            asyncio.create_task(reloading.follow(watch), name="reload"),
+            asyncio.create_task(reloading.widen(watch, prepared), name="watch what functions import"),
+        ]
+        await _until(stop.first, side_tasks)
 
-            for task in side_tasks:
-                task.cancel()
-            await gateway.close()
-            over = asyncio.get_running_loop().time() + options.graceful_exit_timeout_s
-            await fleet.close(options.graceful_exit_timeout_s, stop.second)
-            # What has been answered may not have been sent yet.
-            await _first(stop.second, asyncio.ensure_future(gateway.wait_closed()), until=over)
-        finally:
-            gateway.abort()
-            await until_the_end.aclose()
-            await python.close()
-            await zygote.close()
-            await spawner.close()
-            await storing.close()
-        return stop.exit_code
+        for task in side_tasks:
+            task.cancel()
+        await gateway.close()
+        over = asyncio.get_running_loop().time() + options.graceful_exit_timeout_s
+        await fleet.close(options.graceful_exit_timeout_s, stop.second)
+        # What has been answered may not have been sent yet.
+        await _first(stop.second, asyncio.ensure_future(gateway.wait_closed()), until=over)
+    return stop.exit_code
 
 
 async def _administration(options: Options, project: Project, log: Log) -> Administration | None:

@@ -19,7 +19,8 @@ ONE = Capacity(per_worker=1, max_workers=3, max_backlog=5)
 class Worker:
     index: int
     requests: int
-    running: bool
+    running: bool = False
+    quick: int = 0
 
     def is_running(self) -> bool:
         return self.running
@@ -67,12 +68,24 @@ def test_choose_prefers_free_event_loops_then_little_load_and_never_one_that_is_
         assert loads[index] == min(loads[at] for at in candidates)
 
 
+@given(loads=st.lists(st.integers(0, 9), min_size=1), quick=st.integers(0, 9), running=st.booleans())
+def test_choose_stays_with_the_first_worker_as_long_as_it_is_quick(loads: list[int], quick: int, running: bool) -> None:
+    workers = [Worker(index, load) for index, load in enumerate(loads)]
+    slow = balance.choose(workers, Capacity(per_worker=5, max_workers=9, max_backlog=9))
+    workers[0].quick, workers[0].running = quick, running
+    chosen = balance.choose(workers, Capacity(per_worker=5, max_workers=9, max_backlog=9))
+    if loads[0] < min(quick, 5):
+        assert chosen is workers[0]
+    elif not running:
+        assert chosen is slow
+
+
 def test_one_worker_alone_is_not_asked_whether_it_runs() -> None:
     class Alone(Worker):
         def is_running(self) -> bool:
             raise AssertionError
 
-    worker = Alone(0, 3, running=False)
+    worker = Alone(0, 3)
     assert balance.choose([worker], MANY) is worker
 
 

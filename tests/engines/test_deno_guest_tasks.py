@@ -40,8 +40,7 @@ class TestTasks:
             await worker.message("task_started", task=2, name="nested", request="r-1")
             assert await worker.message("task_settled", task=1)
             assert await worker.message("task_settled", task=2, outcome="fulfilled")
-        for message in worker.messages:
-            messages.decode_from_worker(json.dumps(message).encode())
+        assert [*messages.decode_from_worker(json.dumps(message).encode() for message in worker.messages)]
 
     async def test_a_ping_is_answered_behind_all_that_was_said_before(self, function: MakeFunction) -> None:
         source = """

@@ -277,13 +277,22 @@ class House:
 
     def worker_of(self, stub: Stub) -> Worker:
         """How the pool knows it."""
-        [worker] = [worker for worker in self.pool._alive if worker.execution_id == stub.execution_id]
+        [worker] = [worker for worker in self.pool._crew if worker.execution_id == stub.execution_id]
         return worker
 
     def judge(self, stub: Stub, step: Step = Step.FINE, reason: UnloadReason = UnloadReason.EARLY_DROP) -> None:
         """Has it looked at by a meter that finds so much."""
         verdicts = [Verdict(step, reason)] if step is not Step.FINE else []
-        self.worker_of(stub).measured(Usage(), verdicts)
+        self.worker_of(stub)._enforcer.measured(Usage(), verdicts)
+
+    @property
+    def generation(self) -> int:
+        """How often the files have changed, as far as that has taken effect."""
+        return self.pool._crew.generation
+
+    def hold_up(self, stub: Stub, held_up: bool) -> None:
+        """Has a meter find that its event loop stands still, or goes on again."""
+        self.worker_of(stub)._enforcer.held_up(held_up)
 
     @property
     def entries(self) -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@ import pytest
 
 from outlast.core.limits import Limits, Step, Usage, Verdict
 from outlast.supervisor import meter as meters
-from outlast.supervisor.meter import LONGEST_AT_REST_MS, LONGEST_AT_WORK_MS, LOOK_MS, Meter, Metering
+from outlast.supervisor.meter import LONGEST_AT_REST_MS, LONGEST_AT_WORK_MS, LOOK_MS, QUICK_MS, Meter, Metering
 
 NO_LIMITS = Limits(wall_clock_ms=0, cpu_soft_ms=0, cpu_hard_ms=0, memory_mb=0)
 
@@ -42,7 +42,7 @@ class Process:
 
 
 class Worker:
-    """Implements `outlast.supervisor.meter.Metered`."""
+    """Implements `outlast.supervisor.meter.Metered` and `Reader`."""
 
     def __init__(self) -> None:
         self.requests = 0
@@ -69,7 +69,7 @@ class Bench:
         self.now = 100.0
         self.meter = Meter()
         self.meter.now = lambda: self.now  # type: ignore[method-assign]
-        self.metering = Metering(self.meter, self.worker, 1, limits, has_family=has_family)
+        self.metering = Metering(self.meter, self.worker, self.worker, 1, limits, has_family=has_family)
 
     def ready(self) -> None:
         self.metering.ready()
@@ -234,6 +234,21 @@ async def test_a_busy_event_loop_is_one_that_has_been_so_for_a_while(process: Pr
         assert not on.metering.is_busy
 
 
+async def test_it_is_quick_with_what_it_has_been_given_in_a_few_milliseconds_of_late(process: Process) -> None:
+    with bench(process) as on:
+        on.ready()
+        on.worker.requests_begun += 200
+        on.pass_ms(20, cpu_ms=10)
+        assert on.metering.quick == 200 * QUICK_MS / 20
+        on.worker.requests_begun += 1
+        on.pass_ms(20, cpu_ms=10)
+        assert on.metering.quick == 0
+        on.worker.requests_begun += 200
+        on.pass_ms(20, cpu_ms=10)
+        on.pass_ms(20)
+        assert on.metering.quick == 0
+
+
 class TestHeldUp:
     async def test_by_code_that_computes_without_a_sign_of_life(self, process: Process) -> None:
         with bench(process) as on:
@@ -273,7 +288,7 @@ async def test_one_look_serves_several_questions_within_a_millisecond(process: P
 
 async def test_one_that_is_closed_is_not_looked_at_any_more(process: Process) -> None:
     meter, worker = Meter(), Worker()
-    metering = Metering(meter, worker, 1, NO_LIMITS, has_family=False)
+    metering = Metering(meter, worker, worker, 1, NO_LIMITS, has_family=False)
     metering.close()
     assert not meter._metered
     meter._look()

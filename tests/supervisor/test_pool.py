@@ -222,7 +222,7 @@ class TestReload:
             await new.has(2)
             new.answer()
             assert await first.end() == await second.end() == 200
-            assert there.pool.generation == 1
+            assert there.generation == 1
             end = await there.logged("shutdown")
             assert (end["execution_id"], end["reason"]) == (hanging.execution_id, "reload")
             assert not there.events("boot_failure")

@@ -7,7 +7,7 @@ from outlast.core.balance import Scale
 from outlast.core.limits import Step
 from outlast.core.outcome import RequestEnd, UnloadReason
 from outlast.core.policy import Policy
-from outlast.supervisor import pool, worker
+from outlast.supervisor import pool, rotation, worker
 
 TWO = Scale(standby=0, max_workers=2, concurrency=1)
 
@@ -242,14 +242,14 @@ class TestStuckWorkers:
             first = there.call()
             stuck = await there.ready_worker()
             await stuck.has(1)
-            there.worker_of(stuck).held_up(True)
+            there.hold_up(stuck, True)
             # It stands still without computing, as far as is known: it is gone round.
             second = there.call()
             other = await there.ready_worker()
             await other.has(1)
             other.answer()
             assert await second.end() == 200
-            there.worker_of(stuck).held_up(False)
+            there.hold_up(stuck, False)
             stuck.answer()
             assert await first.end() == 200
 
@@ -258,10 +258,10 @@ class TestStuckWorkers:
             first = there.call()
             stuck = await there.ready_worker()
             await stuck.has(1)
-            there.worker_of(stuck).held_up(True)
+            there.hold_up(stuck, True)
             there.judge(stuck, Step.RETIRE, UnloadReason.CPU)
             assert there.events("retire")[0]["reason"] == "cpu"
-            there.worker_of(stuck).held_up(False)
+            there.hold_up(stuck, False)
             second = there.call()
             other = await there.ready_worker()
             await other.has(1)
@@ -274,15 +274,15 @@ class TestStuckWorkers:
         async with house(scale=Scale(standby=0, max_workers=1)) as there:
             callers = []
             stuck = []
-            for _ in range(pool.MAX_GONE_ROUND + 1):
+            for _ in range(rotation.MAX_GONE_ROUND + 1):
                 callers.append(there.call())
                 one = await there.ready_worker()
                 await one.has(1)
-                there.worker_of(one).held_up(True)
+                there.hold_up(one, True)
                 stuck.append(one)
             waiting = there.call()
             assert there.spawned.empty()
-            there.worker_of(stuck[0]).held_up(False)
+            there.hold_up(stuck[0], False)
             await stuck[0].has(2)
             for one in stuck:
                 one.answer()

@@ -7,7 +7,7 @@ from outlast.core.balance import Scale
 from outlast.core.limits import Step
 from outlast.core.outcome import EndReason, UnloadReason
 from outlast.core.policy import Policy
-from outlast.supervisor import pool
+from outlast.supervisor import crew, pool
 
 ONE = Scale(standby=1)
 
@@ -168,7 +168,7 @@ async def test_one_that_hangs_when_it_is_needed_is_ended() -> None:
 
 
 async def test_a_function_that_is_not_called_any_more_loses_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pool, "STANDBY_KEPT_S", 0.05)
+    monkeypatch.setattr(crew, "STANDBY_KEPT_S", 0.05)
     monkeypatch.setattr(pool, "IN_USE_S", -1.0)
     async with house(scale=ONE) as there:
         worker, standby = await with_standby(there)

@@ -1,12 +1,13 @@
 """What a worker may do to its node, and what it may not."""
 
 import asyncio
+import json
 
 import pytest
 from tests.supervisor.stub_workers import House, Stub, house
 
 from outlast.core.outcome import RequestEnd
-from outlast.supervisor import worker as workers
+from outlast.supervisor import lifecycle
 
 
 async def busy_worker(there: House) -> Stub:
@@ -46,6 +47,27 @@ async def test_a_breach_of_the_protocol_ends_that_worker_alone(line: bytes) -> N
         assert await again.end() == 200
 
 
+async def test_what_a_worker_said_before_a_breach_counts_in_its_order() -> None:
+    async with house() as there:
+        caller = there.call()
+        worker = await there.ready_worker()
+        await worker.has(1)
+        said: list[dict[str, object]] = [
+            *({"type": "task_started", "task": number, "name": f"task {number}"} for number in (1, 2, 3, 4)),
+            {"type": "task_settled", "task": 1, "outcome": "fulfilled"},
+            {"type": "task_settled", "task": 3, "outcome": "fulfilled"},
+            {"type": "log", "level": "info", "text": "between"},
+            {"type": "task_settled", "task": 2, "outcome": "fulfilled"},
+        ]
+        assert worker._control is not None
+        worker._control.write(b"".join(json.dumps(message).encode() + b"\n" for message in said) + b"a breach\n")
+        assert await caller.end() is RequestEnd.WORKER_ERROR
+        await there.logged("shutdown")
+        heard = [entry.get("name") or entry["msg"] for entry in there.entries if entry["event"] in ("task", "log")]
+        assert heard == ["task 1", "task 3", "between", "task 2", "task 4"]
+        assert [entry["outcome"] for entry in there.events("task")] == [*["fulfilled"] * 3, "interrupted"]
+
+
 async def test_a_socket_outside_of_its_folder_is_a_breach_too() -> None:
     async with house() as there:
         caller = there.call()
@@ -70,7 +92,7 @@ async def test_a_second_control_channel_is_cut_off_and_changes_nothing() -> None
 
 
 async def test_a_worker_that_hangs_up_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workers, "EXIT_GRACE_S", 0.01)
+    monkeypatch.setattr(lifecycle, "EXIT_GRACE_S", 0.01)
     async with house() as there:
         worker = await busy_worker(there)
         assert worker._control is not None
@@ -80,7 +102,7 @@ async def test_a_worker_that_hangs_up_is_ended(monkeypatch: pytest.MonkeyPatch) 
 
 
 async def test_a_worker_that_does_not_end_when_told_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workers, "EXIT_GRACE_S", 0.01)
+    monkeypatch.setattr(lifecycle, "EXIT_GRACE_S", 0.01)
     async with house() as there:
         worker = await busy_worker(there)
         there.pool.reload(there.function)

@@ -18,6 +18,11 @@ JSON = st.recursive(
 )
 
 
+def decoded(line: bytes) -> messages.FromWorker:
+    [message] = messages.decode_from_worker([line])
+    return message
+
+
 @pytest.mark.parametrize("vector", VECTORS["to_worker"], ids=json.dumps)
 def test_what_the_node_says(vector: dict[str, object]) -> None:
     message = messages.decode_to_worker(json.dumps(vector).encode())
@@ -26,14 +31,14 @@ def test_what_the_node_says(vector: dict[str, object]) -> None:
 
 @pytest.mark.parametrize("vector", VECTORS["from_worker"], ids=json.dumps)
 def test_what_a_worker_says(vector: dict[str, object]) -> None:
-    message = messages.decode_from_worker(json.dumps(vector).encode())
+    message = decoded(json.dumps(vector).encode())
     assert json.loads(messages.encode(message)) == vector
 
 
 @pytest.mark.parametrize("line", VECTORS["broken_from_worker"])
 def test_what_a_worker_must_not_say(line: str) -> None:
     with pytest.raises(messages.BrokenMessage):
-        messages.decode_from_worker(line.encode())
+        decoded(line.encode())
 
 
 @pytest.mark.parametrize("direction", ["to_worker", "from_worker"])
@@ -46,9 +51,15 @@ def test_the_vectors_hold_every_kind_of_message(direction: str) -> None:
 @pytest.mark.parametrize("vector", VECTORS["from_worker"], ids=json.dumps)
 def test_unknown_fields_are_ignored(vector: dict[str, object]) -> None:
     newer = {**vector, "from_the_future": {"type": "exit"}}
-    assert messages.decode_from_worker(json.dumps(newer).encode()) == messages.decode_from_worker(
-        json.dumps(vector).encode()
-    )
+    assert decoded(json.dumps(newer).encode()) == decoded(json.dumps(vector).encode())
+
+
+def test_what_was_said_before_a_broken_line_is_heard() -> None:
+    lines = [messages.encode(messages.Pong(number)).rstrip() for number in (1, 2)]
+    heard = messages.decode_from_worker([*lines, b"{", lines[0]])
+    assert [next(heard), next(heard)] == [messages.Pong(1), messages.Pong(2)]
+    with pytest.raises(messages.BrokenMessage):
+        next(heard)
 
 
 def test_a_message_is_one_line() -> None:
@@ -59,14 +70,14 @@ def test_a_message_is_one_line() -> None:
 
 def test_the_complaint_shows_what_was_said_but_not_all_of_it() -> None:
     with pytest.raises(messages.BrokenMessage, match="unheard") as caught:
-        messages.decode_from_worker(b'{"type": "unheard", "text": "' + b"x" * 100_000)
+        decoded(b'{"type": "unheard", "text": "' + b"x" * 100_000)
     assert len(str(caught.value)) < 1000
 
 
 @given(st.binary())
 def test_whatever_bytes_come_they_are_a_message_or_a_broken_one(line: bytes) -> None:
     with pytest.raises(messages.BrokenMessage):
-        messages.decode_from_worker(line)
+        decoded(line)
 
 
 @given(st.sampled_from(VECTORS["from_worker"]), st.text(), JSON)
@@ -75,10 +86,10 @@ def test_whatever_a_field_holds_it_is_a_message_or_a_broken_one(
 ) -> None:
     for field in (*vector, name):
         try:
-            messages.decode_from_worker(json.dumps({**vector, field: value}).encode())
+            decoded(json.dumps({**vector, field: value}).encode())
         except messages.BrokenMessage:
             assert field in {"type", *messages_fields(vector)}
 
 
 def messages_fields(vector: dict[str, object]) -> tuple[str, ...]:
-    return type(messages.decode_from_worker(json.dumps(vector).encode())).__struct_fields__
+    return type(decoded(json.dumps(vector).encode())).__struct_fields__

@@ -59,6 +59,10 @@ class Worker(Protocol):
     requests: int
     """How many it has."""
 
+    @property
+    def quick(self) -> int:
+        """How many it is done with in next to no time, going by what it has been doing."""
+
     def is_running(self) -> bool:
         """Whether its event loop is at work just now. Asked only where it matters."""
 
@@ -70,11 +74,15 @@ _requests = attrgetter("requests")
 def choose(workers: Sequence[_W], capacity: Capacity) -> _W | None:
     """The worker that gets a request, or None if none has room.
 
-    It is the least loaded one whose event loop is free, or else the least loaded one.
+    It is the first one as long as that is quick: a process that is at work takes one more for less than it costs to
+    wake another. Otherwise it is the least loaded one whose event loop is free, or else the least loaded one.
     """
     if not workers:
         return None
-    least_loaded = workers[0] if len(workers) == 1 else min(workers, key=_requests)
+    first = workers[0]
+    if first.requests < first.quick and first.requests < capacity.per_worker:
+        return first
+    least_loaded = first if len(workers) == 1 else min(workers, key=_requests)
     if least_loaded.requests >= capacity.per_worker:
         return None
     if len(workers) == 1 or not least_loaded.is_running():

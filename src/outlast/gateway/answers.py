@@ -19,25 +19,27 @@ CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _OURS = frozenset([b"sb-request-id", b"x-sb-execution-id"])
 
 
-def forwarded_head(
-    head: http1.ResponseHead, minor_version: int, is_last: bool, request_id: str, execution_id: str
+def forwarded(
+    head: http1.ResponseHead, content: bytes, minor_version: int, is_last: bool, request_id: str, execution_id: str
 ) -> bytes:
-    """A worker's response head as the client gets it.
+    """A worker's response head as the client gets it, with the beginning of what follows it.
 
     ``minor_version``: of the client's HTTP. ``is_last``: the connection ends with the answer.
     """
-    return b"%bsb-request-id: %b\r\nx-sb-execution-id: %b\r\n\r\n" % (
-        _without_ids(head, minor_version, is_last),
-        request_id.encode(),
-        execution_id.encode(),
-    )
+    without_id = _without_id(head, minor_version, is_last, execution_id)
+    return b"%bsb-request-id: %b\r\n\r\n%b" % (without_id, request_id.encode(), content)
 
 
 @lru_cache(http1.KEPT_HEADS)
-def _without_ids(head: http1.ResponseHead, minor_version: int, is_last: bool) -> bytes:
+def _without_id(head: http1.ResponseHead, minor_version: int, is_last: bool, execution_id: str) -> bytes:
     """A head that is read again comes as the same object, and is written the same again."""
-    fields = b"".join([b"%b: %b\r\n" % field for field in head.fields if field[0] not in _OURS])
-    return b"HTTP/1.1 %d %b\r\n%b%b" % (head.status, head.reason, fields, _framing(head, minor_version, is_last))
+    return b"HTTP/1.1 %d %b\r\n%b%bx-sb-execution-id: %b\r\n" % (
+        head.status,
+        head.reason,
+        b"".join([b"%b: %b\r\n" % field for field in head.fields if field[0] not in _OURS]),
+        _framing(head, minor_version, is_last),
+        execution_id.encode(),
+    )
 
 
 def _framing(head: http1.ResponseHead, minor_version: int, is_last: bool) -> bytes:

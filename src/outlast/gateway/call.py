@@ -52,12 +52,12 @@ class Call:
         "_chunked",
         "_client",
         "_content",
-        "_ended_at",
         "_exchange",
         "_execution_id",
         "_first_byte_at",
         "_function",
         "_head",
+        "_ms",
         "_ports",
         "_request_id",
         "_started_at",
@@ -77,12 +77,12 @@ class Call:
         self._ports = ports
         self._head = head
         self._started_at = time.perf_counter()
-        self._request_id = new_request_id()
+        self._request_id = _ids.next(time.time_ns() // 1_000_000)
         self._function = ""
         self._checking: asyncio.Task[None] | None = None
         self._exchange: Exchange | None = None
         self._execution_id = ""
-        self._first_byte_at = self._ended_at = 0.0
+        self._first_byte_at = self._ms = 0.0
         self._why = ""
         self._chunked = False
         """Whether the answer is."""
@@ -225,8 +225,10 @@ class Call:
         if head.length < 0 or head.status == 101 or self.body is not None:
             self._settle_framing(head)
         client = self._client
-        written = answers.forwarded_head(head, self._head.minor_version, client.is_last, self._request_id, execution_id)
-        client.send(written + (self._framed(content, last) if self._chunked else content))
+        if self._chunked:
+            content = self._framed(content, last)
+        minor_version = self._head.minor_version
+        client.send(answers.forwarded(head, content, minor_version, client.is_last, self._request_id, execution_id))
         if last:
             self._end()
             return
@@ -321,8 +323,8 @@ class Call:
         self._client.answered()
 
     def _report(self) -> None:
-        self._ended_at = time.perf_counter()
-        self._ports.on_served(self._function, self.status, self._ms_until(self._ended_at), self._served)
+        self._ms = self._ms_until(time.perf_counter())
+        self._ports.on_served(self._function, self.status, self._ms, self._served)
 
     def _served(self) -> Served:
         return Served(
@@ -330,7 +332,7 @@ class Call:
             method=self._head.method.decode("latin-1"),
             path=self._head.path.decode("latin-1"),
             status=self.status,
-            ms=self._ms_until(self._ended_at),
+            ms=self._ms,
             first_byte_ms=self._ms_until(self._first_byte_at) if self._first_byte_at else None,
             request_id=self._request_id,
             execution_id=self._execution_id,

@@ -34,6 +34,8 @@ class Connection(asyncio.Protocol):
         "_call_type",
         "_connections",
         "_idle",
+        "_latest",
+        "_latest_head",
         "_over",
         "_ports",
         "_reading_paused",
@@ -42,9 +44,11 @@ class Connection(asyncio.Protocol):
         "_writing_paused",
         "is_last",
         "origin",
+        "send",
     )
 
     _transport: asyncio.Transport
+    _latest_head: http1.RequestHead
     origin: forward.Origin
 
     def __init__(self, ports: Ports, connections: "set[Connection]") -> None:
@@ -58,6 +62,9 @@ class Connection(asyncio.Protocol):
         """What was read and not yet served: the beginning of a head, or requests behind the present one."""
         self._scanned = 0
         """So much of the buffer is known to hold no whole head."""
+        self._latest = b""
+        """The last request that was a head and nothing else, which is ``_latest_head``: many a client asks for the same
+        again."""
         self._advancing = False
         self._reading_paused = False
         self._writing_paused = False
@@ -69,6 +76,7 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
+        self.send = self._transport.write
         self._connections.add(self)
         peer = transport.get_extra_info("peername") or ("", 0)
         local = transport.get_extra_info("sockname") or ("", 0)
@@ -83,6 +91,9 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         call = self._call
         if self._over:
+            return
+        if call is None and not self._buffer and data == self._latest and not self._writing_paused:
+            self._serve(self._latest_head)
             return
         if call is not None and (call.body is not None or call.tunnel):
             if not self._writing_paused:
@@ -143,9 +154,6 @@ class Connection(asyncio.Protocol):
 
     # What the present call asks for (`outlast.gateway.call.Client`).
 
-    def send(self, data: bytes) -> None:
-        self._transport.write(data)
-
     def send_pieces(self, pieces: Iterable[bytes]) -> None:
         self._transport.writelines(pieces)
 
@@ -166,7 +174,8 @@ class Connection(asyncio.Protocol):
         if self.is_last:
             self._close(unread=call.body is not None)
             return
-        self._watch()
+        timeouts = self._ports.timeouts
+        self._idle.expect(timeouts.send_s if self._writing_paused else timeouts.keep_alive_s)
         if self._reading_paused:
             self._resume_reading()
         if self._buffer:
@@ -188,15 +197,17 @@ class Connection(asyncio.Protocol):
         self._advancing = True
         try:
             # A client that takes no answers gets no more of them.
-            while self._call is None and self._buffer and not self._over and not self._writing_paused:
-                end = http1.head_end(self._buffer, self._scanned)
+            while self._call is None and (buffer := self._buffer) and not self._over and not self._writing_paused:
+                end = http1.head_end(buffer, self._scanned)
                 if end < 0:
-                    begins, self._scanned = not self._scanned, len(self._buffer)
+                    begins, self._scanned = not self._scanned, len(buffer)
                     if begins:
                         self._watch()
                     break
-                head = http1.parse_request(self._buffer[:end])
-                self._buffer = self._buffer[end:]
+                head = http1.parse_request(buffer[:end])
+                if end == len(buffer) <= http1.MAX_KEPT_BYTES and not head.length:
+                    self._latest, self._latest_head = buffer, head
+                self._buffer = buffer[end:]
                 self._scanned = 0
                 self._serve(head)
         except http1.Refusal as refusal:

@@ -30,6 +30,10 @@ class Backlog:
     def __iter__(self) -> Iterator[Exchange]:
         return iter([*self._waiting])
 
+    def awaits(self, generation: int) -> bool:
+        """Whether a worker of this generation could serve one of them."""
+        return any(exchange.generation <= generation for exchange in self._waiting)
+
     def add(self, exchange: Exchange) -> None:
         if exchange.waits_since:
             # It was with a worker that turned out to be gone: its turn is now, and its time runs on.

@@ -2,7 +2,7 @@
 
 import asyncio
 import codecs
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import cast
 
 from outlast.core.errors import OutlastError
@@ -35,8 +35,8 @@ class _Reading(asyncio.Protocol):
 class Channel(_Reading):
     """The control channel of one worker.
 
-    ``on_message`` is called for each message, in order; ``on_broken`` once, when the worker says what it must not,
-    after which nothing more is read.
+    ``on_messages`` is called with all that have come at a time, in order. Reading on raises `OutlastError` where the
+    worker says what it must not; then ``on_broken`` is called, once, and nothing more is read.
     """
 
     _transport: asyncio.Transport | None
@@ -44,14 +44,14 @@ class Channel(_Reading):
     def __init__(
         self,
         on_open: Callable[[], None],
-        on_message: Callable[[messages.FromWorker], None],
+        on_messages: Callable[[Iterable[messages.FromWorker]], None],
         on_broken: Callable[[OutlastError], None],
     ) -> None:
         super().__init__()
         self.received = 0
         """Times that something has come."""
         self._on_open = on_open
-        self._on_message = on_message
+        self._on_messages = on_messages
         self._on_broken = on_broken
         self._lines = Lines()
         self._expected = True
@@ -76,8 +76,7 @@ class Channel(_Reading):
     def data_received(self, data: bytes) -> None:
         self.received += 1
         try:
-            for line in self._lines.feed(data):
-                self._on_message(messages.decode_from_worker(line))
+            self._on_messages(messages.decode_from_worker(self._lines.feed(data)))
         except OutlastError as error:
             self._lines = Lines()
             self.close()

@@ -1,13 +1,15 @@
 """What the log and the ledger say of one worker's life."""
 
 import functools
+from collections.abc import Sequence
 
 import msgspec
 
 from outlast.config.settings import FunctionSettings
 from outlast.core.outcome import EndReason, TaskOutcome, UnloadReason
+from outlast.core.records import TaskRecord
 from outlast.supervisor.ending import End
-from outlast.supervisor.register import Register
+from outlast.supervisor.register import Moment, Register
 from outlast.supervisor.tasks import Task
 from outlast.telemetry.logs import Level, Log
 from outlast.telemetry.quota import Quota
@@ -42,6 +44,7 @@ class Journal:
         self._log = log
         self._quota = quota
         self._life = register.life(execution_id, function)
+        self.now = self._life.now
         self.task_started = self._life.task_started
         self._function = function.name
         self._execution_id = execution_id
@@ -71,25 +74,37 @@ class Journal:
     def uncaught(self, error: str, request_id: str = "") -> None:
         self._emit("uncaught", level=Level.ERROR, msg=error, request_id=request_id or None)
 
-    def task_settled(self, task: Task, outcome: TaskOutcome, error: str, ms: int) -> None:
-        record = task.record
-        self._life.task_settled(record, outcome, ms, error)
-        if outcome is not _FULFILLED:
-            self._task(task, outcome, ms, stack=error or None)
-            return
-        log = self._log
-        log.observer.task_fulfilled(self._function, ms)
+    def tasks_fulfilled(self, tasks: Sequence[Task], moment: Moment) -> None:
+        log, now, at, tell = self._log, moment.loop_s, moment.at, self._life.task_settled
+        durations_ms = []
+        for task in tasks:
+            ms = round((now - task.started_at) * 1000)
+            task.record.settle(_FULFILLED, at, ms)
+            tell(task.record)
+            durations_ms.append(ms)
+        log.observer.tasks_fulfilled(self._function, durations_ms)
         if log.hears(_FULFILLED_LEVEL):
-            fulfilled = _Fulfilled(
-                function=self._function,
-                execution_id=self._execution_id,
-                request_id=record.request_id or "",
-                task_id=record.id,
-                name=record.name or "",
-                outcome=outcome,
-                ms=ms,
-            )
-            log.emit_struct("task", fulfilled, _FULFILLED_LEVEL)
+            for task, ms in zip(tasks, durations_ms, strict=True):
+                self._fulfilled(task.record, ms)
+
+    def _fulfilled(self, record: TaskRecord, ms: int) -> None:
+        fulfilled = _Fulfilled(
+            function=self._function,
+            execution_id=self._execution_id,
+            request_id=record.request_id or "",
+            task_id=record.id,
+            name=record.name or "",
+            outcome=_FULFILLED,
+            ms=ms,
+        )
+        self._log.emit_struct("task", fulfilled, _FULFILLED_LEVEL)
+
+    def task_failed(self, task: Task, outcome: TaskOutcome, error: str, moment: Moment) -> None:
+        """``outcome``: any but that it was fulfilled."""
+        ms = round((moment.loop_s - task.started_at) * 1000)
+        task.record.settle(outcome, moment.at, ms, None, error)
+        self._life.task_settled(task.record)
+        self._task(task, outcome, ms, stack=error or None)
 
     def task_cut_off(self, task: Task, end: End, ms: int) -> None:
         self._life.task_cut_off(task.record, end, ms)

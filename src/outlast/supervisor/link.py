@@ -100,8 +100,6 @@ class Link(asyncio.Protocol):
     def carry(self, exchange: Exchange) -> None:
         assert self._transport is not None
         self._exchange = exchange
-        self._body = None
-        self._raw = False
         self._idle.expect(self._idle_limit_s)
         self._transport.write(exchange.ride(self))
 
@@ -158,8 +156,7 @@ class Link(asyncio.Protocol):
                 exchange.reply.data(data, last=False)
             elif self._body is None:
                 # No sign of life: a head that comes byte by byte, or after ever more interim responses, must end too.
-                self._buffer += data
-                self._read_head(exchange)
+                self._read_head(exchange, self._buffer + data if self._buffer else data)
             else:
                 self._idle.touch()
                 self._read_body(exchange, self._body, data)
@@ -201,17 +198,16 @@ class Link(asyncio.Protocol):
 
     # Reading the response.
 
-    def _read_head(self, exchange: Exchange) -> None:
-        while (end := http1.response_head_end(self._buffer, self._scanned)) >= 0:
-            head = http1.parse_response(self._buffer[:end], exchange.invocation.method)
-            self._buffer = self._buffer[end:]
-            self._scanned = 0
+    def _read_head(self, exchange: Exchange, buffer: bytes) -> None:
+        scanned = self._scanned
+        while (end := http1.response_head_end(buffer, scanned)) >= 0:
+            head = http1.parse_response(buffer[:end], exchange.invocation.method)
+            buffer = buffer[end:]
+            scanned = 0
             if head.status >= 200 or head.status == 101:
-                rest, self._buffer = self._buffer, b""
-                self._idle.touch()
-                self._begin(exchange, head, rest)
+                self._begin(exchange, head, buffer)
                 return
-        self._scanned = len(self._buffer)
+        self._buffer, self._scanned = buffer, len(buffer)
 
     def _begin(self, exchange: Exchange, head: http1.ResponseHead, rest: bytes) -> None:
         if head.status == 101:
@@ -220,6 +216,7 @@ class Link(asyncio.Protocol):
             if not exchange.body_complete:
                 raise http1.MalformedResponse("101 came before the request was complete")
             self._raw = True
+            self._idle.touch()
             exchange.reply.begin(head, self._owner.execution_id, rest, last=False)
             return
         self._reusable = head.keep_alive
@@ -229,6 +226,7 @@ class Link(asyncio.Protocol):
             exchange.reply.begin(head, self._owner.execution_id, rest, last=True)
             self._finish(head.keep_alive)
             return
+        self._idle.touch()
         body = self._body = bodies.decoder(head.length)
         content, beyond = body.feed(rest)
         last = body.done
@@ -256,8 +254,7 @@ class Link(asyncio.Protocol):
         exchange = self._exchange
         if exchange is None:
             return
-        self._exchange = None
-        exchange.link = None
+        self._exchange = exchange.link = self._body = None
         self._buffer = b""
         self._scanned = 0
         # A worker that answered without reading the whole request would take its rest for the next one.
@@ -271,7 +268,7 @@ class Link(asyncio.Protocol):
         ):
             if self._paused:
                 self.resume()
-            self._idle.expect(0)
+            # Its timer may go on: where there is no exchange nobody heeds it.
             self._unused_since = self._loop.time()
         else:
             reusable = False

@@ -26,6 +26,8 @@ BUSY = 0.75
 """Share of a CPU from which on an event loop has no time to spare."""
 MEMORY_OF_LOAD_MS = 250.0
 """How far back the load is averaged over: a worker that has just begun is not busy for being new."""
+QUICK_MS = 3.0
+"""Requests are quick that a worker will be done with in this time."""
 HELD_UP_MS = 60.0
 """So long without a sign of life is a busy event loop taken to be held up by one piece of code."""
 SEEN_FOR_S = 0.001
@@ -34,7 +36,7 @@ COPYING_MS = 0.5
 
 
 class Metered(Protocol):
-    """What a worker tells the meter, and hears from it."""
+    """What a worker tells the meter."""
 
     @property
     def requests(self) -> int:
@@ -51,6 +53,10 @@ class Metered(Protocol):
     @property
     def is_working(self) -> bool:
         """Whether it has a request or an open task."""
+
+
+class Reader(Protocol):
+    """Who hears what a worker uses."""
 
     def measured(self, usage: Usage, verdicts: list[Verdict]) -> None:
         """Called at each look. ``verdicts``: one for each limit that is near."""
@@ -99,16 +105,21 @@ class Meter:
 class Metering:
     """The measuring of one worker, from the start of its code to its end."""
 
-    def __init__(self, meter: Meter, worker: Metered, pid: int, allowed: Limits, *, has_family: bool) -> None:
+    def __init__(
+        self, meter: Meter, worker: Metered, reader: Reader, pid: int, allowed: Limits, *, has_family: bool
+    ) -> None:
         """``has_family``: it may start processes, which count as its own."""
         self._meter = meter
         self._worker = worker
+        self._reader = reader
         self._gauge = Gauge(pid)
         self._has_family = has_family
         self._allowed = allowed
         self.usage = Usage()
         self.load = 0.0
         """Share of a CPU that it has used of late."""
+        self.quick = 0
+        """How many requests it was given in `QUICK_MS`, when last looked at."""
         self.rests = False
         """Whether the next look is some while away: then `wake` is to be called when there is something to do."""
         self.due = meter.now()
@@ -172,6 +183,7 @@ class Metering:
     def look(self, now: float) -> None:
         before_ms, cpu_ms = self._cpu_ms, self._gauge.cpu_ms()
         if cpu_ms - before_ms < COPYING_MS and now < self._unchanged_until and self._has_nothing_new():
+            self.quick = 0
             self._interval_ms = max(self._interval_ms, min(2 * self._interval_ms, self._longest_ms))
             self._look_again(now)
             return
@@ -179,8 +191,10 @@ class Metering:
         share = (self._cpu_ms - before_ms) / elapsed_ms if elapsed_ms > 0 else 0.0
         self.load += (share - self.load) * (1 - math.exp(-elapsed_ms / MEMORY_OF_LOAD_MS))
         worker = self._worker
-        if worker.requests or worker.requests_begun != self._requests_begun:
-            self._requests_begun = worker.requests_begun
+        begun = worker.requests_begun - self._requests_begun
+        self._requests_begun += begun
+        self.quick = int(begun * QUICK_MS / elapsed_ms) if elapsed_ms > 0 else 0
+        if worker.requests or begun:
             self._asked_at = now
         cpu_ms, memory_mb = self._gauge.family() if self._has_family else (self._cpu_ms, self._weigh())
         growth = (memory_mb - self.usage.memory_mb) / elapsed_ms if elapsed_ms > 0 else 0.0
@@ -193,7 +207,7 @@ class Metering:
         )
         self._plan(now, share, growth)
         self._listen(elapsed_ms, share)
-        worker.measured(self.usage, limits.judge(self.usage, self._allowed))
+        self._reader.measured(self.usage, limits.judge(self.usage, self._allowed))
 
     def _has_nothing_new(self) -> bool:
         worker = self._worker
@@ -239,4 +253,4 @@ class Metering:
         is_held_up = self._silent_ms >= HELD_UP_MS
         if is_held_up is not self._is_held_up:
             self._is_held_up = is_held_up
-            self._worker.held_up(is_held_up)
+            self._reader.held_up(is_held_up)

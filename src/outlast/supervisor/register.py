@@ -1,10 +1,13 @@
 """What the ledger is told of workers and their tasks."""
 
+import asyncio
 import random
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Protocol
+
+import msgspec
 
 from outlast.config.settings import FunctionSettings
 from outlast.core import ids
@@ -17,7 +20,15 @@ from outlast.wire import messages
 # Ids need not be secret, only unlike each other.
 _ids = ids.Sequence(random.Random().getrandbits)  # noqa: S311
 _Teller = Callable[[TaskRecord], None]
-_EPOCH = datetime.fromtimestamp(0, UTC)
+
+
+class Moment(msgspec.Struct, frozen=True, gc=False):
+    """What the clocks say, read once for all that is heard at a time."""
+
+    loop_s: float
+    """The event loop's."""
+    unix_ms: int
+    at: datetime
 
 
 class Observer(Protocol):
@@ -29,7 +40,7 @@ class Observer(Protocol):
 
 
 class Register:
-    """Of a node."""
+    """Of a node. Make it where an event loop runs."""
 
     def __init__(self, ledger: Ledger, node: str, observer: Observer | None = None) -> None:
         """``node``: its id, a UUID. ``observer``: who hears of tasks, besides the ledger."""
@@ -40,31 +51,33 @@ class Register:
             self.task_started = _both(ledger.task_started, observer.task_started)
             self.task_settled = _both(ledger.task_settled, observer.task_settled)
         self.node = node
+        self._loop_time = asyncio.get_running_loop().time
         self._unix_ms = 0
-        self._now = _EPOCH
+        self._at = datetime.fromtimestamp(0, UTC)
 
     def life(self, execution_id: str, function: FunctionSettings) -> "Life":
         """Begins that of a worker."""
         return Life(self, execution_id, function)
 
-    def now(self) -> tuple[int, datetime]:
-        """To the millisecond: what happens within one shares the objects, which are what takes the time."""
+    def now(self) -> Moment:
+        """To the millisecond: what happens within one shares the date, which is what takes the time."""
         unix_ms = time.time_ns() // 1_000_000
         if unix_ms != self._unix_ms:
             self._unix_ms = unix_ms
-            self._now = datetime.fromtimestamp(unix_ms / 1000, UTC)
-        return unix_ms, self._now
+            self._at = datetime.fromtimestamp(unix_ms / 1000, UTC)
+        return Moment(self._loop_time(), unix_ms, self._at)
 
 
 class Life:
     """Of one worker."""
 
-    __slots__ = ("_function", "_language", "_now", "_record", "_settled", "_started", "_worker_changed")
+    __slots__ = ("_function", "_language", "_record", "_started", "_worker_changed", "now", "task_settled")
 
     def __init__(self, register: Register, execution_id: str, function: FunctionSettings) -> None:
-        self._now = register.now
+        self.now = register.now
         self._started = register.task_started
-        self._settled = register.task_settled
+        self.task_settled = register.task_settled
+        """To be told of a record that has been."""
         self._worker_changed = register.ledger.worker_changed
         self._function = function.name
         self._language = function.language
@@ -73,43 +86,38 @@ class Life:
             function=function.name,
             language=function.language,
             node=register.node,
-            started=register.now()[1],
+            started=register.now().at,
         )
         register.ledger.worker_started(self._record)
 
-    def task_started(self, message: messages.TaskStarted) -> TaskRecord:
+    def task_started(self, message: messages.TaskStarted, moment: Moment) -> TaskRecord:
         worker = self._record
         worker.tasks += 1
-        unix_ms, now = self._now()
+        # What a worker says is not trusted, not even to be short.
         record = TaskRecord(
-            id=_ids.next(unix_ms),
+            id=_ids.next(moment.unix_ms),
             function=self._function,
             language=self._language,
-            # What a worker says is not trusted, not even to be short.
-            name=printable(message.name, MAX_NAME_CHARS),
+            name=printable(name, MAX_NAME_CHARS) if (name := message.name) else None,
             request_id=printable(message.request, MAX_NAME_CHARS),
             execution_id=worker.id,
             node=worker.node,
-            started=now,
+            started=moment.at,
         )
         self._started(record)
         return record
 
-    def task_settled(self, record: TaskRecord, outcome: TaskOutcome, ms: float, error: str) -> None:
-        record.settle(outcome, self._now()[1], ms, None, error)
-        self._settled(record)
-
     def task_cut_off(self, record: TaskRecord, end: End, ms: float) -> None:
-        record.settle(TaskOutcome.INTERRUPTED, self._now()[1], ms, end.reason, end.words)
-        self._settled(record)
+        record.settle(TaskOutcome.INTERRUPTED, self.now().at, ms, end.reason, end.words)
+        self.task_settled(record)
 
     def ready(self) -> None:
-        self._record.ready = self._now()[1]
+        self._record.ready = self.now().at
         self._worker_changed(self._record)
 
     def ended(self, end: End, requests: int) -> None:
         record, used = self._record, end.used
-        record.ended = self._now()[1]
+        record.ended = self.now().at
         record.ms = (record.ended - record.started).total_seconds() * 1000
         record.reason = end.reason
         record.error = printable(end.boot_error or "", MAX_ERROR_CHARS)

@@ -6,6 +6,7 @@ import msgspec
 
 from outlast.core.errors import OutlastError
 from outlast.core.records import TaskRecord
+from outlast.supervisor.register import Moment
 from outlast.wire import messages
 
 
@@ -14,8 +15,6 @@ class UnknownTask(OutlastError):
 
 
 class Task(msgspec.Struct, gc=False):
-    number: int
-    """Chosen by the worker; unique in its life."""
     record: TaskRecord
     started_at: float
     """On the event loop's clock, in seconds."""
@@ -43,16 +42,18 @@ class OpenTasks:
     def start(
         self,
         message: messages.TaskStarted,
-        now: float,
-        make_record: Callable[[messages.TaskStarted], TaskRecord],
+        moment: Moment,
+        make_record: Callable[[messages.TaskStarted, Moment], TaskRecord],
         *,
         is_last_word: bool = False,
     ) -> None:
         """Raises `UnknownTask` when the worker used that number before and the task is still open."""
-        if message.task in self._open:
-            raise UnknownTask(f"task {message.task} was started twice")
-        self._open[message.task] = Task(message.task, make_record(message), now, is_last_word)
-        self._last_words += is_last_word
+        number = message.task
+        if number in self._open:
+            raise UnknownTask(f"task {number} was started twice")
+        self._open[number] = Task(make_record(message, moment), moment.loop_s, is_last_word)
+        if is_last_word:
+            self._last_words += 1
 
     def settle(self, number: int) -> Task:
         """Raises `UnknownTask`."""
@@ -60,7 +61,8 @@ class OpenTasks:
             task = self._open.pop(number)
         except KeyError:
             raise UnknownTask(f"task {number} settled, but is not open") from None
-        self._last_words -= task.is_last_word
+        if task.is_last_word:
+            self._last_words -= 1
         return task
 
     def interrupt(self) -> Iterator[Task]:

@@ -6,7 +6,7 @@ to plain numbers; what Prometheus gets is made of them when it asks.
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, cast
 
 REQUEST_BUCKETS_MS = (1, 2.5, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 30_000, 60_000)
@@ -85,10 +85,11 @@ class Counts:
         counts.statuses[status // 100] += 1
         counts.requests.add(ms)
 
-    def task_fulfilled(self, function: str, ms: float) -> None:
+    def tasks_fulfilled(self, function: str, durations_ms: Sequence[float]) -> None:
         counts = self.functions.get(function) or self.of(function)
-        counts.fulfilled += 1
-        counts.task_ms.add(ms)
+        counts.fulfilled += len(durations_ms)
+        for ms in durations_ms:
+            counts.task_ms.add(ms)
 
 
 def _task(counts: FunctionCounts, fields: Mapping[str, Any]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from enum import IntEnum, StrEnum
 from typing import Final, Literal, Protocol
 
@@ -76,7 +76,7 @@ class Observer(Protocol):
     def request_ended(self, function: str, status: int, ms: float) -> None:
         """``function`` may be any name. ``status`` 0: the client left before there was an answer."""
 
-    def task_fulfilled(self, function: str, ms: float) -> None: ...
+    def tasks_fulfilled(self, function: str, durations_ms: Sequence[float]) -> None: ...
 
 
 class _Nobody:
@@ -86,7 +86,7 @@ class _Nobody:
     def request_ended(self, function: str, status: int, ms: float) -> None:
         pass
 
-    def task_fulfilled(self, function: str, ms: float) -> None:
+    def tasks_fulfilled(self, function: str, durations_ms: Sequence[float]) -> None:
         pass
 
 

@@ -5,6 +5,7 @@ kind or a broken value raises `BrokenMessage`, which ends that worker and never 
 ``tests/wire/vectors.json`` hold for every guest language.
 """
 
+from collections.abc import Iterable, Iterator
 from typing import Literal
 
 import msgspec
@@ -125,10 +126,12 @@ def encode(message: ToWorker | FromWorker) -> bytes:
     return _encoder.encode(message) + b"\n"
 
 
-def decode_from_worker(line: bytes) -> FromWorker:
-    """One line without its newline. Raises `BrokenMessage`."""
+def decode_from_worker(lines: Iterable[bytes]) -> Iterator[FromWorker]:
+    """Lines without their newlines, one after the other. Raises `BrokenMessage` where it comes to one that is none."""
+    decode, line = _from_worker.decode, b""
     try:
-        return _from_worker.decode(line)
+        for line in lines:
+            yield decode(line)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise BrokenMessage(f"{error}: {bytes(line[:200])!r}") from error
 

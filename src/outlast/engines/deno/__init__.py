@@ -31,7 +31,7 @@ QUIET = {
 
 
 class DenoEngine:
-    """Implements `outlast.supervisor.pool.Engine`."""
+    """Implements `outlast.supervisor.resources.Engine`."""
 
     def __init__(
         self,
@@ -102,7 +102,7 @@ class DenoEngine:
 
 @dataclass(frozen=True)
 class DenoProgram:
-    """Implements `outlast.supervisor.pool.Program`."""
+    """Implements `outlast.supervisor.resources.Program`."""
 
     prepared: Prepared
     state: Path

@@ -36,7 +36,7 @@ class PrepareError(OutlastError):
 
 
 class PythonEngine:
-    """Implements `outlast.supervisor.pool.Engine`."""
+    """Implements `outlast.supervisor.resources.Engine`."""
 
     def __init__(
         self,
@@ -120,7 +120,7 @@ class PythonEngine:
 
 @dataclass(frozen=True)
 class PythonProgram:
-    """Implements `outlast.supervisor.pool.Program`."""
+    """Implements `outlast.supervisor.resources.Program`."""
 
     function: FunctionSettings
     code: Sequence[Path]

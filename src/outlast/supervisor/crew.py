@@ -1,0 +1,282 @@
+"""The processes of one function: what starts them, keeps the next one ready, and ends those that nobody needs."""
+
+import asyncio
+import functools
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from random import SystemRandom
+from typing import NamedTuple, Protocol
+
+from outlast.config.settings import FunctionSettings
+from outlast.core import ids
+from outlast.core.lifecycle import State
+from outlast.core.outcome import EndReason
+from outlast.core.policy import Policy
+from outlast.supervisor import worker as workers
+from outlast.supervisor.brake import Brake
+from outlast.supervisor.change import Change
+from outlast.supervisor.preparation import Preparation
+from outlast.supervisor.resources import Program, Resources
+from outlast.supervisor.worker import Worker
+from outlast.telemetry.quota import Quota
+
+STANDBY_AFTER_S = 0.25
+"""From a worker's being ready to the start of the next one: its first requests shall not share the CPUs with that."""
+STANDBY_KEPT_S = 60.0
+"""Once a function that is not called any more has no other worker."""
+
+_random = SystemRandom()
+
+
+class Owner(workers.Owner, Protocol):
+    """What the crew tells its pool, besides what each worker tells."""
+
+    def start_failed(self, generation: int) -> None:
+        """A worker was to be started, but the function could not be prepared."""
+
+    def start_possible(self) -> None:
+        """Workers may be started again that could not be, as the brake was on."""
+
+    def turned_over(self) -> None:
+        """The files have changed: workers that were started before are outdated."""
+
+    def unused_s(self) -> float:
+        """How long nobody has needed the function; 0 while somebody does."""
+
+    def one_less(self) -> None:
+        """Nothing is left of a worker, or of a start that came to nothing."""
+
+
+class _Start(NamedTuple):
+    """What a worker is to be started for: the function as it was when it was asked for."""
+
+    function: FunctionSettings
+    generation: int
+
+
+class Crew:
+    def __init__(self, function: FunctionSettings, policy: Policy, resources: Resources, owner: Owner) -> None:
+        self.function = function
+        """As its files said when the present generation began."""
+        self.generation = 0
+        self.closing: EndReason | None = None
+        """Why no more requests will come."""
+        self._policy = policy
+        self._resources = resources
+        self._owner = owner
+        self._loop = asyncio.get_running_loop()
+        self._alive: dict[Worker, asyncio.Task[None]] = {}
+        """With their lives; until nothing is left of them."""
+        self._starts: list[_Start] = []
+        """Workers to be, whose program is not prepared yet."""
+        self.brake = Brake(function.name, resources.log, owner.start_possible)
+        self._quota = Quota(function.name, function.log, resources.log)
+        self._change: Change[FunctionSettings] = Change(self._is_bringing_up, self._turn_over)
+        self._preparation = Preparation(function, resources, self._change.started)
+        self._standby_kept: asyncio.TimerHandle | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is left, and nothing is about to come."""
+        return not (self._alive or self._starts)
+
+    def __iter__(self) -> Iterator[Worker]:
+        """Those that have a process: what is left of the others is being cleared away."""
+        return (worker for worker in self._alive if worker.state is not State.EXITED)
+
+    def starting(self) -> int:
+        """How many workers come up. Nobody counts on those of an older generation, which end when they are ready."""
+        return sum(start.generation == self.generation for start in self._starts) + sum(
+            worker.is_coming_up and worker.generation == self.generation for worker in self._alive
+        )
+
+    def ending(self) -> int:
+        """How many have been retired and are not gone."""
+        return sum(worker.state in (State.RETIRED, State.UNLOADING) for worker in self._alive)
+
+    def knows_ready(self) -> bool:
+        """Whether one of them has become ready."""
+        return any(worker.was_ready for worker in self._alive)
+
+    # Starts.
+
+    def prepare(self) -> asyncio.Task[Program]:
+        """Fetches what the function needs, ahead of the first request. Done once for each state of its files."""
+        return self._preparation.begin()
+
+    def start(self) -> None:
+        """Brings up one more worker to take requests."""
+        standby = next(self._standbys(), None)
+        if standby is not None:
+            standby.activate()
+            return
+        start = _Start(self.function, self.generation)
+        self._starts.append(start)
+        self.prepare().add_done_callback(functools.partial(self._bring_up, start))
+
+    def _bring_up(self, start: _Start, prepared: asyncio.Task[Program]) -> None:
+        if start not in self._starts:
+            return
+        self._starts.remove(start)
+        if prepared.cancelled() or prepared.exception() is not None:
+            self._owner.start_failed(start.generation)
+            self._owner.one_less()
+            return
+        self._launch(start, prepared.result()).activate()
+
+    def _launch(self, start: _Start, program: Program) -> Worker:
+        execution_id = ids.uuid7(time.time_ns() // 1_000_000, _random.getrandbits(ids.RANDOM_BITS))
+        worker = Worker(
+            execution_id,
+            start.function,
+            program=program,
+            generation=start.generation,
+            policy=self._policy,
+            # Not to be worked out from what others know of the worker.
+            folder=self._resources.folder / f"{_random.getrandbits(48):012x}",
+            owner=self._owner,
+            log=self._resources.log,
+            register=self._resources.register,
+            meter=self._resources.meter,
+            quota=self._quota,
+        )
+        life = self._loop.create_task(worker.live(self._resources.spawn))
+        self._alive[worker] = life
+        life.add_done_callback(functools.partial(self._lived, worker))
+        return worker
+
+    def _lived(self, worker: Worker, life: asyncio.Task[None]) -> None:
+        del self._alive[worker]
+        self._owner.one_less()
+        if not life.cancelled():
+            # It never raises; if it did, the event loop's handler of exceptions shall know.
+            life.result()
+
+    def came_up(self) -> None:
+        """A worker of this generation takes requests."""
+        if self._policy is Policy.ONESHOT:
+            # The very next request needs it.
+            self._keep_standby()
+        else:
+            self._loop.call_later(STANDBY_AFTER_S, self._keep_standby)
+        self._change.started()
+
+    def went_down(self, worker: Worker, boot_error: str | None, died_young: bool) -> None:
+        """As of `outlast.supervisor.worker.Owner.worker_gone`."""
+        self._change.started()
+        if worker.generation == self.generation:
+            if boot_error is not None or died_young:
+                self.brake.failed(refuses=boot_error is not None)
+            elif worker.was_ready:
+                self.brake.succeeded()
+
+    # Standbys: for a function in use, the next worker is started before it is needed.
+
+    def _standbys(self) -> Iterator[Worker]:
+        for worker in self._alive:
+            if worker.is_standby and worker.generation == self.generation:
+                yield worker
+
+    def _keep_standby(self) -> None:
+        program = self._preparation.program
+        if program is None or self.closing is not None or self.brake.is_on:
+            return
+        for _ in range(self.function.scale.standby - sum(1 for _ in self._standbys())):
+            self._launch(_Start(self.function, self.generation), program)
+
+    def stand_down(self) -> None:
+        """No worker takes requests: if nobody calls for one, standbys end in a while."""
+        if self._standby_kept is None and self.closing is None:
+            self._standby_kept = self._loop.call_later(STANDBY_KEPT_S, self._end_standby_of_unused)
+
+    def _end_standby_of_unused(self) -> None:
+        self._standby_kept = None
+        if not (unused_s := self._owner.unused_s()):
+            return
+        if unused_s < STANDBY_KEPT_S:
+            self._standby_kept = self._loop.call_later(STANDBY_KEPT_S - unused_s, self._end_standby_of_unused)
+            return
+        for standby in [*self._standbys()]:
+            standby.kill(EndReason.EARLY_DROP)
+
+    # Ends.
+
+    def retire(self, worker: Worker, reason: EndReason) -> None:
+        """One that boots, for somebody who waits, is told when it has."""
+        if worker.state in (State.READY, State.RETIRED):
+            worker.retire(reason)
+
+    def end_needless(self, is_awaited: Callable[[int], bool]) -> None:
+        """Ends those that come up for nobody, perhaps never: half of a file, just being saved, may wait for ever.
+
+        ``is_awaited``: whether somebody waits for a worker of this generation.
+        """
+        for worker in [*self._alive]:
+            if worker.generation == self.generation and self.closing is None:
+                continue
+            for_nobody = worker.is_coming_up and not (len(worker.tasks) or is_awaited(worker.generation))
+            if for_nobody or worker.is_standby:
+                worker.kill(self.closing or EndReason.RELOAD)
+
+    def drain(self, execution_id: str | None) -> dict[str, bool]:
+        """As of `outlast.supervisor.pool.Pool.drain`."""
+        chosen = [worker for worker in self if execution_id in (None, worker.execution_id)]
+        drains = {worker.execution_id: not worker.is_coming_up for worker in chosen}
+        for worker in chosen:
+            if worker.state is State.READY:
+                worker.retire(EndReason.RELOAD)
+            elif worker.is_standby:
+                worker.kill(EndReason.EARLY_DROP)
+        return drains
+
+    def close(self, reason: EndReason) -> None:
+        """They end when they have nothing left to do."""
+        self.closing = reason
+        self._change.cancel()
+        for worker in [*self._alive]:
+            self.retire(worker, reason)
+
+    def kill(self, reason: EndReason) -> None:
+        self._starts.clear()
+        for worker in [*self._alive]:
+            worker.kill(reason)
+
+    def disband(self) -> None:
+        """Nobody is left, and nobody will come."""
+        self._preparation.cancel()
+        self.brake.reset()
+        self._quota.tell()
+        if self._standby_kept is not None:
+            self._standby_kept.cancel()
+
+    # Generations: what the files of the function said, one after the other.
+
+    @property
+    def wanted(self) -> FunctionSettings:
+        """The function as its files said last: it may have to wait for a start to come to its end."""
+        return self._change.latest or self.function
+
+    @property
+    def modules(self) -> frozenset[Path]:
+        return self._preparation.modules
+
+    def is_concerned(self, path: Path) -> bool:
+        return self._preparation.is_concerned(path)
+
+    def reload(self, function: FunctionSettings, *, at_once: bool) -> None:
+        if self.closing is None:
+            self._change.announce(function, at_once=at_once)
+
+    def _is_bringing_up(self) -> bool:
+        return self.starting() > 0 or self._preparation.is_under_way
+
+    def _turn_over(self, function: FunctionSettings) -> None:
+        """From now on the function is what its files say."""
+        self.function = function
+        self._quota.use(function.log)
+        self.brake.reset()
+        self.generation += 1
+        self._preparation.is_outdated = True
+        self._preparation = Preparation(function, self._resources, self._change.started)
+        self._owner.turned_over()

@@ -1,0 +1,102 @@
+"""What limits do to one worker: its usage is measured, and what `outlast.core.limits` makes of it is asked for."""
+
+from typing import Protocol
+
+from outlast.core.lifecycle import State
+from outlast.core.limits import Limits, Step, Usage, Verdict
+from outlast.core.outcome import EndReason
+from outlast.supervisor.meter import Meter, Metered, Metering
+
+
+class Owner(Metered, Protocol):
+    """The worker."""
+
+    @property
+    def state(self) -> State: ...
+
+    @property
+    def was_ready(self) -> bool: ...
+
+    def limit_due(self, reason: EndReason) -> None:
+        """It should get no new requests, as best once another worker can take its place."""
+
+    def limit_near(self, reason: EndReason) -> None:
+        """It shall get no new requests, and be told: there is no time to wait for another worker."""
+
+    def limit_reached(self, limit: Verdict) -> None:
+        """It has to end now."""
+
+    def may_end(self) -> None:
+        """It shall end, should it have nothing to do: called at each look as long as `Enforcer.near` says so."""
+
+    def idles(self) -> None:
+        """Called now and then while it is ready, has nothing to do and is near no limit."""
+
+    def stuck(self, is_stuck: bool) -> None:
+        """Its event loop stands still, or goes on again. May be called when nothing has changed."""
+
+
+class Enforcer:
+    """Implements `outlast.supervisor.meter.Reader`."""
+
+    def __init__(self, meter: Meter, owner: Owner, limits: Limits, *, has_family: bool) -> None:
+        """``has_family``: the worker may start processes, which count as its own."""
+        self.metering: Metering | None = None
+        """While the function's code is in the process."""
+        self.near: EndReason | None = None
+        """The limit that is so near that it shall end as soon as it has nothing to do."""
+        self._meter = meter
+        self._owner = owner
+        self._limits = limits
+        self._has_family = has_family
+        self._says_stuck = self._is_held_up = False
+
+    def begin(self, pid: int) -> None:
+        """The function's code is about to be evaluated in this process. May be called more than once."""
+        if self.metering is None:
+            self.metering = Metering(self._meter, self._owner, self, pid, self._limits, has_family=self._has_family)
+
+    def ready(self) -> None:
+        """From now on what is used counts."""
+        if self.metering is not None:
+            self.metering.ready()
+
+    def end(self) -> None:
+        if self.metering is not None:
+            self.metering.close()
+
+    @property
+    def usage(self) -> Usage:
+        return self.metering.usage if self.metering is not None else Usage()
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether its event loop stands still, by its own account or by its CPU clock."""
+        return self._says_stuck or self._is_held_up
+
+    def says_stuck(self, is_stuck: bool) -> None:
+        """By its own account."""
+        self._says_stuck = is_stuck
+        self._owner.stuck(self.is_stuck)
+
+    def held_up(self, held_up: bool) -> None:
+        self._is_held_up = held_up
+        self._owner.stuck(self.is_stuck)
+
+    def measured(self, usage: Usage, verdicts: list[Verdict]) -> None:
+        owner = self._owner
+        self.near = None
+        for verdict in verdicts:
+            reason = EndReason(verdict.reason)
+            if verdict.step is Step.KILL:
+                owner.limit_reached(verdict)
+            elif owner.was_ready:
+                self.near = reason
+                if verdict.step is Step.WARN:
+                    owner.limit_near(reason)
+                elif verdict.step is Step.RETIRE and owner.state is State.READY:
+                    owner.limit_due(reason)
+        if self.near is not None:
+            owner.may_end()
+        elif owner.state is State.READY and not owner.is_working:
+            owner.idles()

@@ -1,0 +1,262 @@
+"""One life of one worker process: carries out what `outlast.core.lifecycle` decides, and tells it what happens."""
+
+import asyncio
+import functools
+from collections.abc import Awaitable, Callable, Iterable
+from pathlib import Path
+from typing import Protocol
+
+from outlast.config.settings import FunctionSettings
+from outlast.core import lifecycle
+from outlast.core.errors import OutlastError
+from outlast.core.lifecycle import Action, Event, State
+from outlast.core.limits import Verdict
+from outlast.core.outcome import EndReason, UnloadReason
+from outlast.engines.processes import Command, Exit, Process
+from outlast.supervisor.channel import Channel
+from outlast.supervisor.ending import End, Ending
+from outlast.supervisor.farewell import Farewell
+from outlast.supervisor.resources import Program
+from outlast.supervisor.vessel import Vessel
+from outlast.telemetry.logs import Level
+from outlast.wire import messages
+
+EXIT_GRACE_S = 1.0
+"""From being told to exit, or from the closing of the control channel, to being killed."""
+
+
+class Owner(Protocol):
+    """The worker whose life it is."""
+
+    def heard(self, said: Iterable[messages.FromWorker]) -> None:
+        """The process said this, all by one moment. Raises OutlastError where it says what it must not."""
+
+    def broke(self, error: OutlastError) -> None:
+        """It said what it must not say: it is about to be killed."""
+
+    def printed(self, level: Level, line: str) -> None: ...
+
+    def code_begins(self, pid: int) -> None:
+        """The function's code is about to be evaluated in this process. May be called more than once."""
+
+    def admitted(self) -> None:
+        """It takes requests now."""
+
+    def barred(self) -> None:
+        """It takes no more requests. Called at least once in every life, and at once when the process is gone."""
+
+    def retired(self, reason: EndReason) -> None:
+        """Having been admitted, it is to end when what it has is done. Called once."""
+
+    def warned(self, reason: UnloadReason) -> None:
+        """It is told to dispatch `beforeunload`."""
+
+    def has_tasks(self) -> bool:
+        """Whether any are open."""
+
+    def ended(self, end: End) -> None:
+        """It is over, nothing of it is left but its folder."""
+
+
+class Lifecycle:
+    def __init__(
+        self, owner: Owner, execution_id: str, function: FunctionSettings, program: Program, folder: Path
+    ) -> None:
+        self.state = State.STARTING
+        self.is_wanted = False
+        """Whether it is to evaluate the function's code as soon as it can."""
+        self.was_ready = False
+        self._owner = owner
+        self._execution_id = execution_id
+        self._program = program
+        self._function = function
+        self._limits = function.limits
+        self._loop = asyncio.get_running_loop()
+        self._started_at = self._ready_at = self._loop.time()
+        self.channel = Channel(self._on_open, owner.heard, self._on_broken)
+        self.vessel = Vessel(folder, self.channel, owner.printed)
+        self.farewell = Farewell(self._send_beforeunload, self._on_unloaded)
+        self._exit = Exit(0, 0, 0)
+        self._ending = Ending()
+        self._timers: list[asyncio.TimerHandle] = []
+
+    async def run(self, spawn: Callable[[Command], Awaitable[Process]]) -> None:
+        """From start to end. Never raises: what goes wrong is a boot error."""
+        self._after_ms(self._limits.boot_timeout_ms, self._boot_overdue)
+        command = self._program.command(self.vessel.folder, self._execution_id)
+        try:
+            self._exit = await self.vessel.run(command, spawn, self._check_code_begins)
+        except (OutlastError, OSError) as error:
+            self._ending.boot_error = str(error)
+        finally:
+            self._tell(Event.EXITED)
+            await self.vessel.bury()
+
+    @property
+    def age_ms(self) -> int:
+        """Since it was wanted; as long as it is not, since its process was started."""
+        return self._ms_since(self._started_at)
+
+    @property
+    def ready_ms(self) -> int:
+        """How long ago it was admitted."""
+        return self._ms_since(self._ready_at)
+
+    # What may be asked of it.
+
+    def activate(self) -> None:
+        """Evaluate the function's code, as soon as it can."""
+        self.is_wanted = True
+        self._started_at = self._loop.time()
+        if self.state is State.STANDBY:
+            self._tell(Event.ACTIVATED)
+
+    def serve(self) -> None:
+        """It has said that it does."""
+        self._tell(Event.SERVING)
+
+    def retire(self, reason: EndReason) -> None:
+        """No new requests; it ends when it is `drained`."""
+        if self._ending.retired_for is None:
+            self._ending.retired_for = reason
+            if self.was_ready:
+                self._owner.retired(reason)
+        self._tell(Event.RETIRE)
+        if self.state is State.RETIRED and reason.unload_reason is UnloadReason.TERMINATION:
+            self.farewell.warn(UnloadReason.TERMINATION)
+
+    def drained(self) -> None:
+        """Retired as it is, it has nothing left that it must finish."""
+        self._tell(Event.DRAINED)
+
+    def kill(self, reason: EndReason, *, limit: Verdict | None = None, boot_error: str | None = None) -> None:
+        """Ends it now. The first reason counts, with the ``limit`` that it has reached."""
+        if boot_error is not None:
+            self._ending.boot_error = boot_error
+        if self.state is not State.EXITED:
+            if self._ending.killed_for is None:
+                self._ending.killed_for = reason
+                self._ending.limit = limit
+            self._tell(Event.KILL)
+
+    # Decisions, and what they ask for.
+
+    def _tell(self, event: Event) -> None:
+        self.state, actions = lifecycle.step(self.state, event)
+        for action in actions:
+            self._ACTIONS[action](self)
+
+    def _boot(self) -> None:
+        if not self._timers:
+            self._after_ms(self._limits.boot_timeout_ms, self._boot_overdue)
+        self._check_code_begins()
+        function = self._function
+        self.channel.send(messages.Boot(function=function.name, entrypoint=function.entrypoint.as_uri()))
+
+    def _admit(self) -> None:
+        self.was_ready = True
+        self._ready_at = self._loop.time()
+        self._cancel_timers()
+        self._check_code_begins()
+        self._owner.admitted()
+
+    def _bar(self) -> None:
+        self._owner.barred()
+
+    def _unload(self) -> None:
+        assert self._ending.retired_for is not None
+        reason = self._ending.retired_for.unload_reason
+        if self._owner.has_tasks():
+            reason = UnloadReason.TERMINATION
+        self._after_ms(self._limits.unload_grace_ms, self.farewell.wait_no_longer)
+        self.farewell.wait_for(reason)
+
+    def _ask_to_exit(self) -> None:
+        self._cancel_timers()
+        self._ending.asked_to_exit = True
+        self.channel.send(messages.Exit())
+        self._after_ms(EXIT_GRACE_S * 1000, functools.partial(self.kill, self._ending.cause))
+
+    def _kill_process(self) -> None:
+        self._cancel_timers()
+        self.vessel.kill()
+
+    def _bury(self) -> None:
+        self._cancel_timers()
+        errors = "\n".join(self.vessel.last_errors)
+        end = self._ending.conclude(
+            self._exit,
+            was_ready=self.was_ready,
+            limits=self._limits,
+            reached=self._program.limit_reached(self._exit, errors),
+            errors=errors,
+        )
+        self._owner.ended(end)
+
+    _ACTIONS = {  # noqa: RUF012, a constant
+        Action.BOOT: _boot,
+        Action.ADMIT: _admit,
+        Action.BAR: _bar,
+        Action.UNLOAD: _unload,
+        Action.EXIT: _ask_to_exit,
+        Action.KILL: _kill_process,
+        Action.BURY: _bury,
+    }
+
+    # What happens to the process.
+
+    def _check_code_begins(self) -> None:
+        """When its id is known, or it is wanted, whichever comes last."""
+        if self.is_wanted and self.vessel.pid is not None:
+            self._owner.code_begins(self.vessel.pid)
+
+    def _on_open(self) -> None:
+        if self.state is not State.STARTING:
+            # It has been killed meanwhile.
+            return
+        self._tell(Event.CONNECTED)
+        self.channel.closed.add_done_callback(self._on_channel_closed)
+        if self.is_wanted:
+            self._tell(Event.ACTIVATED)
+        else:
+            self._cancel_timers()
+            # One of Deno gets warm before it answers.
+            self.channel.send(messages.Ping(0))
+
+    def _on_channel_closed(self, _: object) -> None:
+        # A worker that cannot be heard cannot be looked after. Usually its process is about to be gone.
+        if self.state is not State.EXITED:
+            self._after_ms(EXIT_GRACE_S * 1000, functools.partial(self.kill, EndReason.PROTOCOL))
+
+    def _on_broken(self, error: OutlastError) -> None:
+        self._owner.broke(error)
+        self.kill(EndReason.PROTOCOL)
+
+    def _send_beforeunload(self, reason: UnloadReason) -> None:
+        self._owner.warned(reason)
+        self.channel.send(messages.BeforeUnload(reason))
+
+    def _on_unloaded(self) -> None:
+        if self.state is State.UNLOADING:
+            self._tell(Event.UNLOADED)
+
+    def _boot_overdue(self) -> None:
+        overdue = (
+            f"the function did not start to serve within {self._limits.boot_timeout_ms} ms "
+            "(boot_timeout_ms in outlast.toml)"
+        )
+        self.kill(EndReason.BOOT_FAILURE, boot_error=overdue)
+
+    # Time.
+
+    def _ms_since(self, moment: float) -> int:
+        return round((self._loop.time() - moment) * 1000)
+
+    def _after_ms(self, delay_ms: float, callback: Callable[[], object]) -> None:
+        if delay_ms:
+            self._timers.append(self._loop.call_later(delay_ms / 1000, callback))
+
+    def _cancel_timers(self) -> None:
+        for timer in self._timers:
+            timer.cancel()
+        self._timers.clear()
