@@ -17,10 +17,12 @@ from deno import find_deno_bin
 import outlast.engines.deno
 from outlast.core.limits import Limits
 from outlast.engines.deno import memory
+from outlast.engines.deno.rehearsal import Rehearsal
 from outlast.engines.processes import Command, Result
 
 GUEST = Path(outlast.engines.deno.__file__).parent / "guest"
 DENO_DIR = Path(__file__).parents[2] / ".outlast" / "test-deno"
+ENV = {"DENO_DIR": str(DENO_DIR), "NO_COLOR": "1"}
 PATIENCE_S = 20
 PEER = {"x-outlast-peer": "203.0.113.9:4711", "x-forwarded-proto": "https", "host": "example.com:8443"}
 
@@ -168,7 +170,7 @@ async def run(command: Command) -> Result:
 async def _start(
     folder: Path, entrypoint: Path, limits: Limits, environment: dict[str, str]
 ) -> asyncio.subprocess.Process:
-    baseline = await memory.Baseline(run, {}).bytes() if limits.memory_mb else None
+    baseline = (await Rehearsal(run, ENV).learnt()).baseline if limits.memory_mb else None
     data = memory.data_bytes(limits, baseline)
 
     def confine() -> None:

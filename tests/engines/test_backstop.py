@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.engines.deno_worker import DENO_DIR, booted, run, standby
+from tests.engines.deno_worker import DENO_DIR, ENV, booted, run, standby
 
 from outlast.config.settings import FunctionSettings
 from outlast.core.language import Language
@@ -17,6 +17,7 @@ from outlast.core.outcome import EndReason
 from outlast.core.policy import OneshotBackground
 from outlast.engines import backstop
 from outlast.engines.deno import DenoEngine, memory
+from outlast.engines.deno.rehearsal import Rehearsal
 from outlast.engines.processes import Command, Exit, Spawner
 from outlast.sandbox.walls import RLIMITS, Walls
 
@@ -137,22 +138,11 @@ class TestDeno:
 
     @pytest.mark.skipif(sys.platform != "linux", reason="macOS holds no process to RLIMIT_DATA")
     async def test_its_own_memory_is_not_counted(self, function: MakeFunction) -> None:
-        baseline = await memory.Baseline(run, {}).bytes()
+        baseline = (await Rehearsal(run, ENV).learnt()).baseline
         assert baseline is not None
         async with standby(function("Deno.serve(() => new Response())"), memory_mb=64) as worker:
             data = _data_bytes(worker.process.pid)
         assert abs(data - baseline) < 32 * 2**20
-
-    async def test_it_is_measured_once(self) -> None:
-        runs = []
-
-        async def count(command: object) -> object:
-            runs.append(command)
-            return await run(command)  # type: ignore[arg-type]
-
-        baseline = memory.Baseline(count, {})  # type: ignore[arg-type]
-        assert await baseline.bytes() == await baseline.bytes()
-        assert len(runs) == (1 if sys.platform == "linux" else 0)
 
     @pytest.mark.parametrize(
         ("source", "data"),

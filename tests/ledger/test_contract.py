@@ -1,6 +1,6 @@
 """What every ledger does, whatever it is kept in."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 
 import pytest
@@ -122,6 +122,24 @@ class TestQueries:
     ) -> None:
         expected = [record for record in reversed(records) if query.predicate()(record)]
         assert await everything(ledger, query, limit) == expected
+
+    @pytest.mark.parametrize("change", [str, str.upper, lambda id_: f"{id_[:12]} and so on", lambda id_: id_[:7]])
+    async def test_a_request_has_all_of_its_tasks_whenever_they_were_started(
+        self, ledger: Ledger, change: Callable[[str], str]
+    ) -> None:
+        request_id = change(samples.new_id(samples.BEGIN))
+        records = [
+            samples.task(at=samples.BEGIN + timedelta(milliseconds=ms), request_id=request_id)
+            # A clock may go back.
+            for ms in (-86_400_000, -4_096, -1, 0, 1, 300, 4_095, 4_096, 60_000, 86_400_000)
+        ]
+        for record in records:
+            ledger.task_started(record)
+            ledger.task_started(samples.task(at=record.started, request_id=samples.new_id(record.started)))
+            ledger.task_started(samples.task(at=record.started))
+        query = TaskQuery(request_id=request_id)
+        assert await everything(ledger, query, 3) == records[::-1]
+        assert sum(count.count for count in await ledger.counts(query)) == len(records)
 
     async def test_a_page_that_is_full_and_the_last_has_no_cursor(
         self, ledger: Ledger, records: list[TaskRecord]

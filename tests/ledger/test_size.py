@@ -10,6 +10,7 @@ from tests.ledger import samples
 from tests.ledger.node import node, session
 from tests.support.postgres import Server
 
+from outlast.core import ids
 from outlast.core.outcome import EndReason, TaskOutcome
 from outlast.core.records import RequestQuery, Retention, TaskQuery
 from outlast.database.connections import Database
@@ -22,7 +23,11 @@ FILL = f"""
         (id, function, language, name, request_id, execution_id, node, started, settled, outcome, reason, ms)
     select
         (lpad(to_hex(1700000000000 + n), 12, '0') || '7000' || '8000' || lpad(to_hex(n), 12, '0'))::uuid,
-        'function-' || n % 7, 'python', nullif('name-' || n % 11, 'name-0'), 'request-' || n / 3,
+        'function-' || n % 7, 'python', nullif('name-' || n % 11, 'name-0'),
+        case n % 30 when 0 then 'request-' || n % 3000
+             -- Three of each, nearly all of them started at once.
+             else (lpad(to_hex(1700000000000 + n - n % 3 - 60000 * (n % 30 = 1)::int), 12, '0')
+                 || '7000' || '9000' || lpad(to_hex(n - n % 3), 12, '0'))::uuid::text end,
         '{samples.NODE}', '{samples.NODE}', now(), now(),
         case when n % 1000 = 0 then null when n % 97 = 0 then 'rejected' when n % 89 = 0 then 'interrupted'
              else 'fulfilled' end,
@@ -46,7 +51,9 @@ QUERIES = [
     TaskQuery(),
     TaskQuery(function="function-3"),
     TaskQuery(name="name-3"),
-    TaskQuery(request_id="request-77"),
+    TaskQuery(request_id="request-600"),
+    TaskQuery(request_id=ids.uuid7(1_700_000_000_603, 603)),
+    TaskQuery(request_id=ids.uuid7(1_700_000_000_603, 603), function="function-1"),
     TaskQuery(outcome=TaskOutcome.REJECTED),
     TaskQuery(outcome=TaskOutcome.FULFILLED),
     TaskQuery(outcome=TaskOutcome.TIMED_OUT),

@@ -43,6 +43,7 @@ class Stub:
         """What the node has said, by the kind of message."""
         self.unloads_for = ""
         """The reason that `beforeunload` came with last."""
+        self.connections = 0
         self.requests = 0
         self.held: list[asyncio.StreamWriter] = []
         """Connections whose request `answer` has not answered yet."""
@@ -88,14 +89,20 @@ class Stub:
         await self.serve()
 
     async def serve(self) -> None:
-        self._server = await asyncio.start_unix_server(self._accept, str(self.folder / "http.sock"))
+        await self.listen()
         self.say(type="ready")
+
+    async def listen(self, socket: str = "http.sock") -> None:
+        self._server = await asyncio.start_unix_server(self._accept, str(self.folder / socket))
 
     def stop_serving(self) -> None:
         assert self._server is not None
         self._server.close()
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        async with self.came:
+            self.connections += 1
+            self.came.notify_all()
         while head := await reader.readline():
             await reader.readuntil(b"\r\n\r\n")
             assert head.startswith(b"GET ")
@@ -109,6 +116,11 @@ class Stub:
         """Waits until so many requests have come in all."""
         async with self.came:
             await asyncio.wait_for(self.came.wait_for(lambda: self.requests >= count), PATIENCE_S)
+
+    async def is_connected(self) -> None:
+        """Waits until the node has opened a connection."""
+        async with self.came:
+            await asyncio.wait_for(self.came.wait_for(lambda: self.connections > 0), PATIENCE_S)
 
     def answer(self) -> None:
         """Answers what it has."""

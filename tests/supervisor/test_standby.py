@@ -64,6 +64,44 @@ async def test_the_next_start_is_its_activation_and_another_takes_its_place() ->
         await (await there.worker()).stand_by()
 
 
+async def test_the_connection_for_its_first_request_is_there_before_that() -> None:
+    async with house(scale=ONE) as there:
+        worker, standby = await with_standby(there)
+        await standby.listen()
+        # Again, as if to have more of them.
+        for _ in range(2):
+            standby.say(type="pong", number=0)
+        await standby.is_connected()
+        there.judge(worker, Step.RETIRE, UnloadReason.WALL_CLOCK)
+        await standby.told("boot")
+        standby.say(type="ready")
+        await worker.told("beforeunload")
+        caller = there.call()
+        await standby.has(1)
+        standby.answer()
+        assert await caller.end() == 200
+        assert standby.connections == 1
+
+
+async def test_one_that_serves_elsewhere_than_expected_gets_its_requests_there() -> None:
+    async with house(scale=ONE) as there:
+        worker, standby = await with_standby(there)
+        await standby.listen()
+        standby.say(type="pong", number=0)
+        await standby.is_connected()
+        there.judge(worker, Step.RETIRE, UnloadReason.WALL_CLOCK)
+        await standby.told("boot")
+        standby.stop_serving()
+        await standby.listen("node.sock")
+        standby.say(type="ready", socket="node.sock")
+        await worker.told("beforeunload")
+        caller = there.call()
+        await standby.has(1)
+        standby.answer()
+        assert await caller.end() == 200
+        assert standby.connections == 2
+
+
 async def test_one_that_is_needed_before_it_is_up_boots_as_soon_as_it_is() -> None:
     async with house(scale=ONE) as there:
         there.call()

@@ -8,6 +8,8 @@ import asyncpg
 
 LOCK = 0x6F75746C617374  # "outlast"
 """Of pg_advisory_xact_lock: nodes that are started together migrate one after the other."""
+WITHIN_S = 900.0
+"""Millions of records take a new index some seconds, and a slow disk some more."""
 
 _BEGIN = """
     create schema if not exists outlast;
@@ -49,12 +51,12 @@ async def migrate(connection: "asyncpg.Connection") -> list[Migration]:
     ):
         return []
     async with connection.transaction():
-        await connection.execute("select pg_advisory_xact_lock($1)", LOCK)
+        await connection.execute("select pg_advisory_xact_lock($1)", LOCK, timeout=WITHIN_S)
         await connection.execute(_BEGIN)
         there = {row["number"] for row in await connection.fetch("select number from outlast.migrations")}
         missing = [migration for migration in known() if migration.number not in there]
         for migration in missing:
-            await connection.execute(migration.sql)
+            await connection.execute(migration.sql, timeout=WITHIN_S)
             await connection.execute(
                 "insert into outlast.migrations (number, name) values ($1, $2)", migration.number, migration.name
             )

@@ -73,7 +73,7 @@ CREATE INDEX tasks_by_name ON outlast.tasks USING btree (name, id) WHERE (name I
 CREATE INDEX tasks_by_name_and_outcome ON outlast.tasks USING btree (name, outcome, id) WHERE ((outcome <> 'fulfilled'::text) AND (name IS NOT NULL));
 CREATE INDEX tasks_by_outcome ON outlast.tasks USING btree (outcome, id) WHERE (outcome <> 'fulfilled'::text);
 CREATE INDEX tasks_by_reason ON outlast.tasks USING btree (reason, id) WHERE (reason IS NOT NULL);
-CREATE INDEX tasks_by_request ON outlast.tasks USING btree (request_id, id) WHERE (request_id IS NOT NULL);
+CREATE INDEX tasks_of_earlier_requests ON outlast.tasks USING btree (request_id, id) WHERE ((request_id IS NOT NULL) AND ("left"(request_id, 10) <> "left"((id)::text, 10)));
 CREATE INDEX tasks_open ON outlast.tasks USING btree (id) WHERE (outcome IS NULL);
 CREATE INDEX workers_by_function ON outlast.workers USING btree (function, id);
 CREATE INDEX workers_open ON outlast.workers USING btree (id) WHERE (ended IS NULL);

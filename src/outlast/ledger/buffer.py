@@ -59,21 +59,21 @@ class Buffer(Generic[R]):
         """
         waiting, known, stayed = self._waiting, self._known, self._stayed
         batch: Batch[R] = Batch([], [])
-        left = []
+        left: list[R] = []
         while waiting and len(batch) < BATCH:
-            id_, record = waiting.popitem(last=False)
-            is_open = record.is_open
-            if id_ in known:
-                batch.again.append(record)
-                if not is_open:
-                    known.remove(id_)
-            elif not is_open:
-                batch.new.append(record)
-            elif at_once or id_ in stayed:
-                batch.new.append(record)
-                known.add(id_)
-            else:
-                left.append(record)
+            for record in self._pop_first(BATCH - len(batch)):
+                is_open = record.is_open
+                if known and record.id in known:
+                    batch.again.append(record)
+                    if not is_open:
+                        known.remove(record.id)
+                elif not is_open:
+                    batch.new.append(record)
+                elif at_once or record.id in stayed:
+                    batch.new.append(record)
+                    known.add(record.id)
+                else:
+                    left.append(record)
         self._put_first(left)
         self._stayed = {id_ for id_ in stayed if id_ in waiting}
         self._stayed.update(record.id for record in left)
@@ -85,6 +85,13 @@ class Buffer(Generic[R]):
         self._put_first(batch.again + batch.new)
         while len(self) > self._capacity:
             self._drop_oldest()
+
+    def _pop_first(self, count: int) -> list[R]:
+        if len(self._waiting) > count:
+            return [self._waiting.popitem(last=False)[1] for _ in range(count)]
+        records = list(self._waiting.values())
+        self._waiting.clear()
+        return records
 
     def _put_first(self, records: list[R]) -> None:
         waiting = self._waiting

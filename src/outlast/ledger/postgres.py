@@ -40,8 +40,9 @@ from outlast.ledger.upkeep import BEAT_EVERY_S, FORGET_EVERY_S, LOST_AFTER_S, Lo
 
 DEFAULT_CAPACITY = 100_000
 """Tasks that wait for a database that is out of reach: some 60 MB."""
-GATHER_S, GATHER_UNDER_LOAD_S = 0.1, 0.25
-"""Records are written together that come within this time: each time has a price of its own, of some 3 ms."""
+GATHER_S, GATHER_UNDER_LOAD_S = 0.1, 0.15
+"""Records are written together that come within this time, and under load the time that it takes to write those before
+(`outlast.ledger.sink.SPREAD_S`): each time has a price of its own, of some 3 ms."""
 MANY = 200
 """So many records that were written at a time are load."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 5.0

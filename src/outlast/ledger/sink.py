@@ -8,9 +8,13 @@ import msgspec
 
 from outlast.core.records import TaskRecord
 from outlast.ledger import copying, sql
-from outlast.ledger.buffer import Buffer, R
+from outlast.ledger.buffer import BATCH, Buffer, R
 
 _Send = Callable[["asyncpg.Connection", Sequence[R]], Awaitable[None]]
+
+SPREAD_S = 0.1
+"""A batch that nobody waits for is given to PostgreSQL over this time. All at once, it would be at work for as long as
+25 ms without a pause, in which everything else shares the other CPUs."""
 
 UNWRITABLE = (
     asyncpg.DataError,
@@ -28,6 +32,7 @@ class Sink(Generic[R]):
         """``capacity`` and ``wake``: of its buffer. ``refuse``: told why a record was."""
         self.buffer: Buffer[R] = Buffer(capacity, wake)
         self.in_flight = self.written = self.refused = 0
+        self._spread_s = 0.0
         self._table = table
         self._refuse = refuse
 
@@ -38,6 +43,7 @@ class Sink(Generic[R]):
         """
         batch = self.buffer.take(at_once=at_once)
         count = self.in_flight = len(batch)
+        self._spread_s = SPREAD_S if not at_once and count < BATCH else 0.0
         try:
             await self._insist(self._insert, connection, batch.new)
             batch.new.clear()
@@ -80,7 +86,8 @@ class TaskSink(Sink[TaskRecord]):
         await connection.copy_to_table(
             self._table,
             schema_name="outlast",
-            source=copying.rows(records),
+            source=copying.rows(records, self._spread_s),
             columns=copying.COLUMNS,
             format="binary",
+            where=copying.ONE_BY_ONE,
         )

@@ -23,6 +23,8 @@ from outlast.telemetry.quota import Quota
 
 STANDBY_AFTER_S = 0.25
 """From a worker's being ready to the start of the next one: its first requests shall not share the CPUs with that."""
+ONESHOT_STANDBY_AFTER_S = 0.02
+"""The same where the very next request needs it: time for one that is short to be answered."""
 STANDBY_KEPT_S = 60.0
 """Once a function that is not called any more has no other worker."""
 
@@ -155,11 +157,8 @@ class Crew:
 
     def came_up(self) -> None:
         """A worker of this generation takes requests."""
-        if self._policy is Policy.ONESHOT:
-            # The very next request needs it.
-            self._keep_standby()
-        else:
-            self._loop.call_later(STANDBY_AFTER_S, self._keep_standby)
+        is_oneshot = self._policy is Policy.ONESHOT
+        self._loop.call_later(ONESHOT_STANDBY_AFTER_S if is_oneshot else STANDBY_AFTER_S, self._keep_standby)
         self._change.started()
 
     def went_down(self, worker: Worker, boot_error: str | None, died_young: bool) -> None:

@@ -21,6 +21,8 @@ from outlast.supervisor.vessel import Vessel
 from outlast.telemetry.logs import Level
 from outlast.wire import messages
 
+STANDBY_PING = 0
+"""What a worker on standby answers when it can be told to go on at any moment."""
 EXIT_GRACE_S = 1.0
 """From being told to exit, or from the closing of the control channel, to being killed."""
 
@@ -149,9 +151,10 @@ class Lifecycle:
     def _boot(self) -> None:
         if not self._timers:
             self._after_ms(self._limits.boot_timeout_ms, self._boot_overdue)
-        self._check_code_begins()
         function = self._function
         self.channel.send(messages.Boot(function=function.name, entrypoint=function.entrypoint.as_uri()))
+        # It has to load the code first: there is time for this.
+        self._check_code_begins()
 
     def _admit(self) -> None:
         self.was_ready = True
@@ -221,7 +224,7 @@ class Lifecycle:
         else:
             self._cancel_timers()
             # One of Deno gets warm before it answers.
-            self.channel.send(messages.Ping(0))
+            self.channel.send(messages.Ping(STANDBY_PING))
 
     def _on_channel_closed(self, _: object) -> None:
         # A worker that cannot be heard cannot be looked after. Usually its process is about to be gone.

@@ -1,6 +1,7 @@
 """One HTTP/1.1 connection to a worker. It carries one exchange at a time."""
 
 import asyncio
+import math
 from typing import Protocol, cast
 
 from outlast.core import outcome
@@ -55,7 +56,8 @@ class Link(asyncio.Protocol):
         self._idle_limit_s = idle_limit_s
         self._transport: asyncio.Transport | None = None
         self._idle = IdleTimer(self._loop, self._on_silence)
-        self._unused_since = 0.0
+        self._unused_since = math.inf
+        """When its last exchange ended: a server waits for the first one as long as it takes."""
         # As long as one exchange:
         self._exchange: Exchange | None = None
         self._buffer = b""
@@ -66,10 +68,14 @@ class Link(asyncio.Protocol):
         self._raw = False
         self._paused = False
 
+    async def open(self, path: str) -> None:
+        """Opens the connection. Raises OSError."""
+        await self._loop.create_unix_connection(lambda: self, path)
+
     async def connect(self, path: str, exchange: Exchange) -> None:
         """Opens the connection and carries its first exchange."""
         try:
-            await self._loop.create_unix_connection(lambda: self, path)
+            await self.open(path)
         except (ConnectionRefusedError, ConnectionResetError, FileNotFoundError, BrokenPipeError):
             self._owner.link_unused(self, exchange)
             return

@@ -1,6 +1,7 @@
 """The requests that one worker has, and the connections they go by."""
 
 import asyncio
+import contextlib
 from typing import Protocol
 
 from outlast.core.errors import OutlastError
@@ -33,8 +34,8 @@ class Traffic:
     def __init__(self, execution_id: str, owner: Owner, idle_limit_s: float) -> None:
         """``idle_limit_s``: the longest silence of the worker in the middle of a request; 0: any."""
         self.execution_id = execution_id
-        self.socket = ""
-        """Path of the unix socket that the worker serves on."""
+        self._socket = ""
+        """Path of the unix socket that the worker serves on, as far as that is known."""
         self._owner = owner
         self._idle_limit_s = idle_limit_s
         self._loop = asyncio.get_running_loop()
@@ -42,11 +43,33 @@ class Traffic:
         self._free: list[Link] = []
         """The one used last is used next, so that those not needed grow old."""
         self._connecting: set[asyncio.Task[None]] = set()
+        self._ahead: asyncio.Task[None] | None = None
         self._lost: dict[Exchange, asyncio.TimerHandle] = {}
         self.begun = 0
         """Requests carried so far."""
         self.signs_of_life = 0
         """Times that the worker has sent or taken something."""
+
+    def open_ahead(self, socket: str) -> None:
+        """Opens a connection for the first request, before there is one. Done once; it may fail."""
+        if self._ahead is None:
+            self._socket = socket
+            self._ahead = self._loop.create_task(self._open(socket))
+
+    async def _open(self, socket: str) -> None:
+        link = Link(self, self._idle_limit_s)
+        with contextlib.suppress(OSError):
+            await link.open(socket)
+            if socket == self._socket:
+                self._free.append(link)
+            else:
+                link.close()
+
+    def serve_by(self, socket: str) -> None:
+        """From now on requests go by this socket."""
+        if socket != self._socket:
+            self._socket = socket
+            self._close_free()
 
     def carry(self, exchange: Exchange) -> int:
         """Sends a request to the worker. Returns how many it has."""
@@ -59,16 +82,16 @@ class Traffic:
                 link.carry(exchange)
                 return len(exchanges)
             link.close()
-        connecting = self._loop.create_task(Link(self, self._idle_limit_s).connect(self.socket, exchange))
+        connecting = self._loop.create_task(Link(self, self._idle_limit_s).connect(self._socket, exchange))
         self._connecting.add(connecting)
         connecting.add_done_callback(self._connecting.discard)
         return len(exchanges)
 
     def close(self, end: RequestEnd, **detail: object) -> None:
         """The worker is gone: so are its connections, and the answers it owed. ``end``: how those requests end."""
-        for link in self._free:
-            link.close()
-        self._free.clear()
+        if self._ahead is not None:
+            self._ahead.cancel()
+        self._close_free()
         for exchange in [*self._exchanges]:
             # One that was not sent yet is about to fail to connect, and goes to another worker.
             if exchange.sent:
@@ -93,6 +116,11 @@ class Traffic:
 
     def link_misused(self, exchange: Exchange, error: OutlastError) -> None:
         self._owner.response_malformed(exchange.invocation.request_id, error)
+
+    def _close_free(self) -> None:
+        for link in self._free:
+            link.close()
+        self._free.clear()
 
     def _give_up(self, exchange: Exchange) -> None:
         exchange.fail(RequestEnd.WORKER_ERROR)

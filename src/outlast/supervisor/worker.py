@@ -18,7 +18,7 @@ from outlast.supervisor.ending import End
 from outlast.supervisor.enforcer import Enforcer
 from outlast.supervisor.exchange import Exchange
 from outlast.supervisor.journal import Journal
-from outlast.supervisor.lifecycle import Lifecycle
+from outlast.supervisor.lifecycle import STANDBY_PING, Lifecycle
 from outlast.supervisor.meter import Meter
 from outlast.supervisor.register import Moment, Register
 from outlast.supervisor.resources import Program
@@ -30,6 +30,10 @@ from outlast.telemetry.quota import Quota
 from outlast.wire import messages
 from outlast.wire.messages import TaskSettled, TaskStarted
 
+USUAL_SOCKET = "http.sock"
+"""A worker listens on it before it is told to evaluate the function's code."""
+NODE_SOCKET = "node.sock"
+"""That of a server of node:http."""
 YOUNG_MS = 1_000
 _FAILURES = frozenset([EndReason.CRASH, EndReason.EXIT, EndReason.PROTOCOL, EndReason.MEMORY])
 
@@ -327,7 +331,7 @@ class Worker:
             case messages.Logged():
                 self._print(Level.named(message.level), message.text, message.request)
             case messages.Ready() if self.state is State.BOOTING:
-                self._traffic.socket = str(self._lifecycle.vessel.folder / _socket_name(message.socket))
+                self._traffic.serve_by(self._path_of(message.socket))
                 self._lifecycle.serve()
             case messages.BootFailed():
                 self._lifecycle.kill(EndReason.BOOT_FAILURE, boot_error=message.error)
@@ -336,9 +340,15 @@ class Worker:
             case messages.Loop():
                 self._enforcer.says_stuck(message.stuck)
             case messages.Pong():
-                self._lifecycle.channel.on_pong(message)
+                self._heard_pong(message)
             case messages.Unloaded():
                 self._lifecycle.farewell.heard(message.reason)
+
+    def _heard_pong(self, message: messages.Pong) -> None:
+        self._lifecycle.channel.on_pong(message)
+        if message.number == STANDBY_PING:
+            # The first request shall not have to wait for it.
+            self._traffic.open_ahead(self._path_of(USUAL_SOCKET))
 
     def _heard_uncaught(self, message: messages.Uncaught) -> None:
         self._lifecycle.vessel.last_errors.append(message.error)
@@ -359,6 +369,12 @@ class Worker:
         if self._pressure.is_high:
             self._lifecycle.vessel.hold_back(self._pressure)
 
+    def _path_of(self, socket: str) -> str:
+        """Raises BrokenMessage for anything that would leave the worker's folder."""
+        if socket not in (USUAL_SOCKET, NODE_SOCKET):
+            raise messages.BrokenMessage(f"a worker cannot serve on {socket!r}")
+        return str(self._lifecycle.vessel.folder / socket)
+
     def _ms_since(self, moment: float) -> int:
         return round((self._loop.time() - moment) * 1000)
 
@@ -377,10 +393,3 @@ class Worker:
 
     def response_malformed(self, request_id: str, error: OutlastError) -> None:
         self._journal.noted(Level.ERROR, f"the function's response is malformed: {error}", request_id)
-
-
-def _socket_name(name: str) -> str:
-    """Raises BrokenMessage for anything that would leave the worker's folder."""
-    if name not in ("http.sock", "node.sock"):
-        raise messages.BrokenMessage(f"a worker cannot serve on {name!r}")
-    return name

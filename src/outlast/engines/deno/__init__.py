@@ -12,6 +12,7 @@ from outlast.core.outcome import EndReason
 from outlast.engines import backstop, reach
 from outlast.engines.deno import import_map, memory, walls
 from outlast.engines.deno.prepare import BOOTSTRAP, DENO, Prepared, PrepareError, Run, prepare
+from outlast.engines.deno.rehearsal import Learnt, Rehearsal
 from outlast.engines.processes import Command, Exit
 from outlast.sandbox.walls import Walls
 
@@ -57,16 +58,16 @@ class DenoEngine:
         self._inspector_port = inspector_port
         self._layers = layers
         self._fetch_env = {**environ, "DENO_DIR": environ.get("DENO_DIR") or str(state_dir / "deno")}
-        self._baseline = memory.Baseline(run, {**self._fetch_env, **QUIET})
+        self._rehearsal = Rehearsal(run, {**self._fetch_env, **QUIET})
         self._hidden_env = {
             name: self._fetch_env[name] for name in ("DENO_DIR", *DENO_SETTINGS) if name in self._fetch_env
         }
 
     async def prepare(self, function: FunctionSettings) -> "DenoProgram":
         state = self._folders / function.name
-        prepared, baseline = await asyncio.gather(
+        prepared, learnt = await asyncio.gather(
             prepare(function, folder=state, env=self._fetch_env, run=self._run_for(function, state)),
-            self._baseline.bytes(),
+            self._rehearsal.learnt(),
         )
         own = reach.own(function, self._functions_dir)
         if self._layers is not None:
@@ -80,7 +81,7 @@ class DenoEngine:
             hidden_env=self._hidden_env,
             inspector_port=self._inspector_port,
             layers=self._layers,
-            baseline=baseline,
+            learnt=learnt,
         )
 
     def _run_for(self, function: FunctionSettings, state: Path) -> Run:
@@ -116,8 +117,7 @@ class DenoProgram:
     hidden_env: Mapping[str, str]
     inspector_port: int | None
     layers: Sequence[str] | None
-    baseline: int | None
-    """See `memory.Baseline`."""
+    learnt: Learnt
 
     def command(self, folder: Path, execution_id: str) -> Command:
         function = self.prepared.function
@@ -129,6 +129,7 @@ class DenoProgram:
             "--no-prompt",
             "--quiet",
             "--unstable-no-legacy-abort",
+            *([] if self.learnt.keeps_code else ["--no-code-cache"]),
             *memory.v8_flags(function.limits),
             *self.prepared.flags,
             *inspector,
@@ -163,7 +164,7 @@ class DenoProgram:
         if self.layers is None:
             return None
         limits = self.prepared.function.limits
-        data = None if self.prepared.uses_workers else memory.data_bytes(limits, self.baseline)
+        data = None if self.prepared.uses_workers else memory.data_bytes(limits, self.learnt.baseline)
         return walls.around(
             self.prepared,
             layers=self.layers,

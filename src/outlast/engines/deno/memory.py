@@ -6,22 +6,11 @@ it set aside for machine code, so that the limit begins there. Every Web Worker 
 that has any gets no RLIMIT_DATA.
 """
 
-import asyncio
-import re
-import sys
-from collections.abc import Mapping
-from pathlib import Path
-
-from outlast.core.errors import OutlastError
 from outlast.core.limits import Limits
-from outlast.engines.deno.prepare import DENO, Run
-from outlast.engines.processes import Command
 
 ROOM_MB = 128
 """Beyond what a worker may have: stacks of threads, which count as a whole. Deno has 32 for files and the like, 2 MiB
 each."""
-
-_TELL = 'console.log(Deno.readTextFileSync("/proc/self/status"))'
 
 
 def v8_flags(limits: Limits) -> list[str]:
@@ -30,32 +19,7 @@ def v8_flags(limits: Limits) -> list[str]:
 
 
 def data_bytes(limits: Limits, baseline: int | None) -> int | None:
-    """For RLIMIT_DATA; None: no limit."""
+    """For RLIMIT_DATA; None: no limit. ``baseline``: what Deno has of its own, see `outlast.engines.deno.rehearsal`."""
     if not limits.memory_mb or baseline is None:
         return None
     return baseline + (limits.memory_mb + ROOM_MB) * 2**20
-
-
-class Baseline:
-    """What the installed Deno has of its own: measured once, when it is first asked for."""
-
-    def __init__(self, run: Run, env: Mapping[str, str]) -> None:
-        self._run = run
-        self._env = env
-        self._measured: asyncio.Task[int | None] | None = None
-
-    async def bytes(self) -> int | None:
-        """None where the kernel does not tell."""
-        if self._measured is None:
-            self._measured = asyncio.create_task(self._measure())
-        return await asyncio.shield(self._measured)
-
-    async def _measure(self) -> int | None:
-        if sys.platform != "linux":
-            return None
-        try:
-            result = await self._run(Command([DENO, "eval", "--quiet", _TELL], self._env, Path("/")))
-        except OutlastError:
-            return None
-        found = re.search(rb"^VmData:\s*(\d+) kB$", result.out, re.MULTILINE)
-        return int(found[1]) * 1024 if found is not None else None

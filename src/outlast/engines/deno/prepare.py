@@ -1,4 +1,4 @@
-"""Making a TypeScript function ready to run: its import map, its dependencies, what it imports.
+"""Making a TypeScript function ready to run: its import map, its dependencies, what it imports, compiled.
 
 Everything that Outlast writes for a function lies in one folder of the project's state, never in the user's own: the
 merged import map, and a copy of the user's lock file, which Deno may bring up to date.
@@ -23,6 +23,7 @@ from outlast.engines.processes import Command, Result
 
 GUEST = Path(__file__).with_name("guest")
 BOOTSTRAP = GUEST / "bootstrap.ts"
+STOP = GUEST / "stop.ts"
 DENO = find_deno_bin()
 
 # A function under development reports an error far more often than it passes this.
@@ -76,6 +77,7 @@ async def prepare(function: FunctionSettings, *, folder: Path, env: Mapping[str,
     map_file = _write(folder / "import_map.json", _json(import_map.merged(function, imported)))
     flags = (config, f"--import-map={map_file}", f"--lock={_lock_file(function, folder)}")
     await deno("cache", "--quiet", *flags, str(BOOTSTRAP), str(function.entrypoint))
+    await _compile(function, folder, partial(deno, "run", "--quiet", "--no-prompt", *flags))
     made_of = [*(Path(module["local"]) for module in modules), *import_map.files(function)]
     files = frozenset(path.resolve() for path in made_of)
     return Prepared(function, flags, files, any(_speaks_of_workers(path) for path in files))
@@ -88,6 +90,15 @@ async def _local_modules(
     own_map = _write(folder / "own_import_map.json", _json(import_map.merged(function, {})))
     graph = json.loads(await info("--no-remote", "--no-npm", f"--import-map={own_map}", str(function.entrypoint)))
     return [module for module in graph["modules"] if module["specifier"].startswith("file:") and "local" in module]
+
+
+async def _compile(function: FunctionSettings, folder: Path, start: Callable[..., Awaitable[bytes]]) -> None:
+    """Has Deno keep what V8 makes of the function's modules, as workers cannot. None of them is evaluated."""
+    imports = [f"import {json.dumps(module.as_uri())};\n" for module in (STOP, function.entrypoint)]
+    program = _write(folder / "compile.js", "".join(imports).encode())
+    # It ends with an error in any case.
+    with contextlib.suppress(PrepareError):
+        await start(str(program))
 
 
 def _speaks_of_workers(file: Path) -> bool:
