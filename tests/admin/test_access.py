@@ -4,9 +4,11 @@ import asyncio
 import datetime
 import ipaddress
 import json
+import os
 import socket
 import ssl
 import stat
+import subprocess
 from pathlib import Path
 
 import httpx
@@ -17,6 +19,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from tests.support.admin import admin, admin_url, token
 from tests.support.node import Node, serving, write_project
+
+from outlast.admin import place
+from outlast.admin.place import NodePlace
 
 EVERYWHERE = ("--admin-host=0.0.0.0", "--admin-port=0")
 HELLO = {"hello": 'Deno.serve(() => new Response("hello"))'}
@@ -148,6 +153,28 @@ class TestWhatIsLeftInTheProject:
             # The one that was started last is the one that is found, and stays so when another one ends.
             assert await second.stop() == 0
             assert json.loads((project / ".outlast/node.json").read_text())["pid"] == third.process.pid
+            assert await third.stop() == 0
+        assert [*(project / ".outlast").glob("*node*")] == []
+
+    def test_names_an_earlier_node_when_the_later_one_is_gone(self, tmp_path: Path) -> None:
+        def placed(pid: int, minute: int) -> NodePlace:
+            started = datetime.datetime(2026, 1, 1, 12, minute, tzinfo=datetime.UTC)
+            return NodePlace(url="http://a", admin_url=f"http://{pid}", pid=pid, started=started)
+
+        gone = subprocess.Popen(["true"])
+        gone.wait()
+        with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as first:
+            place.announce(tmp_path, placed(first.pid, 1))
+            place.announce(tmp_path, placed(os.getpid(), 2))
+            assert place.find(tmp_path) == placed(os.getpid(), 2)
+            # Killed: it could not withdraw.
+            place.announce(tmp_path, placed(gone.pid, 3))
+            assert place.find(tmp_path) == placed(os.getpid(), 2)
+            place.announce(tmp_path, placed(os.getpid(), 4))
+            place.withdraw(tmp_path)
+            assert place.find(tmp_path) == placed(first.pid, 1)
+        # Nobody is left; this is what there was last.
+        assert place.find(tmp_path) == placed(first.pid, 1)
 
     async def test_a_token_of_the_environment(self, tmp_path: Path) -> None:
         project = write_project(tmp_path, HELLO)

@@ -90,8 +90,12 @@ async def test_a_handler_that_fails(site: Served, case: str, status: int, text: 
 
 
 async def test_a_body_that_breaks_off_does_not_look_whole(site: Served) -> None:
+    since = site.now
     with pytest.raises(httpx.RemoteProtocolError):
         await site.call("handlers/stops-in-its-body")
+    await site.node.wait_for("log", since=since, level="error", msg=lambda text: "the body broke off" in text)
+    request = await site.node.wait_for("request", since=since, path="/functions/v1/handlers/stops-in-its-body")
+    assert (request["status"], request["msg"]) == (200, "the function broke off before its answer was complete")
     again = await site.call("handlers/returns-text")
     assert again.status_code == 502
 

@@ -32,6 +32,7 @@ async def test_it_answers_and_its_task_goes_on(site: Served, work: str, path: st
     arrival.let_go()
     (task,) = await site.finished(response)
     assert (task["name"], task["outcome"]) == (work, "fulfilled")
+    assert site.node.found("log", function=path.partition("/")[0], level="error") == []
 
 
 async def test_a_node_server_sees_the_client_and_its_lines_have_their_request(site: Served, work: str) -> None:

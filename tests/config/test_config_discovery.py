@@ -72,6 +72,19 @@ def test_a_linked_functions_folder_keeps_its_project(project: Any) -> None:
 
 
 @pytest.mark.parametrize(
+    ("config", "warned"), [("", True), ("[functions.both]\nentrypoint = 'functions/both/main.py'", False)]
+)
+def test_two_languages_in_one_folder(project: Any, config: str, warned: bool) -> None:
+    both = {"supabase/functions/both/index.ts": SERVE, "supabase/functions/both/main.py": ""}
+    project.write({**both, "supabase/config.toml": config})
+    loaded = project.load()
+    assert loaded.functions["both"].language is (Language.TYPESCRIPT if warned else Language.PYTHON)
+    hint = "functions.both.entrypoint in config.toml says which of the two"
+    warning = f"supabase/functions/both/main.py: is not served: index.ts beside it is; {hint}"
+    assert loaded.warnings == ((warning,) if warned else ())
+
+
+@pytest.mark.parametrize(
     ("file", "name"),
     [
         ("greet/index.ts", "greet"),

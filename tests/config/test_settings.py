@@ -149,6 +149,19 @@ class TestConfigToml:
         assert loaded.disabled == {"off"}
         assert loaded.warnings == ()
 
+    def test_a_slip_is_told_and_other_tools_keys_are_not(self, project: Any) -> None:
+        text = (
+            "project_id = 'shop'\n[edge_runtime]\ndeno_version = 2\npolcy = 'oneshot'\n"
+            "[functions.hello]\nverfiy_jwt = false\nmax_size = 1\n[function.hello]\nenabled = false\n"
+        )
+        project.write({"supabase/config.toml": text})
+        slips = {8: ("function", "functions"), 4: ("edge_runtime.polcy", "policy")}
+        slips[6] = ("functions.hello.verfiy_jwt", "verify_jwt")
+        assert project.load().warnings == tuple(
+            f"supabase/config.toml:{line}: {key}: is ignored: Outlast knows no such key; did you mean {meant}?"
+            for line, (key, meant) in slips.items()
+        )
+
     def test_the_command_line_wins(self, project: Any) -> None:
         project.write({"supabase/config.toml": "edge_runtime.policy='oneshot'\n[functions.hello]\nverify_jwt = true\n"})
         loaded = project.load(policy=Policy.PER_REQUEST, verify_jwt=False)

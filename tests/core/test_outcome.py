@@ -47,6 +47,8 @@ def test_what_cuts_a_task_off_names_the_remedy() -> None:
 @pytest.mark.parametrize("end", RequestEnd)
 def test_every_end_of_a_request_has_an_answer(end: RequestEnd) -> None:
     assert end.message
+    assert end.words
+    assert not end.words.endswith(".")
     assert end.code == end.name
     # 546 is Supabase's own.
     assert end.status == 546 or HTTPStatus(end.status) >= HTTPStatus.BAD_REQUEST

@@ -519,6 +519,22 @@ async def test_every_way_a_function_can_fail(play: Function) -> None:
                 assert answer.json["code"] == end.code
                 assert answer.json["used"] == 5
         assert shared.served[-1].request_id == answer.fields[b"sb-request-id"].decode()
+        assert [served.why for served in shared.served] == [end.words for end in outcome.RequestEnd]
+
+
+async def test_what_cuts_an_answer_off_is_told(play: Function) -> None:
+    async with playing(play) as (shared, client):
+        client.send(GET)
+        exchange = await play.next()
+        exchange.reply.begin(response(), rig.EXECUTION_ID, b"some", last=False)
+        exchange.reply.fail(outcome.RequestEnd.IDLE_TIMEOUT, rig.EXECUTION_ID)
+        served = await shared.until_served(1)
+        assert (served.status, served.why) == (200, outcome.RequestEnd.IDLE_TIMEOUT.words)
+        async with shared.client() as leaving:
+            leaving.send(GET)
+            await play.next()
+        served = await shared.until_served(2)
+        assert (served.status, served.why) == (0, "the client left before its answer was complete")
 
 
 async def test_health(served: Rig) -> None:

@@ -134,6 +134,11 @@ async def node(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Node]:
     project = write_project(
         tmp_path_factory.mktemp("served"), functions, outlast="[functions.hello.scale]\nstandby = 0\nmax_workers = 1\n"
     )
+    # As in many a repository: uv reads it for settings of its own, whatever asks for packages below it.
+    (project / "pyproject.toml").write_text(
+        "[project]\nname = 'shop'\nversion = '1'\n[tool.uv]\ncompile-bytecode = true\n"
+    )
+    (project.parent / "uv.toml").write_text("")
     async with serving(project, env=environment) as node:
         yield node
 

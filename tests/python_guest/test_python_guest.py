@@ -88,6 +88,7 @@ class TestBootFailure:
                 "`app` in hello/main.py is a WSGI application",
                 None,
             ),
+            ("def app(environ, start_response): return []", "`app` in hello/main.py is a WSGI application", None),
         ],
     )
     async def test_the_node_is_told_why(
@@ -150,6 +151,12 @@ class TestRequest:
         [
             ("def handler(request): raise ValueError('thrown')", 500, "HANDLER_ERROR", "ValueError: thrown"),
             ("async def handler(request): raise ValueError('late')", 500, "HANDLER_ERROR", "ValueError: late"),
+            (
+                "async def handler(request):\n  work = asyncio.ensure_future(asyncio.sleep(1))\n"
+                "  work.cancel()\n  await work",
+                *(500, "HANDLER_ERROR", "asyncio.exceptions.CancelledError"),
+            ),
+            ("def handler(request): raise KeyboardInterrupt", 500, "HANDLER_ERROR", "KeyboardInterrupt"),
             ("async def handler(request): pass", 502, "BAD_RESPONSE", "handler returned None, not a Response"),
             ("def handler(request): return 'text'", 502, "BAD_RESPONSE", "handler returned 'text', not a Response"),
         ],

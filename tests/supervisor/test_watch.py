@@ -2,6 +2,7 @@
 
 import asyncio
 import shutil
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -18,6 +19,7 @@ class Watched:
 
     def __init__(self) -> None:
         self.seen: set[Path] = set()
+        self.times: Counter[Path] = Counter()
         self.troubles: list[str] = []
         self._news = asyncio.Event()
 
@@ -29,6 +31,7 @@ class Watched:
 
     def add(self, paths: set[Path]) -> None:
         self.seen |= paths
+        self.times.update(paths)
         self._news.set()
 
 
@@ -107,6 +110,17 @@ async def test_single_files_wherever_they_are(functions: Path, outside: Path) ->
         (outside / "lib.ts").write_text("1")
         await watched.sees(outside / "lib.ts")
         assert outside / "other.ts" not in watched.seen
+
+
+async def test_a_single_file_in_the_folder_is_told_of_once(functions: Path, outside: Path) -> None:
+    file = functions / "hello/index.ts"
+    async with watching(functions, file, outside / ".env") as watched:
+        file.write_text("1")
+        await watched.sees(file)
+        # Whatever there is to say of the first change has been said by then.
+        (outside / ".env").write_text("A=1")
+        await watched.sees(outside / ".env")
+        assert watched.times[file] == 1
 
 
 async def test_a_single_file_that_is_replaced_or_comes_into_being(functions: Path, outside: Path) -> None:

@@ -303,6 +303,20 @@ def test_a_traceback_is_headed_by_its_error() -> None:
     )
 
 
+def test_a_traceback_of_a_group_is_headed_by_the_group() -> None:
+    stack = (
+        "  + Exception Group Traceback (most recent call last):\n"
+        '  |   File "main.py", line 3, in work\n'
+        "  | ExceptionGroup: two things (1 sub-exception)\n"
+        "  +-+---------------- 1 ----------------\n"
+        "    | ValueError: no\n"
+        "    +------------------------------------\n"
+    )
+    shown = pretty("task", name="a", outcome="rejected", ms=3, stack=stack).splitlines()
+    assert shown[0].endswith('"a" rejected after 3 ms: ExceptionGroup: two things (1 sub-exception)')
+    assert [line.removeprefix(" " * 16) for line in shown[1:]] == stack.splitlines()
+
+
 # -- pretty: terminals --------------------------------------------------------------------------------------
 
 

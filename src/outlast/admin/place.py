@@ -3,6 +3,7 @@
 import contextlib
 import os
 import secrets
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 
@@ -90,23 +91,70 @@ def _write_whole(path: Path, text: str) -> None:
 
 def announce(state_dir: Path, node: NodePlace) -> None:
     """The last node that was started is the one that commands find. Raises OSError."""
-    temporary = state_dir / f"{NODE_FILE}.{node.pid}"
-    temporary.unlink(missing_ok=True)
-    _write_new(temporary, msgspec.json.format(msgspec.json.encode(node)).decode() + "\n")
-    temporary.replace(state_dir / NODE_FILE)
+    for path, earlier in _each(state_dir):
+        if not _runs(earlier):
+            path.unlink(missing_ok=True)
+    _write(state_dir, node, _own_file(node.pid))
+    _write(state_dir, node, NODE_FILE)
 
 
 def withdraw(state_dir: Path) -> None:
-    """At the node's end; another node's file stays."""
+    """At the node's end. The one that was started before it is found again, if that still runs."""
     with contextlib.suppress(OSError, Unusable):
-        node = find(state_dir)
-        if node is not None and node.pid == os.getpid():
+        (state_dir / _own_file(os.getpid())).unlink(missing_ok=True)
+        node = _read(state_dir / NODE_FILE)
+        if node is None or node.pid != os.getpid():
+            return
+        if other := _last_of_those_that_run(state_dir):
+            _write(state_dir, other, NODE_FILE)
+        else:
             (state_dir / NODE_FILE).unlink()
 
 
 def find(state_dir: Path) -> NodePlace | None:
     """The node that serves the project, as far as is known: it may have been killed. Raises `Unusable`."""
-    path = state_dir / NODE_FILE
+    node = _read(state_dir / NODE_FILE)
+    if node is None or _runs(node):
+        return node
+    return _last_of_those_that_run(state_dir) or node
+
+
+def _own_file(pid: int | str) -> str:
+    return f"node.{pid}.json"
+
+
+def _last_of_those_that_run(state_dir: Path) -> NodePlace | None:
+    running = [node for _, node in _each(state_dir) if _runs(node)]
+    return max(running, key=lambda node: node.started, default=None)
+
+
+def _each(state_dir: Path) -> Iterator[tuple[Path, NodePlace]]:
+    for path in sorted(state_dir.glob(_own_file("*"))):
+        with contextlib.suppress(Unusable):
+            if (node := _read(path)) is not None:
+                yield path, node
+
+
+def _runs(node: NodePlace) -> bool:
+    """Whether there is a process of this number; it may be another one by now."""
+    try:
+        os.kill(node.pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _write(state_dir: Path, node: NodePlace, name: str) -> None:
+    temporary = state_dir / f".{name}.{os.getpid()}"
+    temporary.unlink(missing_ok=True)
+    _write_new(temporary, msgspec.json.format(msgspec.json.encode(node)).decode() + "\n")
+    temporary.replace(state_dir / name)
+
+
+def _read(path: Path) -> NodePlace | None:
+    """None where there is no such file. Raises `Unusable`."""
     try:
         return msgspec.json.decode(path.read_bytes(), type=NodePlace)
     except FileNotFoundError:
@@ -114,4 +162,4 @@ def find(state_dir: Path) -> NodePlace | None:
     except OSError as error:
         raise Unusable(f"{path}: {error.strerror}") from error
     except msgspec.MsgspecError as error:
-        raise Unusable(f"{path}: {error}") from error
+        raise Unusable(f"{path}: is not what a node writes there: {error}; start the node again") from error

@@ -9,7 +9,7 @@ import click
 
 from outlast.cli import client, parameters
 from outlast.cli.lines import moment, object_line, say
-from outlast.cli.parameters import Word
+from outlast.cli.parameters import Whole, Word
 from outlast.telemetry.feed import KEPT_EVENTS
 from outlast.telemetry.pretty import Pretty
 
@@ -26,7 +26,7 @@ class AtLeast(StrEnum):
 @click.option("--function", help="Of this function.")
 @click.option("--request", help="Of the request with this id.")
 @click.option("--level", type=Word(AtLeast), help="This one or a higher one.")
-@click.option("--lines", "-n", type=click.IntRange(0, KEPT_EVENTS), default=100, help="So many of the latest.")
+@click.option("--lines", "-n", type=Whole(0, KEPT_EVENTS), default=100, help="So many of the latest.")
 @parameters.as_json
 @parameters.admin_url
 def logs(

@@ -10,7 +10,20 @@ import click
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 FILE = click.Path(path_type=Path)
-PORT = click.IntRange(0, 65535)
+
+
+class Whole(click.IntRange):
+    """A whole number; says so of what is none, or is beyond its bounds."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter:
+            to = "on" if self.max is None else f"to {self.max}"
+            self.fail(f"{str(value)!r} is not a whole number from {self.min} {to}", param, ctx)
+
+
+PORT = Whole(0, 65535)
 
 
 class Word(click.Choice[StrEnum]):

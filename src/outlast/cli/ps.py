@@ -28,7 +28,8 @@ def ps(as_json: bool, admin_url: str | None) -> None:
 
 def _row(worker: dict[str, Any]) -> tuple[str, ...]:
     state = "stuck" if worker["is_stuck"] else str(worker["state"])
-    memory, limit = f"{worker['memory_mb']} MiB", worker["memory_limit_mb"]
+    # One that is on standby, or starting, is not measured yet.
+    memory, limit = f"{worker['memory_mb'] or '-'} MiB", worker["memory_limit_mb"]
     return (
         worker["function"],
         state if worker["is_current"] else f"{state} (old code)",

@@ -9,7 +9,7 @@ from outlast.cli.client import Client
 from outlast.cli.columns import Columns, console
 from outlast.cli.exits import Failed
 from outlast.cli.lines import clock, duration, object_line
-from outlast.cli.parameters import Word
+from outlast.cli.parameters import Whole, Word
 from outlast.cli.spans import since as moment_of
 from outlast.core.outcome import EndReason, TaskOutcome
 from outlast.ledger.ledger import MAX_LIMIT
@@ -23,7 +23,7 @@ from outlast.ledger.ledger import MAX_LIMIT
 @click.option("--request", help="Of the request with this id.")
 @click.option("--open", "still_open", is_flag=True, help="Those alone that have not settled.")
 @click.option("--since", help="Started then or later: 10m, 2h, 1d ago, or a moment.")
-@click.option("--limit", "-n", type=click.IntRange(min=1), default=50, help="Most of them, the newest.")
+@click.option("--limit", "-n", type=Whole(min=1), default=50, help="Most of them, the newest.")
 @click.option("--watch", is_flag=True, help="Go on with each that settles.")
 @parameters.as_json
 @parameters.admin_url

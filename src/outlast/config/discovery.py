@@ -102,6 +102,7 @@ def _of_folders(layout: Layout, settled: Collection[str], warnings: list[str]) -
             warnings.append(f"{layout.shown(folder)}: is not served: {NAME_RULE}")
         elif (candidate := _in_folder(folder)) is not None:
             found[folder.name] = candidate
+            warnings += _passed_over(layout, candidate)
         else:
             wanted = ", ".join(_ENTRYPOINTS)
             warnings.append(f"{layout.shown(folder)}: is not served: it holds none of {wanted}")
@@ -122,6 +123,14 @@ def _in_folder(folder: Path) -> Candidate | None:
         if (entrypoint := folder / file_name).is_file():
             return Candidate(folder.name, folder, entrypoint, language)
     return None
+
+
+def _passed_over(layout: Layout, candidate: Candidate) -> Iterator[str]:
+    """One folder is one function: whoever wrote one in another language beside it may wonder."""
+    for file_name, language in _ENTRYPOINTS.items():
+        if language is not candidate.language and (other := candidate.folder / file_name).is_file():
+            hint = f"functions.{candidate.name}.entrypoint in config.toml says which of the two"
+            yield f"{layout.shown(other)}: is not served: {candidate.entrypoint.name} beside it is; {hint}"
 
 
 def _configured(layout: Layout, name: str, section: Section) -> Candidate:

@@ -3,7 +3,7 @@
 import glob
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -26,6 +26,9 @@ __all__ = ["ConfigError", "FunctionSettings", "JwtSettings", "LedgerSettings", "
 _SHORTEST_SECRET = 16
 """As Supabase's CLI has it."""
 _PORT = WholeNumber(0, 65_535)
+_RUNTIME_KEYS = ("enabled", "policy", "inspector_port", "deno_version", "secrets")
+_FUNCTION_KEYS = ("enabled", "verify_jwt", "entrypoint", "import_map", "static_files", "env")
+"""Of config.toml: what counts here, or is known to Supabase's own tools."""
 
 
 @dataclass(frozen=True)
@@ -144,7 +147,7 @@ def _read(
     candidates = discovery.discover(where, sections, disabled)
     secrets = variables.of_section(runtime.table("secrets"))
     from_file = variables.of_file(where, env_path)
-    warnings = [*candidates.warnings, *secrets.warnings, *from_file.warnings]
+    warnings = [*_misspelt(config), *candidates.warnings, *secrets.warnings, *from_file.warnings]
     env = variables.defaults(environ, url=url, database_url=database_url, jwt_secret=jwt.secret or LOCAL_JWT_SECRET)
     env |= {**secrets.values, **from_file.values}
 
@@ -177,6 +180,14 @@ def _read(
         sources=(config_path, own_path, env_path or where.functions_dir / ".env", *environment.consulted),
         warnings=tuple(dict.fromkeys(warnings)),
     )
+
+
+def _misspelt(config: Section) -> Iterator[str]:
+    """Other keys of config.toml are the business of other tools, but nearly the same key is most likely a slip."""
+    yield from config.misspelt(("edge_runtime", "functions"))
+    yield from config.table("edge_runtime").misspelt(_RUNTIME_KEYS)
+    for _, section in config.table("functions").tables():
+        yield from section.misspelt(_FUNCTION_KEYS)
 
 
 def _function(

@@ -115,9 +115,15 @@ class Section:
         """Refuses a key that is not among ``known``."""
         for key in self.values:
             if key not in known:
-                near = difflib.get_close_matches(key, known, n=1)
-                hint = f"did you mean {near[0]}?" if near else f"known here: {', '.join(known)}"
+                near = _near(key, known)
+                hint = f"did you mean {near}?" if near else f"known here: {', '.join(known)}"
                 raise self.error(key, f"there is no such key; {hint}")
+
+    def misspelt(self, known: Collection[str]) -> Iterator[str]:
+        """A warning for each key that is not among ``known``, but nearly: what it says does not count."""
+        for key in self.values:
+            if key not in known and (near := _near(key, known)):
+                yield f"{self.where(key)}: is ignored: Outlast knows no such key; did you mean {near}?"
 
     def table(self, key: str) -> "Section":
         """The table under ``key``, empty where it is absent."""
@@ -199,6 +205,10 @@ class Section:
             hint = f"set {reference[1]} {self.document.environment.hint}"
             raise self.error(key, f"env({reference[1]}) is not set; {hint}")
         return found
+
+
+def _near(key: str, known: Collection[str]) -> str | None:
+    return next(iter(difflib.get_close_matches(key, known, n=1)), None)
 
 
 def _shown(value: object) -> str:

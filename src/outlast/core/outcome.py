@@ -112,21 +112,36 @@ _UNLOAD_REASONS = {
 
 
 class RequestEnd(Enum):
-    """How a request can end without the function's own answer: status, code, message, in that order."""
+    """How a request can end without the function's own answer, or without the whole of it.
 
-    NOT_FOUND = (404, "NOT_FOUND", "Function not found")
-    BOOT_ERROR = (503, "BOOT_ERROR", "Worker failed to boot (please check logs)")
-    WORKER_BUSY = (503, "WORKER_BUSY", "No worker was free in time; please try again")
-    WORKER_ERROR = (500, "WORKER_ERROR", "Function exited due to an error (please check logs)")
-    WORKER_LIMIT = (
-        546,
-        "WORKER_LIMIT",
-        "Worker failed to respond due to a resource limit (please check logs)",
+    Status, code and message of the answer, in that order, and what the log says.
+    """
+
+    NOT_FOUND = (404, "NOT_FOUND", "Function not found", "no function has this name")
+    BOOT_ERROR = (
+        *(503, "BOOT_ERROR", "Worker failed to boot (please check logs)"),
+        "the function failed to boot, or was not ready in time",
     )
-    IDLE_TIMEOUT = (504, "IDLE_TIMEOUT", "The function sent no response in time")
-    BAD_RESPONSE = (502, "BAD_RESPONSE", "Function sent a malformed response (please check logs)")
+    WORKER_BUSY = (503, "WORKER_BUSY", "No worker was free in time; please try again", "no worker was free in time")
+    WORKER_ERROR = (
+        *(500, "WORKER_ERROR", "Function exited due to an error (please check logs)"),
+        "the function broke off before its answer was complete",
+    )
+    WORKER_LIMIT = (
+        *(546, "WORKER_LIMIT", "Worker failed to respond due to a resource limit (please check logs)"),
+        "a limit ended the worker before its answer was complete",
+    )
+    IDLE_TIMEOUT = (
+        *(504, "IDLE_TIMEOUT", "The function sent no response in time"),
+        "the function was silent for limits.request_idle_ms",
+    )
+    BAD_RESPONSE = (
+        *(502, "BAD_RESPONSE", "Function sent a malformed response (please check logs)"),
+        "the function's response is malformed",
+    )
 
-    def __init__(self, status: int, code: str, message: str) -> None:
+    def __init__(self, status: int, code: str, message: str, words: str) -> None:
         self.status = status
         self.code = code
         self.message = message
+        self.words = words

@@ -12,6 +12,9 @@ from outlast.core.outcome import EndReason, TaskOutcome
 MAX_NAME_CHARS = 200
 """A name is whatever the function says; more of it than this tells nobody anything, and would not fit an index."""
 MAX_ERROR_CHARS = 8_192
+TRACEBACKS = ("Traceback (", "  + Exception Group Traceback (")
+"""What the stack of a Python error begins with."""
+_OF_GROUP = "  | "
 
 
 class TaskRecord(msgspec.Struct, gc=False, kw_only=True):
@@ -103,7 +106,7 @@ class RequestRecord(msgspec.Struct, gc=False, kw_only=True, frozen=True):
     ms: float
     """From ``received`` to the end of the answer."""
     error: str | None = None
-    """What was wrong with it, where the gateway refused it."""
+    """What was wrong with it, where the gateway refused it; why its answer, or a part of that, is missing."""
 
     @property
     def is_open(self) -> bool:
@@ -214,9 +217,11 @@ def moment_of(uuid7: str) -> datetime:
 
 def gist(error: str) -> str:
     """Of an error with its stack, the one line that says what it is."""
-    first, *others = error.strip().splitlines() or [""]
-    # Python tells it last.
-    return others[-1].strip() if first.startswith("Traceback") and others else first
+    lines = error.strip("\n").splitlines() or [""]
+    # Python tells it behind the stack; of errors that led to one another, the last one is what it came to.
+    headings = [index for index, line in enumerate(lines) if line.startswith(TRACEBACKS)]
+    rest = lines[headings[-1] + 1 :] if headings else lines
+    return next((line for line in (line.removeprefix(_OF_GROUP) for line in rest) if line[:1].strip()), lines[0])
 
 
 def printable(text: str, longest: int) -> str | None:

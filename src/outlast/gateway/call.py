@@ -159,6 +159,8 @@ class Call:
             self._checking.cancel()
         if self._exchange is not None:
             self._exchange.cancel()
+        if not (self._why or self.tunnel):
+            self._why = "the client left before its answer was complete"
         self._report()
 
     def hold(self, held: bool) -> None:
@@ -247,6 +249,7 @@ class Call:
             self._end()
 
     def fail(self, end: outcome.RequestEnd, execution_id: str, **detail: object) -> None:
+        self._why = end.words
         if self.status:
             self._client.cut(self._until_close)
             return

@@ -45,7 +45,7 @@ class Served(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=
     first_byte_ms: float | None = None
     """When the answer began, if it did not come all at once."""
     why: str = msgspec.field(default="", name="msg")
-    """What was wrong with it, where the gateway refused it."""
+    """What was wrong with it, where it was refused; why the function's own answer, or a part of it, is missing."""
 
 
 @dataclass(frozen=True)

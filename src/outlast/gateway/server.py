@@ -72,4 +72,6 @@ def _why_not(host: str, port: int, error: OSError) -> str:
         return f"{host}:{port} is in use by another program; choose another port with --port (0: any free one)"
     if error.errno == errno.EACCES:
         return f"{host}:{port} may not be listened on by this user; choose a port above 1023 with --port"
-    return f"cannot listen on {host}:{port}: {os.strerror(error.errno) if error.errno else error}"
+    # Of a name that cannot be resolved it is no errno, but below 0 (getaddrinfo(3)).
+    words = os.strerror(error.errno) if error.errno is not None and error.errno > 0 else error.strerror or str(error)
+    return f"cannot listen on {host}:{port}: {words}"

@@ -63,7 +63,7 @@ class TracedCall(Call):
                     ms=self._ms_until(time.perf_counter()),
                     failure=self._failure,
                     reason=self._reason,
-                    why=self._why,
+                    why="" if self._is_cut or self._failure is not None else self._why,
                     is_cut=self._is_cut,
                 )
             )

@@ -1,5 +1,6 @@
 """`serve`: which handler answers the requests, and how it becomes an ASGI application."""
 
+import asyncio
 import inspect
 import sys
 from collections.abc import Awaitable, Callable
@@ -50,7 +51,13 @@ class HandlerApp:
             )
         except ClientDisconnect:
             return None
-        except Exception as error:
+        except (SystemExit, GeneratorExit):
+            raise
+        except BaseException as error:
+            # No Exception is, say, the CancelledError of something that the handler has awaited.
+            task = asyncio.current_task()
+            if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
+                raise
             report(error)
             return internal_server_error()
         if isinstance(answer, starlette.responses.Response):

@@ -57,8 +57,10 @@ class Watch:
             trees = {self._folder, *_linked_folders(self._folder)}
             # It goes and comes again when a branch without it is checked out.
             beside.add(self._folder.parent)
-        for deep, wanted in ((True, trees), (False, beside)):
-            folders = _present(wanted)
+        whole = _present(trees)
+        # A second watcher of the same folder would tell of each change again: the function would be reloaded twice.
+        beside = {folder for folder in beside if not any(folder.is_relative_to(tree) for tree, _ in whole)}
+        for deep, folders in ((True, whole), (False, _present(beside))):
             watched, watcher = self._watchers.get(deep, (None, None))
             if folders == watched:
                 continue

@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from outlast.core.records import gist
+from outlast.core.records import TRACEBACKS, gist
 
 _NODE: Final = "outlast"
 """Stands in the column of functions when an event concerns none."""
@@ -115,7 +115,7 @@ def _body(event: str, fields: Fields) -> str:
     elif stack:
         message = f"{message}\n{stack}"
     first, newline, others = message.partition("\n")
-    if newline and first.startswith("Traceback"):
+    if newline and first.startswith(TRACEBACKS):
         # Python's begins with what is the same for all: what it is stands at its end.
         first, others = gist(message), message
     head = ": ".join(part for part in (said, first) if part)

@@ -4,10 +4,9 @@ import re
 from typing import NamedTuple
 
 from outlast.core.language import Language
+from outlast.core.records import gist
 
 _NAMED = re.compile(r"([A-Za-z_$][\w$.]*)(?:: (.*))?")
-_HEADINGS = ("Traceback (", "  + Exception Group Traceback (")
-_OF_GROUP = "  | "
 _FRAME = "    at "
 
 
@@ -27,18 +26,11 @@ class Raised(NamedTuple):
 def read(language: Language, text: str) -> Raised:
     """Reads what a worker says of an error, its stack included."""
     lines = text.splitlines() or [""]
-    line = _behind_the_stack(lines) if language is Language.PYTHON else lines[0]
+    line = gist(text) if language is Language.PYTHON else lines[0]
     found = _NAMED.fullmatch(line)
     if found is not None and (language is Language.PYTHON or _is_error(found[1], lines)):
         return Raised(found[1], found[2] or "", text)
     return Raised("", line, text)
-
-
-def _behind_the_stack(lines: list[str]) -> str:
-    """Of errors that led to one another, the last one is what it came to."""
-    headings = [index for index, line in enumerate(lines) if line.startswith(_HEADINGS)]
-    rest = lines[headings[-1] + 1 :] if headings else lines
-    return next((line for line in (line.removeprefix(_OF_GROUP) for line in rest) if line[:1].strip()), lines[0])
 
 
 def _is_error(name: str, lines: list[str]) -> bool:

@@ -11,7 +11,7 @@ from outlast.core.language import BY_SUFFIX
 from outlast.core.outcome import EndReason
 from outlast.engines import backstop, reach
 from outlast.engines.deno import import_map, memory, walls
-from outlast.engines.deno.prepare import BOOTSTRAP, DENO, Prepared, Run, prepare
+from outlast.engines.deno.prepare import BOOTSTRAP, DENO, Prepared, PrepareError, Run, prepare
 from outlast.engines.deno.rehearsal import Learnt, Rehearsal
 from outlast.engines.processes import Command, Exit
 from outlast.sandbox.walls import Walls
@@ -21,8 +21,14 @@ HARMLESS_SYS = "hostname,osRelease,osUptime,cpus,homedir,loadavg,systemMemoryInf
 DENO_SETTINGS = ("DENO_TLS_CA_STORE", "DENO_CERT", "NPM_CONFIG_REGISTRY", "JSR_URL")
 """What of the node's own environment Deno needs to find what it fetched; functions do not see it."""
 
-QUIET = {"NO_COLOR": "1", "DENO_NO_UPDATE_CHECK": "1", "DENO_DISABLE_NODE_SHIM": "1"}
-"""Without the last one Deno puts a `node` of its own on PATH, which functions would find in their environment."""
+QUIET = {
+    "NO_COLOR": "1",
+    "DENO_NO_UPDATE_CHECK": "1",
+    # Without it Deno puts a `node` of its own on PATH, which functions would find in their environment.
+    "DENO_DISABLE_NODE_SHIM": "1",
+    # For this one module of its own: `export default { fetch }` would be told to use `deno serve`.
+    "DENO_LOG": "error,ext:runtime_main=off",
+}
 
 
 class DenoEngine:
@@ -64,6 +70,8 @@ class DenoEngine:
             self._rehearsal.learnt(),
         )
         own = reach.own(function, self._functions_dir)
+        if self._layers is not None:
+            permission(own)
         return DenoProgram(
             prepared=prepared,
             state=state,
@@ -148,8 +156,8 @@ class DenoProgram:
             "--allow-env",
             "--allow-import",
             f"--allow-sys={HARMLESS_SYS}",
-            f"--allow-read={_paths(read)}",
-            f"--allow-write={_paths([folder / 'tmp', *sockets])}",
+            f"--allow-read={permission(read)}",
+            f"--allow-write={permission([folder / 'tmp', *sockets])}",
         ]
 
     def _walls(self, folder: Path) -> Walls | None:
@@ -183,6 +191,9 @@ class DenoProgram:
         return (self.functions_dir / "_shared").resolve() in path.parents and path.suffix not in BY_SUFFIX
 
 
-def _paths(paths: list[Path]) -> str:
-    """A comma in a path is doubled (Deno's permission flags split at single ones)."""
-    return ",".join(os.fspath(path).replace(",", ",,") for path in paths)
+def permission(paths: Sequence[Path]) -> str:
+    """As Deno's flags take them. Raises `PrepareError`."""
+    for path in paths:
+        if "," in os.fspath(path):
+            raise PrepareError(f"{path}: holds a comma, and Deno has no way to permit such a path: rename it")
+    return ",".join(map(os.fspath, paths))

@@ -1,7 +1,9 @@
 """The function's module."""
 
 import importlib.util
+import inspect
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from urllib.parse import unquote, urlsplit
@@ -46,9 +48,23 @@ def why_it_cannot_serve(path: Path, app: object) -> str | None:
         return f"{where} serves nothing: call serve(handler), or define an ASGI application `app` (FastAPI, Starlette)"
     if not callable(app):
         return f"`app` in {where} is of type {type(app).__name__}, which is no ASGI application"
-    if hasattr(app, "wsgi_app") or type(app).__name__ == "WSGIHandler":
+    if hasattr(app, "wsgi_app") or type(app).__name__ == "WSGIHandler" or _takes_two(app):
         return (
             f"`app` in {where} is a WSGI application: it needs an adapter, such as `a2wsgi`: "
             "app = a2wsgi.WSGIMiddleware(app)"
         )
     return None
+
+
+def _takes_two(app: Callable[..., object]) -> bool:
+    """As WSGI applications do (``environ`` and ``start_response``, PEP 3333), where those of ASGI take three."""
+    try:
+        signature = inspect.signature(app)
+        signature.bind(None, None)
+    except (TypeError, ValueError):
+        return False
+    try:
+        signature.bind(None, None, None)
+    except TypeError:
+        return True
+    return False

@@ -69,10 +69,12 @@ def while_installing(
     named += [path.removeprefix("file://") for name in _LOCAL_PATHS for path in env.get(name, "").split()]
     settings = [home / ".config/uv", home / ".gitconfig", home / ".config/git/config", Path("/etc/uv")]
     included = functions_dir.glob("*requirements*.txt")
+    # uv looks for settings upwards, and does not go on without what it has found.
+    above = [folder / name for folder in (source, *source.parents) for name in ("uv.toml", "pyproject.toml")]
     python = interpreter.resolve().parents[1]
     return Walls(
         layers=[layer for layer in layers if layer != MOUNTS],
-        files=[*system.facts(), *map(str, included)],
+        files=[*system.facts(), *map(str, included), *(str(path) for path in above if path.is_file())],
         read=[*system.more_facts(), str(functions_dir / "_shared"), *map(str, settings), *named],
         run=[*system.programs(), UV, *dict.fromkeys((*_OUR_PYTHON, str(python)))],
         # What a build leaves beside a local package is in the function's own folder, which may do so if it is one.
