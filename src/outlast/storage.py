@@ -112,7 +112,8 @@ class Storage:
                 method=served.method,
                 path=served.path[:MAX_PATH_CHARS],
                 status=served.status,
-                received=datetime.fromtimestamp(time.time() - served.ms / 1000, UTC),
+                # Whose clock is that of its tasks: none of them shall seem to have been started before.
+                received=datetime.fromtimestamp(ids.unix_ms(served.request_id) / 1000, UTC),
                 first_byte_ms=first_byte_ms,
                 ms=served.ms,
                 error=printable(served.why, MAX_ERROR_CHARS),

@@ -82,7 +82,8 @@ class TestCompiledCode:
         node = await asyncio.start_unix_server(lambda *streams: connected.put_nowait(streams), folder / "control.sock")
         command = program.command(folder, "x")
         argv = [{"--quiet": "--log-level=debug"}.get(argument, argument) for argument in command.argv]
-        running = asyncio.create_task(spawner.run(dataclasses.replace(command, argv=argv)))
+        env = {**command.env, "DENO_LOG": "debug"}
+        running = asyncio.create_task(spawner.run(dataclasses.replace(command, argv=argv, env=env)))
         async with node, asyncio.timeout(PATIENCE_S):
             reader, writer = await connected.get()
             writer.write(b'{"type":"ping","number":0}\n')

@@ -1,6 +1,9 @@
-"""What waits to be written: bounded, each record once, however often it was told of."""
+"""What waits to be written: bounded, each record once, however often it was told of.
 
-from collections import OrderedDict
+Nearly all tasks settle before they are written, so that what is open is kept apart: it costs little to take out.
+"""
+
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -28,24 +31,43 @@ class Batch(Generic[R]):
 
 class Buffer(Generic[R]):
     def __init__(self, capacity: int, wake: Callable[[], None]) -> None:
-        """``wake``: called when there is something after there was nothing, and when a batch is full."""
+        """``capacity``: of records that have ended; how many are open is not for the buffer to say.
+
+        ``wake``: called when there is something after there was nothing, and when a batch is full.
+        """
         self.dropped = 0
-        """Records that had ended, and of which nobody will hear any more."""
+        """Records that nobody will hear of any more."""
         self._capacity = capacity
         self._wake = wake
-        self._waiting: OrderedDict[str, R] = OrderedDict()
+        self._open: dict[str, R] = {}
+        self._ended: deque[R] = deque()
         # Ids of what has been in a batch, and is open or waits again.
         self._known: set[str] = set()
-        # Ids of what waits and has stayed once.
+        # Ids of what is open, waits and has stayed once.
         self._stayed: set[str] = set()
 
     def __len__(self) -> int:
-        return len(self._waiting)
+        return len(self._open) + len(self._ended)
 
     def add(self, record: R) -> None:
-        waiting = self._waiting
+        if record.is_open:
+            self.add_open(record)
+        else:
+            self.add_ended(record)
+
+    def add_open(self, record: R) -> None:
+        """May be called again when it has changed."""
+        waiting = self._open
         waiting[record.id] = record
-        count = len(waiting)
+        if len(waiting) == 1:
+            self._wake()
+
+    def add_ended(self, record: R) -> None:
+        """It does not change any more."""
+        self._open.pop(record.id, None)
+        ended = self._ended
+        ended.append(record)
+        count = len(ended)
         if count == 1 or count == BATCH:
             self._wake()
         elif count > self._capacity:
@@ -57,51 +79,36 @@ class Buffer(Generic[R]):
         What is open stays for one time, because most of it has settled by the next, and is written once. With
         ``at_once`` it does not.
         """
-        waiting, known, stayed = self._waiting, self._known, self._stayed
-        batch: Batch[R] = Batch([], [])
-        left: list[R] = []
-        while waiting and len(batch) < BATCH:
-            for record in self._pop_first(BATCH - len(batch)):
-                is_open = record.is_open
-                if known and record.id in known:
-                    batch.again.append(record)
-                    if not is_open:
-                        known.remove(record.id)
-                elif not is_open:
-                    batch.new.append(record)
-                elif at_once or record.id in stayed:
-                    batch.new.append(record)
-                    known.add(record.id)
-                else:
-                    left.append(record)
-        self._put_first(left)
-        self._stayed = {id_ for id_ in stayed if id_ in waiting}
-        self._stayed.update(record.id for record in left)
+        known = self._known
+        ended = self._ended
+        batch: Batch[R] = Batch([ended.popleft() for _ in range(min(BATCH, len(ended)))], [])
+        if known:
+            batch.again = [record for record in batch.new if record.id in known]
+            batch.new = [record for record in batch.new if record.id not in known]
+            known.difference_update(record.id for record in batch.again)
+        for id_ in [*self._open]:
+            if len(batch) >= BATCH:
+                break
+            if at_once or id_ in self._stayed:
+                (batch.again if id_ in known else batch.new).append(self._open.pop(id_))
+                known.add(id_)
+        self._stayed = set(self._open)
         return batch
 
     def give_back(self, batch: Batch[R]) -> None:
-        self._known.update(record.id for record in batch.new)
-        self._known.update(record.id for record in batch.again)
-        self._put_first(batch.again + batch.new)
-        while len(self) > self._capacity:
+        """Some of it may have been written."""
+        have_ended = {record.id for record in self._ended}
+        ended: list[R] = []
+        for record in batch.again + batch.new:
+            self._known.add(record.id)
+            if record.is_open:
+                self._open[record.id] = record
+            elif record.id not in have_ended:
+                ended.append(record)
+        self._ended.extendleft(reversed(ended))
+        while len(self._ended) > self._capacity:
             self._drop_oldest()
 
-    def _pop_first(self, count: int) -> list[R]:
-        if len(self._waiting) > count:
-            return [self._waiting.popitem(last=False)[1] for _ in range(count)]
-        records = list(self._waiting.values())
-        self._waiting.clear()
-        return records
-
-    def _put_first(self, records: list[R]) -> None:
-        waiting = self._waiting
-        for record in reversed(records):
-            waiting[record.id] = record
-            waiting.move_to_end(record.id, last=False)
-
     def _drop_oldest(self) -> None:
-        id_, record = self._waiting.popitem(last=False)
-        # One that is open will be told of again when it ends, with all that there is to know.
-        if not record.is_open:
-            self.dropped += 1
-            self._known.discard(id_)
+        self._known.discard(self._ended.popleft().id)
+        self.dropped += 1

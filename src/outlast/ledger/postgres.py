@@ -93,8 +93,9 @@ class PostgresLedger:
         workers: Sink[WorkerRecord] = Sink("workers", capacity, self._wake, self._refuse)
         requests: Sink[RequestRecord] = Sink("requests", capacity, self._wake, self._refuse)
         self._sinks: tuple[Sink[Any], ...] = (tasks, workers, requests)
-        self._tasks, self._workers, self._requests = tasks.buffer, workers.buffer, requests.buffer
-        self.task_settled = tasks.buffer.add
+        self._workers, self._requests = workers.buffer, requests.buffer
+        self._add_task = tasks.buffer.add_open
+        self.task_settled = tasks.buffer.add_ended
         self._loop = asyncio.get_running_loop()
         self._error: str | None = None
         self._out_of_reach_since: float | None = self._loop.time()
@@ -113,7 +114,7 @@ class PostgresLedger:
 
     def task_started(self, record: TaskRecord) -> None:
         self._remember_task(record)
-        self._tasks.add(record)
+        self._add_task(record)
 
     def worker_started(self, record: WorkerRecord) -> None:
         self._ring.worker_started(record)
