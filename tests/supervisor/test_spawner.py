@@ -75,24 +75,6 @@ def status(pid: int) -> dict[str, str]:
     return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
 
 
-def autogroup(pid: int) -> tuple[str, int]:
-    """The group of sessions that this process shares the CPUs with, and how nice that is."""
-    group, _, nice = Path(f"/proc/{pid}/autogroup").read_text().partition(" nice ")
-    return group, int(nice)
-
-
-@pytest.mark.skipif(not Path("/proc/self/autogroup").exists(), reason="this kernel does not share CPUs by session")
-async def test_the_node_goes_before_its_workers_where_sessions_share_the_cpus(spawner: Spawner) -> None:
-    ours, nice = autogroup(os.getpid())
-    process, out = await started(spawner, "")
-    session, its_nice = autogroup(process.pid)
-    assert (session == ours, its_nice) == (False, 8)
-    assert autogroup(os.getpid()) == (ours, nice)
-    process.kill()
-    await process.exited
-    await out.read()
-
-
 async def test_output_exit_code_and_use(spawner: Spawner) -> None:
     result = await spawner.run(
         python("import sys; sys.stdout.write('out'); sys.stderr.write('err'); bytearray(50_000_000); sys.exit(7)")

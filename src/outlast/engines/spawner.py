@@ -41,8 +41,6 @@ from outlast.sandbox.walls import Walls
 LIFELINE_FD = 3
 KEPT_FD = 4
 MAX_RECEIVED_FDS = 64
-SESSION_NICE = 8
-"""Of the workers' session, where the kernel shares the CPUs out by session."""
 HIGHEST_FD = 256
 """Above all that this process ever has open."""
 
@@ -67,7 +65,6 @@ def serve(hello: Mapping[str, object]) -> dict[str, Any] | None:
     pending = b""
     descriptors: list[int] = []
     get_ready()
-    is_behind = _fall_behind_node()
     _say(node, {"hello": hello})
     while True:
         readable, _, _ = select.select([node.fileno(), wakeup_r], [], [])
@@ -84,7 +81,6 @@ def serve(hello: Mapping[str, object]) -> dict[str, Any] | None:
                 return None
             descriptors += received
             *lines, pending = (pending + data).split(b"\n")
-            is_behind = is_behind or _fall_behind_node()
             for line in lines:
                 request: dict[str, Any] = json.loads(line)
                 if "spawn" in request:
@@ -121,29 +117,6 @@ def execute(request: Mapping[str, Any]) -> NoReturn:
         os.execve(request["argv"][0], request["argv"], request["env"])  # noqa: S606
     except Exception as error:
         fail(error)
-
-
-def _fall_behind_node() -> bool:
-    """Every request waits for the node, which needs a CPU for moments alone. Returns False if it is to be tried again.
-
-    Between sessions the kernel shares the CPUs out by session (sched(7), "The autogroup feature"). To all workers
-    together the node, just woken, would then be no more than an equal, and wait for the end of their time slices.
-    """
-    if os.getsid(0) != os.getpid():
-        return True
-    try:
-        autogroup = os.open("/proc/self/autogroup", os.O_WRONLY | os.O_CLOEXEC)
-        try:
-            os.write(autogroup, b"%d" % SESSION_NICE)
-        finally:
-            os.close(autogroup)
-    except BlockingIOError:
-        # The kernel takes one such wish in 100 ms from those without privileges, and another spawner's came before.
-        return False
-    except OSError:
-        # It does not share by session, or lets nobody have a say in it.
-        return True
-    return True
 
 
 def _receive(node: socket.socket) -> tuple[bytes, list[int]]:
