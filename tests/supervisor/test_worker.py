@@ -204,3 +204,20 @@ async def test_an_uncaught_error_retires_it_and_the_next_request_has_another() -
         worker.answer()
         assert await caller.end() == await again.end() == 200
         assert worker.requests == 1
+
+
+async def test_what_went_wrong_before_it_was_ready_is_told_once() -> None:
+    async with house() as there:
+        caller = there.call()
+        worker = await there.worker()
+        await worker.connect()
+        await worker.told("boot")
+        worker.prints("a warning of the runtime's\n")
+        worker.say(type="uncaught", error="Error: nobody caught me")
+        await there.logged("uncaught")
+        await worker.serve()
+        await worker.has(1)
+        worker.answer()
+        assert await caller.end() == 200
+        told = [entry for entry in there.entries if entry["level"] == "error"]
+        assert [entry["msg"] for entry in told].count("Error: nobody caught me") == 1

@@ -1,6 +1,7 @@
 """One worker: the requests and tasks that it has, what its process says of them, and what its pool may ask of it."""
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import Protocol
@@ -25,6 +26,7 @@ from outlast.supervisor.resources import Program
 from outlast.supervisor.snapshot import WorkerSnapshot
 from outlast.supervisor.tasks import OpenTasks
 from outlast.supervisor.traffic import Traffic
+from outlast.supervisor.vessel import KEPT_ERROR_LINES
 from outlast.telemetry.logs import Level, Log
 from outlast.telemetry.quota import Quota
 from outlast.wire import messages
@@ -106,6 +108,8 @@ class Worker:
         self._traffic = Traffic(execution_id, self, function.limits.request_idle_ms / 1000)
         self._enforcer = Enforcer(meter, self, function.limits, has_family=function.language is Language.PYTHON)
         self._lifecycle = Lifecycle(self, execution_id, function, program, folder)
+        self._held_back: deque[str] = deque(maxlen=KEPT_ERROR_LINES)
+        """What came on standard error before it was ready."""
 
     async def live(self, spawn: Callable[[Command], Awaitable[Process]]) -> None:
         """Runs its process from start to end. Never raises: what goes wrong is a boot error."""
@@ -226,8 +230,9 @@ class Worker:
         self._enforcer.begin(pid)
 
     def admitted(self) -> None:
-        for line in self._lifecycle.vessel.last_errors:
+        for line in self._held_back:
             self._journal.noted(Level.ERROR, line)
+        self._held_back.clear()
         self._enforcer.ready()
         self._journal.booted(self._lifecycle.age_ms)
         self._owner.worker_ready(self)
@@ -360,9 +365,11 @@ class Worker:
         self._journal.uncaught(f"the worker broke its control channel: {error}")
 
     def printed(self, level: Level, line: str) -> None:
-        # Of one that does not become ready, this is the reason: it is told with that.
         if self.was_ready or level is not Level.ERROR:
             self._print(level, line)
+        else:
+            # Of one that does not become ready, this is the reason: it is told with that.
+            self._held_back.append(line)
 
     def _print(self, level: Level, text: str, request_id: str = "") -> None:
         self._journal.printed(level, text, request_id)
