@@ -46,7 +46,7 @@ ENDS = {{
 
 def leave(end: str) -> None:
     for number in range({MANY}):
-        EdgeRuntime.wait_until(asyncio.sleep(600), name=f"{{end}} {{number}}")
+        EdgeRuntime.wait_until(asyncio.Event().wait(), name=f"{{end}} {{number}}")
         if number == {MANY} // 2 and (child := os.fork()) == 0:
             print("a child", flush=True)
             os._exit(0)

@@ -152,7 +152,7 @@ class TestRequest:
             ("def handler(request): raise ValueError('thrown')", 500, "HANDLER_ERROR", "ValueError: thrown"),
             ("async def handler(request): raise ValueError('late')", 500, "HANDLER_ERROR", "ValueError: late"),
             (
-                "async def handler(request):\n  work = asyncio.ensure_future(asyncio.sleep(1))\n"
+                "async def handler(request):\n  work = asyncio.ensure_future(asyncio.Event().wait())\n"
                 "  work.cancel()\n  await work",
                 *(500, "HANDLER_ERROR", "asyncio.exceptions.CancelledError"),
             ),
