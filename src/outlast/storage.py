@@ -5,13 +5,12 @@ import contextlib
 import random
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from outlast.config.settings import LedgerSettings, Project
 from outlast.core import ids
-from outlast.core.records import MAX_ERROR_CHARS, RequestRecord, printable
+from outlast.core.records import MAX_ERROR_CHARS, RequestRecord, moment_of, printable
 from outlast.database.choice import EMBEDDED, OFF, check
 from outlast.gateway.ports import Served
 from outlast.ledger.ledger import Ledger
@@ -113,7 +112,7 @@ class Storage:
                 path=served.path[:MAX_PATH_CHARS],
                 status=served.status,
                 # Whose clock is that of its tasks: none of them shall seem to have been started before.
-                received=datetime.fromtimestamp(ids.unix_ms(served.request_id) / 1000, UTC),
+                received=moment_of(served.request_id),
                 first_byte_ms=first_byte_ms,
                 ms=served.ms,
                 error=printable(served.why, MAX_ERROR_CHARS),

@@ -79,14 +79,20 @@ def _write_new(path: Path, text: str, mode: int = 0o600) -> None:
 
 def _write_whole(path: Path, text: str) -> None:
     """The file is there with all of the text, or not at all. Of two that write it the first one wins."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}")
-    temporary.unlink(missing_ok=True)
-    _write_new(temporary, text)
+    draft = _draft(path, text)
     try:
         with contextlib.suppress(FileExistsError):
-            path.hardlink_to(temporary)
+            path.hardlink_to(draft)
     finally:
-        temporary.unlink()
+        draft.unlink()
+
+
+def _draft(path: Path, text: str) -> Path:
+    """A file beside this one, to take its place."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft.unlink(missing_ok=True)
+    _write_new(draft, text)
+    return draft
 
 
 def announce(state_dir: Path, node: NodePlace) -> None:
@@ -138,19 +144,16 @@ def _each(state_dir: Path) -> Iterator[tuple[Path, NodePlace]]:
 def _runs(node: NodePlace) -> bool:
     """Whether there is a process of this number; it may be another one by now."""
     try:
-        os.kill(node.pid, 0)
+        with contextlib.suppress(PermissionError):
+            os.kill(node.pid, 0)
     except (ProcessLookupError, OverflowError):
         return False
-    except PermissionError:
-        return True
     return True
 
 
 def _write(state_dir: Path, node: NodePlace, name: str) -> None:
-    temporary = state_dir / f".{name}.{os.getpid()}"
-    temporary.unlink(missing_ok=True)
-    _write_new(temporary, msgspec.json.format(msgspec.json.encode(node)).decode() + "\n")
-    temporary.replace(state_dir / name)
+    path = state_dir / name
+    _draft(path, msgspec.json.format(msgspec.json.encode(node)).decode() + "\n").replace(path)
 
 
 def _read(path: Path) -> NodePlace | None:

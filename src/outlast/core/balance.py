@@ -80,12 +80,13 @@ def choose(workers: Sequence[_W], capacity: Capacity) -> _W | None:
     if not workers:
         return None
     first = workers[0]
-    if first.requests < first.quick and first.requests < capacity.per_worker:
+    is_alone = len(workers) == 1
+    if first.requests < capacity.per_worker and (is_alone or first.requests < first.quick):
         return first
-    least_loaded = first if len(workers) == 1 else min(workers, key=_requests)
+    least_loaded = min(workers, key=_requests)
     if least_loaded.requests >= capacity.per_worker:
         return None
-    if len(workers) == 1 or not least_loaded.is_running():
+    if not least_loaded.is_running():
         return least_loaded
     for worker in sorted(workers, key=_requests)[1:]:
         if worker.requests < capacity.per_worker and not worker.is_running():

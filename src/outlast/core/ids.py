@@ -12,11 +12,6 @@ def uuid7(unix_ms: int, random_bits: int) -> str:
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
-def unix_ms(uuid: str) -> int:
-    """When one of version 7 was made."""
-    return int(uuid[:8] + uuid[9:13], 16)
-
-
 class Sequence:
     """UUIDs of version 7, each greater than the last as long as time does not go back.
 

@@ -119,24 +119,34 @@ class RequestEnd(Enum):
 
     NOT_FOUND = (404, "NOT_FOUND", "Function not found", "no function has this name")
     BOOT_ERROR = (
-        *(503, "BOOT_ERROR", "Worker failed to boot (please check logs)"),
+        503,
+        "BOOT_ERROR",
+        "Worker failed to boot (please check logs)",
         "the function failed to boot, or was not ready in time",
     )
     WORKER_BUSY = (503, "WORKER_BUSY", "No worker was free in time; please try again", "no worker was free in time")
     WORKER_ERROR = (
-        *(500, "WORKER_ERROR", "Function exited due to an error (please check logs)"),
+        500,
+        "WORKER_ERROR",
+        "Function exited due to an error (please check logs)",
         "the function broke off before its answer was complete",
     )
     WORKER_LIMIT = (
-        *(546, "WORKER_LIMIT", "Worker failed to respond due to a resource limit (please check logs)"),
+        546,
+        "WORKER_LIMIT",
+        "Worker failed to respond due to a resource limit (please check logs)",
         "a limit ended the worker before its answer was complete",
     )
     IDLE_TIMEOUT = (
-        *(504, "IDLE_TIMEOUT", "The function sent no response in time"),
+        504,
+        "IDLE_TIMEOUT",
+        "The function sent no response in time",
         "the function was silent for limits.request_idle_ms",
     )
     BAD_RESPONSE = (
-        *(502, "BAD_RESPONSE", "Function sent a malformed response (please check logs)"),
+        502,
+        "BAD_RESPONSE",
+        "Function sent a malformed response (please check logs)",
         "the function's response is malformed",
     )
 

@@ -77,7 +77,7 @@ class Call:
         self._ports = ports
         self._head = head
         self._started_at = time.perf_counter()
-        self._request_id = _ids.next(time.time_ns() // 1_000_000)
+        self._request_id = new_request_id()
         self._function = ""
         self._checking: asyncio.Task[None] | None = None
         self._exchange: Exchange | None = None

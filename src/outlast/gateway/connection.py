@@ -174,8 +174,7 @@ class Connection(asyncio.Protocol):
         if self.is_last:
             self._close(unread=call.body is not None)
             return
-        timeouts = self._ports.timeouts
-        self._idle.expect(timeouts.send_s if self._writing_paused else timeouts.keep_alive_s)
+        self._watch()
         if self._reading_paused:
             self._resume_reading()
         if self._buffer:

@@ -51,10 +51,10 @@ class Exchange:
         """Of the body, until it is carried."""
         self._held_bytes = 0
         self._paused = False
-        self.body_complete = complete and not invocation.chunked
+        self.body_complete = False
         if body:
             self.write(body)
-        if complete and not self.body_complete:
+        if complete:
             self.finish()
 
     # What the source does.

@@ -159,9 +159,6 @@ def head_end(buffer: bytes | bytearray, start: int = 0) -> int:
 
 def response_head_end(buffer: bytes | bytearray, start: int = 0) -> int:
     """Do what ``head_end`` does for a response; raises ``MalformedResponse``."""
-    end = buffer.find(b"\r\n\r\n", start - 3 if start > 3 else 0, MAX_HEAD_BYTES)
-    if end >= 0:
-        return end + 4
     try:
         return head_end(buffer, start)
     except Refusal as refusal:

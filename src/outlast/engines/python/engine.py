@@ -149,12 +149,12 @@ class PythonProgram:
             memory_mb=self.function.limits.memory_mb,
             keeps=KEEPS,
         )
-        around = self._walls(folder)
-        if own is None or self.forks:
-            return Command((), env, self.function.folder, fork={**start}, walls=around, keeps=KEEPS)
-        paths = libraries.folders() if own.version == OURS else [libraries.own_folder()]
-        argv = [str(own.python), *arguments(paths, start)]
-        return Command(argv, env, self.function.folder, walls=around, keeps=KEEPS)
+        argv: Sequence[str] = ()
+        if own is not None and not self.forks:
+            paths = libraries.folders() if own.version == OURS else [libraries.own_folder()]
+            argv = [str(own.python), *arguments(paths, start)]
+        fork = {**start} if not argv else None
+        return Command(argv, env, self.function.folder, fork=fork, walls=self._walls(folder), keeps=KEEPS)
 
     def _walls(self, folder: Path) -> Walls | None:
         if self.layers is None:
