@@ -21,6 +21,7 @@ from outlast.engines.processes import Command, Process, Spawner
 from outlast.engines.python import libraries
 from outlast.engines.python.start import Start
 
+PATIENCE_S = 20
 STUB = Path(__file__).with_name("stub_guest.py")
 WITH_STUB = """
 import importlib.util, sys
@@ -78,6 +79,22 @@ async def read_line(descriptor: int) -> str:
     """The pipe stays open."""
     with os.fdopen(os.dup(descriptor), "rb", 0) as pipe:
         return (await asyncio.to_thread(pipe.readline)).decode().strip()
+
+
+async def over(pid: int) -> None:
+    """Until a process that is not ours has ended."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    loop, ended = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_reader(descriptor, ended.set)
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            await ended.wait()
+    finally:
+        loop.remove_reader(descriptor)
+        os.close(descriptor)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")

@@ -287,3 +287,53 @@ async def test_the_zygote_s_death_is_noticed_by_nobody(node: Node, client: httpx
     again: dict[str, Any] = (await client.get("/hello")).json()
     assert again["pid"] != before["pid"]
     assert again["parent"] not in (before["parent"], now["parent"])
+
+
+OVERTAKEN = (
+    SERVES
+    + """
+import asyncio
+from pathlib import Path
+
+def wait(name: str) -> None:
+    with Path(__file__).with_name(name).open() as fifo:
+        fifo.readline()
+
+async def task() -> None:
+    await asyncio.sleep(0)
+    print("goes on")
+    await asyncio.to_thread(wait, "task")
+
+@serve
+async def handler(request: Request) -> Response:
+    asyncio.get_running_loop().call_soon(wait, "loop")
+    # What is said first after a pause is sent at once, line by line.
+    for number in range(8):
+        print(number)
+    EdgeRuntime.wait_until(task())
+    return Response("ok")
+"""
+)
+
+
+async def test_a_response_may_overtake_the_start_of_a_task(tmp_path: Path) -> None:
+    # Retired from the beginning, the worker ends as soon as the node takes it to have nothing to do.
+    outlast = 'oneshot_background = "wait"\n[scale]\nstandby = 0\n'
+    project = write_project(tmp_path, {"overtaken/main.py": OVERTAKEN}, outlast=outlast)
+    with contextlib.ExitStack() as stack:
+        fifos = {}
+        for name in ("loop", "task"):
+            path = project / "supabase/functions/overtaken" / name
+            os.mkfifo(path)
+            fifos[name] = os.open(path, os.O_RDWR)
+            stack.callback(os.close, fifos[name])
+        async with serving(project, "--policy=oneshot", "--no-verify-jwt") as node:
+            async with httpx.AsyncClient(base_url=node.url, timeout=30) as client:
+                answer = await client.get("/functions/v1/overtaken")
+            assert answer.text == "ok"
+            os.write(fifos["loop"], b"\n")
+            await node.wait_for("log", msg="goes on")
+            assert node.found("beforeunload") == []
+            os.write(fifos["task"], b"\n")
+            task = await node.wait_for("task", request_id=answer.headers["sb-request-id"])
+            assert task["outcome"] == "fulfilled"

@@ -16,7 +16,8 @@ The lifeline is the read end of a pipe whose write end the node alone holds. Whe
 the kernel ends every worker, with all that it has started, by SIGKILL (fcntl(2): F_SETSIG). Where the kernel has no
 F_SETSIG (macOS), a worker notices that its control channel has closed.
 
-The zygote of the Python engine is this program with another end: what its children do instead of ``execute``.
+The zygote of the Python engine is this program with another end, what its children do instead of ``execute``, and with
+one of them made ahead, the spare.
 """
 
 import contextlib
@@ -28,24 +29,24 @@ import select
 import signal
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
 if __name__ == "__main__":
     # After all else: this is a folder of packages, whose names may be those of standard modules.
     sys.path.append(os.path.abspath(f"{__file__}/../../.."))  # noqa: PTH100, pathlib takes longer than all the rest
 
+from outlast.engines.spare import HIGHEST_FD, MAX_RECEIVED_FDS, Order, Spare, lead_a_group
 from outlast.sandbox.confine import ConfineError, confine, get_ready
 from outlast.sandbox.walls import Walls
 
 LIFELINE_FD = 3
 KEPT_FD = 4
-MAX_RECEIVED_FDS = 64
-HIGHEST_FD = 256
-"""Above all that this process ever has open."""
+SPARE_AFTER_S = 0.03
+"""Of nothing to do: the making of a spare is not to hold up a worker that has just been made."""
 
 
-def serve(hello: Mapping[str, object]) -> dict[str, Any] | None:
+def serve(hello: Mapping[str, object], rehearse: Callable[[], None] | None = None) -> dict[str, Any] | None:
     """Starts processes for the node until that is gone, and returns None then.
 
     It also returns in every process that it started, there with the request: this is a worker now, with the standard
@@ -54,6 +55,7 @@ def serve(hello: Mapping[str, object]) -> dict[str, Any] | None:
 
     Args:
         hello: what to tell the node of this process.
+        rehearse: what a spare does before it is needed; None: there is to be none.
     """
     node = socket.socket(fileno=0)
     wakeup_r, wakeup_w = os.pipe()
@@ -61,23 +63,25 @@ def serve(hello: Mapping[str, object]) -> dict[str, Any] | None:
     os.set_blocking(wakeup_r, False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.set_wakeup_fd(wakeup_w, warn_on_full_buffer=False)
-    children: set[int] = set()
+    family = _Family(node, rehearse)
     pending = b""
     descriptors: list[int] = []
     get_ready()
     _say(node, {"hello": hello})
     while True:
-        readable, _, _ = select.select([node.fileno(), wakeup_r], [], [])
+        readable, _, _ = select.select(
+            [node.fileno(), wakeup_r], [], [], SPARE_AFTER_S if family.spare_is_due else None
+        )
+        if not readable and (order := family.make_spare()) is not None:
+            return _become(node, json.loads(order.request), order.descriptors)
         if wakeup_r in readable:
             with contextlib.suppress(BlockingIOError):
                 os.read(wakeup_r, 4096)
-            _reap(node, children)
+            family.reap()
         if node.fileno() in readable:
             data, received = _receive(node)
             if not data:
-                # Their lifelines have ended them, but for one that has closed its own.
-                for pid in children:
-                    _end_group(pid)
+                family.end()
                 return None
             descriptors += received
             *lines, pending = (pending + data).split(b"\n")
@@ -86,12 +90,10 @@ def serve(hello: Mapping[str, object]) -> dict[str, Any] | None:
                 if "spawn" in request:
                     count = 3 + request["keeps"]
                     mine, descriptors = descriptors[:count], descriptors[count:]
-                    if _fork(node, children, request, mine):
-                        # Its number means the worker's own standard input from here on.
-                        node.detach()
-                        return request
-                elif request["kill"] in children:
-                    _end_group(request["kill"])
+                    if family.add(request, line, mine):
+                        return _become(node, request, mine)
+                else:
+                    family.kill(request["kill"])
 
 
 def wall_in(request: Mapping[str, Any]) -> None:
@@ -133,14 +135,6 @@ def _say(node: socket.socket, message: Mapping[str, object]) -> None:
         node.sendall(json.dumps(message).encode() + b"\n")
 
 
-def _reap(node: socket.socket, children: set[int]) -> None:
-    while children and (ended := _wait()) is not None:
-        pid, status, usage = ended
-        children.discard(pid)
-        cpu_ms = round((usage.ru_utime + usage.ru_stime) * 1000)
-        _say(node, {"exited": pid, "status": status, "cpu_ms": cpu_ms, "max_rss": usage.ru_maxrss})
-
-
 def _wait() -> tuple[int, int, resource.struct_rusage] | None:
     """Takes leave of a worker that has ended, if there is one. What it has left behind ends with it."""
     if not hasattr(os, "waitid"):
@@ -163,31 +157,93 @@ def _end_group(pid: int) -> None:
         os.killpg(pid, signal.SIGKILL)
 
 
-def _fork(node: socket.socket, children: set[int], request: Mapping[str, Any], descriptors: list[int]) -> bool:
-    """Whether this is the new process."""
-    try:
-        pid = os.fork()
-    except OSError as error:
-        _say(node, {"failed": request["spawn"], "error": str(error)})
-    else:
-        if pid == 0:
-            _settle(request, descriptors)
-            return True
-        children.add(pid)
-        with contextlib.suppress(OSError):
-            # Both sides do it, so that it holds whichever runs first: a kill right away must find the group.
-            os.setpgid(pid, pid)
-        _say(node, {"spawned": request["spawn"], "pid": pid})
-    for descriptor in descriptors:
-        os.close(descriptor)
-    return False
+class _Family:
+    """The processes that this one has started and not seen the end of."""
+
+    def __init__(self, node: socket.socket, rehearse: Callable[[], None] | None) -> None:
+        self._node = node
+        self._rehearse = rehearse
+        self._workers: set[int] = set()
+        self._spare: Spare | None = None
+        self.spare_is_due = rehearse is not None
+        """As soon as there is nothing else to do. Once for each worker: where spares die, no more are made."""
+
+    def add(self, request: Mapping[str, Any], line: bytes, descriptors: list[int]) -> bool:
+        """Starts a worker. Returns whether this is the worker.
+
+        Args:
+            line: that of the request.
+        """
+        spare, self.spare_is_due = self._spare, self._rehearse is not None
+        if spare is not None and spare.take(line + b"\n", descriptors):
+            self._spare = None
+            self._added(spare.pid, request)
+        else:
+            try:
+                pid = os.fork()
+            except OSError as error:
+                _say(self._node, {"failed": request["spawn"], "error": str(error)})
+            else:
+                if pid == 0:
+                    if spare is not None:
+                        spare.forget()
+                    return True
+                lead_a_group(pid)
+                self._added(pid, request)
+        for descriptor in descriptors:
+            os.close(descriptor)
+        return False
+
+    def _added(self, pid: int, request: Mapping[str, Any]) -> None:
+        self._workers.add(pid)
+        _say(self._node, {"spawned": request["spawn"], "pid": pid})
+
+    def make_spare(self) -> Order | None:
+        """Returns once more, in the spare, with its order."""
+        self.spare_is_due = False
+        if self._spare is None and self._rehearse is not None:
+            with contextlib.suppress(OSError):
+                made = Spare.make(self._rehearse)
+                if isinstance(made, Order):
+                    return made
+                self._spare = made
+        return None
+
+    def reap(self) -> None:
+        while (self._workers or self._spare is not None) and (ended := _wait()) is not None:
+            pid, status, usage = ended
+            if pid in self._workers:
+                self._workers.discard(pid)
+                cpu_ms = round((usage.ru_utime + usage.ru_stime) * 1000)
+                _say(self._node, {"exited": pid, "status": status, "cpu_ms": cpu_ms, "max_rss": usage.ru_maxrss})
+            elif self._spare is not None and pid == self._spare.pid:
+                self._spare.close()
+                self._spare = None
+
+    def kill(self, pid: int) -> None:
+        if pid in self._workers:
+            _end_group(pid)
+
+    def end(self) -> None:
+        # Their lifelines have ended them, but for one that has closed its own.
+        for pid in self._workers:
+            _end_group(pid)
+        if self._spare is not None:
+            _end_group(self._spare.pid)
+
+
+def _become(node: socket.socket, request: dict[str, Any], descriptors: list[int]) -> dict[str, Any]:
+    """This is a new worker."""
+    # Its number means the worker's own standard input from here on.
+    node.detach()
+    _settle(request, descriptors)
+    return request
 
 
 def _settle(request: Mapping[str, Any], descriptors: list[int]) -> None:
     """Gives this child what it shall have and takes from it all else. Does not return where that fails."""
     try:
-        with contextlib.suppress(OSError):
-            os.setpgid(0, 0)
+        lead_a_group(0)
         signal.set_wakeup_fd(-1)
         # Some are caught here, and some ignored where the node was started with nohup(1) or in the background.
         for number in (signal.SIGCHLD, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM):

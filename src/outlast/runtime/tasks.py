@@ -25,6 +25,10 @@ unloading: ContextVar[bool] = ContextVar("outlast_unloading", default=False)
 """Whether this context's code is, or was begun by, a listener of `beforeunload`."""
 
 
+_SETTLED = "__outlast_settled__"
+"""Set on a future when its end has been reported: to look it up among all those there were would take longer."""
+
+
 class _Limit:
     """The time that a task may take."""
 
@@ -48,6 +52,7 @@ class Tasks:
         self._by_awaitable: dict[int, AnyFuture] = {}
         """By `id`: what is given need not be hashable."""
         self._settled: weakref.WeakSet[AnyFuture] = weakref.WeakSet()
+        """Those that cannot be marked as `_SETTLED`."""
         self._deferred: list[tuple[Awaitable[Any], str, float | None]] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self._warned = False
@@ -99,7 +104,7 @@ class Tasks:
         future = self._by_awaitable.get(id(awaitable))
         if future is None and type(awaitable) is not CoroutineType and asyncio.isfuture(awaitable):
             future = awaitable
-        if future is not None and (future in self._open or future in self._settled):
+        if future is not None and (future in self._open or self._has_settled(future)):
             # The same work twice is one task.
             return future
         # Said before any of its code runs: should that end the process, the task has a record.
@@ -117,6 +122,9 @@ class Tasks:
         future.add_done_callback(self._on_done)
         return future
 
+    def _has_settled(self, future: AnyFuture) -> bool:
+        return hasattr(future, _SETTLED) or future in self._settled
+
     def _on_timeout(self, future: AnyFuture) -> None:
         # Its end is what is reported, not the attempt: it may still have something to clean up.
         if future in self._open:
@@ -127,7 +135,10 @@ class Tasks:
 
     def _on_done(self, future: AnyFuture) -> None:
         number, given, limit = self._open.pop(future)
-        self._settled.add(future)
+        try:
+            setattr(future, _SETTLED, True)
+        except AttributeError:
+            self._settled.add(future)
         self._by_awaitable.pop(id(given), None)
         if limit is not None:
             limit.timer.cancel()
@@ -190,11 +201,16 @@ def _check(name: object, timeout: object) -> None:
         raise ValueError(f"wait_until: timeout must be a positive number of seconds, not {timeout}")
 
 
+_TO_THREAD = asyncio.to_thread.__code__
+
+
 def _name_of(awaitable: object) -> str:
     """That of the function whose work it is; empty for a bare future."""
+    if type(awaitable) is CoroutineType and awaitable.cr_code is not _TO_THREAD:
+        return awaitable.__qualname__.rpartition("<locals>.")[2]
     if isinstance(awaitable, asyncio.Task):
         awaitable = awaitable.get_coro()
-    if getattr(awaitable, "cr_code", None) is asyncio.to_thread.__code__:
+    if getattr(awaitable, "cr_code", None) is _TO_THREAD:
         function = awaitable.cr_frame.f_locals["func"] if awaitable.cr_frame else None  # type: ignore[attr-defined]
         awaitable = function if function is not None else awaitable
     return plain_name(awaitable)

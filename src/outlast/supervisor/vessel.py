@@ -44,7 +44,8 @@ class Vessel:
 
         Raises OutlastError or OSError where it cannot be started. `bury` has to follow in any case.
         """
-        (self.folder / "tmp").mkdir(mode=0o700, parents=True)
+        self.folder.mkdir(mode=0o700)
+        (self.folder / "tmp").mkdir(mode=0o700)
         loop = asyncio.get_running_loop()
         control = await loop.create_unix_server(self._channel.protocol, self.folder / "control.sock")
         try:
@@ -66,6 +67,13 @@ class Vessel:
                 os.close(self._process.kept)
             # It is gone already, unless it was something here that failed.
             self.kill()
+
+    @property
+    def is_heard_out(self) -> bool:
+        """Whether nothing that it has said by now is still to be heard. Unless it keeps that, this is not known."""
+        if self._process is None or (memory := self._process.kept) is None:
+            return True
+        return kept.said(os.pread(memory, kept.COUNT_SIZE, 0)) == self._channel.received
 
     async def bury(self) -> None:
         """Nothing of it stays behind."""

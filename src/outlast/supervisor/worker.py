@@ -276,6 +276,9 @@ class Worker:
             requests=self.requests, open_tasks=self.tasks.waited_for, cuts_tasks=self._cuts_tasks
         ):
             return
+        if not self._lifecycle.vessel.is_heard_out:
+            # It may be the start of a task that its last response has overtaken. When it comes, this is asked again.
+            return
         if self.state is State.RETIRED:
             self._lifecycle.drained()
         elif self.state is State.READY and self._enforcer.near is not None:

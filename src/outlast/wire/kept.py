@@ -17,7 +17,8 @@ import struct
 
 SIZE = 64 * 1024
 _COUNT = struct.Struct("=Q")
-RING = SIZE - _COUNT.size
+COUNT_SIZE = _COUNT.size
+RING = SIZE - COUNT_SIZE
 
 
 class Kept:
@@ -66,13 +67,17 @@ class Kept:
         self._ring.release()
 
 
+def said(memory: bytes) -> int:
+    """How many bytes the worker has said by now. ``memory``: at least the first `COUNT_SIZE` bytes of it."""
+    return int(_COUNT.unpack_from(memory)[0])
+
+
 def left_behind(memory: bytes, received: int) -> bytes:
     """What is to come after the first ``received`` bytes of all that a worker has said.
 
     The memory is the worker's own, who may have written there what it liked.
     """
-    (said,) = _COUNT.unpack_from(memory)
-    missing = said - received
+    missing = said(memory) - received
     if not 0 < missing <= RING:
         return b""
     ring = memory[_COUNT.size : SIZE]

@@ -99,7 +99,9 @@ class Channel:
         while (self._queue or self._shall_send) and self._taken.acquire(False):
             try:
                 while self._queue:
-                    self._keep(self._queue.popleft())
+                    line = self._queue.popleft()
+                    if not self._kept.put(line):
+                        self._keep(line)
                 if self._shall_send:
                     self._shall_send = False
                     self._send_kept()
@@ -149,8 +151,7 @@ class Channel:
         self.flush()
 
     def _keep(self, line: bytes) -> None:
-        if self._kept.put(line):
-            return
+        """There was no room for it."""
         self._send_kept()
         if not self._kept.put(line):
             rest = memoryview(line)

@@ -151,7 +151,7 @@ class PythonProgram:
         )
         argv: Sequence[str] = ()
         if own is not None and not self.forks:
-            paths = libraries.folders() if own.version == OURS else [libraries.own_folder()]
+            paths = libraries.folders() if own.version == OURS else (libraries.own_folder(),)
             argv = [str(own.python), *arguments(paths, start)]
         fork = {**start} if not argv else None
         return Command(argv, env, self.function.folder, fork=fork, walls=self._walls(folder), keeps=KEEPS)

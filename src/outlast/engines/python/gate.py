@@ -103,7 +103,6 @@ async def _answer(app: HandlerApp, stream: Stream) -> None:
     answer = await app.answer(request)
     if answer is None:
         return
-    reports.flush()
     try:
         if is_whole(answer):
             stream.respond(answer)

@@ -1,5 +1,6 @@
 """Outlast itself and the libraries that it needs inside a Python worker."""
 
+import functools
 import importlib.metadata
 import importlib.util
 from pathlib import Path
@@ -20,11 +21,12 @@ _MODULES = {
 """What each distribution is imported as."""
 
 
-def folders() -> list[str]:
+@functools.cache
+def folders() -> tuple[str, ...]:
     """Where this process finds them: what a bare interpreter of the same version needs on its path."""
     modules = ("outlast", *_MODULES.values())
     origins = [spec.origin for spec in map(importlib.util.find_spec, modules) if spec is not None]
-    return [*dict.fromkeys(str(Path(origin).parents[1]) for origin in origins if origin is not None)]
+    return tuple(dict.fromkeys(str(Path(origin).parents[1]) for origin in origins if origin is not None))
 
 
 def own_folder() -> str:

@@ -6,9 +6,9 @@ each, and there may be some 70), heaps of the C library, the code of libraries, 
 
 import contextlib
 import ctypes
+import os
 import resource
 import sys
-from pathlib import Path
 
 from outlast.runtime import memory
 
@@ -21,6 +21,7 @@ HEAPS = 2
 a time runs Python."""
 
 _M_ARENA_MAX = -8
+_libc = ctypes.CDLL(None)
 
 
 def confine(memory_mb: int) -> None:
@@ -29,10 +30,18 @@ def confine(memory_mb: int) -> None:
         return
     with contextlib.suppress(OSError, AttributeError):
         # glibc: mallopt(3). Other libraries have no such heaps.
-        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, HEAPS)
-    pages = int(Path("/proc/self/statm").read_text().split()[0])
-    most = pages * resource.getpagesize() + (2 * memory_mb + ROOM_MB) * 2**20
+        _libc.mallopt(_M_ARENA_MAX, HEAPS)
+    most = _pages() * resource.getpagesize() + (2 * memory_mb + ROOM_MB) * 2**20
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
     if hard == resource.RLIM_INFINITY or hard > most:
         resource.setrlimit(resource.RLIMIT_AS, (most - RESERVE_MB * 2**20, most))
         memory.has_reserve = True
+
+
+def _pages() -> int:
+    """All that is addressed. Without a file object: each worker would have to make one."""
+    descriptor = os.open("/proc/self/statm", os.O_RDONLY)
+    try:
+        return int(os.read(descriptor, 128).split()[0])
+    finally:
+        os.close(descriptor)

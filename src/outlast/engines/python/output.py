@@ -1,6 +1,7 @@
 """What the function prints, logs and warns of becomes messages that know their level and their request."""
 
 import faulthandler
+import functools
 import io
 import logging
 import sys
@@ -120,7 +121,8 @@ class Output:
     def install(self) -> None:
         sys.stdout, sys.stderr = cast(TextIO, self.stdout), cast(TextIO, self.stderr)
         faulthandler.enable(file=2)
-        _install_logging()
+        prepare_logging()
+        logging.lastResort = _LastResort()
         warnings.showwarning = _show_warning
         sys.unraisablehook = _show_unraisable
         threading.excepthook = self._on_thread_excepthook
@@ -145,8 +147,9 @@ class Output:
             self._on_thread_error(args.exc_value)
 
 
-def _install_logging() -> None:
-    logging.lastResort = _LastResort()
+@functools.cache
+def prepare_logging() -> None:
+    """Once, and best before a worker is forked: it changes nothing but for a `Writer`."""
     logging.getLogger().setLevel(logging.INFO)
     # The gate logs what goes wrong in an application, and this says the same once more, with frames that mean nothing.
     logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL + 1)

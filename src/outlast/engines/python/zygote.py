@@ -47,6 +47,7 @@ PRELOADED = (
     "starlette.websockets",
     "outlast.engines.python.guest",
     "outlast.engines.python.memory",
+    "outlast.engines.python.rehearsal",
     "outlast.engines.python.start",
 )
 
@@ -62,10 +63,13 @@ def main() -> None:
     # The public names of Outlast are looked up as they are used, and each brings its modules.
     for name in outlast.__all__:
         getattr(outlast, name)
+    from outlast.engines.python import output, rehearsal
+
+    output.prepare_logging()
     versions = _versions()
     gc.collect()
     gc.freeze()
-    request = spawner.serve({"versions": versions})
+    request = spawner.serve({"versions": versions}, rehearsal.rehearse_alone)
     if request is None:
         return
     spawner.wall_in(request)
