@@ -35,8 +35,7 @@ async def kept(connection: "asyncpg.Connection") -> list[str]:
     return [row["id"] for row in rows]
 
 
-async def test_down_at_first_everything_is_written_when_it_is_up(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "PATIENCE_S", 0.0)
+async def test_down_at_first_everything_is_written_when_it_is_up(url: str) -> None:
     is_up = False
 
     async def connect() -> "asyncpg.Connection":
@@ -44,7 +43,7 @@ async def test_down_at_first_everything_is_written_when_it_is_up(url: str, monke
             raise DatabaseError("it is down")
         return await Database(lambda: url).connect()
 
-    async with node(url, connect=connect) as there:
+    async with node(url, connect=connect, first_patience_s=0.0) as there:
         told = tell(there, 50)
         await there.until(lambda: there.reports)
         assert "it is down" in there.reports[0][0]

@@ -48,7 +48,7 @@ MANY = 200
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 5.0
 """Between two attempts to connect."""
 PATIENCE_S = 10.0
-"""Out of reach for so long, the database is worth a word. The embedded one takes a second for its first start."""
+"""Out of reach for so long, a database that was in reach is worth a word: it may just be started again."""
 ASK_WITHIN_S = 5.0
 CATCH_UP_WITHIN_S = 1.0
 """A question waits so long for what was told before it to be written."""
@@ -76,10 +76,14 @@ class PostgresLedger:
         retention: Retention = DEFAULT_RETENTION,
         capacity: int = DEFAULT_CAPACITY,
         lost_after_s: float = LOST_AFTER_S,
+        first_patience_s: float = PATIENCE_S,
+        is_lasting: Callable[[BaseException], bool] = lambda _: False,
     ) -> None:
         """``connect``: gives a connection to a database that has the schema; raises OutlastError.
 
-        ``node``: this node's id. ``capacity``: how many tasks may wait to be written.
+        ``node``: this node's id. ``capacity``: how many tasks may wait to be written. ``first_patience_s``: so long
+        the database may be out of reach before it has ever been in reach. ``is_lasting``: whether waiting is no help
+        against what a connection ended with; that is told at once.
         """
         self._connect = connect
         self._report = report
@@ -99,6 +103,8 @@ class PostgresLedger:
         self._loop = asyncio.get_running_loop()
         self._error: str | None = None
         self._out_of_reach_since: float | None = self._loop.time()
+        self._patience_s = first_patience_s
+        self._is_lasting = is_lasting
         self._is_trouble_told = False
         self._caught_up: list[asyncio.Future[None]] = []
         self._closing = self._under_load = False
@@ -330,16 +336,19 @@ class PostgresLedger:
             if not done.done():
                 done.set_result(None)
         self._caught_up.clear()
-        if not self._is_trouble_told and now - self._out_of_reach_since >= PATIENCE_S:
+        is_lasting = self._is_lasting(error)
+        if not self._is_trouble_told and (is_lasting or now - self._out_of_reach_since >= self._patience_s):
             self._is_trouble_told = True
+            what = "cannot be used" if is_lasting else "is out of reach"
             self._report(
-                f"the ledger's database is out of reach ({self._error}): records wait in memory, {DEFAULT_CAPACITY:,} "
+                f"the ledger's database {what} ({self._error}): records wait in memory, {DEFAULT_CAPACITY:,} "
                 "at most of each kind, until it is back",
                 is_trouble=True,
             )
 
     def _is_in_reach(self) -> None:
         self._out_of_reach_since = self._error = None
+        self._patience_s = PATIENCE_S
         if self._is_trouble_told:
             self._is_trouble_told = False
             self._report(
