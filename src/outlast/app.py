@@ -19,7 +19,7 @@ from outlast.admin.address import Address
 from outlast.admin.administration import Administration
 from outlast.admin.node import Node
 from outlast.admin.place import Unusable
-from outlast.config import settings
+from outlast.config import address, settings
 from outlast.config.settings import Project
 from outlast.core.errors import OutlastError
 from outlast.core.language import Language
@@ -63,8 +63,8 @@ class Options:
 
     target: Path
     environ: Mapping[str, str]
-    host: str = "127.0.0.1"
-    port: int = 54321
+    host: str = address.HOST
+    port: int = address.PORT
     policy: Policy | None = None
     verify_jwt: bool = True
     env_file: Path | None = None
@@ -99,18 +99,17 @@ async def serve(options: Options, log: Log, on_ready: Callable[[str, str | None]
     """
     project = options.load(_url(options.host, options.port))
     sandbox = await asyncio.to_thread(_sandbox, options, log)
-    storing = Storage(options.database, project, log)
-    project = options.load(_url(options.host, options.port), storing.functions_url)
     layers = sandbox.names if options.sandbox is not Sandbox.NONE else None
     environ = options.environ if layers is None else tools.environment(options.environ)
     _allow_open_files()
     asyncio.get_running_loop().set_exception_handler(partial(_log_bug, log))
     prepared = asyncio.Event()
     started = datetime.now(UTC)
-    administration = await _administration(options, project, log)
     async with contextlib.AsyncExitStack() as until_the_end:
         folder, stop = until_the_end.enter_context(run_dir()), until_the_end.enter_context(_Signals())
+        storing = Storage(options.database, project, log)
         until_the_end.push_async_callback(storing.close)
+        administration = await _administration(options, project, log)
         spawner, zygote = Spawner(), Spawner(ZYGOTE)
         until_the_end.push_async_callback(spawner.close)
         until_the_end.push_async_callback(zygote.close)
@@ -163,7 +162,7 @@ async def serve(options: Options, log: Log, on_ready: Callable[[str, str | None]
         reloading = Reloading(
             lambda given: options.load(url, storing.functions_url, given), project, fleet, verifier, storing, log
         )
-        # Once more, now that the address is known and no change goes unseen.
+        # Once more, now that address and database are known and no change goes unseen. No request has been read before.
         reloading.reload(())
         storing.on_moved = partial(reloading.reload, ())
         if administration is not None:

@@ -128,7 +128,7 @@ class Storage:
         """Writes what is left, ends the embedded database."""
         await self.ledger.close()
         if self._siblings is not None and self._postgres is not None:
-            self._siblings.close(is_done=self._postgres.is_ended)
+            self._siblings.close(is_done=self._postgres.is_done)
         if self._serving is not None:
             self._serving.cancel()
             await asyncio.wait([self._serving])

@@ -116,6 +116,13 @@ async def test_a_database_that_was_never_in_reach_is_told_of_soon(
     assert said.startswith("the ledger's database is out of reach (")
 
 
+async def test_a_node_that_never_had_a_database_leaves_nothing_to_be_ended(project: settings.Project) -> None:
+    storing = Storage(choice.EMBEDDED, project, log())
+    assert [path.name for path in (project.state_dir / "nodes").iterdir()] == [storing.node]
+    await storing.close()
+    assert [*(project.state_dir / "nodes").iterdir()] == []
+
+
 async def test_where_the_project_cannot_be_written_to_it_is_served_all_the_same(project: settings.Project) -> None:
     project.state_dir.write_text("a file")
     storing = Storage(choice.EMBEDDED, project, log())

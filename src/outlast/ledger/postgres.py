@@ -110,7 +110,8 @@ class PostgresLedger:
         self._closing = self._under_load = False
         self._asking = asyncio.Lock()
         self._asked: asyncpg.Connection | None = None
-        self._ended = False
+        self._known = self._ended = False
+        """Whether the database may know of this node, and that it has ended."""
         self._side_tasks = [
             self._loop.create_task(self._write_for_ever(), name="write the ledger"),
             self._loop.create_task(self._forget_for_ever(), name="forget what is old"),
@@ -149,9 +150,9 @@ class PostgresLedger:
         return sum(sink.written for sink in self._sinks)
 
     @property
-    def is_ended(self) -> bool:
-        """Whether the database knows that this node has ended."""
-        return self._ended
+    def is_done(self) -> bool:
+        """Whether the database has nothing of this node that goes on."""
+        return self._ended or not self._known
 
     def keep(self, retention: Retention) -> None:
         """From now on no more than this."""
@@ -260,6 +261,7 @@ class PostgresLedger:
 
     async def _write_to(self, connection: "asyncpg.Connection") -> None:
         since = beaten = self._loop.time()
+        self._known = True
         self._tell_lost(await self._upkeep.beat(connection, connected_s=0))
         self._is_in_reach()
         # There may be something from before.
