@@ -189,7 +189,7 @@ async def serve(options: Options, log: Log, on_ready: Callable[[str, str | None]
 
         side_tasks = [
             asyncio.create_task(storing.run(), name="run the database"),
-            asyncio.create_task(fleet.prepare(), name="fetch dependencies ahead"),
+            asyncio.create_task(_fetch_ahead(fleet, python, log), name="fetch dependencies ahead"),
             asyncio.create_task(reloading.follow(watch), name="reload"),
             asyncio.create_task(reloading.widen(watch, prepared), name="watch what functions import"),
         ]
@@ -236,6 +236,15 @@ def _sandbox(options: Options, log: Log) -> Available:
         text = f"functions are less confined than they should be: {layer.name}, for {layer.protects}: {layer.reason}"
         log.emit("sandbox", level=Level.WARNING, msg=text)
     return found
+
+
+async def _fetch_ahead(fleet: Fleet, python: PythonEngine, log: Log) -> None:
+    await fleet.prepare()
+    # By now it is known what is in use.
+    while True:
+        for path in await python.remove_unused():
+            log.emit("prepare", level=Level.DEBUG, msg=f"{path}: removed, no function has used these packages for long")
+        await asyncio.sleep(86_400)
 
 
 class _Signals:
