@@ -12,6 +12,7 @@ from tests.ledger.node import Node, node, session
 from outlast.core.records import TaskQuery
 from outlast.database.connections import Database, DatabaseError
 from outlast.ledger import postgres as module
+from outlast.ledger.ledger import TooMany
 
 
 @pytest_asyncio.fixture
@@ -91,6 +92,21 @@ async def test_a_connection_that_breaks_while_a_batch_is_written(url: str, other
         await there.until_written()
         assert await kept(other) == sorted(told)
         assert there.ledger.status.written == 60
+
+
+async def test_what_it_cannot_count_in_time_is_not_counted_in_memory(
+    url: str, monkeypatch: pytest.MonkeyPatch, other: "asyncpg.Connection"
+) -> None:
+    async with node(url) as there:
+        tell(there, 3)
+        await there.until_written()
+        async with other.transaction():
+            await other.execute("lock table outlast.tasks in access exclusive mode")
+            monkeypatch.setattr(module, "ASK_WITHIN_S", 0.05)
+            with pytest.raises(TooMany, match=r"not counted them within 0\.05 s"):
+                await there.ledger.counts(TaskQuery())
+        monkeypatch.undo()
+        assert [count.count for count in await there.ledger.counts(TaskQuery())] == [3]
 
 
 class Mumbling:

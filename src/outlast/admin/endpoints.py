@@ -33,7 +33,7 @@ from outlast.admin.node import (
 )
 from outlast.core.errors import OutlastError
 from outlast.core.records import TaskQuery, TaskRecord
-from outlast.ledger.ledger import MAX_LIMIT
+from outlast.ledger.ledger import MAX_LIMIT, TooMany
 from outlast.supervisor.snapshot import FunctionSnapshot, WorkerSnapshot
 from outlast.telemetry.feed import KEPT_EVENTS, Event, Wanted, as_json, field
 from outlast.telemetry.logs import Level
@@ -125,7 +125,10 @@ class Endpoints:
 
     async def task_counts(self, request: Request) -> Response:
         question = questions.read(request.query_params, questions.AboutTasks)
-        return json(Items(await self._node.ledger.counts(question.query())))
+        try:
+            return json(Items(await self._node.ledger.counts(question.query())))
+        except TooMany as error:
+            raise Refusal(503, "TOO_MANY", str(error)) from error
 
     async def task(self, request: Request) -> Response:
         questions.read(request.query_params, questions.Question)

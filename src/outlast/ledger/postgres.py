@@ -33,7 +33,7 @@ from outlast.core.records import (
 )
 from outlast.ledger import sql
 from outlast.ledger.buffer import BATCH, R
-from outlast.ledger.ledger import DEFAULT_LIMIT, Status
+from outlast.ledger.ledger import DEFAULT_LIMIT, Status, TooMany
 from outlast.ledger.memory import MemoryLedger, checked
 from outlast.ledger.sink import Sink, TaskSink
 from outlast.ledger.upkeep import BEAT_EVERY_S, FORGET_EVERY_S, LOST_AFTER_S, Lost, Siblings, Upkeep
@@ -187,6 +187,11 @@ class PostgresLedger:
     async def counts(self, query: TaskQuery) -> list[TaskCount]:
         rows = await self._ask(*sql.counts(query))
         if rows is None:
+            if self._out_of_reach_since is None:
+                # What is in memory is the latest part of it, and no answer.
+                raise TooMany(
+                    f"the database has not counted them within {ASK_WITHIN_S:g} s: ask for a shorter time (since)"
+                )
             return await self._ring.counts(query)
         return [msgspec.convert(dict(row), TaskCount) for row in rows]
 
