@@ -188,7 +188,8 @@ class TestTasks:
         assert {*what} == {"received", "first byte", "response end", "task started", "task settled", "log"}
         [story] = (await outlast("tasks", "show", id_, "--json", cwd=inside)).objects
         assert story["task"]["id"] == id_
-        assert (await outlast("tasks", "show", "none", cwd=inside)).code == 1
+        unknown = await outlast("tasks", "show", "none", cwd=inside)
+        assert unknown == Result(1, "", "outlast: 'none' is no id: those are UUIDs\n")
 
     async def test_goes_on_with_each_that_settles(self, node: Node, inside: Path) -> None:
         watching = await started("tasks", "--watch", "--json", "--limit=1", "--outcome=fulfilled", cwd=inside)

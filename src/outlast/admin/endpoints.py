@@ -284,7 +284,8 @@ def _id(request: Request) -> str:
     try:
         return str(UUID(request.path_params["id"]))
     except ValueError:
-        raise Refusal(404, "NOT_FOUND", "ids are UUIDs") from None
+        text = f"{request.path_params['id']!r} is no id: those are UUIDs"
+        raise Refusal(404, "NOT_FOUND", text) from None
 
 
 async def _body(request: Request, kind: type[T]) -> T:
