@@ -113,7 +113,7 @@ async def test_a_task_that_exits_cuts_off_itself_and_the_others(site: Served, wo
     assert (new.status_code, new.text != other.text) == (200, True)
 
 
-async def test_a_function_that_exits_takes_its_own_worker_along(site: Served, work: str) -> None:
+async def test_a_function_that_exits_takes_its_own_worker_along(site: Served, work: str, language: str) -> None:
     with_task = await site.call("exiting/task", params={"work": work})
     await site.gate.arrival(work)
     old = with_task.headers["x-sb-execution-id"]
@@ -135,6 +135,9 @@ async def test_a_function_that_exits_takes_its_own_worker_along(site: Served, wo
     end = await site.node.wait_for("shutdown", execution_id=old)
     assert (end["reason"], end["level"]) == ("exit", "error")
     assert "exit code 3" in end["msg"]
+    (error,) = site.node.found("uncaught", execution_id=old)
+    for words in ("the listener of unload threw", *STACK[language]):
+        assert words in error["msg"]
 
     new = await site.call("exiting/pid", params={"work": ""})
     assert new.status_code == 200
