@@ -10,6 +10,8 @@ from tests.behaviour.served import Served
 
 FUNCTIONS = ("failing", "listening", "exiting", "handlers")
 STACK = {"typescript": ["\n    at ", "index.ts:"], "python": ["Traceback ", 'main.py", line ']}
+MACHINERY = ("ext:", "/outlast/engines/", "/outlast/runtime/", "asyncio")
+"""Frames that the function's owner can do nothing about."""
 
 
 @pytest.mark.parametrize(("case", "said"), [("lost", "was lost"), ("in-timer", "was thrown")])
@@ -85,6 +87,7 @@ async def test_a_handler_that_fails(site: Served, case: str, status: int, text: 
     request_id = response.headers["sb-request-id"]
     line = await site.node.wait_for("log", level="error", request_id=request_id)
     assert logged in line["msg"]
+    assert not [frame for frame in MACHINERY if frame in line["msg"]], line["msg"]
     again = await site.call(f"handlers/{case}")
     assert again.headers["x-sb-execution-id"] == response.headers["x-sb-execution-id"]
 
