@@ -83,6 +83,29 @@ async def test_a_head_that_trickles_has_no_more_time(play: Function) -> None:
         trickling.cancel()
 
 
+@pytest.mark.parametrize(
+    ("raw", "status", "why"),
+    [
+        (b"GET /play HTTP/1.1\r\n\r\n", 400, "the Host field is missing"),
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400, "the head is a TLS handshake"),
+        (b"\x1b[2J\n", 400, "the head holds a control character, or a bare CR or LF"),
+        (b"GET /" + b"a" * http1.MAX_HEAD_BYTES, 431, "the head is longer than 32768 bytes"),
+        (b"GET /play HTTP/1.1\r\n", 408, "the request did not arrive in time"),
+    ],
+)
+async def test_a_request_that_cannot_be_read_is_told_of(play: Function, raw: bytes, status: int, why: str) -> None:
+    async with playing(play, timeouts=brief(head_s=SHORT)) as (shared, client):
+        client.send(raw)
+        answer = await client.answer()
+        told = await shared.until_served(1)
+        assert (told.status, told.client, told.method, told.path) == (status, "127.0.0.1", "", "")
+        assert told.request_id == answer.fields[b"sb-request-id"].decode()
+        assert told.why.startswith(why)
+        assert (told.ms >= SHORT * 1000) == (status == 408)
+        await client.rest()
+        assert len(shared.served) == 1
+
+
 async def test_a_second_head_that_does_not_end_is_answered_408(play: Function) -> None:
     async with playing(play, timeouts=brief(head_s=SHORT)) as (_, client):
         client.send(b"GET /echo HTTP/1.1\r\nHost: a\r\n\r\nGET")

@@ -77,7 +77,7 @@ class Call:
         self._ports = ports
         self._head = head
         self._started_at = time.perf_counter()
-        self._request_id = new_request_id()
+        self._request_id = new_request_id(time.time_ns())
         self._function = ""
         self._checking: asyncio.Task[None] | None = None
         self._exchange: Exchange | None = None
@@ -343,5 +343,5 @@ class Call:
         return int((moment - self._started_at) * 100_000) / 100
 
 
-def new_request_id() -> str:
-    return _ids.next(time.time_ns() // 1_000_000)
+def new_request_id(unix_ns: int) -> str:
+    return _ids.next(unix_ns // 1_000_000)

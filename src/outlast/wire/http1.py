@@ -153,6 +153,9 @@ def head_end(buffer: bytes | bytearray, start: int = 0) -> int:
         raise Refusal(f"the head is longer than {MAX_HEAD_BYTES} bytes", 431)
     resume = start - 1 if start and buffer[start - 1] == 0x0D else start
     if _LEGAL_SO_FAR.fullmatch(buffer, resume) is None:
+        # RFC 8446 section 5.1: a handshake in a record of any version.
+        if buffer.startswith(b"\x16\x03"):
+            raise Refusal("the head is a TLS handshake: this port speaks http:// alone")
         raise Refusal("the head holds a control character, or a bare CR or LF")
     return -1
 
