@@ -5,6 +5,8 @@ import contextlib
 import dataclasses
 import socket
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 
 import pytest
 import pytest_asyncio
@@ -324,6 +326,19 @@ async def test_the_gateway_s_own_answers_to_head_have_no_body(served: Rig) -> No
         answer = await client.answer(b"HEAD")
         assert (answer.status, answer.head.declared_length) == (404, len(b"Function not found"))
         assert (await client.answer()).json["target"] == "/echo/2"
+
+
+async def test_an_answer_without_a_date_is_given_one(play: Function) -> None:
+    own = b"Sun, 06 Nov 1994 08:49:37 GMT"
+    async with playing(play) as (_, client):
+        for fields in ([], [(b"date", own)]):
+            client.send(GET)
+            (await play.next()).answer(fields=fields)
+            date = (await client.answer()).fields[b"date"]
+            assert (date == own) == bool(fields)
+            if not fields:
+                age = datetime.now(UTC) - parsedate_to_datetime(date.decode())
+                assert abs(age) < timedelta(minutes=1)
 
 
 async def test_trailers_and_extensions_are_dropped(play: Function) -> None:
