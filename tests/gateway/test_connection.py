@@ -152,7 +152,7 @@ async def test_a_body_that_nobody_wants_yet_does_not_stall(play: Function) -> No
 
 
 async def test_a_body_that_stalls_behind_a_begun_answer_cuts_it(play: Function) -> None:
-    async with playing(play, timeouts=brief(body_s=SHORT)) as (_, client):
+    async with playing(play, timeouts=brief(body_s=SHORT)) as (shared, client):
         client.send(post(b"Content-Length: 10"))
         exchange = await play.next()
         exchange.reply.proceed()
@@ -162,6 +162,8 @@ async def test_a_body_that_stalls_behind_a_begun_answer_cuts_it(play: Function) 
         await client.exactly(b"4\r\nsome\r\n")
         assert await client.rest() == b""
         assert exchange.cancelled.is_set()
+        served = await shared.until_served(1)
+        assert (served.status, served.why) == (200, "the request did not arrive in time")
 
 
 async def test_a_client_that_takes_nothing_is_cut_off(play: Function) -> None:
@@ -174,7 +176,8 @@ async def test_a_client_that_takes_nothing_is_cut_off(play: Function) -> None:
             exchange.reply.data(bytes(1 << 20), last=False)
         async with asyncio.timeout(rig.PATIENCE_S):
             await exchange.cancelled.wait()
-        assert (await shared.until_served(1)).status == 200
+        served = await shared.until_served(1)
+        assert (served.status, served.why) == (200, "the client did not take its answer in time")
 
 
 @pytest.mark.parametrize("close", [b"", b"Connection: close\r\n"])
@@ -661,6 +664,15 @@ async def test_a_server_that_closes_lets_answers_end(play: Function) -> None:
         answer = await client.answer()
         assert (answer.body, answer.head.keep_alive) == (b"the last", False)
         assert await client.rest() == b""
+
+
+async def test_a_server_that_is_in_a_hurry_says_so(play: Function) -> None:
+    async with playing(play) as (shared, client):
+        client.send(GET)
+        await play.next()
+        shared.gateway.abort()
+        served = await shared.until_served(1)
+        assert (served.status, served.why) == (0, "the server shut down before its answer was complete")
 
 
 # Tunnels.

@@ -154,6 +154,8 @@ class Connection(asyncio.Protocol):
             self._close(unread=False)
 
     def abort(self) -> None:
+        if self._call is not None:
+            self._call.give_up("the server shut down before its answer was complete")
         self._transport.abort()
 
     # What the present call asks for (`outlast.gateway.call.Client`).
@@ -276,6 +278,8 @@ class Connection(asyncio.Protocol):
     def _on_silence(self) -> None:
         if self._transport.get_write_buffer_size():
             # It does not even take what it was sent.
+            if self._call is not None:
+                self._call.give_up("the client did not take its answer in time")
             self.cut(reset=True)
         elif self._over or (self._call is None and not self._buffer):
             self._transport.abort()

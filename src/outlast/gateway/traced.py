@@ -45,7 +45,7 @@ class TracedCall(Call):
         super().fail(end, execution_id, **detail)
 
     def lost(self) -> None:
-        self._is_cut = True
+        self._is_cut = not self._refused
         super().lost()
 
     def _worker_head(self, head: http1.RequestHead, target: bytes, request_id: bytes, origin: forward.Origin) -> bytes:
@@ -63,7 +63,7 @@ class TracedCall(Call):
                     ms=self._ms_until(time.perf_counter()),
                     failure=self._failure,
                     reason=self._reason,
-                    why="" if self._is_cut or self._failure is not None else self._why,
+                    refused=self._refused,
                     is_cut=self._is_cut,
                 )
             )
