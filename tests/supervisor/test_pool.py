@@ -371,6 +371,22 @@ class TestTheEnd:
             assert end["reason"] == "termination"
             assert not there.events("boot_failure")
 
+    async def test_what_is_wrong_with_files_that_nobody_waits_for_is_no_news(self) -> None:
+        async with house() as there:
+            caller = there.call()
+            worker = await there.ready_worker()
+            await worker.has(1)
+            there.engine.gate.clear()
+            there.engine.error = OutlastError("index.ts: no such file")
+            there.pool.reload(there.function)
+            there.pool.close(EndReason.RELOAD)
+            there.engine.gate.set()
+            worker.answer()
+            assert await caller.end() == 200
+            await worker.obeys()
+            await there.ended()
+            assert not there.events("boot_failure")
+
 
 async def test_a_worker_that_stands_still_is_gone_round_until_it_goes_on() -> None:
     async with house() as there:
