@@ -168,6 +168,7 @@ class Caller:
         self.ended: asyncio.Future[int | RequestEnd] = asyncio.get_running_loop().create_future()
         self.execution_id = ""
         self.detail: dict[str, object] = {}
+        self.why = ""
         self.then: Any = None
         """Called when it has ended."""
         self.exchange: Exchange
@@ -180,7 +181,8 @@ class Caller:
 
     def data(self, content: bytes, last: bool) -> None: ...
 
-    def fail(self, end: RequestEnd, execution_id: str, **detail: object) -> None:
+    def fail(self, end: RequestEnd, execution_id: str, why: str = "", **detail: object) -> None:
+        self.why = why
         self.execution_id = execution_id
         self.detail = detail
         self._end(end)

@@ -256,8 +256,8 @@ class Call:
         if last:
             self._end()
 
-    def fail(self, end: outcome.RequestEnd, execution_id: str, **detail: object) -> None:
-        self._missing = end.words
+    def fail(self, end: outcome.RequestEnd, execution_id: str, why: str = "", **detail: object) -> None:
+        self._missing = why or end.words
         if self.status:
             self._client.cut(self._until_close)
             return

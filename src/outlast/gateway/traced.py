@@ -39,10 +39,10 @@ class TracedCall(Call):
             client=address,
         )
 
-    def fail(self, end: outcome.RequestEnd, execution_id: str, **detail: object) -> None:
+    def fail(self, end: outcome.RequestEnd, execution_id: str, why: str = "", **detail: object) -> None:
         self._failure = end
         self._reason = str(detail.get("reason", ""))
-        super().fail(end, execution_id, **detail)
+        super().fail(end, execution_id, why, **detail)
 
     def lost(self) -> None:
         self._is_cut = not self._refused
