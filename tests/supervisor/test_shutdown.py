@@ -62,7 +62,10 @@ def process_of(served: Site, worker: str) -> int:
 async def death(pid: int) -> None:
     """Waits for the end of a process that is not a child of this one."""
     loop = asyncio.get_running_loop()
-    descriptor = os.pidfd_open(pid)
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
     over = asyncio.Event()
     loop.add_reader(descriptor, over.set)
     try:
