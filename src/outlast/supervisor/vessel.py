@@ -63,8 +63,9 @@ class Vessel:
             return used
         finally:
             control.close()
-            if self._process is not None and self._process.kept is not None:
-                os.close(self._process.kept)
+            if self._process is not None and (memory := self._process.kept) is not None:
+                self._process.kept = None
+                os.close(memory)
             # It is gone already, unless it was something here that failed.
             self.kill()
 
