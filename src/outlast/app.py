@@ -24,6 +24,7 @@ from outlast.config.settings import Project
 from outlast.core.errors import OutlastError
 from outlast.core.language import Language
 from outlast.core.policy import Policy
+from outlast.core.printing import LogLimits
 from outlast.database import choice
 from outlast.engines import tools
 from outlast.engines.deno import DenoEngine
@@ -42,8 +43,12 @@ from outlast.supervisor.rundir import run_dir
 from outlast.telemetry import traces
 from outlast.telemetry.counts import Counts
 from outlast.telemetry.logs import REQUEST_LEVEL, Level, Log
+from outlast.telemetry.quota import Quota
 
 MAX_OPEN_FILES = 10_240
+UNREAD_LOGGED = LogLimits(lines_per_s=10, burst_lines=100)
+"""Requests whose heads could not be read. To send such ones costs a client next to nothing."""
+_UNREAD_LEFT_OUT = "{lines:,} requests that could not be read were left out: more than {lines_per_s:,} a second"
 
 
 class Sandbox(Enum):
@@ -147,11 +152,14 @@ async def serve(options: Options, log: Log, on_ready: Callable[[str, str | None]
         )
         log.observer = counts = Counts(lambda: fleet.services)
         verifier = Verifier(project.jwt, log)
+        unread = Quota(None, UNREAD_LOGGED, log, _UNREAD_LEFT_OUT)
+        until_the_end.callback(unread.tell)
         gateway = Gateway(
             Ports(
                 services=fleet.services,
                 verifier=verifier,
                 on_served=partial(_served, log, storing),
+                on_unread=partial(_unread, log, storing, unread),
                 trust_proxy=options.trust_proxy,
                 tracer=tracing,
             )
@@ -299,6 +307,14 @@ def _served(log: Log, storing: Storage, function: str, status: int, ms: float, t
             storing.request_served(served)
         if is_heard:
             log.emit_struct("request", served, REQUEST_LEVEL)
+
+
+def _unread(log: Log, storing: Storage, quota: Quota, served: Served) -> None:
+    log.observer.request_ended(served.function, served.status, served.ms)
+    if storing.samples(served.status):
+        storing.request_served(served)
+    if log.hears(REQUEST_LEVEL) and quota.admits():
+        log.emit_struct("request", served, REQUEST_LEVEL)
 
 
 def _log_bug(log: Log, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

@@ -87,6 +87,12 @@ NEVER_SERVES = {
         "python": "import threading\nthreading.Event().wait()",
     },
 }
+STARTS_SERVER = {
+    "runs-uvicorn": "import uvicorn\nasync def app(scope, receive, send): ...\nuvicorn.run(app)",
+    "runs-asyncio": "import asyncio\nasync def main(): ...\nasyncio.run(main())",
+    "runs-until-complete": "import asyncio\nasyncio.get_event_loop().run_until_complete(asyncio.sleep(0))",
+    "gives-up": "import sys\nsys.exit('cannot listen')",
+}
 HOW_TO_SERVE = {
     "typescript": "call Deno.serve(handler) or export default { fetch }",
     "python": "call serve(handler)",
@@ -102,6 +108,7 @@ OUTLAST_TOML = "\n".join(
 async def site(tmp_path_factory: pytest.TempPathFactory, language: str) -> AsyncIterator[Served]:
     sources = {name: sources[language].source for name, sources in BROKEN.items()}
     sources |= {name: sources[language] for name, sources in NEVER_SERVES.items()}
+    sources |= STARTS_SERVER if language == "python" else {}
     sources |= {"whole": WHOLE[language], "serves-nothing": SERVES_NOTHING}
     files = {f"{name}/{ENTRYPOINTS[language]}": source for name, source in sources.items()} | FILES[language]
     async with served(write_project(tmp_path_factory.mktemp("site"), files, outlast=OUTLAST_TOML)) as site:
@@ -152,6 +159,17 @@ async def test_what_never_serves_is_given_up(site: Served, language: str, functi
     assert "boot_timeout_ms" in failure["msg"]
     hints = site.node.found("log", level="warning", function=function, since=since)
     assert [HOW_TO_SERVE[language] in hint["msg"] for hint in hints] == [True] * (function == "never-serves")
+
+
+@PYTHON_ONLY
+@pytest.mark.parametrize("function", STARTS_SERVER)
+async def test_a_module_that_starts_a_server_of_its_own_is_told_how_to_serve(site: Served, function: str) -> None:
+    response = await site.call(function)
+    assert_boot_error(response.status_code, response.json())
+    failure = await site.node.wait_for("boot_failure", function=function)
+    assert failure["msg"].startswith(f"{function}/main.py ")
+    for words in ("uvicorn.run(app)", "`app`", "serve(handler)", '`if __name__ == "__main__":`', 'main.py", line '):
+        assert words in failure["msg"], failure["msg"]
 
 
 @PYTHON_ONLY
