@@ -73,8 +73,6 @@ class Project:
     functions_dir: Path
     state_dir: Path
     """For what Outlast itself keeps; may not exist yet."""
-    shared_dir: Path
-    """``_shared`` of the functions folder; may not exist."""
     policy: Policy
     inspector_port: int | None
     functions: Mapping[str, FunctionSettings]
@@ -170,7 +168,6 @@ def _read(
         root=where.root,
         functions_dir=where.functions_dir,
         state_dir=where.root / ".outlast",
-        shared_dir=where.functions_dir / "_shared",
         policy=given.policy or policy or from_config,
         inspector_port=inspector_port,
         functions=MappingProxyType(functions),

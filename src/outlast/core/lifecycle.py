@@ -2,7 +2,7 @@
 
     starting -> standby -> booting -> ready -> retired -> unloading -> exited
 
-Nothing here does anything: `outlast.supervisor.worker` carries the actions out and reports what happens as events.
+Nothing here does anything: `outlast.supervisor.lifecycle` carries the actions out and reports what happens as events.
 """
 
 from enum import StrEnum

@@ -43,11 +43,6 @@ class Folder:
         self._lock: int | None = None
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
 
-    @property
-    def is_locked(self) -> bool:
-        """By this node."""
-        return self._lock is not None
-
     def lock(self) -> bool:
         """Whether the lock is this node's now. It goes with the process, however that ends."""
         if self._lock is None:

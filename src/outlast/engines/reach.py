@@ -8,6 +8,8 @@ from outlast.core.errors import OutlastError
 from outlast.core.language import BY_SUFFIX
 
 CODE = {*BY_SUFFIX, ".cjs", ".cts"}
+SHARED = "_shared"
+"""The folder beside the functions that all of them may read."""
 
 
 class OutOfReach(OutlastError):
@@ -24,7 +26,7 @@ def own(function: FunctionSettings, functions_dir: Path) -> list[Path]:
         code = [function.entrypoint]
     else:
         code = [folder, *([parent] if parent != functions_dir else [function.entrypoint])]
-    return [*dict.fromkeys(code), functions_dir / "_shared", *function.static_files]
+    return [*dict.fromkeys(code), functions_dir / SHARED, *function.static_files]
 
 
 def beyond(modules: Iterable[Path], *, own: Iterable[Path], root: Path, configured: Iterable[Path] = ()) -> list[Path]:
@@ -50,6 +52,14 @@ def beyond(modules: Iterable[Path], *, own: Iterable[Path], root: Path, configur
         if module.suffix not in CODE:
             raise OutOfReach(module, "which is no code, and lies outside of its folder, _shared and its static_files")
     return found
+
+
+def is_shared_data(path: Path, functions_dir: Path) -> bool:
+    """Whether this is a file of ``_shared`` that no import names, but that the code of any function may read.
+
+    ``path``: links resolved.
+    """
+    return (functions_dir / SHARED).resolve() in path.parents and path.suffix not in BY_SUFFIX
 
 
 def repository(root: Path) -> Path:

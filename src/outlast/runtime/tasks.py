@@ -9,7 +9,7 @@ import weakref
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from types import CoroutineType
-from typing import Any, Literal
+from typing import Any
 
 from outlast.runtime import reports
 from outlast.runtime.context import request_id
@@ -17,7 +17,6 @@ from outlast.runtime.describe import describe
 from outlast.wire.messages import Logged, TaskSettled, TaskStarted
 
 AnyFuture = asyncio.Future[Any]
-Outcome = Literal["fulfilled", "rejected", "timed_out"]
 
 collected: ContextVar[list[AnyFuture] | None] = ContextVar("outlast_collected_tasks", default=None)
 """Where this context's code wants to have every task that it starts from now on, or None."""

@@ -15,9 +15,9 @@ from outlast.core.outcome import EndReason, UnloadReason
 from outlast.engines.processes import Command, Exit, Process
 from outlast.supervisor.channel import Channel
 from outlast.supervisor.ending import End, Ending
-from outlast.supervisor.farewell import Farewell
+from outlast.supervisor.process import WorkerProcess
 from outlast.supervisor.resources import Program
-from outlast.supervisor.vessel import Vessel
+from outlast.supervisor.unloading import Unloading
 from outlast.telemetry.logs import Level
 from outlast.wire import messages
 
@@ -76,8 +76,8 @@ class Lifecycle:
         self._loop = asyncio.get_running_loop()
         self._started_at = self._ready_at = self._loop.time()
         self.channel = Channel(self._on_open, owner.heard, self._on_broken)
-        self.vessel = Vessel(folder, self.channel, owner.printed)
-        self.farewell = Farewell(self._send_beforeunload, self._on_unloaded)
+        self.process = WorkerProcess(folder, self.channel, owner.printed)
+        self.unloading = Unloading(self._send_beforeunload, self._on_unloaded)
         self._exit = Exit(0, 0, 0)
         self._ending = Ending()
         self._timers: list[asyncio.TimerHandle] = []
@@ -85,14 +85,14 @@ class Lifecycle:
     async def run(self, spawn: Callable[[Command], Awaitable[Process]]) -> None:
         """From start to end. Never raises: what goes wrong is a boot error."""
         self._after_ms(self._limits.boot_timeout_ms, self._boot_overdue)
-        command = self._program.command(self.vessel.folder, self._execution_id)
+        command = self._program.command(self.process.folder, self._execution_id)
         try:
-            self._exit = await self.vessel.run(command, spawn, self._check_code_begins)
+            self._exit = await self.process.run(command, spawn, self._check_code_begins)
         except (OutlastError, OSError) as error:
             self._ending.boot_error = str(error)
         finally:
             self._tell(Event.EXITED)
-            await self.vessel.bury()
+            await self.process.bury()
 
     @property
     def age_ms(self) -> int:
@@ -125,7 +125,7 @@ class Lifecycle:
                 self._owner.retired(reason)
         self._tell(Event.RETIRE)
         if self.state is State.RETIRED and reason.unload_reason is UnloadReason.TERMINATION:
-            self.farewell.warn(UnloadReason.TERMINATION)
+            self.unloading.warn(UnloadReason.TERMINATION)
 
     def drained(self) -> None:
         """Retired as it is, it has nothing left that it must finish."""
@@ -171,8 +171,8 @@ class Lifecycle:
         reason = self._ending.retired_for.unload_reason
         if self._owner.has_tasks():
             reason = UnloadReason.TERMINATION
-        self._after_ms(self._limits.unload_grace_ms, self.farewell.wait_no_longer)
-        self.farewell.wait_for(reason)
+        self._after_ms(self._limits.unload_grace_ms, self.unloading.wait_no_longer)
+        self.unloading.wait_for(reason)
 
     def _ask_to_exit(self) -> None:
         self._cancel_timers()
@@ -182,11 +182,11 @@ class Lifecycle:
 
     def _kill_process(self) -> None:
         self._cancel_timers()
-        self.vessel.kill()
+        self.process.kill()
 
     def _bury(self) -> None:
         self._cancel_timers()
-        errors = "\n".join(self.vessel.last_errors)
+        errors = "\n".join(self.process.last_errors)
         end = self._ending.conclude(
             self._exit,
             was_ready=self.was_ready,
@@ -210,8 +210,8 @@ class Lifecycle:
 
     def _check_code_begins(self) -> None:
         """When its id is known, or it is wanted, whichever comes last."""
-        if self.is_wanted and self.vessel.pid is not None:
-            self._owner.code_begins(self.vessel.pid)
+        if self.is_wanted and self.process.pid is not None:
+            self._owner.code_begins(self.process.pid)
 
     def _on_open(self) -> None:
         if self.state is not State.STARTING:

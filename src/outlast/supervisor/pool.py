@@ -27,7 +27,7 @@ SURPLUS_IDLE_MS = 60_000
 
 
 class Pool:
-    """Serves one function (`outlast.gateway.server.Service`)."""
+    """Serves one function (`outlast.gateway.ports.Service`)."""
 
     def __init__(self, function: FunctionSettings, policy: Policy, resources: Resources) -> None:
         self._policy = policy

@@ -21,12 +21,12 @@ from outlast.supervisor.exchange import Exchange
 from outlast.supervisor.journal import Journal
 from outlast.supervisor.lifecycle import STANDBY_PING, Lifecycle
 from outlast.supervisor.meter import Meter
+from outlast.supervisor.process import KEPT_ERROR_LINES
 from outlast.supervisor.register import Moment, Register
 from outlast.supervisor.resources import Program
 from outlast.supervisor.snapshot import WorkerSnapshot
 from outlast.supervisor.tasks import OpenTasks
 from outlast.supervisor.traffic import Traffic
-from outlast.supervisor.vessel import KEPT_ERROR_LINES
 from outlast.telemetry.logs import Level, Log
 from outlast.telemetry.quota import Quota
 from outlast.wire import messages
@@ -182,7 +182,7 @@ class Worker:
             state=self.state,
             is_current=is_current,
             is_stuck=self._enforcer.is_stuck,
-            pid=self._lifecycle.vessel.pid,
+            pid=self._lifecycle.process.pid,
             age_ms=self._lifecycle.age_ms,
             requests=self.requests,
             requests_begun=self.requests_begun,
@@ -290,7 +290,7 @@ class Worker:
         if self.state is State.READY:
             self.retire(reason)
         if self.state in (State.RETIRED, State.UNLOADING):
-            self._lifecycle.farewell.warn(UnloadReason(reason))
+            self._lifecycle.unloading.warn(UnloadReason(reason))
 
     def limit_reached(self, limit: Verdict) -> None:
         self._lifecycle.kill(EndReason(limit.reason), limit=limit)
@@ -312,7 +312,7 @@ class Worker:
         try:
             for message in said:
                 if type(message) is TaskStarted:
-                    is_last_word = message.unloading and self._lifecycle.farewell.was_told(UnloadReason.TERMINATION)
+                    is_last_word = message.unloading and self._lifecycle.unloading.was_told(UnloadReason.TERMINATION)
                     tasks.start(message, moment, journal.task_started, is_last_word=is_last_word)
                 elif type(message) is TaskSettled and message.outcome == "fulfilled":
                     # Nearly all are, and together they cost less.
@@ -347,7 +347,7 @@ class Worker:
             case messages.Pong():
                 self._heard_pong(message)
             case messages.Unloaded():
-                self._lifecycle.farewell.heard(message.reason)
+                self._lifecycle.unloading.heard(message.reason)
 
     def _heard_pong(self, message: messages.Pong) -> None:
         self._lifecycle.channel.on_pong(message)
@@ -356,7 +356,7 @@ class Worker:
             self._traffic.open_ahead(self._path_of(USUAL_SOCKET))
 
     def _heard_uncaught(self, message: messages.Uncaught) -> None:
-        self._lifecycle.vessel.last_errors.append(message.error)
+        self._lifecycle.process.last_errors.append(message.error)
         self._journal.uncaught(message.error, message.request)
         if self.state is State.READY:
             self.retire(EndReason.UNCAUGHT)
@@ -374,13 +374,13 @@ class Worker:
     def _print(self, level: Level, text: str, request_id: str = "") -> None:
         self._journal.printed(level, text, request_id)
         if self._pressure.is_high:
-            self._lifecycle.vessel.hold_back(self._pressure)
+            self._lifecycle.process.hold_back(self._pressure)
 
     def _path_of(self, socket: str) -> str:
         """Raises BrokenMessage for anything that would leave the worker's folder."""
         if socket not in (USUAL_SOCKET, NODE_SOCKET):
             raise messages.BrokenMessage(f"a worker cannot serve on {socket!r}")
-        return str(self._lifecycle.vessel.folder / socket)
+        return str(self._lifecycle.process.folder / socket)
 
     def _ms_since(self, moment: float) -> int:
         return round((self._loop.time() - moment) * 1000)

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from outlast.config.settings import FunctionSettings
-from outlast.core.language import BY_SUFFIX
 from outlast.core.outcome import EndReason
 from outlast.engines import backstop, reach
 from outlast.engines.deno import import_map, memory, walls
@@ -185,10 +184,7 @@ class DenoProgram:
         return self.prepared.modules
 
     def concerns(self, path: Path) -> bool:
-        if path in self.prepared.modules:
-            return True
-        # A file of _shared that no import names may be data that the code reads.
-        return (self.functions_dir / "_shared").resolve() in path.parents and path.suffix not in BY_SUFFIX
+        return path in self.prepared.modules or reach.is_shared_data(path, self.functions_dir)
 
 
 def permission(paths: Sequence[Path]) -> str:

@@ -21,7 +21,7 @@ from outlast.core.errors import OutlastError
 from outlast.engines.deno import import_map
 from outlast.engines.processes import Command, Result
 
-GUEST = Path(__file__).with_name("guest")
+GUEST = import_map.GUEST
 BOOTSTRAP = GUEST / "bootstrap.ts"
 STOP = GUEST / "stop.ts"
 DENO = find_deno_bin()

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from outlast.config.settings import FunctionSettings
 from outlast.core.errors import OutlastError
-from outlast.core.language import BY_SUFFIX
 from outlast.core.outcome import EndReason
 from outlast.engines import backstop, reach
 from outlast.engines.processes import Command, Exit, Spawner
@@ -173,11 +172,7 @@ class PythonProgram:
         return backstop.limit_reached(used, errors, self.function.limits)
 
     def concerns(self, path: Path) -> bool:
-        if path in self.modules:
-            return True
-        # A file of _shared that is no code may be data that the code reads.
-        shared = (self.functions_dir / "_shared").resolve()
-        return shared in path.parents and path.suffix not in BY_SUFFIX
+        return path in self.modules or reach.is_shared_data(path, self.functions_dir)
 
 
 def _around_uv(

@@ -12,14 +12,14 @@ from outlast.engines.processes import Command, Exit, Process
 from outlast.supervisor.channel import Channel, Output
 from outlast.telemetry.logs import Level
 from outlast.telemetry.pressure import Pressure
-from outlast.wire import kept, messages
+from outlast.wire import kept
 
 LAST_WORDS_S = 1.0
 """How long what a dead worker has said is waited for, should a stranger hold its pipes open."""
 KEPT_ERROR_LINES = 200
 
 
-class Vessel:
+class WorkerProcess:
     """Runs one process. ``on_output`` is called with each line that it prints."""
 
     def __init__(self, folder: Path, channel: Channel, on_output: Callable[[Level, str], None]) -> None:
@@ -70,9 +70,6 @@ class Vessel:
     async def bury(self) -> None:
         """Nothing of it stays behind."""
         await asyncio.to_thread(shutil.rmtree, self.folder, ignore_errors=True)
-
-    def send(self, message: messages.ToWorker) -> None:
-        self._channel.send(message)
 
     def kill(self) -> None:
         self._is_doomed = True

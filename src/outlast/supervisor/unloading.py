@@ -5,7 +5,7 @@ from collections.abc import Callable
 from outlast.core.outcome import UnloadReason
 
 
-class Farewell:
+class Unloading:
     def __init__(self, tell: Callable[[UnloadReason], None], on_done: Callable[[], None]) -> None:
         """``tell`` sends the event. ``on_done`` is called when the last listeners are done, or have had their time."""
         self._tell = tell
