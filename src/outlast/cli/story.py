@@ -43,7 +43,7 @@ def why(task: dict[str, Any]) -> Why:
     error = gist(task["error"] or "")
     match task["outcome"]:
         case None:
-            return Why("it has not settled yet", "Its worker, and what that has used of its limits: outlast ps")
+            return Why("it has not settled yet", "To see how much of its limits its worker has used: outlast ps")
         case TaskOutcome.FULFILLED:
             return Why("", "")
         case TaskOutcome.REJECTED:

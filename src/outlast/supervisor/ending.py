@@ -40,7 +40,7 @@ class End:
         if self.boot_error is not None:
             return f"{reason.words}: {gist(self.boot_error)}"
         if self.grace_ms is not None:
-            return f"{reason.words}; what a listener of beforeunload begins then has {self.grace_ms} ms"
+            return f"{reason.words}; what a beforeunload listener starts then has {self.grace_ms} ms"
         return reason.words
 
 

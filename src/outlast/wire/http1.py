@@ -5,8 +5,8 @@ is anchored at line starts and each of its matches runs through that line's CRLF
 feeds" means that every line is a field line from end to end: one pass both checks and takes apart. Then one
 loop keeps the end-to-end fields and sets aside the few that speak about this connection or this frame.
 
-Clients and workers say the same thing again and again, so the last readings of short heads are kept: the same bytes
-give the same object, which nobody can change. What is refused is read anew each time.
+Clients and workers send the same heads again and again, so the latest short heads that were parsed are cached: the
+same bytes give the same, immutable object. A head that is refused is parsed anew each time.
 
 Where the RFCs let a recipient choose between repairing and refusing, this module refuses: a repaired message
 is read differently by the next hop, and that difference is what request smuggling is made of.
@@ -22,7 +22,7 @@ from outlast.core.errors import OutlastError
 MAX_HEAD_BYTES = 32 * 1024
 MAX_FIELDS = 100
 MAX_KEPT_BYTES = 1024
-"""A longer head is not kept: so few repeat, and it may take a lot of memory."""
+"""A longer head is not cached: few of those repeat, and they may take a lot of memory."""
 KEPT_HEADS = 512
 
 CHUNKED = -1
@@ -102,7 +102,7 @@ class RequestHead:
 
     method: bytes
     target: bytes
-    """As it was sent."""
+    """As the client sent it."""
     path: bytes
     """Still percent-encoded; begins with a slash, has no dot segments."""
     query: bytes
