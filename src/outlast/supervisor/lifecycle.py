@@ -1,4 +1,4 @@
-"""One life of one worker process: carries out what `outlast.core.lifecycle` decides, and tells it what happens."""
+"""The life of one worker process: carries out what `outlast.core.lifecycle` decides, and tells it what happens."""
 
 import asyncio
 import functools
@@ -22,19 +22,19 @@ from outlast.telemetry.logs import Level
 from outlast.wire import messages
 
 STANDBY_PING = 0
-"""What a worker on standby answers when it can be told to go on at any moment."""
+"""The number of the ping that a worker going on standby answers once it is prepared."""
 EXIT_GRACE_S = 1.0
-"""From being told to exit, or from the closing of the control channel, to being killed."""
+"""From being told to exit, or from the closing of its control channel, until it is killed."""
 
 
 class Owner(Protocol):
     """The worker whose life it is."""
 
     def heard(self, said: Iterable[messages.FromWorker]) -> None:
-        """The process said this, all by one moment. Raises OutlastError where it says what it must not."""
+        """The process sent these messages, all at one moment. Raises OutlastError at one that is not allowed."""
 
     def broke(self, error: OutlastError) -> None:
-        """It said what it must not say: it is about to be killed."""
+        """It broke the protocol, and is about to be killed."""
 
     def printed(self, level: Level, line: str) -> None: ...
 
@@ -42,22 +42,22 @@ class Owner(Protocol):
         """The function's code is about to be evaluated in this process. May be called more than once."""
 
     def admitted(self) -> None:
-        """It takes requests now."""
+        """The worker takes requests now."""
 
     def barred(self) -> None:
-        """It takes no more requests. Called at least once in every life, and at once when the process is gone."""
+        """It takes no more requests. Called at least once for each worker, and at once when its process is gone."""
 
     def retired(self, reason: EndReason) -> None:
-        """Having been admitted, it is to end when what it has is done. Called once."""
+        """After it was admitted: it is to finish what it has and end. Called once."""
 
     def warned(self, reason: UnloadReason) -> None:
-        """It is told to dispatch `beforeunload`."""
+        """It was told to dispatch `beforeunload`."""
 
     def has_tasks(self) -> bool:
         """Whether any are open."""
 
     def ended(self, end: End) -> None:
-        """It is over, nothing of it is left but its folder."""
+        """It has ended, and nothing is left of it but its folder."""
 
 
 class Lifecycle:
@@ -66,7 +66,7 @@ class Lifecycle:
     ) -> None:
         self.state = State.STARTING
         self.is_wanted = False
-        """Whether it is to evaluate the function's code as soon as it can."""
+        """Whether it should evaluate the function's code as soon as it can."""
         self.was_ready = False
         self._owner = owner
         self._execution_id = execution_id
@@ -83,7 +83,7 @@ class Lifecycle:
         self._timers: list[asyncio.TimerHandle] = []
 
     async def run(self, spawn: Callable[[Command], Awaitable[Process]]) -> None:
-        """From start to end. Never raises: what goes wrong is a boot error."""
+        """Runs the process from start to end. Never raises: an error becomes the boot error."""
         self._after_ms(self._limits.boot_timeout_ms, self._boot_overdue)
         command = self._program.command(self.process.folder, self._execution_id)
         try:
@@ -96,7 +96,7 @@ class Lifecycle:
 
     @property
     def age_ms(self) -> int:
-        """Since it was wanted; as long as it is not, since its process was started."""
+        """Since it was wanted; before that, since its process was started."""
         return self._ms_since(self._started_at)
 
     @property
@@ -104,21 +104,21 @@ class Lifecycle:
         """How long ago it was admitted."""
         return self._ms_since(self._ready_at)
 
-    # What may be asked of it.
+    # What others may ask of it.
 
     def activate(self) -> None:
-        """Evaluate the function's code, as soon as it can."""
+        """Has it evaluate the function's code, as soon as it can."""
         self.is_wanted = True
         self._started_at = self._loop.time()
         if self.state is State.STANDBY:
             self._tell(Event.ACTIVATED)
 
     def serve(self) -> None:
-        """It has said that it does."""
+        """It has said that its code is evaluated."""
         self._tell(Event.SERVING)
 
     def retire(self, reason: EndReason) -> None:
-        """No new requests; it ends when it is `drained`."""
+        """Gives it no new requests; it ends once `drained` is called."""
         if self._ending.retired_for is None:
             self._ending.retired_for = reason
             if self.was_ready:
@@ -128,11 +128,11 @@ class Lifecycle:
             self.unloading.warn(UnloadReason.TERMINATION)
 
     def drained(self) -> None:
-        """Retired as it is, it has nothing left that it must finish."""
+        """A retired worker has finished everything that it must."""
         self._tell(Event.DRAINED)
 
     def kill(self, reason: EndReason, *, limit: Verdict | None = None, boot_error: str | None = None) -> None:
-        """Ends it now. The first reason counts, with the ``limit`` that it has reached."""
+        """Kills it now. The first reason given counts, with the ``limit`` that was reached."""
         if boot_error is not None:
             self._ending.boot_error = boot_error
         if self.state is not State.EXITED:
@@ -153,7 +153,7 @@ class Lifecycle:
             self._after_ms(self._limits.boot_timeout_ms, self._boot_overdue)
         function = self._function
         self.channel.send(messages.Boot(function=function.name, entrypoint=function.entrypoint.as_uri()))
-        # It has to load the code first: there is time for this.
+        # While it loads the code, there is time for this.
         self._check_code_begins()
 
     def _admit(self) -> None:
@@ -209,13 +209,13 @@ class Lifecycle:
     # What happens to the process.
 
     def _check_code_begins(self) -> None:
-        """When its id is known, or it is wanted, whichever comes last."""
+        """Called when its process id is known, and when it is wanted: the later call counts."""
         if self.is_wanted and self.process.pid is not None:
             self._owner.code_begins(self.process.pid)
 
     def _on_open(self) -> None:
         if self.state is not State.STARTING:
-            # It has been killed meanwhile.
+            # It was killed in the meantime.
             return
         self._tell(Event.CONNECTED)
         self.channel.closed.add_done_callback(self._on_channel_closed)
@@ -223,7 +223,7 @@ class Lifecycle:
             self._tell(Event.ACTIVATED)
         else:
             self._cancel_timers()
-            # One of Deno gets warm before it answers.
+            # A TypeScript worker warms up before it answers.
             self.channel.send(messages.Ping(STANDBY_PING))
 
     def _on_channel_closed(self, _: object) -> None:
