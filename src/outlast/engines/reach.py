@@ -1,4 +1,4 @@
-"""What a function may be made of: its code says what it imports, and that is read whatever the code itself may read."""
+"""Which files a function may be made of: whatever its code imports is read, so imports have to be checked."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,14 +13,14 @@ SHARED = "_shared"
 
 
 class OutOfReach(OutlastError):
-    """A function imports what it must not have."""
+    """A function imports something that is out of its bounds."""
 
     def __init__(self, path: Path, why: str) -> None:
         super().__init__(f"imports {path}, {why} (--no-sandbox lets it)")
 
 
 def own(function: FunctionSettings, functions_dir: Path) -> list[Path]:
-    """What a function may read: its folder, or its file alone where that lies among others; and what is added to it."""
+    """What a function may read: its folder (or only its file, if that lies among others), ``_shared``, static files."""
     folder, parent = function.folder, function.entrypoint.parent
     if folder == functions_dir:
         code = [function.entrypoint]
@@ -30,9 +30,9 @@ def own(function: FunctionSettings, functions_dir: Path) -> list[Path]:
 
 
 def beyond(modules: Iterable[Path], *, own: Iterable[Path], root: Path, configured: Iterable[Path] = ()) -> list[Path]:
-    """Which of the modules, links resolved, are neither the function's own nor shared, and yet allowed.
+    """The modules (links resolved) that are neither the function's own nor shared, but allowed.
 
-    That is code of the same project, and what ``configured`` names. Raises `OutOfReach` for all else.
+    Allowed are code of the same project, and what ``configured`` names. Raises `OutOfReach` for anything else.
 
     Args:
         root: where code may come from, see `repository`.
@@ -63,5 +63,5 @@ def is_shared_data(path: Path, functions_dir: Path) -> bool:
 
 
 def repository(root: Path) -> Path:
-    """Where the project's own code ends: the folder above it that is a repository, or else the project itself."""
+    """The bounds of the project's own code: the repository that it lies in, or else the project itself."""
     return next((folder for folder in (root, *root.parents) if (folder / ".git").exists()), root)
