@@ -1,7 +1,7 @@
 """The packages of Python functions: one environment for each set of requirements, built by uv and kept.
 
-An environment is complete as soon as it is there, because it is built elsewhere and then renamed; from then on it is
-used without a look at any network, and never changed. Functions that ask for the same share it.
+An environment is complete as soon as it exists, because it is built elsewhere and then renamed. From then on it is used
+without the network, and never changed. Functions with the same requirements share it.
 """
 
 import asyncio
@@ -27,16 +27,16 @@ from outlast.engines.python.uv import Builds, Uv, UvError
 
 OURS = sys.version_info[:2]
 OLDEST = "3.11"
-"""The oldest Python that functions can run on, as pyproject.toml has it for Outlast itself."""
+"""The oldest Python that functions can run on: the same as for Outlast itself, in pyproject.toml."""
 FORMAT = "1"
-"""Part of every environment's key: another one when what is in an environment changes with Outlast."""
+"""Part of every environment's key. Change it when Outlast changes what an environment contains."""
 
 Report = Callable[[str, int | None], None]
 """Called with words for the user while an environment is built; the last time with the milliseconds it took."""
 
 
 class EnvironmentFailed(OutlastError):
-    """A function's packages cannot be installed; the text is what uv said of it."""
+    """A function's packages cannot be installed; the text is what uv said about it."""
 
 
 class Environment(msgspec.Struct, frozen=True):
@@ -72,7 +72,7 @@ class _Interpreter:
 
 class Environments:
     def __init__(self, folder: Path, uv: Uv) -> None:
-        """``folder``: for the environments."""
+        """``folder``: holds the environments."""
         self._folder = folder
         self._uv = uv
         self._building: dict[str, asyncio.Task[Environment]] = {}
@@ -80,9 +80,9 @@ class Environments:
     async def provide(
         self, requirements: Requirements, preferred: Mapping[str, str], report: Report
     ) -> Environment | None:
-        """The environment that fulfils the requirements, built first where it is not there yet.
+        """The environment that meets the requirements; built first if there is none yet.
 
-        None where this process's own interpreter, as it is, does. Raises `EnvironmentFailed`.
+        None if this process's own interpreter meets them as it is. Raises `EnvironmentFailed`.
 
         Args:
             preferred: versions by name, taken where the requirements leave a choice.
@@ -102,7 +102,7 @@ class Environments:
             build = _Build(requirements, interpreter, wanted, guest, folder, self._uv, report)
             building = self._building[key] = asyncio.create_task(build.run())
             building.add_done_callback(lambda _: self._building.pop(key))
-        # Whoever else waits for it must not suffer from this one's being cancelled.
+        # Cancelling this call must not cancel the build for others that wait for it.
         return await asyncio.shield(building)
 
     async def close(self) -> None:
@@ -135,7 +135,7 @@ class _Build:
     interpreter: _Interpreter
     preferred: list[str]
     guest: list[str]
-    """Our own requirements, where that Python cannot use the libraries of this one."""
+    """Outlast's own requirements, if that Python cannot use the libraries of this one."""
     folder: Path
     uv: Uv
     report: Report
@@ -159,7 +159,7 @@ class _Build:
         return environment
 
     async def _resolve(self, scratch: Path) -> Path:
-        """Writes down exactly what to install."""
+        """Writes a file that says exactly what to install."""
         source, cwd = self.requirements.source, self.requirements.source.parent
         exported, locked, excluded = (scratch / name for name in ("exported.txt", "locked.txt", "excluded.txt"))
         if self.requirements.lock is not None:
@@ -167,9 +167,9 @@ class _Build:
             without = ["--no-emit-project", "--no-dev"] if source.suffix != ".py" else []
             await self.uv("export", "--frozen", *which, *without, "--no-hashes", f"--output-file={exported}", cwd=cwd)
             source = exported
-        # Functions import Outlast, and so they may ask for it; the one that runs them is the one they get.
+        # Functions import Outlast and may list it; they always get the one that runs them.
         excluded.write_text("outlast\n")
-        # uv keeps to the versions that its output names already, as far as they fit.
+        # uv keeps the versions that are in its output file already, as far as they fit.
         locked.write_text("\n".join(self.preferred))
         guest = scratch / "guest.txt"
         guest.write_text("\n".join(self.guest))
@@ -183,7 +183,7 @@ class _Build:
 
     async def _install(self, locked: Path, scratch: Path) -> Environment:
         cwd = self.requirements.source.parent
-        # Relocatable: its scripts still work when it has moved to its place.
+        # Relocatable: its scripts must still work after it was renamed.
         await self.uv(
             "venv", "--relocatable", "--no-project", f"--python={self.interpreter.path}", str(scratch), cwd=cwd
         )
@@ -206,7 +206,7 @@ class _Build:
 
 
 def _put(scratch: Path, environment: Environment) -> Environment:
-    """Makes an environment usable, all at once."""
+    """Puts a finished environment into its place, in one step."""
     folder = Path(environment.folder)
     (scratch / "outlast.json").write_bytes(msgspec.json.encode(environment))
     if (theirs := _read(folder)) is not None:
@@ -235,7 +235,7 @@ def _versions(site_packages: Path) -> dict[str, str]:
 
 @contextlib.contextmanager
 def _scratch(folder: Path) -> Iterator[Path]:
-    """A folder beside the environments, so that they can be renamed; gone afterwards, as are those of dead nodes."""
+    """A folder on the same file system as the environments. It is removed afterwards, as are those of dead nodes."""
     for left in folder.glob(".building-*"):
         with contextlib.suppress(OSError), _locked(left):
             shutil.rmtree(left, ignore_errors=True)
@@ -249,7 +249,7 @@ def _scratch(folder: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Raises OSError where another process has it locked. The lock goes with the process, however that ends."""
+    """Locks a folder. Raises OSError if another process has it. The lock ends with the process, however that ends."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
