@@ -1,4 +1,4 @@
-"""The function's module."""
+"""Loads the function's module."""
 
 import importlib.util
 import inspect
@@ -12,15 +12,14 @@ FALLBACK_NAME = "outlast_function"
 
 
 def path_of(entrypoint: str) -> Path:
-    """Of a ``file:`` URL."""
+    """The path in a ``file:`` URL."""
     return Path(unquote(urlsplit(entrypoint).path))
 
 
 def load(path: Path) -> ModuleType:
-    """Evaluates the file as the module of its name, so that what is beside it can import it.
+    """Evaluates the file as the module of its name, so that modules beside it can import it.
 
-    Modules beside it can be imported, and so can the project's ``_shared`` folder, as a package. Raises whatever the
-    module raises.
+    It can import those modules, and the project's ``_shared`` folder as a package. Raises whatever the module raises.
     """
     _extend_path(path)
     # A bytecode file written beside the function would look like a change to it.
@@ -42,7 +41,7 @@ def _extend_path(path: Path) -> None:
 
 
 def why_it_cannot_serve(path: Path, app: object) -> str | None:
-    """Why ``app``, the module's attribute or None, is no ASGI application; None if it may be one."""
+    """Why ``app`` (the module's attribute, or None) is not an ASGI application; None if it may be one."""
     where = "/".join(path.parts[-2:])
     if app is None:
         return f"{where} serves nothing: call serve(handler), or define an ASGI application `app` (FastAPI, Starlette)"
@@ -57,7 +56,7 @@ def why_it_cannot_serve(path: Path, app: object) -> str | None:
 
 
 def _takes_two(app: Callable[..., object]) -> bool:
-    """As WSGI applications do (``environ`` and ``start_response``, PEP 3333), where those of ASGI take three."""
+    """Whether it takes two arguments, as WSGI applications do (PEP 3333), rather than the three of ASGI."""
     try:
         signature = inspect.signature(app)
         signature.bind(None, None)
