@@ -1,4 +1,4 @@
-"""Connections to the database that holds the schema ``outlast``, which is there when they are."""
+"""Connections to the database with the schema ``outlast``, which is migrated when they are opened."""
 
 from collections.abc import Callable
 
@@ -8,17 +8,17 @@ from outlast.core.errors import OutlastError
 from outlast.database.migrations import migrate
 
 BROKEN = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.exceptions.InternalClientError)
-"""What a connection can end with; the last of them when it is lost between two steps of asyncpg's own."""
+"""The errors of a broken connection; the last one when it is lost between two of asyncpg's own steps."""
 CONNECT_WITHIN_S = 5.0
 COMMAND_WITHIN_S = 10.0
 
 
 class DatabaseError(OutlastError):
-    """The database cannot be reached, or is not as it should be."""
+    """The database cannot be reached, or cannot be used."""
 
 
 class Database:
-    """``url``: asked for at each connection, because the server may have moved."""
+    """``url`` is called for each connection, because the server may have moved."""
 
     def __init__(self, url: Callable[[], str]) -> None:
         self._url = url
@@ -30,7 +30,7 @@ class Database:
                 self._url(),
                 timeout=CONNECT_WITHIN_S,
                 command_timeout=COMMAND_WITHIN_S,
-                # Poolers such as Supabase's give each transaction another session, without what was prepared.
+                # Poolers such as Supabase's give each transaction another session, without its prepared statements.
                 statement_cache_size=0,
             )
         except (*BROKEN, ValueError) as error:
