@@ -143,7 +143,7 @@ async def test_what_never_serves_is_given_up(site: Served, function: str) -> Non
     response = await site.call(function)
     assert_boot_error(response.status_code, response.json())
     failure = await site.node.wait_for("boot_failure", function=function)
-    assert "did not start to serve within 1500 ms" in failure["msg"]
+    assert "did not start serving within 1500 ms" in failure["msg"]
     assert "boot_timeout_ms" in failure["msg"]
 
 

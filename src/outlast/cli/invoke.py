@@ -120,7 +120,7 @@ def _call(
     except (ValueError, http.client.InvalidURL) as error:
         raise OutlastError(f"cannot be sent: {error}") from error
     except (OSError, http.client.HTTPException) as error:
-        raise Failed(f"no whole answer from {url}: {error or type(error).__name__}") from error
+        raise Failed(f"no complete response from {url}: {error or type(error).__name__}") from error
     finally:
         connection.close()
     if not as_json:

@@ -249,10 +249,10 @@ def _static_files(where: Layout, section: Section, warnings: list[str]) -> tuple
 def _jwt(auth: Section, environ: Mapping[str, str]) -> JwtSettings:
     secret = environ.get("SUPABASE_JWT_SECRET")
     if secret and len(secret) < _SHORTEST_SECRET:
-        raise ConfigError(f"SUPABASE_JWT_SECRET: is shorter than {_SHORTEST_SECRET} characters")
+        raise ConfigError(f"SUPABASE_JWT_SECRET: is shorter than {_SHORTEST_SECRET} characters; set a longer one")
     # With the variable set, an env(NAME) in config.toml that is not set is of no consequence.
     if not secret and (secret := auth.text("jwt_secret")) and len(secret) < _SHORTEST_SECRET:
-        raise auth.error("jwt_secret", f"is shorter than {_SHORTEST_SECRET} characters")
+        raise auth.error("jwt_secret", f"is shorter than {_SHORTEST_SECRET} characters; set a longer one")
     jwks = environ.get("SUPABASE_JWKS") or None
     if jwks is not None and not _is_json(jwks):
         raise ConfigError("SUPABASE_JWKS: is not JSON; set it to the text of a JSON Web Key Set")

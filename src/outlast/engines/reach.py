@@ -16,7 +16,7 @@ class OutOfReach(OutlastError):
     """A function imports something that is out of its bounds."""
 
     def __init__(self, path: Path, why: str) -> None:
-        super().__init__(f"imports {path}, {why} (--no-sandbox lets it)")
+        super().__init__(f"imports {path}, {why} (--no-sandbox allows it)")
 
 
 def own(function: FunctionSettings, functions_dir: Path) -> list[Path]:
@@ -48,9 +48,9 @@ def beyond(modules: Iterable[Path], *, own: Iterable[Path], root: Path, configur
         if module in granted:
             continue
         if not module.is_relative_to(around):
-            raise OutOfReach(module, f"which lies outside of {around}")
+            raise OutOfReach(module, f"which lies outside {around}")
         if module.suffix not in CODE:
-            raise OutOfReach(module, "which is no code, and lies outside of its folder, _shared and its static_files")
+            raise OutOfReach(module, "which is not code, and lies outside its folder, _shared and its static_files")
     return found
 
 

@@ -30,7 +30,7 @@ def forwarded(
     return b"%bsb-request-id: %b\r\n\r\n%b" % (without_id, request_id.encode(), content)
 
 
-@lru_cache(http1.KEPT_HEADS)
+@lru_cache(http1.CACHED_HEADS)
 def _without_id(head: http1.ResponseHead, minor_version: int, is_last: bool, execution_id: str) -> bytes:
     """Cached: the parser returns the same object for the same head, which is written the same way again."""
     return b"HTTP/1.1 %d %b\r\n%b%bx-sb-execution-id: %b\r\n" % (

@@ -203,7 +203,7 @@ class Connection(asyncio.Protocol):
                         self._watch()
                     break
                 head = http1.parse_request(buffer[:end])
-                if end == len(buffer) <= http1.MAX_KEPT_BYTES and not head.length:
+                if end == len(buffer) <= http1.MAX_CACHED_BYTES and not head.length:
                     self._latest, self._latest_head = buffer, head
                 self._buffer = buffer[end:]
                 self._scanned = 0

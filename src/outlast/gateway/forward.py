@@ -41,13 +41,13 @@ def request_head_with_context(
     return b"%bsb-request-id: %b\r\n%b\r\n" % (written, request_id, context)
 
 
-@lru_cache(http1.KEPT_HEADS)
+@lru_cache(http1.CACHED_HEADS)
 def _without_id(head: http1.RequestHead, target: bytes, origin: Origin) -> bytes:
     """Cached: the same head comes as the same object, from the same connection, and is written the same way again."""
     return _written(head, target, origin, _NOT_PASSED_ON)
 
 
-@lru_cache(http1.KEPT_HEADS)
+@lru_cache(http1.CACHED_HEADS)
 def _without_context(head: http1.RequestHead, target: bytes, origin: Origin) -> bytes:
     return _written(head, target, origin, _NOT_PASSED_ON_WITH_CONTEXT)
 

@@ -245,8 +245,8 @@ class Lifecycle:
 
     def _boot_overdue(self) -> None:
         overdue = (
-            f"the function did not start to serve within {self._limits.boot_timeout_ms} ms "
-            "(boot_timeout_ms in outlast.toml)"
+            f"the function did not start serving within {self._limits.boot_timeout_ms} ms; "
+            f"to give it longer: [functions.{self._function.name}.limits] boot_timeout_ms in outlast.toml"
         )
         self.kill(EndReason.BOOT_FAILURE, boot_error=overdue)
 

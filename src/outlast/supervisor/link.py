@@ -23,10 +23,10 @@ class Owner(Protocol):
     def link_done(self, link: "Link", exchange: Exchange, reusable: bool) -> None:
         """The exchange is over, whether it succeeded or failed."""
 
-    def link_unused(self, link: "Link", exchange: Exchange) -> None:
+    def link_unused(self, exchange: Exchange) -> None:
         """The worker could not be reached; nothing of the exchange was sent."""
 
-    def link_lost(self, link: "Link", exchange: Exchange) -> None:
+    def link_lost(self, exchange: Exchange) -> None:
         """The connection closed before the response began. The exchange has not been told."""
 
     def link_misused(self, exchange: Exchange, error: OutlastError) -> None:
@@ -77,7 +77,7 @@ class Link(asyncio.Protocol):
         try:
             await self.open(path)
         except (ConnectionRefusedError, ConnectionResetError, FileNotFoundError, BrokenPipeError):
-            self._owner.link_unused(self, exchange)
+            self._owner.link_unused(exchange)
             return
         except OSError:
             # The worker is there: too many connections wait for it to accept them, or the node has too many files open.
@@ -90,7 +90,7 @@ class Link(asyncio.Protocol):
             self.carry(exchange)
         else:
             # The worker closed it before accepting it, or sent something before anything was asked.
-            self._owner.link_unused(self, exchange)
+            self._owner.link_unused(exchange)
 
     @property
     def is_open(self) -> bool:
@@ -198,7 +198,7 @@ class Link(asyncio.Protocol):
                 exchange.reply.data(b"", last=True)
         else:
             self._exchange = None
-            self._owner.link_lost(self, exchange)
+            self._owner.link_lost(exchange)
             return
         self._finish(reusable=False)
 

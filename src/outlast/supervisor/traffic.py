@@ -106,11 +106,11 @@ class Traffic:
             self._free.append(link)
         self._let_go(exchange)
 
-    def link_unused(self, link: Link, exchange: Exchange) -> None:
+    def link_unused(self, exchange: Exchange) -> None:
         self._let_go(exchange)
         self._owner.unreachable(exchange)
 
-    def link_lost(self, link: Link, exchange: Exchange) -> None:
+    def link_lost(self, exchange: Exchange) -> None:
         exchange.link = None
         self._lost[exchange] = self._loop.call_later(LOST_GRACE_S, self._give_up, exchange)
 

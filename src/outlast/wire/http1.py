@@ -21,9 +21,9 @@ from outlast.core.errors import OutlastError
 
 MAX_HEAD_BYTES = 32 * 1024
 MAX_FIELDS = 100
-MAX_KEPT_BYTES = 1024
+MAX_CACHED_BYTES = 1024
 """A longer head is not cached: few of those repeat, and they may take a lot of memory."""
-KEPT_HEADS = 512
+CACHED_HEADS = 512
 
 CHUNKED = -1
 """``length`` of a message whose body is chunked."""
@@ -167,7 +167,7 @@ def response_head_end(buffer: bytes | bytearray, start: int = 0) -> int:
 
 def parse_request(head: bytes) -> RequestHead:
     """Read a complete request head, up to and including its empty line. Raises ``Refusal``."""
-    return _kept_request(head) if len(head) <= MAX_KEPT_BYTES else _parse_request(head)
+    return _cached_request(head) if len(head) <= MAX_CACHED_BYTES else _parse_request(head)
 
 
 def _parse_request(head: bytes) -> RequestHead:
@@ -209,8 +209,8 @@ def parse_response(head: bytes, request_method: bytes) -> ResponseHead:
     ``request_method`` is the method of the request that it answers: it decides whether a body follows.
     """
     try:
-        if len(head) <= MAX_KEPT_BYTES:
-            return _kept_response(head, request_method)
+        if len(head) <= MAX_CACHED_BYTES:
+            return _cached_response(head, request_method)
         return _parse_response(head, request_method)
     except Refusal as refusal:
         raise MalformedResponse(str(refusal)) from None
@@ -260,8 +260,8 @@ def _parse_response(head: bytes, request_method: bytes) -> ResponseHead:
     )
 
 
-_kept_request = lru_cache(KEPT_HEADS)(_parse_request)
-_kept_response = lru_cache(KEPT_HEADS)(_parse_response)
+_cached_request = lru_cache(CACHED_HEADS)(_parse_request)
+_cached_response = lru_cache(CACHED_HEADS)(_parse_response)
 
 
 def _read_fields(head: bytes, position: int, apart: frozenset[bytes]) -> tuple[Fields, _SetAside]:

@@ -16,7 +16,7 @@ from typing import Any
 from outlast.core.errors import OutlastError
 from outlast.wire import http1
 
-KEPT = 256
+CACHED_HEADS = 256
 _ID = b"\r\nsb-request-id: "
 _PHRASES = {status.value: status.phrase.encode() for status in http.HTTPStatus}
 _FIELD = re.compile(rb"%b: %b\r\n" % (http1.TOKEN, http1.TEXT))
@@ -35,7 +35,7 @@ class BadRequest(OutlastError):
 
 
 @dataclass(slots=True, frozen=True, eq=False)
-class _Kept:
+class _Head:
     """What requests that differ only in their ids have in common."""
 
     scope: Scope
@@ -76,20 +76,20 @@ def request(head: bytes) -> Request:
     id_, _, more = told.partition(b"\r\n")
     own: list[Field] = []
     if said and (more == b"\r\n" or more.startswith(b"traceparent: ")):
-        kept = _kept(said) if len(said) <= http1.MAX_KEPT_BYTES else _read(said)
+        parsed = _cached(said) if len(said) <= http1.MAX_CACHED_BYTES else _read(said)
         own.append((b"sb-request-id", id_))
         if len(more) > 2:
             own += _fields(more[:-4])
     else:
-        kept = _read(head[:-4])
-        id_ = next((value for name, value in kept.fields if name == b"sb-request-id"), b"")
-    scope = kept.scope.copy()
+        parsed = _read(head[:-4])
+        id_ = next((value for name, value in parsed.fields if name == b"sb-request-id"), b"")
+    scope = parsed.scope.copy()
     scope["asgi"] = {"version": "3.0", "spec_version": "2.3"}
-    scope["headers"] = [*kept.fields, *own]
-    return Request(scope, id_.decode("latin-1"), kept.length, kept.keep_alive, kept.upgrade)
+    scope["headers"] = [*parsed.fields, *own]
+    return Request(scope, id_.decode("latin-1"), parsed.length, parsed.keep_alive, parsed.upgrade)
 
 
-def _read(head: bytes) -> _Kept:
+def _read(head: bytes) -> _Head:
     """Parses a head that is given without the end of its last line."""
     line, _, rest = head.partition(b"\r\n")
     try:
@@ -116,10 +116,10 @@ def _read(head: bytes) -> _Kept:
     }
     connection = said.get(b"connection", b"").lower()
     upgrade = said.get(b"upgrade", b"").lower() if connection == b"upgrade" else b""
-    return _Kept(scope, fields, length, version == b"HTTP/1.1" and connection != b"close", upgrade)
+    return _Head(scope, fields, length, version == b"HTTP/1.1" and connection != b"close", upgrade)
 
 
-_kept = functools.lru_cache(KEPT)(_read)
+_cached = functools.lru_cache(CACHED_HEADS)(_read)
 
 
 def _fields(lines: bytes) -> Fields:
@@ -161,7 +161,7 @@ def response(status: int, fields: Iterable[Field], method: str, keep_alive: bool
         return _response(status, tuple((bytes(name), bytes(value)) for name, value in fields), method, keep_alive)
 
 
-@functools.lru_cache(KEPT)
+@functools.lru_cache(CACHED_HEADS)
 def _response(status: int, fields: Fields, method: str, keep_alive: bool) -> Response:
     lines = [b"HTTP/1.1 %d %b\r\n" % (status, _PHRASES.get(status, b""))]
     length: int | None = None
