@@ -9,12 +9,27 @@ from outlast.database.migrations import migrate
 
 BROKEN = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.exceptions.InternalClientError)
 """The errors of a broken connection; the last one when it is lost between two of asyncpg's own steps."""
+_NO_URL = (ValueError, OverflowError)
+"""The errors for a URL that asyncpg cannot use."""
+_LASTING = (
+    *_NO_URL,
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.InvalidCatalogNameError,
+    # Permission denied is one of these.
+    asyncpg.SyntaxOrAccessError,
+)
 CONNECT_WITHIN_S = 5.0
 COMMAND_WITHIN_S = 10.0
 
 
 class DatabaseError(OutlastError):
     """The database cannot be reached, or cannot be used."""
+
+
+def is_lasting(error: BaseException) -> bool:
+    """Whether waiting alone will not help: somebody has to change the database, or its URL."""
+    cause = error.__cause__ if isinstance(error, DatabaseError) else error
+    return isinstance(cause, _LASTING)
 
 
 class Database:
@@ -33,7 +48,9 @@ class Database:
                 # Poolers such as Supabase's give each transaction another session, without its prepared statements.
                 statement_cache_size=0,
             )
-        except (*BROKEN, ValueError) as error:
+        except _NO_URL as error:
+            raise DatabaseError(f"its URL cannot be used: {error}") from error
+        except BROKEN as error:
             raise DatabaseError(str(error) or type(error).__name__) from error
         try:
             await migrate(connection)

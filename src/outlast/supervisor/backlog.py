@@ -57,14 +57,14 @@ class Backlog:
         self._count(exchange)
         return exchange
 
-    def fail(self, end: RequestEnd, count: int | None = None) -> None:
-        """Fails the oldest ``count`` requests, or all."""
+    def fail(self, end: RequestEnd, count: int | None = None, why: str = "") -> None:
+        """Fails the oldest ``count`` requests, or all. ``why``: see `outlast.wire.invocation.Reply.fail`."""
         failed = [*self._waiting][:count]
         for exchange in failed:
             self._waiting.remove(exchange)
         for exchange in failed:
             self._count(exchange)
-            exchange.fail(end)
+            exchange.fail(end, why)
 
     def _count(self, exchange: Exchange) -> None:
         self.waits.add((self._loop.time() - exchange.waits_since) * 1000)

@@ -59,7 +59,7 @@ class Outlast(Served):
             files: the files of a multipart form, as httpx takes them.
             timeout: seconds of silence; a function's first call may have packages to fetch.
 
-        Raises `Failure` if there is no complete response.
+        Raises `Failure` if there is no complete response, and for more than one body.
         """
         call = Call(function, method, path, params, headers, json, data, files, timeout)
         return Response(function, await carry_out_async(self._asking.invoke(call)), self._asking)

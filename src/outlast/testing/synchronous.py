@@ -59,7 +59,7 @@ class SyncOutlast(Served):
             files: the files of a multipart form, as httpx takes them.
             timeout: seconds of silence; a function's first call may have packages to fetch.
 
-        Raises `Failure` if there is no complete response.
+        Raises `Failure` if there is no complete response, and for more than one body.
         """
         call = Call(function, method, path, params, headers, json, data, files, timeout)
         return SyncResponse(function, carry_out(self._asking.invoke(call)), self._asking)

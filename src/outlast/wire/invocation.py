@@ -47,8 +47,11 @@ class Reply(Protocol):
     def data(self, content: bytes, last: bool) -> None:
         """More of the body; empty only if it is the ``last``."""
 
-    def fail(self, end: outcome.RequestEnd, execution_id: str, **detail: object) -> None:
-        """The function gives no (further) response. ``detail``: more fields that the caller may see."""
+    def fail(self, end: outcome.RequestEnd, execution_id: str, why: str = "", **detail: object) -> None:
+        """The function gives no (further) response.
+
+        ``why``: for the log, if it says more than ``end.words``. ``detail``: more fields that the caller may see.
+        """
 
     def pause(self) -> None:
         """The worker reads the body more slowly than it comes: send no more until `resume`."""

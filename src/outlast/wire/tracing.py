@@ -24,7 +24,7 @@ class RequestEnding:
     """Why the function's own response, or a part of it, is missing; None if it is complete."""
     reason: str
     """The limit that was reached, if that was it; otherwise empty."""
-    why: str
+    refused: str
     """What was wrong with the request, if the gateway refused it; otherwise empty."""
     is_cut: bool
     """Whether the client's connection was gone before the response was complete."""

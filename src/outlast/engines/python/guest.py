@@ -139,10 +139,8 @@ class Guest:
         tasks.attach(self._loop)
         try:
             module = loading.load(path)
-        except SystemExit:
-            raise
         except BaseException as error:
-            self._fail(describe(error))
+            self._fail(loading.why_it_broke_off(path, error))
         # What is loaded stays, and is not worth a look at each garbage collection.
         gc.freeze()
         dispatch(Event("load"))
