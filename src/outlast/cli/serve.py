@@ -72,7 +72,8 @@ def serve(
 ) -> None:
     """Serve the functions of a project over HTTP, and see their background tasks through.
 
-    DIR: a project with supabase/functions, a folder of functions, or one function file; by default the current folder.
+    DIR is a project with supabase/functions, a folder of functions, or one function file; by default the current
+    folder.
 
     To send traces, install 'outlast[otel]' and set OTEL_EXPORTER_OTLP_ENDPOINT.
     """
