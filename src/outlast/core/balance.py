@@ -63,19 +63,25 @@ class Worker(Protocol):
     def quick(self) -> int:
         """How many it is done with in next to no time, going by what it has been doing."""
 
+    @property
+    def open_tasks(self) -> int:
+        """How many tasks it has, which may be what it is at work for."""
+
     def is_running(self) -> bool:
         """Whether its event loop is at work just now. Asked only where it matters."""
 
 
 _W = TypeVar("_W", bound=Worker)
 _requests = attrgetter("requests")
+_work = attrgetter("requests", "open_tasks")
 
 
 def choose(workers: Sequence[_W], capacity: Capacity) -> _W | None:
     """The worker that gets a request, or None if none has room.
 
     It is the first one as long as that is quick: a process that is at work takes one more for less than it costs to
-    wake another. Otherwise it is the least loaded one whose event loop is free, or else the least loaded one.
+    wake another. Otherwise it is the least loaded one whose event loop is free. Where none is free it is the least
+    loaded one, and of several the one with the fewest tasks: one may just be coming to an end, another be computing.
     """
     if not workers:
         return None
@@ -91,7 +97,7 @@ def choose(workers: Sequence[_W], capacity: Capacity) -> _W | None:
     for worker in sorted(workers, key=_requests)[1:]:
         if worker.requests < capacity.per_worker and not worker.is_running():
             return worker
-    return least_loaded
+    return min(workers, key=_work)
 
 
 def place(capacity: Capacity, *, alive: int, starting: int, waiting: int) -> Place:
