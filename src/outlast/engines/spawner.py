@@ -35,7 +35,6 @@ if __name__ == "__main__":
     # After all else: this is a folder of packages, whose names may be those of standard modules.
     sys.path.append(os.path.abspath(f"{__file__}/../../.."))  # noqa: PTH100, pathlib takes longer than all the rest
 
-from outlast.sandbox import kernel
 from outlast.sandbox.confine import ConfineError, confine, get_ready
 from outlast.sandbox.walls import Walls
 
@@ -200,17 +199,9 @@ def _settle(request: Mapping[str, Any], descriptors: list[int]) -> None:
             os.dup2(source, target, inheritable=True)
         os.closerange(len(given) + 1, HIGHEST_FD)
         _hold_on_to_life()
-        _give_way()
         os.chdir(request["cwd"])
     except BaseException as error:
         fail(error)
-
-
-def _give_way() -> None:
-    """A start computes for tens of milliseconds, mostly with nobody waiting for it: what has requests comes first."""
-    if sys.platform == "linux":
-        with contextlib.suppress(OSError):
-            kernel.ask_for_slices_of(kernel.LONGEST_SLICE, is_inherited=True)
 
 
 def _hold_on_to_life() -> None:

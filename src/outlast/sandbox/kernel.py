@@ -58,18 +58,18 @@ def set_dumpable(dumpable: bool) -> None:
     prctl(PR_SET_DUMPABLE, int(dumpable))
 
 
-USUAL_SLICE, SHORTEST_SLICE, LONGEST_SLICE = 0, 100_000, 100_000_000
-"""Nanoseconds: that of the system, and the two that Linux takes for an extreme."""
+SHORTEST_SLICE = 100_000
+"""Nanoseconds; the least that Linux takes."""
 
 
-def ask_for_slices_of(ns: int, pid: int = 0, *, is_inherited: bool) -> None:
-    """How long the first thread of a process, or this one, wants a CPU at a time (sched_setattr(2)). Raises OSError.
+def ask_for_slices_of(ns: int) -> None:
+    """How long this thread, but nothing that it starts, wants a CPU at a time (sched_setattr(2)). Raises OSError.
 
-    It gets no more and no less of it, but whoever wants it for a shorter time gets it at once: for him Linux, from
-    6.12 on, interrupts those that want it for longer. No privilege is needed. Older ones take it and do nothing.
+    It gets no more and no less of it, but sooner: Linux, from 6.12 on, interrupts whoever wants it for longer. Older
+    ones accept this and do nothing.
     """
     number = syscalls.number("sched_setattr", os.uname().machine)
     assert number is not None
-    flags = 0 if is_inherited else _RESET_ON_FORK
-    nice = os.getpriority(os.PRIO_PROCESS, pid)
-    syscall(number, pid, _SCHED_ATTR.pack(_SCHED_ATTR.size, os.SCHED_OTHER, flags, nice, 0, ns, 0, 0), 0)
+    nice = os.getpriority(os.PRIO_PROCESS, 0)
+    attributes = (_SCHED_ATTR.size, os.SCHED_OTHER, _RESET_ON_FORK, nice, 0, ns, 0, 0)
+    syscall(number, 0, _SCHED_ATTR.pack(*attributes), 0)

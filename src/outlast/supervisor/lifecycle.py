@@ -161,7 +161,6 @@ class Lifecycle:
         self._ready_at = self._loop.time()
         self._cancel_timers()
         self._check_code_begins()
-        self.vessel.take_turns()
         self._owner.admitted()
 
     def _bar(self) -> None:

@@ -1,17 +1,14 @@
 """The process that a worker lives in: its folder, its control channel and what it prints."""
 
 import asyncio
-import contextlib
 import functools
 import os
 import shutil
-import sys
 from collections import deque
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from outlast.engines.processes import Command, Exit, Process
-from outlast.sandbox import kernel
 from outlast.supervisor.channel import Channel, Output
 from outlast.telemetry.logs import Level
 from outlast.telemetry.pressure import Pressure
@@ -81,12 +78,6 @@ class Vessel:
         self._is_doomed = True
         if self._process is not None:
             self._process.kill()
-
-    def take_turns(self) -> None:
-        """It no longer gives way to those that have requests (`outlast.engines.spawner`): it is one of them."""
-        if self.pid and sys.platform == "linux":
-            with contextlib.suppress(OSError):
-                kernel.ask_for_slices_of(kernel.USUAL_SLICE, self.pid, is_inherited=True)
 
     def hold_back(self, pressure: Pressure) -> None:
         """Listens to nothing that it says as long as the log is behind."""
