@@ -4,8 +4,6 @@ A load that waits for its answers lets a slow server off: while it stands still 
 that is due is sent, and its latency counts from when it was due.
 """
 
-import contextlib
-import os
 import random
 import select
 from collections.abc import Iterator, Sequence
@@ -53,27 +51,9 @@ def ask(url: str, moments: Iterator[float], seconds: float) -> list[Answer]:
     """
     caller = _Caller(url)
     try:
-        with _ahead_of_all():
-            return caller.run(moments, seconds)
+        return caller.run(moments, seconds)
     finally:
         caller.close()
-
-
-@contextlib.contextmanager
-def _ahead_of_all() -> Iterator[None]:
-    """Where that is allowed (to root) this thread waits for no CPU: what is measured is the server, as if the client
-    were on a machine of its own.
-    """
-    usual, first = os.sched_param(0), os.sched_param(1)
-    try:
-        os.sched_setscheduler(0, os.SCHED_FIFO, first)
-    except (AttributeError, OSError):
-        yield
-        return
-    try:
-        yield
-    finally:
-        os.sched_setscheduler(0, os.SCHED_OTHER, usual)
 
 
 class _Caller:
