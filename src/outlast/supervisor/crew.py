@@ -76,6 +76,7 @@ class Crew:
         self._quota = Quota(function.name, function.log, resources.log)
         self._change: Change[FunctionSettings] = Change(self._is_bringing_up, self._turn_over)
         self._preparation = Preparation(function, resources, self._change.started)
+        self._modules_before: frozenset[Path] = frozenset()
         self._standby_kept: asyncio.TimerHandle | None = None
 
     @property
@@ -261,7 +262,8 @@ class Crew:
 
     @property
     def modules(self) -> frozenset[Path]:
-        return self._preparation.modules
+        """As of the last time that it could be prepared."""
+        return self._preparation.modules or self._modules_before
 
     def is_concerned(self, path: Path) -> bool:
         return self._preparation.is_concerned(path)
@@ -279,6 +281,7 @@ class Crew:
         self._quota.use(function.log)
         self.brake.reset()
         self.generation += 1
+        self._modules_before = self.modules
         self._preparation.is_outdated = True
         self._preparation = Preparation(function, self._resources, self._change.started)
         self._owner.turned_over()
