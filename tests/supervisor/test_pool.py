@@ -211,6 +211,18 @@ class TestReload:
             assert await third.end() == 200
             assert third.execution_id != first.execution_id
 
+    async def test_ends_the_preparation_of_what_nobody_waits_for(self) -> None:
+        async with house() as there:
+            there.engine.gate.clear()
+            caller = there.call()
+            await asyncio.sleep(0)
+            there.pool.reload(there.function, at_once=True)
+            caller.exchange.cancel()
+            await asyncio.sleep(0)
+            assert there.engine.cancelled
+            there.pool.close(EndReason.TERMINATION)
+            await there.ended()
+
     async def test_leaves_what_it_imported_under_watch(self) -> None:
         async with house() as there:
             imported = there.engine.modules = frozenset([Path("/elsewhere/lib.ts")])
