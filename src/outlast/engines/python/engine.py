@@ -97,6 +97,10 @@ class PythonEngine:
             layers=self._layers,
         )
 
+    async def remove_unused(self) -> list[Path]:
+        """As of `outlast.engines.python.environments.Environments.remove_unused`."""
+        return await self._environments.remove_unused()
+
     async def close(self) -> None:
         await self._environments.close()
 
