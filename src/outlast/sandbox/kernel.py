@@ -1,4 +1,4 @@
-"""System calls that Python has no function for."""
+"""System calls for which Python has no function."""
 
 import ctypes
 import os
@@ -15,7 +15,7 @@ PR_CAP_AMBIENT_CLEAR_ALL = 4
 
 
 def syscall(number: int, *arguments: int | bytes | ctypes.Array[ctypes.c_char]) -> int:
-    """Raises OSError. Integers are passed as what they are on the machine: whole words."""
+    """Calls syscall(2). Integers are passed as machine words. Raises OSError."""
     passed = [ctypes.c_ulong(each) if isinstance(each, int) else each for each in arguments]
     result: int = _libc.syscall(ctypes.c_long(number), *passed)
     if result == -1:
@@ -25,7 +25,7 @@ def syscall(number: int, *arguments: int | bytes | ctypes.Array[ctypes.c_char]) 
 
 
 def prctl(option: int, *arguments: int) -> int:
-    """prctl(2). Raises OSError."""
+    """Calls prctl(2). Raises OSError."""
     passed = [*arguments, 0, 0, 0, 0][:4]
     result: int = _libc.prctl(ctypes.c_int(option), *map(ctypes.c_ulong, passed))
     if result == -1:
@@ -35,17 +35,17 @@ def prctl(option: int, *arguments: int) -> int:
 
 
 def forbid_new_privileges() -> None:
-    """No program that is run from now on gains anything by being setuid, setgid or having file capabilities."""
+    """From now on, programs gain nothing by being setuid or setgid, or by file capabilities."""
     prctl(PR_SET_NO_NEW_PRIVS, 1)
 
 
 def adopt_orphans() -> None:
-    """What descends from this process stays below it, whatever becomes of the process between them."""
+    """Descendants of this process stay its descendants, even if the process between them ends."""
     prctl(PR_SET_CHILD_SUBREAPER, 1)
 
 
 def set_dumpable(dumpable: bool) -> None:
-    """Whether others of the same user may look into this process, and whether it leaves core dumps.
+    """Sets whether other processes of the user may inspect this one, and whether it leaves core dumps.
 
     Running another program makes a process dumpable again.
     """
