@@ -6,6 +6,7 @@ import gc
 import os
 import resource
 import signal
+import sys
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -33,6 +34,7 @@ from outlast.engines.python.engine import ZYGOTE, PythonEngine
 from outlast.gateway.ports import Ports, Served
 from outlast.gateway.server import Gateway
 from outlast.reloading import NO_SETTINGS, Reloading, Settings, Verifier, watching
+from outlast.sandbox import kernel, syscalls
 from outlast.sandbox.layers import NOTHING, Available, available
 from outlast.storage import Storage
 from outlast.supervisor.fleet import Fleet
@@ -107,6 +109,7 @@ async def serve(options: Options, log: Log, on_ready: Callable[[str, str | None]
     layers = sandbox.names if options.sandbox is not Sandbox.NONE else None
     environ = options.environ if layers is None else tools.environment(options.environ)
     _allow_open_files()
+    _interrupt_what_computes()
     asyncio.get_running_loop().set_exception_handler(partial(_log_bug, log))
     prepared = asyncio.Event()
     started = datetime.now(UTC)
@@ -345,6 +348,17 @@ def _allow_open_files() -> None:
         with contextlib.suppress(ValueError, OSError):
             # macOS refuses more than its maximum for any process; then the limit stays as it is.
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def _interrupt_what_computes() -> None:
+    """The node's part of a request takes a few tenths of a millisecond. It should not have to wait for a CPU until
+    whatever computes there has had it for several, which is what Linux does otherwise, even if another CPU is free.
+
+    Not for workers: it would interrupt the node in the middle of its work. That costs a tenth of the throughput.
+    """
+    if sys.platform == "linux" and os.uname().machine in syscalls.COLUMNS and not os.sched_getscheduler(0):
+        with contextlib.suppress(OSError):
+            kernel.ask_for_slices_of(kernel.SHORTEST_SLICE)
 
 
 def _url(host: str, port: int) -> str:

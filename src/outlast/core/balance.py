@@ -63,19 +63,25 @@ class Worker(Protocol):
     def quick(self) -> int:
         """How many requests it can finish in next to no time, judging by its recent ones."""
 
+    @property
+    def open_tasks(self) -> int:
+        """How many tasks it has, which may be what it is at work for."""
+
     def is_running(self) -> bool:
         """Whether its event loop is at work at this moment. Called only when the answer matters."""
 
 
 _W = TypeVar("_W", bound=Worker)
 _requests = attrgetter("requests")
+_work = attrgetter("requests", "open_tasks")
 
 
 def choose(workers: Sequence[_W], capacity: Capacity) -> _W | None:
     """The worker that gets a request, or None if none has room.
 
     That is the first worker as long as it is quick: for a process that is awake, one more request costs less than
-    waking another process. Otherwise it is the least loaded worker whose event loop is free, or else the least loaded.
+    waking another process. Otherwise it is the least loaded worker whose event loop is free. Where none is free, it is
+    the least loaded one, and of several the one with the fewest tasks: one that has none is about to be free.
     """
     if not workers:
         return None
@@ -91,7 +97,7 @@ def choose(workers: Sequence[_W], capacity: Capacity) -> _W | None:
     for worker in sorted(workers, key=_requests)[1:]:
         if worker.requests < capacity.per_worker and not worker.is_running():
             return worker
-    return least_loaded
+    return min(workers, key=_work)
 
 
 def place(capacity: Capacity, *, alive: int, starting: int, waiting: int) -> Place:

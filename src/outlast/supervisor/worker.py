@@ -155,6 +155,11 @@ class Worker:
         return (metering := self._enforcer.metering) is not None and metering.is_running()
 
     @property
+    def open_tasks(self) -> int:
+        """How many it has."""
+        return len(self.tasks)
+
+    @property
     def is_working(self) -> bool:
         """Whether it has a request or an open task."""
         return self.requests > 0 or len(self.tasks) > 0
@@ -186,7 +191,7 @@ class Worker:
             age_ms=self._lifecycle.age_ms,
             requests=self.requests,
             requests_begun=self.requests_begun,
-            open_tasks=len(self.tasks),
+            open_tasks=self.open_tasks,
             cpu_ms=round(usage.cpu_ms),
             cpu_limit_ms=allowed.cpu_hard_ms,
             memory_mb=round(usage.memory_mb),
