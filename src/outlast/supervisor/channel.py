@@ -7,7 +7,7 @@ from typing import cast
 
 from outlast.core.errors import OutlastError
 from outlast.engines.processes import ReadEnd
-from outlast.wire import kept, messages
+from outlast.wire import messages
 from outlast.wire.framing import Lines
 
 
@@ -84,10 +84,10 @@ class Channel(_Reading):
             self.close()
             self._on_broken(error)
 
-    def hear_what_was_kept(self, memory: bytes) -> None:
-        """Of a worker that is gone, when nothing more comes: what it had said in ``memory`` and not sent."""
-        if self.is_open and not self._is_broken:
-            self.data_received(kept.left_behind(memory, self.received))
+    def hear_what_was_left(self, left_behind: Callable[[bytes, int], bytes], content: bytes) -> None:
+        """Of a worker that is gone, when nothing more comes: what it had said and not sent, out of ``content``."""
+        if self.is_open and not self._is_broken and (left := left_behind(content, self.received)):
+            self.data_received(left)
 
     def send(self, message: messages.ToWorker) -> None:
         if self._transport is not None:

@@ -1,6 +1,7 @@
 """The process that a worker lives in: its folder, its control channel and what it prints."""
 
 import asyncio
+import contextlib
 import functools
 import os
 import shutil
@@ -12,7 +13,7 @@ from outlast.engines.processes import Command, Exit, Process
 from outlast.supervisor.channel import Channel, Output
 from outlast.telemetry.logs import Level
 from outlast.telemetry.pressure import Pressure
-from outlast.wire import kept, messages
+from outlast.wire import kept, messages, notes
 
 LAST_WORDS_S = 1.0
 """How long what a dead worker has said is waited for, should a stranger hold its pipes open."""
@@ -45,6 +46,7 @@ class Vessel:
         Raises OutlastError or OSError where it cannot be started. `bury` has to follow in any case.
         """
         (self.folder / "tmp").mkdir(mode=0o700, parents=True)
+        (self.folder / notes.FILE).touch(mode=0o600)
         loop = asyncio.get_running_loop()
         control = await loop.create_unix_server(self._channel.protocol, self.folder / "control.sock")
         try:
@@ -107,7 +109,17 @@ class Vessel:
         self._channel.close()
         assert self._process is not None
         if self._process.kept is not None:
-            self._channel.hear_what_was_kept(os.pread(self._process.kept, kept.SIZE, 0))
+            self._channel.hear_what_was_left(kept.left_behind, os.pread(self._process.kept, kept.SIZE, 0))
+        else:
+            self._channel.hear_what_was_left(notes.left_behind, self._notes())
+
+    def _notes(self) -> bytes:
+        # Without the sandbox, anything may lie there.
+        with contextlib.suppress(OSError):
+            descriptor = os.open(self.folder / notes.FILE, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            with os.fdopen(descriptor, "rb", buffering=0) as file:
+                return file.read(notes.MAX_BYTES) or b""
+        return b""
 
     def _on_error_line(self, line: str) -> None:
         self.last_errors.append(line)

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { Channel, type Stream } from "./control.ts";
 import type { FromWorker } from "./messages.ts";
+import { Notes } from "./notes.ts";
 
 const decoder = new TextDecoder();
 
@@ -37,11 +38,38 @@ class FakeStream implements Stream {
   }
 }
 
+/** A channel with notes, and what the node would know if the process died now. */
+class Rig {
+  stream = new FakeStream();
+  notes = "";
+  channel = new Channel(
+    this.stream,
+    new Notes({
+      writeSync: (bytes) => {
+        this.notes += decoder.decode(bytes);
+        return bytes.length;
+      },
+      truncateSync: () => this.notes = "",
+    }),
+  );
+
+  known(): FromWorker[] {
+    const received = this.stream.writes.join("");
+    const end = this.notes.indexOf("\n");
+    const left = end < 0
+      ? ""
+      : this.notes.slice(end + 1).slice(received.length - Number(this.notes.slice(0, end)));
+    return messages(received + left);
+  }
+}
+
 /** Timers of the same length end in the order in which they were set: the channel's comes first. */
 const moment = () => new Promise((resolve) => setTimeout(resolve, 1));
 
 const log = (text: string): FromWorker => ({ type: "log", level: "info", text });
 const started = (task: number): FromWorker => ({ type: "task_started", task });
+const messages = (lines: string) =>
+  lines.split("\n").filter(Boolean).map((line) => JSON.parse(line) as FromWorker);
 const texts = (stream: FakeStream) =>
   stream.writes.join("").trim().split("\n").map((line) => JSON.parse(line).text);
 
@@ -126,6 +154,62 @@ Deno.test("Channel writes the start of a task at once, after what waited", () =>
     }
   }
   assert.deepEqual(stream.writes.join("").trim().split("\n").map((line) => JSON.parse(line)), all);
+});
+
+Deno.test("Channel gathers the starts of tasks where they are noted, after the first of a burst", async () => {
+  const { stream, channel } = new Rig();
+  const all = Array.from({ length: 50 }, (_, number) => started(number));
+  all.forEach(channel.send);
+  assert.equal(stream.writes.length, 1);
+  await stream.acceptAll();
+  await moment();
+  assert.equal(stream.writes.length, 2);
+  assert.deepEqual(messages(stream.writes.join("")), all);
+});
+
+Deno.test("Channel has said each line once, whenever the process dies", async () => {
+  const rig = new Rig();
+  const all: FromWorker[] = [];
+  const say = (message: FromWorker) => {
+    all.push(message);
+    rig.channel.send(message);
+    assert.deepEqual(rig.known(), all);
+  };
+  for (let turn = 0; turn < 9; turn++) {
+    for (let number = 0; number < turn * 10; number++) {
+      say(number % 5 ? started(number) : { type: "task_settled", task: number, outcome: "fulfilled" });
+      if (number % 13 === 0) say(log(`${turn} ${"x".repeat(number * 20)}`));
+      if (number % 29 === 28) await rig.stream.acceptAll();
+      assert.deepEqual(rig.known(), all);
+    }
+    if (turn % 3 === 0) await moment();
+    assert.deepEqual(rig.known(), all);
+    if (turn % 2 === 0) await rig.stream.acceptAll();
+    assert.deepEqual(rig.known(), all);
+  }
+  const drained = rig.channel.drain();
+  await rig.stream.acceptAll();
+  await drained;
+  assert.deepEqual(messages(rig.stream.writes.join("")), all);
+  assert.equal(rig.notes, "");
+});
+
+Deno.test("Channel writes the starts of tasks at once that could not be noted, after what waited", async () => {
+  const stream = new FakeStream();
+  let room = 1000;
+  const writeSync = (bytes: Uint8Array) => {
+    if ((room -= bytes.length) < 0) throw new Error("No space left on device");
+    return bytes.length;
+  };
+  const channel = new Channel(stream, new Notes({ writeSync, truncateSync() {} }));
+  const all = Array.from({ length: 100 }, (_, number) => started(number));
+  all.forEach(channel.send);
+  assert(stream.writes.length > 50, `${stream.writes.length}`);
+  assert.deepEqual(messages(stream.writes.join("")), all);
+  await stream.acceptAll();
+  room = 1000;
+  channel.send(started(100));
+  assert.equal(messages(stream.writes.join("")).length, 100);
 });
 
 Deno.test("Channel has a bounded number of writes under way", async () => {
