@@ -19,11 +19,12 @@ from outlast.admin.address import Address
 from outlast.admin.administration import Administration
 from outlast.admin.node import Node
 from outlast.admin.place import Unusable
-from outlast.config import settings
+from outlast.config import address, settings
 from outlast.config.settings import Project
 from outlast.core.errors import OutlastError
 from outlast.core.language import Language
 from outlast.core.policy import Policy
+from outlast.core.printing import LogLimits
 from outlast.database import choice
 from outlast.engines import tools
 from outlast.engines.deno import DenoEngine
@@ -42,8 +43,12 @@ from outlast.supervisor.rundir import run_dir
 from outlast.telemetry import traces
 from outlast.telemetry.counts import Counts
 from outlast.telemetry.logs import REQUEST_LEVEL, Level, Log
+from outlast.telemetry.quota import Quota
 
 MAX_OPEN_FILES = 10_240
+UNREAD_LOGGED = LogLimits(lines_per_s=10, burst_lines=100)
+"""Requests whose heads could not be read. To send such ones costs a client next to nothing."""
+_UNREAD_LEFT_OUT = "{lines:,} requests that could not be read were left out: more than {lines_per_s:,} a second"
 
 
 class Sandbox(Enum):
@@ -63,8 +68,8 @@ class Options:
 
     target: Path
     environ: Mapping[str, str]
-    host: str = "127.0.0.1"
-    port: int = 54321
+    host: str = address.HOST
+    port: int = address.PORT
     policy: Policy | None = None
     verify_jwt: bool = True
     env_file: Path | None = None
@@ -99,18 +104,17 @@ async def serve(options: Options, log: Log, on_ready: Callable[[str, str | None]
     """
     project = options.load(_url(options.host, options.port))
     sandbox = await asyncio.to_thread(_sandbox, options, log)
-    storing = Storage(options.database, project, log)
-    project = options.load(_url(options.host, options.port), storing.functions_url)
     layers = sandbox.names if options.sandbox is not Sandbox.NONE else None
     environ = options.environ if layers is None else tools.environment(options.environ)
     _allow_open_files()
     asyncio.get_running_loop().set_exception_handler(partial(_log_bug, log))
     prepared = asyncio.Event()
     started = datetime.now(UTC)
-    administration = await _administration(options, project, log)
     async with contextlib.AsyncExitStack() as until_the_end:
         folder, stop = until_the_end.enter_context(run_dir()), until_the_end.enter_context(_Signals())
+        storing = Storage(options.database, project, log)
         until_the_end.push_async_callback(storing.close)
+        administration = await _administration(options, project, log)
         spawner, zygote = Spawner(), Spawner(ZYGOTE)
         until_the_end.push_async_callback(spawner.close)
         until_the_end.push_async_callback(zygote.close)
@@ -148,11 +152,14 @@ async def serve(options: Options, log: Log, on_ready: Callable[[str, str | None]
         )
         log.observer = counts = Counts(lambda: fleet.services)
         verifier = Verifier(project.jwt, log)
+        unread = Quota(None, UNREAD_LOGGED, log, _UNREAD_LEFT_OUT)
+        until_the_end.callback(unread.tell)
         gateway = Gateway(
             Ports(
                 services=fleet.services,
                 verifier=verifier,
                 on_served=partial(_served, log, storing),
+                on_unread=partial(_unread, log, storing, unread),
                 trust_proxy=options.trust_proxy,
                 tracer=tracing,
             )
@@ -163,7 +170,7 @@ async def serve(options: Options, log: Log, on_ready: Callable[[str, str | None]
         reloading = Reloading(
             lambda given: options.load(url, storing.functions_url, given), project, fleet, verifier, storing, log
         )
-        # Once more, now that the address is known and no change goes unseen.
+        # Once more, now that address and database are known and no change goes unseen. No request has been read before.
         reloading.reload(())
         storing.on_moved = partial(reloading.reload, ())
         if administration is not None:
@@ -190,7 +197,7 @@ async def serve(options: Options, log: Log, on_ready: Callable[[str, str | None]
 
         side_tasks = [
             asyncio.create_task(storing.run(), name="run the database"),
-            asyncio.create_task(fleet.prepare(), name="fetch dependencies ahead"),
+            asyncio.create_task(_fetch_ahead(fleet, python, log), name="fetch dependencies ahead"),
             asyncio.create_task(reloading.follow(watch), name="reload"),
             asyncio.create_task(reloading.widen(watch, prepared), name="watch what functions import"),
         ]
@@ -237,6 +244,15 @@ def _sandbox(options: Options, log: Log) -> Available:
         text = f"functions are less confined than they should be: {layer.name}, for {layer.protects}: {layer.reason}"
         log.emit("sandbox", level=Level.WARNING, msg=text)
     return found
+
+
+async def _fetch_ahead(fleet: Fleet, python: PythonEngine, log: Log) -> None:
+    await fleet.prepare()
+    # By now it is known what is in use.
+    while True:
+        for path in await python.remove_unused():
+            log.emit("prepare", level=Level.DEBUG, msg=f"{path}: removed, no function has used these packages for long")
+        await asyncio.sleep(86_400)
 
 
 class _Signals:
@@ -291,6 +307,14 @@ def _served(log: Log, storing: Storage, function: str, status: int, ms: float, t
             storing.request_served(served)
         if is_heard:
             log.emit_struct("request", served, REQUEST_LEVEL)
+
+
+def _unread(log: Log, storing: Storage, quota: Quota, served: Served) -> None:
+    log.observer.request_ended(served.function, served.status, served.ms)
+    if storing.samples(served.status):
+        storing.request_served(served)
+    if log.hears(REQUEST_LEVEL) and quota.admits():
+        log.emit_struct("request", served, REQUEST_LEVEL)
 
 
 def _log_bug(log: Log, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from outlast.ledger.postgres import PostgresLedger
 
 MAX_PATH_CHARS = 2_000
+FIRST_PATIENCE_S = 1.0
+"""A database of the user's that is out of reach for so long at first may be another than he means."""
 
 
 class Storage:
@@ -48,9 +50,9 @@ class Storage:
 
     def _open(self, database: str, project: Project) -> None:
         # asyncpg alone takes as long to load as all that a request meets.
-        from outlast.database.connections import Database
+        from outlast.database.connections import Database, is_lasting
         from outlast.database.embedded import EmbeddedServer, EmbeddedServerError
-        from outlast.ledger.postgres import PostgresLedger
+        from outlast.ledger.postgres import PATIENCE_S, PostgresLedger
 
         embedded = None
         if database == EMBEDDED:
@@ -67,6 +69,9 @@ class Storage:
             report=self._tell,
             siblings=self._siblings,
             retention=project.ledger.retention,
+            # The embedded one takes a second for its first start, and has no databases until then.
+            first_patience_s=FIRST_PATIENCE_S if embedded is None else PATIENCE_S,
+            is_lasting=is_lasting if embedded is None else lambda _: False,
         )
 
     @property
@@ -123,7 +128,7 @@ class Storage:
         """Writes what is left, ends the embedded database."""
         await self.ledger.close()
         if self._siblings is not None and self._postgres is not None:
-            self._siblings.close(is_done=self._postgres.is_ended)
+            self._siblings.close(is_done=self._postgres.is_done)
         if self._serving is not None:
             self._serving.cancel()
             await asyncio.wait([self._serving])

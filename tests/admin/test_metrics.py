@@ -1,8 +1,12 @@
 """What Prometheus gets to see."""
 
+import asyncio
+
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
-from tests.support.node import Node
+from tests.support.node import Event, Node
+
+from outlast.app import UNREAD_LOGGED
 
 
 async def scraped(api: httpx.AsyncClient) -> dict[tuple[str, ...], float]:
@@ -64,6 +68,27 @@ async def test_what_clients_make_up_makes_no_labels(
     after = await scraped(api)
     assert not [key for key in after if any("made-up" in part for part in key)]
     assert after["outlast_requests_total", "", "4xx"] == before.get(("outlast_requests_total", "", "4xx"), 0) + 3
+
+
+async def test_requests_that_cannot_be_read_are_counted_all_and_logged_some(node: Node, api: httpx.AsyncClient) -> None:
+    since, flood = len(node.events), 2 * UNREAD_LOGGED.burst_lines
+    key = ("outlast_requests_total", "", "4xx")
+    before = (await scraped(api)).get(key, 0)
+    for _ in range(flood):
+        reader, writer = await asyncio.open_connection(*node.address)
+        writer.write(b"GET / HTTP/1.1\r\nHost: \x1b[2J\r\n\r\n")
+        assert (await reader.readline()).startswith(b"HTTP/1.1 400 ")
+        writer.close()
+    assert (await scraped(api))[key] == before + flood
+    logged: list[Event] = []
+    left_out = 0
+    while len(logged) + left_out < flood:
+        await node.wait_for(since=since)
+        logged += node.found("request", since, status=400, client="127.0.0.1")
+        left_out += sum(event["lines"] for event in node.found("log_suppressed", since))
+        since = len(node.events)
+    assert UNREAD_LOGGED.burst_lines <= len(logged) < flood
+    assert "control character" in logged[0]["msg"]
 
 
 async def test_the_ledger_and_the_log(api: httpx.AsyncClient) -> None:

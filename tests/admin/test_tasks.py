@@ -1,10 +1,18 @@
 """What became of background tasks, asked by HTTP."""
 
 import datetime
+from types import SimpleNamespace
+from typing import cast
 
 import httpx
 import pytest
 from tests.support.node import Node
+
+from outlast.admin import node as admin
+from outlast.admin.api import api as api_of
+from outlast.core.records import TaskCount, TaskQuery
+from outlast.ledger.ledger import TooMany
+from outlast.ledger.memory import MemoryLedger
 
 
 async def settled_task(node: Node, functions: httpx.AsyncClient, name: str) -> str:
@@ -74,6 +82,17 @@ class TestTasks:
         await settled_task(node, functions, "counted")
         [count] = (await api.get("/v1/task-counts", params={"name": "counted"})).json()["items"]
         assert count == {"function": "napping", "outcome": "fulfilled", "reason": None, "count": 1}
+
+
+async def test_more_than_can_be_counted() -> None:
+    class Millions(MemoryLedger):
+        async def counts(self, query: TaskQuery) -> list[TaskCount]:
+            raise TooMany("ask for less")
+
+    transport = httpx.ASGITransport(api_of(cast(admin.Node, SimpleNamespace(ledger=Millions()))))
+    async with httpx.AsyncClient(transport=transport, base_url="http://node") as client:
+        answer = await client.get("/v1/task-counts")
+    assert (answer.status_code, answer.json()) == (503, {"code": "TOO_MANY", "message": "ask for less"})
 
 
 async def test_requests_and_lives(node: Node, api: httpx.AsyncClient, functions: httpx.AsyncClient) -> None:

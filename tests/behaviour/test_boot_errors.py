@@ -75,6 +75,8 @@ WHOLE = {
     "typescript": "Deno.serve(() => new Response('ok'))",
     "python": "from outlast import Response, serve\nserve(lambda request: Response('ok'))",
 }
+BOOT_TIMEOUT_MS = {"never-serves": 1500, "never-ends": 300}
+"""The first one has to come to its end before."""
 NEVER_SERVES = {
     "never-serves": {
         "typescript": "export const nothing = 1",
@@ -85,19 +87,28 @@ NEVER_SERVES = {
         "python": "import threading\nthreading.Event().wait()",
     },
 }
+STARTS_SERVER = {
+    "runs-uvicorn": "import uvicorn\nasync def app(scope, receive, send): ...\nuvicorn.run(app)",
+    "runs-asyncio": "import asyncio\nasync def main(): ...\nasyncio.run(main())",
+    "runs-until-complete": "import asyncio\nasyncio.get_event_loop().run_until_complete(asyncio.sleep(0))",
+    "gives-up": "import sys\nsys.exit('cannot listen')",
+}
 HOW_TO_SERVE = {
     "typescript": "call Deno.serve(handler) or export default { fetch }",
     "python": "call serve(handler)",
 }
 OWN_FRAMES = {"typescript": "bootstrap.ts", "python": "outlast/"}
 SERVES_NOTHING = "nothing = 1"
-OUTLAST_TOML = "\n".join(f"[functions.{name}.limits]\nboot_timeout_ms = 1500" for name in NEVER_SERVES)
+OUTLAST_TOML = "\n".join(
+    f"[functions.{name}.limits]\nboot_timeout_ms = {timeout_ms}" for name, timeout_ms in BOOT_TIMEOUT_MS.items()
+)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def site(tmp_path_factory: pytest.TempPathFactory, language: str) -> AsyncIterator[Served]:
     sources = {name: sources[language].source for name, sources in BROKEN.items()}
     sources |= {name: sources[language] for name, sources in NEVER_SERVES.items()}
+    sources |= STARTS_SERVER if language == "python" else {}
     sources |= {"whole": WHOLE[language], "serves-nothing": SERVES_NOTHING}
     files = {f"{name}/{ENTRYPOINTS[language]}": source for name, source in sources.items()} | FILES[language]
     async with served(write_project(tmp_path_factory.mktemp("site"), files, outlast=OUTLAST_TOML)) as site:
@@ -139,19 +150,26 @@ async def test_what_was_said_before_the_first_request_is_not_said_again(site: Se
 
 
 @pytest.mark.parametrize("function", NEVER_SERVES)
-async def test_what_never_serves_is_given_up(site: Served, function: str) -> None:
+async def test_what_never_serves_is_given_up(site: Served, language: str, function: str) -> None:
+    since = site.now
     response = await site.call(function)
     assert_boot_error(response.status_code, response.json())
     failure = await site.node.wait_for("boot_failure", function=function)
-    assert "did not start to serve within 1500 ms" in failure["msg"]
+    assert f"did not start to serve within {BOOT_TIMEOUT_MS[function]} ms" in failure["msg"]
     assert "boot_timeout_ms" in failure["msg"]
+    hints = site.node.found("log", level="warning", function=function, since=since)
+    assert [HOW_TO_SERVE[language] in hint["msg"] for hint in hints] == [True] * (function == "never-serves")
 
 
-async def test_what_does_not_serve_yet_is_told_how_to(site: Served, language: str) -> None:
-    since = site.now
-    await site.call("never-serves")
-    line = await site.node.wait_for("log", level="warning", function="never-serves", since=since)
-    assert HOW_TO_SERVE[language] in line["msg"]
+@PYTHON_ONLY
+@pytest.mark.parametrize("function", STARTS_SERVER)
+async def test_a_module_that_starts_a_server_of_its_own_is_told_how_to_serve(site: Served, function: str) -> None:
+    response = await site.call(function)
+    assert_boot_error(response.status_code, response.json())
+    failure = await site.node.wait_for("boot_failure", function=function)
+    assert failure["msg"].startswith(f"{function}/main.py ")
+    for words in ("uvicorn.run(app)", "`app`", "serve(handler)", '`if __name__ == "__main__":`', 'main.py", line '):
+        assert words in failure["msg"], failure["msg"]
 
 
 @PYTHON_ONLY

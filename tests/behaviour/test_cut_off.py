@@ -35,7 +35,7 @@ async def test_a_request_that_was_answered_is_not_aborted(site: Served, work: st
 
 
 async def test_oneshot_names_what_it_cuts_and_how_to_keep_it(tmp_path: Path, language: str) -> None:
-    project = assemble(tmp_path, language, FUNCTIONS)
+    project = assemble(tmp_path, language, ("cut-off",))
     async with served(project, "--policy=oneshot") as site:
         response = await site.call("cut-off", params={"work": "report"})
         assert response.text == "ok"
@@ -48,7 +48,7 @@ async def test_oneshot_names_what_it_cuts_and_how_to_keep_it(tmp_path: Path, lan
 
 
 async def test_oneshot_can_wait_for_tasks(tmp_path: Path, language: str) -> None:
-    project = assemble(tmp_path, language, FUNCTIONS, outlast='oneshot_background = "wait"')
+    project = assemble(tmp_path, language, ("cut-off",), outlast='oneshot_background = "wait"')
     async with served(project, "--policy=oneshot") as site:
         first = await site.call("cut-off", params={"work": "first"})
         second = await site.call("cut-off", params={"work": "second"})
@@ -63,7 +63,7 @@ async def test_oneshot_can_wait_for_tasks(tmp_path: Path, language: str) -> None
 
 
 async def test_shutdown_names_what_it_cuts(tmp_path: Path, language: str) -> None:
-    project = assemble(tmp_path, language, FUNCTIONS)
+    project = assemble(tmp_path, language, ("cut-off",))
     async with served(project, "--graceful-exit-timeout=0.2") as site:
         response = await site.call("cut-off", params={"work": "report"})
         await site.gate.arrival("report")
@@ -78,7 +78,7 @@ async def test_shutdown_names_what_it_cuts(tmp_path: Path, language: str) -> Non
 
 @pytest.mark.parametrize("policy", ["per_worker", "oneshot"])
 async def test_what_a_listener_begins_is_waited_for(tmp_path: Path, language: str, policy: str) -> None:
-    project = assemble(tmp_path, language, FUNCTIONS)
+    project = assemble(tmp_path, language, ("saving",))
     async with served(project, f"--policy={policy}") as site:
         response = await site.call("saving")
         execution_id = response.headers["x-sb-execution-id"]
@@ -94,7 +94,7 @@ async def test_what_a_listener_begins_is_waited_for(tmp_path: Path, language: st
 
 
 async def test_a_listener_that_takes_too_long_is_not_waited_for(tmp_path: Path, language: str) -> None:
-    project = assemble(tmp_path, language, FUNCTIONS, outlast="[limits]\nunload_grace_ms = 100")
+    project = assemble(tmp_path, language, ("saving",), outlast="[limits]\nunload_grace_ms = 100")
     async with served(project, "--policy=oneshot") as site:
         await site.call("saving")
         await (await site.gate.arrival("save")).gone()

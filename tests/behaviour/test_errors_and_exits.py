@@ -10,6 +10,8 @@ from tests.behaviour.served import Served
 
 FUNCTIONS = ("failing", "listening", "exiting", "handlers")
 STACK = {"typescript": ["\n    at ", "index.ts:"], "python": ["Traceback ", 'main.py", line ']}
+MACHINERY = ("ext:", "/outlast/engines/", "/outlast/runtime/", "asyncio")
+"""Frames that the function's owner can do nothing about."""
 
 
 @pytest.mark.parametrize(("case", "said"), [("lost", "was lost"), ("in-timer", "was thrown")])
@@ -85,6 +87,7 @@ async def test_a_handler_that_fails(site: Served, case: str, status: int, text: 
     request_id = response.headers["sb-request-id"]
     line = await site.node.wait_for("log", level="error", request_id=request_id)
     assert logged in line["msg"]
+    assert not [frame for frame in MACHINERY if frame in line["msg"]], line["msg"]
     again = await site.call(f"handlers/{case}")
     assert again.headers["x-sb-execution-id"] == response.headers["x-sb-execution-id"]
 
@@ -113,7 +116,7 @@ async def test_a_task_that_exits_cuts_off_itself_and_the_others(site: Served, wo
     assert (new.status_code, new.text != other.text) == (200, True)
 
 
-async def test_a_function_that_exits_takes_its_own_worker_along(site: Served, work: str) -> None:
+async def test_a_function_that_exits_takes_its_own_worker_along(site: Served, work: str, language: str) -> None:
     with_task = await site.call("exiting/task", params={"work": work})
     await site.gate.arrival(work)
     old = with_task.headers["x-sb-execution-id"]
@@ -135,6 +138,9 @@ async def test_a_function_that_exits_takes_its_own_worker_along(site: Served, wo
     end = await site.node.wait_for("shutdown", execution_id=old)
     assert (end["reason"], end["level"]) == ("exit", "error")
     assert "exit code 3" in end["msg"]
+    (error,) = site.node.found("uncaught", execution_id=old)
+    for words in ("the listener of unload threw", *STACK[language]):
+        assert words in error["msg"]
 
     new = await site.call("exiting/pid", params={"work": ""})
     assert new.status_code == 200

@@ -48,12 +48,12 @@ LISTENING = {
 }
 
 
-def project(folder: Path, language: str) -> Path:
-    if language == "typescript":
-        shutil.copytree(SEEDS / "supabase", folder / "supabase")
-    else:
-        shutil.copytree(TWINS, folder / "supabase/functions", ignore=shutil.ignore_patterns("__pycache__"))
-        shutil.copy(SEEDS / "supabase/config.toml", folder / "supabase/config.toml")
+def project(folder: Path, language: str, only: str = "*") -> Path:
+    source = SEEDS / "supabase/functions" if language == "typescript" else TWINS
+    for function in (*source.glob("_shared"), *source.glob(only)):
+        target = folder / "supabase/functions" / function.name
+        shutil.copytree(function, target, ignore=shutil.ignore_patterns("__pycache__"), dirs_exist_ok=True)
+    shutil.copy(SEEDS / "supabase/config.toml", folder / "supabase/config.toml")
     return folder
 
 
@@ -193,7 +193,7 @@ async def test_oneshot_does_not_wait_for_what_is_no_task(oneshot: Served) -> Non
 @pytest.mark.parametrize("function", LISTENING)
 async def test_the_listener_hears_why_and_the_task_still_ends(tmp_path: Path, function: str, language: str) -> None:
     (seed,) = [seed for seed in TOP_LEVEL if seed.function == function]
-    async with served(project(tmp_path, language)) as site:
+    async with served(project(tmp_path, language, only=function)) as site:
         await call(site, seed)
         arrival = await site.gate.arrival(seed.work)
         stopping = asyncio.create_task(site.node.stop())

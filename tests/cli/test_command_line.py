@@ -58,12 +58,14 @@ def project(tmp_path: Path) -> Path:
 
 
 class TestWhatIsWrongIsSaidInOneLine:
-    def test_a_port_in_use(self, project: Path) -> None:
+    @pytest.mark.parametrize("option", ["--port", "--admin-port"])
+    def test_a_port_in_use(self, project: Path, option: str) -> None:
         with socket.create_server(("127.0.0.1", 0)) as taken:
             port = taken.getsockname()[1]
-            text = complaint("serve", str(project), f"--port={port}", "--admin-port=0")
+            text = complaint("serve", str(project), "--port=0", "--admin-port=0", f"{option}={port}")
         assert f"127.0.0.1:{port} is in use" in text
-        assert "--port" in text
+        assert option in text
+        assert [*(project / ".outlast/nodes").iterdir()] == []
 
     def test_an_address_that_is_not_ours(self, project: Path) -> None:
         assert "192.0.2.1" in complaint("serve", str(project), "--host=192.0.2.1", "--port=0")

@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import re
+import shutil
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from tests.support.admin import admin_url, token
+from tests.support.admin import admin, admin_url, token
 from tests.support.node import Node, serving, write_project
 
 PATIENCE_S = 30
@@ -187,7 +188,8 @@ class TestTasks:
         assert {*what} == {"received", "first byte", "response end", "task started", "task settled", "log"}
         [story] = (await outlast("tasks", "show", id_, "--json", cwd=inside)).objects
         assert story["task"]["id"] == id_
-        assert (await outlast("tasks", "show", "none", cwd=inside)).code == 1
+        unknown = await outlast("tasks", "show", "none", cwd=inside)
+        assert unknown == Result(1, "", "outlast: 'none' is no id: those are UUIDs\n")
 
     async def test_goes_on_with_each_that_settles(self, node: Node, inside: Path) -> None:
         watching = await started("tasks", "--watch", "--json", "--limit=1", "--outcome=fulfilled", cwd=inside)
@@ -245,6 +247,49 @@ class TestLogs:
         assert seen[-1]["event"] == "shutdown"
         assert following.returncode == 0
         assert b"ended" in err
+
+
+UNKNOWN = "outlast: no function 'mixt' is served (did you mean mixed?); there are mixed, locked"
+
+
+class TestOfAFunctionThatThereIsNot:
+    @pytest.mark.parametrize(
+        "command",
+        [
+            ["tasks", "--function=mixt"],
+            ["tasks", "--function=mixt", "--json"],
+            ["tasks", "show", "--function=mixt"],
+            ["logs", "--function=mixt"],
+            ["ps", "--function=mixt"],
+            ["invoke", "mixt/path?query"],
+        ],
+    )
+    async def test_the_nearest_is_named(self, inside: Path, command: list[str]) -> None:
+        assert await outlast(*command, cwd=inside) == Result(1, "", f"{UNKNOWN}\n")
+
+    @pytest.mark.parametrize("command", [["tasks", "--watch"], ["logs", "-f"]])
+    async def test_it_may_still_be_made(self, inside: Path, command: list[str]) -> None:
+        waiting = await started(*command, "--function=mixt", "--json", cwd=inside)
+        assert waiting.stderr is not None
+        async with asyncio.timeout(PATIENCE_S):
+            assert await waiting.stderr.readline() == f"{UNKNOWN}; waiting for what it does\n".encode()
+        waiting.terminate()
+        assert (await waiting.communicate())[0] == b""
+
+    async def test_one_that_was_deleted_has_records(self, node: Node, inside: Path) -> None:
+        (inside / "leaving").mkdir()
+        (inside / "leaving/index.ts").write_text(FUNCTIONS["mixed"])
+        async with admin(node) as client:
+            await client.post("/v1/reload")
+            assert (await outlast("invoke", "leaving?good", "--wait", cwd=inside)).code == 0
+            shutil.rmtree(inside / "leaving")
+            await client.post("/v1/reload")
+        assert (await outlast("ps", "--function=leaving", cwd=inside)).code == 1
+        [task] = (await outlast("tasks", "--function=leaving", "--json", cwd=inside)).objects
+        assert task["name"] == "good"
+        rejected = await outlast("tasks", "--function=leaving", "--outcome=rejected", "--json", cwd=inside)
+        assert rejected == Result(0, "", "")
+        assert (await outlast("logs", "--function=leaving", cwd=inside)).code == 0
 
 
 class TestWithoutANode:

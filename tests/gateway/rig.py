@@ -310,13 +310,17 @@ async def gateway(
     news = asyncio.Event()
 
     def on_served(_function: str, _status: int, _ms: float, tell: Callable[[], Served]) -> None:
-        served.append(tell())
+        on_unread(tell())
+
+    def on_unread(request: Served) -> None:
+        served.append(request)
         news.set()
 
     ports = Ports(
         services=services,
         verifier=verifier or LetAllPass(),
         on_served=on_served,
+        on_unread=on_unread,
         trust_proxy=trust_proxy,
         tracer=tracer,
         timeouts=timeouts or Timeouts(),

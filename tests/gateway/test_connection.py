@@ -5,6 +5,8 @@ import contextlib
 import dataclasses
 import socket
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 
 import pytest
 import pytest_asyncio
@@ -83,6 +85,29 @@ async def test_a_head_that_trickles_has_no_more_time(play: Function) -> None:
         trickling.cancel()
 
 
+@pytest.mark.parametrize(
+    ("raw", "status", "why"),
+    [
+        (b"GET /play HTTP/1.1\r\n\r\n", 400, "the Host field is missing"),
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400, "the head is a TLS handshake"),
+        (b"\x1b[2J\n", 400, "the head holds a control character, or a bare CR or LF"),
+        (b"GET /" + b"a" * http1.MAX_HEAD_BYTES, 431, "the head is longer than 32768 bytes"),
+        (b"GET /play HTTP/1.1\r\n", 408, "the request did not arrive in time"),
+    ],
+)
+async def test_a_request_that_cannot_be_read_is_told_of(play: Function, raw: bytes, status: int, why: str) -> None:
+    async with playing(play, timeouts=brief(head_s=SHORT)) as (shared, client):
+        client.send(raw)
+        answer = await client.answer()
+        told = await shared.until_served(1)
+        assert (told.status, told.client, told.method, told.path) == (status, "127.0.0.1", "", "")
+        assert told.request_id == answer.fields[b"sb-request-id"].decode()
+        assert told.why.startswith(why)
+        assert (told.ms >= SHORT * 1000) == (status == 408)
+        await client.rest()
+        assert len(shared.served) == 1
+
+
 async def test_a_second_head_that_does_not_end_is_answered_408(play: Function) -> None:
     async with playing(play, timeouts=brief(head_s=SHORT)) as (_, client):
         client.send(b"GET /echo HTTP/1.1\r\nHost: a\r\n\r\nGET")
@@ -127,7 +152,7 @@ async def test_a_body_that_nobody_wants_yet_does_not_stall(play: Function) -> No
 
 
 async def test_a_body_that_stalls_behind_a_begun_answer_cuts_it(play: Function) -> None:
-    async with playing(play, timeouts=brief(body_s=SHORT)) as (_, client):
+    async with playing(play, timeouts=brief(body_s=SHORT)) as (shared, client):
         client.send(post(b"Content-Length: 10"))
         exchange = await play.next()
         exchange.reply.proceed()
@@ -137,6 +162,8 @@ async def test_a_body_that_stalls_behind_a_begun_answer_cuts_it(play: Function) 
         await client.exactly(b"4\r\nsome\r\n")
         assert await client.rest() == b""
         assert exchange.cancelled.is_set()
+        served = await shared.until_served(1)
+        assert (served.status, served.why) == (200, "the request did not arrive in time")
 
 
 async def test_a_client_that_takes_nothing_is_cut_off(play: Function) -> None:
@@ -149,7 +176,8 @@ async def test_a_client_that_takes_nothing_is_cut_off(play: Function) -> None:
             exchange.reply.data(bytes(1 << 20), last=False)
         async with asyncio.timeout(rig.PATIENCE_S):
             await exchange.cancelled.wait()
-        assert (await shared.until_served(1)).status == 200
+        served = await shared.until_served(1)
+        assert (served.status, served.why) == (200, "the client did not take its answer in time")
 
 
 @pytest.mark.parametrize("close", [b"", b"Connection: close\r\n"])
@@ -301,6 +329,19 @@ async def test_the_gateway_s_own_answers_to_head_have_no_body(served: Rig) -> No
         answer = await client.answer(b"HEAD")
         assert (answer.status, answer.head.declared_length) == (404, len(b"Function not found"))
         assert (await client.answer()).json["target"] == "/echo/2"
+
+
+async def test_an_answer_without_a_date_is_given_one(play: Function) -> None:
+    own = b"Sun, 06 Nov 1994 08:49:37 GMT"
+    async with playing(play) as (_, client):
+        for fields in ([], [(b"date", own)]):
+            client.send(GET)
+            (await play.next()).answer(fields=fields)
+            date = (await client.answer()).fields[b"date"]
+            assert (date == own) == bool(fields)
+            if not fields:
+                age = datetime.now(UTC) - parsedate_to_datetime(date.decode())
+                assert abs(age) < timedelta(minutes=1)
 
 
 async def test_trailers_and_extensions_are_dropped(play: Function) -> None:
@@ -623,6 +664,15 @@ async def test_a_server_that_closes_lets_answers_end(play: Function) -> None:
         answer = await client.answer()
         assert (answer.body, answer.head.keep_alive) == (b"the last", False)
         assert await client.rest() == b""
+
+
+async def test_a_server_that_is_in_a_hurry_says_so(play: Function) -> None:
+    async with playing(play) as (shared, client):
+        client.send(GET)
+        await play.next()
+        shared.gateway.abort()
+        served = await shared.until_served(1)
+        assert (served.status, served.why) == (0, "the server shut down before its answer was complete")
 
 
 # Tunnels.

@@ -66,6 +66,7 @@ class Worker:
     verify_jwt = False
     execution_id = "the-worker"
     signs_of_life = 0
+    is_condemned = False
 
     def __init__(self, path: str, idle_limit_s: float) -> None:
         self._path = path
@@ -104,6 +105,9 @@ class Worker:
     def link_lost(self, link: Link, exchange: Exchange) -> None:
         exchange.link = None
         self.requests -= 1
+        exchange.fail(outcome.RequestEnd.WORKER_ERROR)
+
+    def cut_off(self, exchange: Exchange) -> None:
         exchange.fail(outcome.RequestEnd.WORKER_ERROR)
 
     def link_misused(self, exchange: Exchange, error: OutlastError) -> None:

@@ -83,7 +83,7 @@ async def test_the_function_gets_the_context_in_the_place_of_the_callers(play: F
         await client.answer()
         ending = await tracer.traces[0].ended()
         assert (ending.status, ending.execution_id) == (200, rig.EXECUTION_ID)
-        assert (ending.failure, ending.reason, ending.why, ending.is_cut) == (None, "", "", False)
+        assert (ending.failure, ending.reason, ending.refused, ending.is_cut) == (None, "", "", False)
         assert ending.ms > 0
 
 
@@ -148,7 +148,16 @@ async def test_what_becomes_of_a_request_is_told(play: Function, tracer: Recordi
             assert (await client.answer()).status == 400
             ending = await tracer.traces[-1].ended()
             assert (ending.status, ending.execution_id) == (400, "")
-            assert ending.why
+            assert ending.refused
+        with tracer.one():
+            async with shared.client() as broken:
+                broken.send(GET.replace(b"GET", b"POST")[:-2] + b"Transfer-Encoding: chunked\r\n\r\n")
+                exchange = await play.next()
+                exchange.reply.proceed()
+                exchange.reply.begin(response(), rig.EXECUTION_ID, b"some", last=False)
+                broken.send(b"nonsense\r\n")
+                ending = await tracer.traces[-1].ended()
+            assert (ending.status, ending.is_cut, bool(ending.refused)) == (200, False, True)
 
 
 async def test_who_is_denied_is_traced_too(play: Function, tracer: Recording) -> None:
@@ -157,7 +166,7 @@ async def test_who_is_denied_is_traced_too(play: Function, tracer: Recording) ->
         client.send(GET)
         assert (await client.answer()).status == 401
         ending = await tracer.traces[0].ended()
-        assert (ending.status, ending.why) == (401, "the request has no Authorization header")
+        assert (ending.status, ending.refused) == (401, "the request has no Authorization header")
 
 
 async def test_health_and_what_is_no_request_are_not_traced(play: Function, tracer: Recording) -> None:

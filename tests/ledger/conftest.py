@@ -62,5 +62,5 @@ async def ledger(backend: str | None, monkeypatch: pytest.MonkeyPatch) -> AsyncI
     yield made
     await made.close()
     assert made.status.dropped == 0
-    assert made.is_ended
+    assert made.is_done
     assert troubles == []

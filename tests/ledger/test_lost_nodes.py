@@ -129,7 +129,7 @@ async def test_the_next_node_of_the_same_project_knows_at_once(url: str, tmp_pat
 async def test_what_is_still_open_at_an_orderly_end_does_not_stay_so(url: str) -> None:
     there, _ = await with_open_tasks(url)
     await there.ledger.close()
-    assert there.ledger.is_ended
+    assert there.ledger.is_done
     async with session(url) as connection:
         assert await connection.fetchval("select count(*) from outlast.tasks where outcome is null") == 0
         assert await connection.fetchval("select count(*) from outlast.nodes where ended is null") == 0

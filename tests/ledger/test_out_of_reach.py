@@ -12,6 +12,7 @@ from tests.ledger.node import Node, node, session
 from outlast.core.records import TaskQuery
 from outlast.database.connections import Database, DatabaseError
 from outlast.ledger import postgres as module
+from outlast.ledger.ledger import TooMany
 
 
 @pytest_asyncio.fixture
@@ -35,8 +36,7 @@ async def kept(connection: "asyncpg.Connection") -> list[str]:
     return [row["id"] for row in rows]
 
 
-async def test_down_at_first_everything_is_written_when_it_is_up(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "PATIENCE_S", 0.0)
+async def test_down_at_first_everything_is_written_when_it_is_up(url: str) -> None:
     is_up = False
 
     async def connect() -> "asyncpg.Connection":
@@ -44,7 +44,7 @@ async def test_down_at_first_everything_is_written_when_it_is_up(url: str, monke
             raise DatabaseError("it is down")
         return await Database(lambda: url).connect()
 
-    async with node(url, connect=connect) as there:
+    async with node(url, connect=connect, first_patience_s=0.0) as there:
         told = tell(there, 50)
         await there.until(lambda: there.reports)
         assert "it is down" in there.reports[0][0]
@@ -92,6 +92,21 @@ async def test_a_connection_that_breaks_while_a_batch_is_written(url: str, other
         await there.until_written()
         assert await kept(other) == sorted(told)
         assert there.ledger.status.written == 60
+
+
+async def test_what_it_cannot_count_in_time_is_not_counted_in_memory(
+    url: str, monkeypatch: pytest.MonkeyPatch, other: "asyncpg.Connection"
+) -> None:
+    async with node(url) as there:
+        tell(there, 3)
+        await there.until_written()
+        async with other.transaction():
+            await other.execute("lock table outlast.tasks in access exclusive mode")
+            monkeypatch.setattr(module, "ASK_WITHIN_S", 0.05)
+            with pytest.raises(TooMany, match=r"not counted them within 0\.05 s"):
+                await there.ledger.counts(TaskQuery())
+        monkeypatch.undo()
+        assert [count.count for count in await there.ledger.counts(TaskQuery())] == [3]
 
 
 class Mumbling:

@@ -1,10 +1,16 @@
 """Which requests are recorded, and what is made of `--database`."""
 
+import asyncio
 import io
+import json
+import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from tests.ledger import samples
+from tests.ledger.node import session
+from tests.support.postgres import Server
 
 from outlast import storage
 from outlast.config import settings
@@ -12,8 +18,11 @@ from outlast.core.errors import OutlastError
 from outlast.core.records import RequestQuery
 from outlast.database import choice
 from outlast.gateway.ports import Served
+from outlast.ledger import postgres as module
 from outlast.storage import Storage
 from outlast.telemetry.logs import Format, Log
+
+PATIENCE_S = 20
 
 
 @pytest.fixture
@@ -33,6 +42,17 @@ def log() -> Log:
     return Log(io.StringIO().write, format=Format.JSON)
 
 
+async def what_is_said_of(database: str, project: settings.Project) -> str:
+    """By the first line of the log."""
+    said: asyncio.Queue[str] = asyncio.Queue()
+    storing = Storage(database, project, Log(said.put_nowait, format=Format.JSON))
+    async with asyncio.timeout(PATIENCE_S):
+        line = json.loads(await said.get())
+    await storing.close()
+    assert (line["event"], line["level"]) == ("ledger", "warning")
+    return str(line["msg"])
+
+
 async def test_so_many_a_second_and_all_that_failed(project: settings.Project, monkeypatch: pytest.MonkeyPatch) -> None:
     seconds = [1_000.0, 1_000.9, 1_001.0]
     storing = Storage(choice.OFF, project, log())
@@ -48,10 +68,59 @@ async def test_so_many_a_second_and_all_that_failed(project: settings.Project, m
     await storing.close()
 
 
-@pytest.mark.parametrize("database", ["", "of", "mysql://localhost/x", "/tmp/x"])
+@pytest.mark.parametrize("database", ["", "of", "mysql://localhost/x", "/tmp/x", "postgresql://[::1/x"])
 async def test_what_is_no_database(project: settings.Project, database: str) -> None:
-    with pytest.raises(OutlastError, match="neither embedded nor off nor a URL"):
+    with pytest.raises(OutlastError, match=r"neither embedded nor off nor a URL|is no URL"):
         Storage(database, project, log())
+
+
+@pytest.mark.parametrize(
+    ("changed", "named"),
+    [
+        (lambda url: url.replace("outlast:", "outlast:not"), "password authentication failed"),
+        (lambda url: url.replace("/test_", "/no_test_"), "does not exist"),
+        (lambda url: f"{url}?sslmode=nonsense", "its URL cannot be used: `sslmode`"),
+        (lambda _: "postgresql://outlast@127.0.0.1:port/x", "its URL cannot be used: .*port"),
+        (lambda _: "postgresql://outlast@127.0.0.1:65536/x", "its URL cannot be used: .*port"),
+    ],
+)
+async def test_what_waiting_will_not_mend_is_told_at_once(
+    project: settings.Project,
+    postgres: Server,
+    monkeypatch: pytest.MonkeyPatch,
+    changed: Callable[[str], str],
+    named: str,
+) -> None:
+    monkeypatch.setattr(storage, "FIRST_PATIENCE_S", 3600.0)
+    said = await what_is_said_of(changed(await postgres.new_database()), project)
+    assert re.match(rf"the ledger's database cannot be used \(.*{named}.*\): records wait in memory", said), said
+
+
+async def test_a_user_who_may_not_make_the_schema_is_told_at_once(
+    project: settings.Project, postgres: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(storage, "FIRST_PATIENCE_S", 3600.0)
+    url = await postgres.new_database()
+    async with session(url) as connection:
+        await connection.execute("create role visitor login password 'visiting'")
+    said = await what_is_said_of(f"postgresql://visitor:visiting@{url.partition('@')[2]}", project)
+    assert "cannot be brought up to date: permission denied" in said
+
+
+async def test_a_database_that_was_never_in_reach_is_told_of_soon(
+    project: settings.Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "PATIENCE_S", 3600.0)
+    monkeypatch.setattr(storage, "FIRST_PATIENCE_S", 0.1)
+    said = await what_is_said_of("postgresql://nobody@127.0.0.1:1/nowhere", project)
+    assert said.startswith("the ledger's database is out of reach (")
+
+
+async def test_a_node_that_never_had_a_database_leaves_nothing_to_be_ended(project: settings.Project) -> None:
+    storing = Storage(choice.EMBEDDED, project, log())
+    assert [path.name for path in (project.state_dir / "nodes").iterdir()] == [storing.node]
+    await storing.close()
+    assert [*(project.state_dir / "nodes").iterdir()] == []
 
 
 async def test_where_the_project_cannot_be_written_to_it_is_served_all_the_same(project: settings.Project) -> None:

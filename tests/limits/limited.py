@@ -9,6 +9,8 @@ import pytest
 from tests.behaviour.served import Served, add_function, assemble, served
 from tests.support.node import Event
 
+from outlast.core.outcome import RequestEnd
+
 SOURCES = Path(__file__).with_name("functions")
 
 
@@ -102,6 +104,10 @@ class Hostages:
         task = await self._site.node.wait_for("task", name=f"{self._work}-task")
         assert (task["outcome"], task["reason"], task["level"]) == ("interrupted", reason, "warning")
         assert task["execution_id"] == self.worker
+        request = await self._site.node.wait_for("request", execution_id=self.worker, first_byte_ms=lambda ms: ms > 0)
+        if reason != "memory":
+            # The kernel may have been quicker: why it ended a process is known when that is gone.
+            assert request["msg"] == RequestEnd.WORKER_LIMIT.words
 
 
 def is_limit_answer(response: httpx.Response, reason: str, limit: int) -> None:

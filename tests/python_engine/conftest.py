@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from tests.python_engine import wheels
+from tests.python_engine.builder import Builder
 
 from outlast.config.settings import FunctionSettings
 from outlast.core.language import Language
@@ -85,6 +87,22 @@ async def zygote() -> AsyncIterator[Zygote]:
     zygote = Zygote()
     yield zygote
     await zygote.spawner.close()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def spawner() -> AsyncIterator[Spawner]:
+    spawner = Spawner()
+    yield spawner
+    await spawner.close()
+
+
+@pytest.fixture
+def builder(tmp_path: Path, spawner: Spawner) -> Builder:
+    builder = Builder(tmp_path, spawner)
+    for version in ("1.0", "1.1", "2.0"):
+        wheels.add(builder.wheels, "alpha", version)
+    wheels.add(builder.wheels, "beta", "1.0", requires=["alpha<2"])
+    return builder
 
 
 @pytest.fixture

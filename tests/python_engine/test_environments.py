@@ -4,38 +4,20 @@ import asyncio
 import shutil
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import pytest_asyncio
 from tests.python_engine import wheels
 from tests.python_engine.builder import Builder
 from tests.python_engine.conftest import script
 
 from outlast.config.settings import FunctionSettings
-from outlast.engines.processes import Spawner
 from outlast.engines.python.environments import OURS, Environment, EnvironmentFailed
 from outlast.engines.python.requirements import read
 from outlast.engines.python.uv import UV
 
 Make = Callable[..., FunctionSettings]
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def spawner() -> AsyncIterator[Spawner]:
-    spawner = Spawner()
-    yield spawner
-    await spawner.close()
-
-
-@pytest.fixture
-def builder(tmp_path: Path, spawner: Spawner) -> Builder:
-    builder = Builder(tmp_path, spawner)
-    for version in ("1.0", "1.1", "2.0"):
-        wheels.add(builder.wheels, "alpha", version)
-    wheels.add(builder.wheels, "beta", "1.0", requires=["alpha<2"])
-    return builder
 
 
 def version_of(environment: Environment, module: str) -> str:

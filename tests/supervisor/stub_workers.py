@@ -185,6 +185,7 @@ class Caller:
         self.ended: asyncio.Future[int | RequestEnd] = asyncio.get_running_loop().create_future()
         self.execution_id = ""
         self.detail: dict[str, object] = {}
+        self.why = ""
         self.then: Any = None
         """Called when it has ended."""
         self.exchange: Exchange
@@ -197,7 +198,8 @@ class Caller:
 
     def data(self, content: bytes, last: bool) -> None: ...
 
-    def fail(self, end: RequestEnd, execution_id: str, **detail: object) -> None:
+    def fail(self, end: RequestEnd, execution_id: str, why: str = "", **detail: object) -> None:
+        self.why = why
         self.execution_id = execution_id
         self.detail = detail
         self._end(end)
@@ -252,7 +254,7 @@ class Engine:
 class House:
     """A pool with all that it needs."""
 
-    def __init__(self, folder: Path, policy: Policy, limits: Limits, scale: Scale) -> None:
+    def __init__(self, folder: Path, code: Path, policy: Policy, limits: Limits, scale: Scale) -> None:
         self.engine = Engine()
         self.spawned: asyncio.Queue[Stub] = asyncio.Queue()
         self.spawning = asyncio.Event()
@@ -263,8 +265,8 @@ class House:
         log = Log(self._heard, format=Format.JSON)
         self.function = FunctionSettings(
             name="stub",
-            folder=folder,
-            entrypoint=folder / "index.ts",
+            folder=code,
+            entrypoint=code / "index.ts",
             language=Language.TYPESCRIPT,
             verify_jwt=False,
             import_map=None,
@@ -275,6 +277,7 @@ class House:
             limits=limits,
             scale=scale,
         )
+        self.function.entrypoint.touch()
         engines = {Language.TYPESCRIPT: self.engine}
         self.ledger = MemoryLedger()
         register = Register(self.ledger, ids.uuid7(0, 0))
@@ -342,6 +345,12 @@ class House:
         self.lines.append(line)
         self._news.set()
 
+    async def buried(self, stub: Stub) -> None:
+        """Waits until nothing is left of it, if it is not so already."""
+        for worker, life in [*self.pool._crew._alive.items()]:
+            if worker.execution_id == stub.execution_id:
+                await asyncio.wait_for(asyncio.shield(life), PATIENCE_S)
+
     async def ended(self) -> None:
         await asyncio.wait_for(self.pool.wait_ended(), PATIENCE_S)
 
@@ -349,9 +358,9 @@ class House:
 @asynccontextmanager
 async def house(policy: Policy = Policy.PER_WORKER, scale: Scale = NO_STANDBY, **limits: int) -> AsyncIterator[House]:
     # The paths of sockets must be short.
-    folder = Path(tempfile.mkdtemp(prefix="outlast-test-"))
+    folder, code = (Path(tempfile.mkdtemp(prefix="outlast-test-")) for _ in range(2))
     try:
-        opened = House(folder, policy, Limits(**limits), scale)
+        opened = House(folder, code, policy, Limits(**limits), scale)
         yield opened
         opened.pool.close(EndReason.TERMINATION)
         opened.pool.kill(EndReason.TERMINATION)
@@ -359,3 +368,4 @@ async def house(policy: Policy = Policy.PER_WORKER, scale: Scale = NO_STANDBY, *
         assert not os.listdir(folder), "workers leave nothing behind"  # noqa: PTH208, nothing waits here
     finally:
         shutil.rmtree(folder)
+        shutil.rmtree(code)

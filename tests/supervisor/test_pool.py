@@ -73,6 +73,9 @@ async def test_the_backlog_is_bounded() -> None:
         refused = callers.pop()
         assert await refused.end() is RequestEnd.WORKER_BUSY
         assert refused.detail == {"retry_after_s": 1}
+        assert refused.why.startswith(
+            "1,000 requests were waiting already. To let more wait: [functions.stub.scale] max_b"
+        )
         assert not any(caller.ended.done() for caller in callers)
 
 
@@ -336,6 +339,7 @@ class TestTheEnd:
             there.pool.close(EndReason.TERMINATION)
             there.pool.kill(EndReason.TERMINATION)
             assert await late[0].end() is RequestEnd.WORKER_BUSY
+            assert caller.why == late[0].why == "the server shut down before its answer was complete"
             await there.ended()
 
     async def test_a_worker_that_boots_for_somebody_is_told_when_it_has(self) -> None:
@@ -369,6 +373,22 @@ class TestTheEnd:
             await there.ended()
             [end] = there.events("shutdown")
             assert end["reason"] == "termination"
+            assert not there.events("boot_failure")
+
+    async def test_what_is_wrong_with_files_that_nobody_waits_for_is_no_news(self) -> None:
+        async with house() as there:
+            caller = there.call()
+            worker = await there.ready_worker()
+            await worker.has(1)
+            there.engine.gate.clear()
+            there.engine.error = OutlastError("index.ts: no such file")
+            there.pool.reload(there.function)
+            there.pool.close(EndReason.RELOAD)
+            there.engine.gate.set()
+            worker.answer()
+            assert await caller.end() == 200
+            await worker.obeys()
+            await there.ended()
             assert not there.events("boot_failure")
 
 

@@ -233,7 +233,7 @@ async def test_what_runs_in_the_old_worker_goes_on_to_its_end(served: Site) -> N
 SAVE_EVERY_S = 0.15
 
 
-@pytest.mark.parametrize("lasting_s", [6])
+@pytest.mark.parametrize("lasting_s", [3])
 async def test_a_file_saved_under_load_fails_no_request_and_cuts_no_task(served: Site, lasting_s: float) -> None:
     since = served.now
     loop = asyncio.get_running_loop()

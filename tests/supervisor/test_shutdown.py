@@ -147,6 +147,8 @@ async def test_what_the_grace_is_too_short_for_is_cut_off_and_named(tmp_path: Pa
         response = await call
         assert response.status_code == 500
         assert response.json()["code"] == "WORKER_ERROR"
+        [request] = served.node.found("request", status=500)
+        assert request["msg"] == "the server shut down before its answer was complete"
         task = served.node.found("task")[0]
         assert (task["name"], task["outcome"], task["reason"]) == ("endless", "interrupted", "termination")
         assert task["level"] == "warning"

@@ -180,6 +180,26 @@ async def test_one_that_dies_is_no_failure_of_the_function() -> None:
         assert not there.events("boot_delay")
 
 
+@pytest.mark.parametrize("how", ["cannot start", "ends"])
+async def test_one_that_comes_to_nothing_as_its_function_was_removed_is_no_news(how: str) -> None:
+    async with house(scale=ONE) as there:
+        there.call()
+        worker = await there.ready_worker()
+        there.function.entrypoint.unlink()
+        if how == "cannot start":
+            there.spawn_error = OSError("No such file or directory")
+        standby = await there.worker()
+        if how == "ends":
+            standby.exit(1)
+        await worker.has(1)
+        await there.buried(standby)
+        worker.answer()
+        there.pool.close(EndReason.RELOAD)
+        await worker.obeys()
+        await there.ended()
+        assert not there.events("boot_failure")
+
+
 async def test_it_outlives_its_boot_timeout() -> None:
     """Which counts from when it is needed."""
     async with house(scale=Scale(standby=2), boot_timeout_ms=200) as there:

@@ -48,6 +48,20 @@ class TestCalls:
         told = outlast_sync.invoke("jobs", **given).json()  # type: ignore[arg-type]
         assert {name: told[name] for name in expected} == expected
 
+    @pytest.mark.parametrize(
+        ("given", "named"),
+        [
+            ({"json": {}, "data": "text"}, "json and data"),
+            ({"json": {}, "data": {"a": "b"}}, "json and data"),
+            ({"json": 0, "files": {"f": b""}}, "json and files"),
+            ({"data": b"", "files": {"f": b""}}, "data and files"),
+        ],
+        ids=str,
+    )
+    def test_two_bodies(self, outlast_sync: SyncOutlast, given: dict[str, object], named: str) -> None:
+        with pytest.raises(Failure, match=f"one body, not {named}; "):
+            outlast_sync.invoke("jobs", **given)  # type: ignore[arg-type]
+
     async def test_files(self, outlast: Outlast) -> None:
         told = (await outlast.invoke("jobs", data={"a": "b"}, files={"f": ("name.txt", b"content")})).json()
         assert told["type"].startswith("multipart/form-data; boundary=")

@@ -6,6 +6,7 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import closing
 from datetime import timedelta
+from difflib import get_close_matches
 from importlib.metadata import version
 from operator import attrgetter
 from typing import TypeVar
@@ -32,7 +33,7 @@ from outlast.admin.node import (
 )
 from outlast.core.errors import OutlastError
 from outlast.core.records import TaskQuery, TaskRecord
-from outlast.ledger.ledger import MAX_LIMIT
+from outlast.ledger.ledger import MAX_LIMIT, TooMany
 from outlast.supervisor.snapshot import FunctionSnapshot, WorkerSnapshot
 from outlast.telemetry.feed import KEPT_EVENTS, Event, Wanted, as_json, field
 from outlast.telemetry.logs import Level
@@ -45,6 +46,8 @@ TOP_LEVEL_EVENTS = 200
 """So many events around a task that belongs to no request."""
 WORKER_EVENTS = 50
 """So many events around any task that belong to its worker, but to no request."""
+NAMED_FUNCTIONS = 10
+"""So many are named to whoever asked for one that is not served."""
 AFTERMATH = timedelta(seconds=1)
 """A worker's end is told just after that of its tasks."""
 
@@ -99,7 +102,20 @@ class Endpoints:
         for function in self._node.fleet.snapshot():
             if function.name == name:
                 return function
-        raise Refusal(404, "NOT_FOUND", f"no function {name!r} is served")
+        raise self._not_served(name)
+
+    def _not_served(self, name: str) -> Refusal:
+        served = [*self._node.fleet.services]
+        nearest = get_close_matches(name, served, len(served) or 1, cutoff=0)
+        text = f"no function {name!r} is served"
+        if get_close_matches(name, nearest[:1]):
+            text += f" (did you mean {nearest[0]}?)"
+        if not nearest:
+            text += ", nor is any other"
+        else:
+            rest = len(nearest) - NAMED_FUNCTIONS
+            text += f"; there are {', '.join(nearest[:NAMED_FUNCTIONS])}" + (f" and {rest} more" if rest > 0 else "")
+        return Refusal(404, "NOT_FOUND", text)
 
     # What was.
 
@@ -109,7 +125,10 @@ class Endpoints:
 
     async def task_counts(self, request: Request) -> Response:
         question = questions.read(request.query_params, questions.AboutTasks)
-        return json(Items(await self._node.ledger.counts(question.query())))
+        try:
+            return json(Items(await self._node.ledger.counts(question.query())))
+        except TooMany as error:
+            raise Refusal(503, "TOO_MANY", str(error)) from error
 
     async def task(self, request: Request) -> Response:
         questions.read(request.query_params, questions.Question)
@@ -235,7 +254,7 @@ class Endpoints:
     def _served(self, request: Request) -> str:
         name: str = request.path_params["name"]
         if name not in self._node.fleet.services:
-            raise Refusal(404, "NOT_FOUND", f"no function {name!r} is served")
+            raise self._not_served(name)
         return name
 
     async def metrics(self, request: Request) -> Response:
@@ -265,7 +284,8 @@ def _id(request: Request) -> str:
     try:
         return str(UUID(request.path_params["id"]))
     except ValueError:
-        raise Refusal(404, "NOT_FOUND", "ids are UUIDs") from None
+        text = f"{request.path_params['id']!r} is no id: those are UUIDs"
+        raise Refusal(404, "NOT_FOUND", text) from None
 
 
 async def _body(request: Request, kind: type[T]) -> T:

@@ -101,9 +101,11 @@ OPERATIONS = (
         "GET",
         "/v1/task-counts",
         "task_counts",
-        "How many tasks there are of each function, outcome and reason.",
+        "How many tasks there are of each function, outcome and reason. All that are asked for are read: of millions, "
+        "ask for a time.",
         Items[TaskCount],
         question=questions.AboutTasks,
+        failures={503: "They are too many to be counted within 5 s."},
     ),
     Operation(
         "GET",

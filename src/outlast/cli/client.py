@@ -12,6 +12,7 @@ import msgspec
 
 from outlast.admin import place
 from outlast.cli.exits import Failed
+from outlast.cli.lines import say
 from outlast.core.errors import OutlastError
 
 STATE = ".outlast"
@@ -35,6 +36,18 @@ class Client:
     def get(self, path: str, **params: str | int | None) -> Any:
         with self._asked("GET", path, params, TIMEOUT_S) as response:
             return msgspec.json.decode(response.read())
+
+    def make_sure_of(self, function: str) -> None:
+        """Raises `Failed`, with what there is, where no such function is served and no task of one is on record."""
+        if not self.get("/v1/tasks", function=function, limit=1)["items"]:
+            self.get(f"/v1/functions/{quoted(function)}")
+
+    def tell_if_unknown(self, function: str) -> None:
+        """The same, for who may wait for it to be made."""
+        try:
+            self.make_sure_of(function)
+        except Failed as error:
+            say(f"{error}; waiting for what it does")
 
     def catch_up(self) -> None:
         """From now on the node knows all that its workers had to say: answers come faster than that."""

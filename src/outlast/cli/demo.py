@@ -11,13 +11,16 @@ import click
 
 from outlast.admin.address import Address
 from outlast.cli import calls
-from outlast.cli.parameters import PORT
+from outlast.cli.parameters import PORT_NUMBER
+from outlast.config.address import PORT
 from outlast.database import choice
 
 
 @click.command()
 @click.option("--once", is_flag=True, help="End when all is shown; exit code 1 if anything failed.")
-@click.option("--port", type=PORT, help="0: any that is free.", show_default="54321; with --once any that is free")
+@click.option(
+    "--port", type=PORT_NUMBER, help="0: any that is free.", show_default=f"{PORT}; with --once any that is free"
+)
 def demo(once: bool, port: int | None) -> None:
     """Serve the packaged examples, call them, and show when each response and each background task was done."""
     # The help has no use for what it takes to serve.
@@ -28,7 +31,7 @@ def demo(once: bool, port: int | None) -> None:
     from outlast.cli.exhibit import Exhibit
 
     if port is None:
-        port = 0 if once else app.Options.port
+        port = 0 if once else PORT
     console = Console(soft_wrap=True, highlight=False)
     with tempfile.TemporaryDirectory(prefix="demo-outlast-") as folder:
         # A copy, because the package may lie where nobody may write, and so that visitors can change the code.

@@ -13,13 +13,12 @@ from importlib.metadata import version
 from pathlib import Path
 
 from outlast import app
+from outlast.config.address import HOST, PORT, URL
 from outlast.config.settings import FunctionSettings
 from outlast.core.errors import OutlastError
 from outlast.engines.deno.prepare import DENO
 from outlast.engines.python.uv import UV
 from outlast.sandbox.layers import available
-
-PORT = 54321
 
 
 class State(StrEnum):
@@ -70,7 +69,7 @@ def _version(name: str, program: str) -> Finding:
 def _project(directory: Path | None) -> Iterator[Finding]:
     target = directory if directory is not None else Path()
     try:
-        project = app.Options(target=target, environ=os.environ).load(f"http://127.0.0.1:{PORT}")
+        project = app.Options(target=target, environ=os.environ).load(URL)
     except OutlastError as error:
         # Where nobody said that there is a project, there need not be one.
         expected = directory is not None or (target / "supabase").is_dir()
@@ -102,7 +101,7 @@ def _port() -> Finding:
     with socket.socket() as taken:
         taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            taken.bind(("127.0.0.1", PORT))
+            taken.bind((HOST, PORT))
         except OSError:
             return Finding("port", str(PORT), State.NOTE, "in use: outlast serve --port=0 takes any that is free")
     return Finding("port", str(PORT), State.OK, "free")

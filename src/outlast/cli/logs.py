@@ -42,10 +42,16 @@ def logs(
     node = client.find(admin_url)
     show = _Show(as_json)
     if not follow:
+        found = []
         if lines:
-            for event in node.get("/v1/events", function=function, request=request, level=level, limit=lines)["items"]:
-                show(event)
+            found = node.get("/v1/events", function=function, request=request, level=level, limit=lines)["items"]
+        if function is not None and not found:
+            node.make_sure_of(function)
+        for event in found:
+            show(event)
         return
+    if function is not None:
+        node.tell_if_unknown(function)
     with node.live(function=function, request=request, level=level, recent=lines) as events:
         for event in events:
             show(event)

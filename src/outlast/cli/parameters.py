@@ -23,7 +23,7 @@ class Whole(click.IntRange):
             self.fail(f"{str(value)!r} is not a whole number from {self.min} {to}", param, ctx)
 
 
-PORT = Whole(0, 65535)
+PORT_NUMBER = Whole(0, 65535)
 
 
 class Word(click.Choice[StrEnum]):

@@ -10,18 +10,23 @@ from outlast.cli.lines import duration, object_line
 
 
 @click.command()
+@click.option("--function", help="Of this function.")
 @parameters.as_json
 @parameters.admin_url
-def ps(as_json: bool, admin_url: str | None) -> None:
+def ps(function: str | None, as_json: bool, admin_url: str | None) -> None:
     """List the workers: state, age, what they have to do, what they have used of what they may use."""
-    functions = client.find(admin_url).get("/v1/functions")["items"]
+    node = client.find(admin_url)
+    if function is None:
+        served = node.get("/v1/functions")["items"]
+    else:
+        served = [node.get(f"/v1/functions/{client.quoted(function)}")]
     if as_json:
-        for function in functions:
-            for worker in function["workers"]:
+        for one in served:
+            for worker in one["workers"]:
                 object_line(worker)
         return
-    rows = [_row(worker) for function in functions for worker in function["workers"]]
-    rows += [(function["name"], "none") + ("",) * 7 for function in functions if not function["workers"]]
+    rows = [_row(worker) for one in served for worker in one["workers"]]
+    rows += [(one["name"], "none") + ("",) * 7 for one in served if not one["workers"]]
     titles = ("FUNCTION", "STATE", "AGE", "REQUESTS", "TASKS", "CPU", "MEMORY", "WALL CLOCK", "ID")
     Columns(*titles).show(sorted(rows))
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import click
 
 from outlast.admin import address
-from outlast.cli.parameters import FILE, PORT, Word
+from outlast.cli.parameters import FILE, PORT_NUMBER, Word
+from outlast.config.address import HOST, PORT
 from outlast.core.errors import OutlastError
 from outlast.core.policy import Policy
 from outlast.database import choice
@@ -17,12 +18,12 @@ from outlast.telemetry.pressure import Pressure
 
 @click.command()
 @click.argument("directory", metavar="[DIR]", type=FILE, default=Path())
-@click.option("--host", default="127.0.0.1", help="Address to listen on.")
-@click.option("--port", type=PORT, default=54321, help="0: any that is free.")
+@click.option("--host", default=HOST, help="Address to listen on.")
+@click.option("--port", type=PORT_NUMBER, default=PORT, help="0: any that is free.")
 @click.option("--admin-host", default="127.0.0.1", help="Address that the admin API listens on.")
 @click.option(
     "--admin-port",
-    type=PORT,
+    type=PORT_NUMBER,
     help="0: any that is free.",
     show_default=f"{address.DEFAULT_PORT}, or another if it is taken",
 )

@@ -57,8 +57,13 @@ def tasks(
     node = client.find(admin_url)
     listing = _Listing(as_json)
     if not watch:
-        listing.begin(_latest(node, asked, limit))
+        found = _latest(node, asked, limit)
+        if function is not None and not found:
+            node.make_sure_of(function)
+        listing.begin(found)
         return
+    if function is not None:
+        node.tell_if_unknown(function)
     with node.live(event="task", function=function, request=request) as events:
         listing.begin(_latest(node, asked, limit))
         for event in events:
@@ -98,6 +103,8 @@ def _newest_unfinished(node: Client, function: str | None) -> str:
         for task in node.get("/v1/tasks", outcome=outcome, function=function, limit=1)["items"]
     ]
     if not found:
+        if function is not None:
+            node.make_sure_of(function)
         raise Failed("every task that has settled was fulfilled; those that have not: outlast tasks --open")
     # Ids sort by time.
     return str(max(found))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 
-from outlast.config import discovery, layout, toml_file, variables
+from outlast.config import address, discovery, layout, toml_file, variables
 from outlast.config.dotenv_file import Environment
 from outlast.config.errors import ConfigError
 from outlast.config.layout import Layout
@@ -95,7 +95,7 @@ def load(
     env_file: Path | None = None,
     policy: Policy | None = None,
     verify_jwt: bool = True,
-    url: str = "http://127.0.0.1:54321",
+    url: str = address.URL,
     database_url: str | None = None,
     given: Mapping[str, object] = MappingProxyType({}),
 ) -> Project:

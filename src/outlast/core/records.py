@@ -42,7 +42,7 @@ class TaskRecord(msgspec.Struct, gc=False, kw_only=True):
     """What it threw, with its stack; of one that was interrupted, what ended its worker, as exactly as is known."""
     ms: float | None = None
     cpu_ms: float | None = None
-    """Where known."""
+    """Not known of any: tasks and requests take turns in a worker, whose CPU time the system counts as a whole."""
 
     @property
     def is_open(self) -> bool:

@@ -11,5 +11,11 @@ SCHEMES = ("postgres", "postgresql")
 
 def check(database: str) -> None:
     """Raises OutlastError for what it cannot be."""
-    if database not in (EMBEDDED, OFF) and urlsplit(database).scheme not in SCHEMES:
+    if database in (EMBEDDED, OFF):
+        return
+    try:
+        scheme = urlsplit(database).scheme
+    except ValueError as error:
+        raise OutlastError(f"{database!r} is no URL: {error}") from error
+    if scheme not in SCHEMES:
         raise OutlastError(f"{database!r} is neither embedded nor off nor a URL that begins with postgresql://")

@@ -11,15 +11,12 @@ import signal
 import sys
 from pathlib import Path
 
-NICE = 5
-"""Where processors are short, requests come before records."""
 CLONE_NEWUSER = 0x1000_0000
 PR_SET_PDEATHSIG = 1
 
 
 def main(node: int, folder: Path, command: list[str]) -> None:
     os.setsid()
-    os.nice(NICE)
     if os.geteuid() == 0:
         cease_to_be_root(folder)
     if sys.platform == "linux":

@@ -26,17 +26,21 @@ def forwarded(
 
     ``minor_version``: of the client's HTTP. ``is_last``: the connection ends with the answer.
     """
-    without_id = _without_id(head, minor_version, is_last, execution_id)
+    without_id = _without_id(head, minor_version, is_last, execution_id, _date(int(time.time())))
     return b"%bsb-request-id: %b\r\n\r\n%b" % (without_id, request_id.encode(), content)
 
 
 @lru_cache(http1.KEPT_HEADS)
-def _without_id(head: http1.ResponseHead, minor_version: int, is_last: bool, execution_id: str) -> bytes:
-    """A head that is read again comes as the same object, and is written the same again."""
+def _without_id(head: http1.ResponseHead, minor_version: int, is_last: bool, execution_id: str, date: bytes) -> bytes:
+    """A head that is read again comes as the same object, and is written the same again for a second."""
+    fields = [field for field in head.fields if field[0] not in _OURS]
+    if not http1.values(head.fields, b"date"):
+        # RFC 9110 section 6.6.1: whoever forwards a response without it adds it.
+        fields.append((b"date", date))
     return b"HTTP/1.1 %d %b\r\n%b%bx-sb-execution-id: %b\r\n" % (
         head.status,
         head.reason,
-        b"".join([b"%b: %b\r\n" % field for field in head.fields if field[0] not in _OURS]),
+        b"".join([b"%b: %b\r\n" % field for field in fields]),
         _framing(head, minor_version, is_last),
         execution_id.encode(),
     )

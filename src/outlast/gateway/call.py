@@ -57,12 +57,13 @@ class Call:
         "_first_byte_at",
         "_function",
         "_head",
+        "_missing",
         "_ms",
         "_ports",
+        "_refused",
         "_request_id",
         "_started_at",
         "_until_close",
-        "_why",
         "body",
         "status",
         "tunnel",
@@ -77,13 +78,16 @@ class Call:
         self._ports = ports
         self._head = head
         self._started_at = time.perf_counter()
-        self._request_id = new_request_id()
+        self._request_id = new_request_id(time.time_ns())
         self._function = ""
         self._checking: asyncio.Task[None] | None = None
         self._exchange: Exchange | None = None
         self._execution_id = ""
         self._first_byte_at = self._ms = 0.0
-        self._why = ""
+        self._refused = ""
+        """What was wrong with the request."""
+        self._missing = ""
+        """Why the function's answer, or a part of it, did not come."""
         self._chunked = False
         """Whether the answer is."""
         self._until_close = False
@@ -139,13 +143,13 @@ class Call:
     def refuse(self, why: str, status: int) -> None:
         """What came of the request cannot be read, or does not come: nothing behind it will be read either."""
         self._client.is_last = True
+        self._refused = why
         exchange, self._exchange = self._exchange, None
         if exchange is not None:
             exchange.cancel()
         if self.status:
             self._client.cut(self._until_close)
             return
-        self._why = why
         self._answer(status, b"%b\n" % why.encode(), answers.TEXT, code=HTTPStatus(status).name)
 
     def hang_up(self) -> None:
@@ -159,9 +163,13 @@ class Call:
             self._checking.cancel()
         if self._exchange is not None:
             self._exchange.cancel()
-        if not (self._why or self.tunnel):
-            self._why = "the client left before its answer was complete"
+        if not (self._refused or self._missing or self.tunnel):
+            self._missing = "the client left before its answer was complete"
         self._report()
+
+    def give_up(self, why: str) -> None:
+        """The connection is about to be cut, by no fault of the function's."""
+        self._missing = self._missing or why
 
     def hold(self, held: bool) -> None:
         """Whether the client takes less than the answer brings."""
@@ -191,7 +199,7 @@ class Call:
         if denial is None:
             self._hand_over(service, found)
             return
-        self._why = denial.reason
+        self._refused = denial.reason
         challenge = [(b"www-authenticate", denial.challenge)]
         self._answer(denial.status, denial.body, denial.content_type, challenge, code=denial.code)
 
@@ -248,8 +256,8 @@ class Call:
         if last:
             self._end()
 
-    def fail(self, end: outcome.RequestEnd, execution_id: str, **detail: object) -> None:
-        self._why = end.words
+    def fail(self, end: outcome.RequestEnd, execution_id: str, why: str = "", **detail: object) -> None:
+        self._missing = why or end.words
         if self.status:
             self._client.cut(self._until_close)
             return
@@ -336,12 +344,12 @@ class Call:
             first_byte_ms=self._ms_until(self._first_byte_at) if self._first_byte_at else None,
             request_id=self._request_id,
             execution_id=self._execution_id,
-            why=self._why,
+            why=self._refused or self._missing,
         )
 
     def _ms_until(self, moment: float) -> float:
         return int((moment - self._started_at) * 100_000) / 100
 
 
-def new_request_id() -> str:
-    return _ids.next(time.time_ns() // 1_000_000)
+def new_request_id(unix_ns: int) -> str:
+    return _ids.next(unix_ns // 1_000_000)

@@ -7,13 +7,14 @@ be read beyond doubt is refused and the connection closed, because nobody knows 
 import asyncio
 import socket
 import struct
+import time
 from collections.abc import Iterable
 from http import HTTPStatus
 from typing import cast
 
 from outlast.gateway import answers, forward
 from outlast.gateway.call import Call, new_request_id
-from outlast.gateway.ports import Ports
+from outlast.gateway.ports import Ports, Served
 from outlast.gateway.traced import TracedCall
 from outlast.wire import bodies, http1
 from outlast.wire.idle import IdleTimer
@@ -33,6 +34,7 @@ class Connection(asyncio.Protocol):
         "_call",
         "_call_type",
         "_connections",
+        "_head_began_ns",
         "_idle",
         "_latest",
         "_latest_head",
@@ -62,6 +64,8 @@ class Connection(asyncio.Protocol):
         """What was read and not yet served: the beginning of a head, or requests behind the present one."""
         self._scanned = 0
         """So much of the buffer is known to hold no whole head."""
+        self._head_began_ns = 0
+        """When its first part came, since the epoch, if it came in parts."""
         self._latest = b""
         """The last request that was a head and nothing else, which is ``_latest_head``: many a client asks for the same
         again."""
@@ -150,6 +154,8 @@ class Connection(asyncio.Protocol):
             self._close(unread=False)
 
     def abort(self) -> None:
+        if self._call is not None:
+            self._call.give_up("the server shut down before its answer was complete")
         self._transport.abort()
 
     # What the present call asks for (`outlast.gateway.call.Client`).
@@ -201,6 +207,7 @@ class Connection(asyncio.Protocol):
                 if end < 0:
                     begins, self._scanned = not self._scanned, len(buffer)
                     if begins:
+                        self._head_began_ns = time.time_ns()
                         self._watch()
                     break
                 head = http1.parse_request(buffer[:end])
@@ -234,17 +241,22 @@ class Connection(asyncio.Protocol):
             self._call.refuse(why, status)
             return
         self.is_last = True
+        now_ns = time.time_ns()
+        began_ns = self._head_began_ns if self._scanned else now_ns
+        request_id = new_request_id(began_ns)
         written = answers.answer(
             status,
             b"%b\n" % why.encode(),
             content_type=answers.TEXT,
             fields=[],
             code=HTTPStatus(status).name,
-            request_id=new_request_id(),
+            request_id=request_id,
             connection=b"close",
         )
         self._transport.write(written)
         self._close(unread=True)
+        ms, client = (now_ns - began_ns) / 1e6, self.origin.address.decode()
+        self._ports.on_unread(Served(request_id=request_id, client=client, status=status, ms=round(ms, 2), why=why))
 
     # Time, and the end.
 
@@ -266,6 +278,8 @@ class Connection(asyncio.Protocol):
     def _on_silence(self) -> None:
         if self._transport.get_write_buffer_size():
             # It does not even take what it was sent.
+            if self._call is not None:
+                self._call.give_up("the client did not take its answer in time")
             self.cut(reset=True)
         elif self._over or (self._call is None and not self._buffer):
             self._transport.abort()

@@ -37,8 +37,10 @@ class Served(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=
     function: str = ""
     execution_id: str = ""
     request_id: str
-    method: str
-    path: str
+    method: str = ""
+    path: str = ""
+    client: str = ""
+    """Its address, where the head could not be read: nothing else tells then whose request it was."""
     status: int
     """0 if the client left before there was an answer."""
     ms: float
@@ -73,6 +75,8 @@ class Ports:
     on_served: Callable[[str, int, float, Callable[[], Served]], None]
     """Called once for each request whose head was read, when it has ended: with `Served.function`, `Served.status` and
     `Served.ms`, and with what tells all of it, for which few ask."""
+    on_unread: Callable[[Served], None]
+    """Called once for each request that was refused before its head was read."""
     trust_proxy: bool = False
     tracer: Tracer | None = None
     """None: no traces are wanted."""

@@ -39,13 +39,13 @@ class TracedCall(Call):
             client=address,
         )
 
-    def fail(self, end: outcome.RequestEnd, execution_id: str, **detail: object) -> None:
+    def fail(self, end: outcome.RequestEnd, execution_id: str, why: str = "", **detail: object) -> None:
         self._failure = end
         self._reason = str(detail.get("reason", ""))
-        super().fail(end, execution_id, **detail)
+        super().fail(end, execution_id, why, **detail)
 
     def lost(self) -> None:
-        self._is_cut = True
+        self._is_cut = not self._refused
         super().lost()
 
     def _worker_head(self, head: http1.RequestHead, target: bytes, request_id: bytes, origin: forward.Origin) -> bytes:
@@ -63,7 +63,7 @@ class TracedCall(Call):
                     ms=self._ms_until(time.perf_counter()),
                     failure=self._failure,
                     reason=self._reason,
-                    why="" if self._is_cut or self._failure is not None else self._why,
+                    refused=self._refused,
                     is_cut=self._is_cut,
                 )
             )

@@ -4,6 +4,7 @@ from typing import Protocol
 
 import msgspec
 
+from outlast.core.errors import OutlastError
 from outlast.core.records import (
     RequestPage,
     RequestQuery,
@@ -19,6 +20,10 @@ from outlast.core.records import (
 
 DEFAULT_LIMIT = 100
 MAX_LIMIT = 1_000
+
+
+class TooMany(OutlastError):
+    """The database takes too long to count them."""
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,8 +85,8 @@ class Ledger(Protocol):
     async def counts(self, query: TaskQuery) -> list[TaskCount]:
         """How many tasks there are of each function, outcome and reason.
 
-        All of them are read, 2 million a second: name a time, or as little else as there can be much of. A database
-        that has no answer within 5 s has none, and those in memory are counted.
+        All of them are read, 2 million a second: name a time, or as little else as there can be much of. Those in
+        memory are counted while the database is out of reach. Raises `TooMany` where it has no answer within 5 s.
         """
         ...
 

@@ -33,7 +33,7 @@ from outlast.core.records import (
 )
 from outlast.ledger import sql
 from outlast.ledger.buffer import BATCH, R
-from outlast.ledger.ledger import DEFAULT_LIMIT, Status
+from outlast.ledger.ledger import DEFAULT_LIMIT, Status, TooMany
 from outlast.ledger.memory import MemoryLedger, checked
 from outlast.ledger.sink import Sink, TaskSink
 from outlast.ledger.upkeep import BEAT_EVERY_S, FORGET_EVERY_S, LOST_AFTER_S, Lost, Siblings, Upkeep
@@ -48,7 +48,7 @@ MANY = 200
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 5.0
 """Between two attempts to connect."""
 PATIENCE_S = 10.0
-"""Out of reach for so long, the database is worth a word. The embedded one takes a second for its first start."""
+"""Out of reach for so long, a database that was in reach is worth a word: it may just be started again."""
 ASK_WITHIN_S = 5.0
 CATCH_UP_WITHIN_S = 1.0
 """A question waits so long for what was told before it to be written."""
@@ -76,10 +76,14 @@ class PostgresLedger:
         retention: Retention = DEFAULT_RETENTION,
         capacity: int = DEFAULT_CAPACITY,
         lost_after_s: float = LOST_AFTER_S,
+        first_patience_s: float = PATIENCE_S,
+        is_lasting: Callable[[BaseException], bool] = lambda _: False,
     ) -> None:
         """``connect``: gives a connection to a database that has the schema; raises OutlastError.
 
-        ``node``: this node's id. ``capacity``: how many tasks may wait to be written.
+        ``node``: this node's id. ``capacity``: how many tasks may wait to be written. ``first_patience_s``: so long
+        the database may be out of reach before it has ever been in reach. ``is_lasting``: whether waiting is no help
+        against what a connection ended with; that is told at once.
         """
         self._connect = connect
         self._report = report
@@ -99,12 +103,15 @@ class PostgresLedger:
         self._loop = asyncio.get_running_loop()
         self._error: str | None = None
         self._out_of_reach_since: float | None = self._loop.time()
+        self._patience_s = first_patience_s
+        self._is_lasting = is_lasting
         self._is_trouble_told = False
         self._caught_up: list[asyncio.Future[None]] = []
         self._closing = self._under_load = False
         self._asking = asyncio.Lock()
         self._asked: asyncpg.Connection | None = None
-        self._ended = False
+        self._known = self._ended = False
+        """Whether the database may know of this node, and that it has ended."""
         self._side_tasks = [
             self._loop.create_task(self._write_for_ever(), name="write the ledger"),
             self._loop.create_task(self._forget_for_ever(), name="forget what is old"),
@@ -143,9 +150,9 @@ class PostgresLedger:
         return sum(sink.written for sink in self._sinks)
 
     @property
-    def is_ended(self) -> bool:
-        """Whether the database knows that this node has ended."""
-        return self._ended
+    def is_done(self) -> bool:
+        """Whether the database has nothing of this node that goes on."""
+        return self._ended or not self._known
 
     def keep(self, retention: Retention) -> None:
         """From now on no more than this."""
@@ -180,6 +187,11 @@ class PostgresLedger:
     async def counts(self, query: TaskQuery) -> list[TaskCount]:
         rows = await self._ask(*sql.counts(query))
         if rows is None:
+            if self._out_of_reach_since is None:
+                # What is in memory is the latest part of it, and no answer.
+                raise TooMany(
+                    f"the database has not counted them within {ASK_WITHIN_S:g} s: ask for a shorter time (since)"
+                )
             return await self._ring.counts(query)
         return [msgspec.convert(dict(row), TaskCount) for row in rows]
 
@@ -254,6 +266,7 @@ class PostgresLedger:
 
     async def _write_to(self, connection: "asyncpg.Connection") -> None:
         since = beaten = self._loop.time()
+        self._known = True
         self._tell_lost(await self._upkeep.beat(connection, connected_s=0))
         self._is_in_reach()
         # There may be something from before.
@@ -330,16 +343,19 @@ class PostgresLedger:
             if not done.done():
                 done.set_result(None)
         self._caught_up.clear()
-        if not self._is_trouble_told and now - self._out_of_reach_since >= PATIENCE_S:
+        is_lasting = self._is_lasting(error)
+        if not self._is_trouble_told and (is_lasting or now - self._out_of_reach_since >= self._patience_s):
             self._is_trouble_told = True
+            what = "cannot be used" if is_lasting else "is out of reach"
             self._report(
-                f"the ledger's database is out of reach ({self._error}): records wait in memory, {DEFAULT_CAPACITY:,} "
+                f"the ledger's database {what} ({self._error}): records wait in memory, {DEFAULT_CAPACITY:,} "
                 "at most of each kind, until it is back",
                 is_trouble=True,
             )
 
     def _is_in_reach(self) -> None:
         self._out_of_reach_since = self._error = None
+        self._patience_s = PATIENCE_S
         if self._is_trouble_told:
             self._is_trouble_told = False
             self._report(

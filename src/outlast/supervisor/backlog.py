@@ -57,14 +57,14 @@ class Backlog:
         self._count(exchange)
         return exchange
 
-    def fail(self, end: RequestEnd, count: int | None = None) -> None:
+    def fail(self, end: RequestEnd, count: int | None = None, why: str = "") -> None:
         """The oldest ``count``, or all."""
         failed = [*self._waiting][:count]
         for exchange in failed:
             self._waiting.remove(exchange)
         for exchange in failed:
             self._count(exchange)
-            exchange.fail(end)
+            exchange.fail(end, why)
 
     def _count(self, exchange: Exchange) -> None:
         self.waits.add((self._loop.time() - exchange.waits_since) * 1000)

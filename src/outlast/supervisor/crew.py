@@ -211,6 +211,9 @@ class Crew:
 
         ``is_awaited``: whether somebody waits for a worker of this generation.
         """
+        if self.closing is not None and not is_awaited(self.generation):
+            # Its files may be gone, which is no news then.
+            self._preparation.cancel()
         for worker in [*self._alive]:
             if worker.generation == self.generation and self.closing is None:
                 continue

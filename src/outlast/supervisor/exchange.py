@@ -115,10 +115,10 @@ class Exchange:
             self.reply.proceed()
         return held
 
-    def fail(self, end: outcome.RequestEnd, **detail: object) -> None:
+    def fail(self, end: outcome.RequestEnd, why: str = "", **detail: object) -> None:
         if not self.ended:
             self.ended = True
-            self.reply.fail(end, self.worker.execution_id if self.worker is not None else "", **detail)
+            self.reply.fail(end, self.worker.execution_id if self.worker is not None else "", why, **detail)
 
     def _send(self, data: bytes) -> None:
         if self.link is not None:

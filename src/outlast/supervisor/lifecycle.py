@@ -202,6 +202,9 @@ class Lifecycle:
 
     def _bury(self) -> None:
         self._cancel_timers()
+        if not self.is_wanted and self._ending.killed_for is None and not self._function.entrypoint.exists():
+            # The function has been removed, and the node is about to notice.
+            self._ending.killed_for = EndReason.RELOAD
         errors = "\n".join(self.vessel.last_errors)
         end = self._ending.conclude(
             self._exit,

@@ -29,6 +29,13 @@ class Owner(Protocol):
     def link_lost(self, link: "Link", exchange: Exchange) -> None:
         """The connection closed before the answer began. The exchange has not been told."""
 
+    @property
+    def is_condemned(self) -> bool:
+        """Whether the worker is being killed."""
+
+    def cut_off(self, exchange: Exchange) -> None:
+        """The connection closed in the middle of the answer: tells the exchange why. `link_done` follows."""
+
     def link_misused(self, exchange: Exchange, error: OutlastError) -> None:
         """What the worker sent is not an HTTP response. The exchange has been told, `link_done` follows."""
 
@@ -79,9 +86,10 @@ class Link(asyncio.Protocol):
         except (ConnectionRefusedError, ConnectionResetError, FileNotFoundError, BrokenPipeError):
             self._owner.link_unused(self, exchange)
             return
-        except OSError:
+        except OSError as error:
             # The worker is there: too many connections wait for it to accept them, or the node has too many files open.
-            exchange.fail(outcome.RequestEnd.WORKER_BUSY, retry_after_s=BUSY_RETRY_AFTER_S)
+            why = f"no connection to the worker could be opened: {error.strerror or error}"
+            exchange.fail(outcome.RequestEnd.WORKER_BUSY, why=why, retry_after_s=BUSY_RETRY_AFTER_S)
             self._owner.link_done(self, exchange, reusable=False)
             return
         if exchange.ended:
@@ -185,14 +193,16 @@ class Link(asyncio.Protocol):
         exchange = self._exchange
         if exchange is None:
             return
-        if self._raw:
+        if self._raw and self._owner.is_condemned:
+            self._owner.cut_off(exchange)
+        elif self._raw:
             exchange.ended = True
             exchange.reply.data(b"", last=True)
         elif self._body is not None:
             try:
                 self._body.eof()
             except OutlastError:
-                exchange.fail(outcome.RequestEnd.WORKER_ERROR)
+                self._owner.cut_off(exchange)
             else:
                 exchange.ended = True
                 exchange.reply.data(b"", last=True)

@@ -16,6 +16,7 @@ from outlast.supervisor.exchange import Exchange
 from outlast.supervisor.resources import Program, Resources
 from outlast.supervisor.rotation import Rotation
 from outlast.supervisor.snapshot import FunctionSnapshot
+from outlast.supervisor.traffic import SHUT_DOWN
 from outlast.supervisor.worker import Worker
 from outlast.telemetry.counts import Histogram
 from outlast.wire.invocation import Invocation, Reply
@@ -67,13 +68,21 @@ class Pool:
         place = Place.REFUSE if self._killed else self._find_place(len(self._backlog))
         brake = self._crew.brake
         if place is Place.REFUSE:
-            exchange.fail(RequestEnd.WORKER_BUSY, retry_after_s=RETRY_AFTER_S)
+            exchange.fail(RequestEnd.WORKER_BUSY, self._why_refused(), retry_after_s=RETRY_AFTER_S)
         elif brake.is_on and brake.refuses and not ready:
             exchange.fail(RequestEnd.BOOT_ERROR, retry_after_s=max(1, math.ceil(brake.remaining_s)))
         else:
             self._backlog.add(exchange)
             if place is Place.START and not brake.is_on:
                 self._crew.start()
+
+    def _why_refused(self) -> str:
+        if self._killed:
+            return SHUT_DOWN
+        return (
+            f"{len(self._backlog):,} requests were waiting already. "
+            f"To let more wait: [functions.{self._crew.function.name}.scale] max_backlog in outlast.toml"
+        )
 
     def _grow(self) -> None:
         """The worker that was chosen is busy: the next request shall find another."""
@@ -297,6 +306,6 @@ class Pool:
     def kill(self, reason: EndReason) -> None:
         """Ends all that is left, at once; after `close`."""
         self._killed = True
-        self._backlog.fail(RequestEnd.WORKER_BUSY)
+        self._backlog.fail(RequestEnd.WORKER_BUSY, why=SHUT_DOWN)
         self._crew.kill(reason)
         self.one_less()

@@ -5,7 +5,8 @@ import contextlib
 from typing import Protocol
 
 from outlast.core.errors import OutlastError
-from outlast.core.outcome import RequestEnd
+from outlast.core.limits import Verdict
+from outlast.core.outcome import EndReason, RequestEnd
 from outlast.supervisor.exchange import Exchange
 from outlast.supervisor.link import Link
 
@@ -13,6 +14,7 @@ MAX_LINK_IDLE_S = 3.0
 """Servers close idle connections (node:http after 5 s); one about to close must not get a request."""
 LOST_GRACE_S = 1.0
 """From the loss of a connection to the answer, should the end of the process, and with it the reason, not be seen."""
+SHUT_DOWN = "the server shut down before its answer was complete"
 
 
 class Owner(Protocol):
@@ -45,6 +47,7 @@ class Traffic:
         self._connecting: set[asyncio.Task[None]] = set()
         self._ahead: asyncio.Task[None] | None = None
         self._lost: dict[Exchange, asyncio.TimerHandle] = {}
+        self._killed_for: tuple[EndReason, Verdict | None] | None = None
         self.begun = 0
         """Requests carried so far."""
         self.signs_of_life = 0
@@ -87,15 +90,26 @@ class Traffic:
         connecting.add_done_callback(self._connecting.discard)
         return len(exchanges)
 
-    def close(self, end: RequestEnd, **detail: object) -> None:
-        """The worker is gone: so are its connections, and the answers it owed. ``end``: how those requests end."""
+    @property
+    def is_condemned(self) -> bool:
+        """Whether the worker is being killed."""
+        return self._killed_for is not None
+
+    def condemn(self, reason: EndReason, limit: Verdict | None = None) -> None:
+        """The worker is about to be killed. The first reason counts, with the ``limit`` that it has reached."""
+        if self._killed_for is None:
+            self._killed_for = reason, limit
+
+    def close(self, reason: EndReason, limit: Verdict | None) -> None:
+        """The worker is gone, for this reason: so are its connections, and the answers it owed."""
+        self._killed_for = reason, limit
         if self._ahead is not None:
             self._ahead.cancel()
         self._close_free()
         for exchange in [*self._exchanges]:
             # One that was not sent yet is about to fail to connect, and goes to another worker.
             if exchange.sent:
-                exchange.fail(end, **detail)
+                self.cut_off(exchange)
                 if exchange.link is not None:
                     exchange.link.abandon()
                 else:
@@ -117,13 +131,20 @@ class Traffic:
     def link_misused(self, exchange: Exchange, error: OutlastError) -> None:
         self._owner.response_malformed(exchange.invocation.request_id, error)
 
+    def cut_off(self, exchange: Exchange) -> None:
+        reason, limit = self._killed_for or (None, None)
+        if limit is not None:
+            exchange.fail(RequestEnd.WORKER_LIMIT, reason=str(reason), used=limit.used, limit=limit.limit)
+        else:
+            exchange.fail(RequestEnd.WORKER_ERROR, why=SHUT_DOWN if reason is EndReason.TERMINATION else "")
+
     def _close_free(self) -> None:
         for link in self._free:
             link.close()
         self._free.clear()
 
     def _give_up(self, exchange: Exchange) -> None:
-        exchange.fail(RequestEnd.WORKER_ERROR)
+        self.cut_off(exchange)
         self._let_go(exchange)
 
     def _let_go(self, exchange: Exchange) -> None:

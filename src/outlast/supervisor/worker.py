@@ -12,7 +12,7 @@ from outlast.core.errors import OutlastError
 from outlast.core.language import Language
 from outlast.core.lifecycle import State
 from outlast.core.limits import Usage, Verdict
-from outlast.core.outcome import EndReason, RequestEnd, TaskOutcome, UnloadReason
+from outlast.core.outcome import EndReason, TaskOutcome, UnloadReason
 from outlast.core.policy import OneshotBackground, Policy
 from outlast.engines.processes import Command, Process
 from outlast.supervisor.ending import End
@@ -218,6 +218,7 @@ class Worker:
 
     def kill(self, reason: EndReason) -> None:
         """Ends it now; what is unfinished is recorded as interrupted for that reason."""
+        self._traffic.condemn(reason)
         self._lifecycle.kill(reason)
 
     async def catch_up(self) -> None:
@@ -257,12 +258,7 @@ class Worker:
         self._enforcer.end()
         for task in self.tasks.interrupt():
             self._journal.task_cut_off(task, end, self._ms_since(task.started_at))
-        if end.limit is not None:
-            self._traffic.close(
-                RequestEnd.WORKER_LIMIT, reason=end.reason.value, used=end.limit.used, limit=end.limit.limit
-            )
-        else:
-            self._traffic.close(RequestEnd.WORKER_ERROR)
+        self._traffic.close(end.reason, end.limit)
         life = self._lifecycle
         if end.boot_error is not None:
             self._journal.boot_failed(end.boot_error, life.age_ms)
@@ -294,6 +290,7 @@ class Worker:
             self._lifecycle.farewell.warn(UnloadReason(reason))
 
     def limit_reached(self, limit: Verdict) -> None:
+        self._traffic.condemn(EndReason(limit.reason), limit)
         self._lifecycle.kill(EndReason(limit.reason), limit=limit)
 
     def may_end(self) -> None:

@@ -76,7 +76,7 @@ class Counts:
     def emitted(self, event: str, fields: Mapping[str, object]) -> None:
         count = _COUNTED.get(event)
         if count is not None:
-            count(self.of(str(fields["function"])), fields)
+            count(self.of(str(fields.get("function", ""))), fields)
         elif event == "log_lost":
             self.log_lines_lost += cast(int, fields["count"])
 

@@ -1,4 +1,4 @@
-"""Keeps what one function prints within its limits, and says how much it has left out."""
+"""Keeps what one source writes to the log within its limits, and says how much it has left out."""
 
 import asyncio
 import time
@@ -10,12 +10,20 @@ from outlast.telemetry.logs import Level, Log
 TELL_EVERY_S = 1.0
 
 
-class Quota:
-    """Shared by all workers of the function. No line goes uncounted."""
+_PRINTED = (
+    "{lines:,} lines that it printed were left out: more than {lines_per_s:,} a second. "
+    "To raise it: [functions.{function}.log] lines_per_s in outlast.toml"
+)
 
-    def __init__(self, function: str, limits: LogLimits, log: Log) -> None:
+
+class Quota:
+    """That of a function is shared by all of its workers. No line goes uncounted."""
+
+    def __init__(self, function: str | None, limits: LogLimits, log: Log, words: str = _PRINTED) -> None:
+        """``words``: what is said of those left out; it may name ``lines``, ``lines_per_s`` and ``function``."""
         self._function = function
         self._log = log
+        self._words = words
         self._loop = asyncio.get_running_loop()
         self._limits = limits
         self._allowance = Allowance(limits)
@@ -52,10 +60,7 @@ class Quota:
             "log_suppressed",
             level=Level.WARNING,
             function=self._function,
-            msg=(
-                f"{lines:,} lines that it printed were left out: more than {self._limits.lines_per_s:,} a second. "
-                f"To raise it: [functions.{self._function}.log] lines_per_s in outlast.toml"
-            ),
+            msg=self._words.format(lines=lines, lines_per_s=self._limits.lines_per_s, function=self._function),
             lines=lines,
             since=datetime.fromtimestamp(self._since, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         )

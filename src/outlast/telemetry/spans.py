@@ -72,7 +72,7 @@ class RequestSpan:
             "faas.instance": ending.execution_id,
             "outlast.execution_id": ending.execution_id,
             "outlast.wait_ms": self._wait_ms,
-            "outlast.refused": ending.why,
+            "outlast.refused": ending.refused,
             "outlast.reason": ending.reason,
         }
         if ending.execution_id:

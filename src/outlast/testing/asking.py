@@ -64,13 +64,17 @@ class Asking:
         headers = {name.lower(): value for name, value in (call.headers or {}).items()}
         if self.server.verifies(call.function):
             headers.setdefault("authorization", f"Bearer {self.server.anon_key}")
-        body: dict[str, Any] = {"json": call.json, "files": call.files}
         # What httpx calls data is a form.
-        body["content" if isinstance(call.data, str | bytes) else "data"] = call.data
-        has_body = any(value is not None for value in body.values())
+        data = "content" if isinstance(call.data, str | bytes) else "data"
+        given = {"json": call.json, data: call.data, "files": call.files}
+        body = {name: value for name, value in given.items() if value is not None}
+        # httpx would send one of them, and say nothing of the other.
+        if len(body) > 1 and {*body} != {"data", "files"}:
+            names = " and ".join("data" if name == "content" else name for name in body)
+            raise Failure(f"one request has one body, not {names}; the fields of a form alone (data) go with files")
         path = f"/{call.path.removeprefix('/')}" if call.path else ""
         return httpx.Request(
-            call.method or ("POST" if has_body else "GET"),
+            call.method or ("POST" if body else "GET"),
             f"{self.server.url}/{call.function}{path}",
             params=call.params,
             headers={name: value for name, value in headers.items() if value is not None},

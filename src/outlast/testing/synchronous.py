@@ -59,7 +59,7 @@ class SyncOutlast(Served):
             files: of a multipart form, as httpx takes them.
             timeout: seconds of silence; the first call of a function may have packages to fetch.
 
-        Raises `Failure` where there is no whole answer.
+        Raises `Failure` where there is no whole answer, and for more than one body.
         """
         call = Call(function, method, path, params, headers, json, data, files, timeout)
         return SyncResponse(function, carry_out(self._asking.invoke(call)), self._asking)

@@ -78,8 +78,7 @@ _SetAside = dict[bytes, list[bytes]]
 class Refusal(OutlastError):
     """A request that is not served; its text says what was wrong with it.
 
-    ``status`` is the answer to give (400, 417 or 431). The connection closes after that answer, because
-    nobody knows where the next request would begin.
+    ``status`` is the answer to give (400, 417 or 431). What comes behind cannot be read: the connection closes.
     """
 
     def __init__(self, why: str, status: int = 400) -> None:
@@ -153,6 +152,8 @@ def head_end(buffer: bytes | bytearray, start: int = 0) -> int:
         raise Refusal(f"the head is longer than {MAX_HEAD_BYTES} bytes", 431)
     resume = start - 1 if start and buffer[start - 1] == 0x0D else start
     if _LEGAL_SO_FAR.fullmatch(buffer, resume) is None:
+        if buffer.startswith(b"\x16\x03"):  # RFC 8446 section 5.1
+            raise Refusal("the head is a TLS handshake: this port speaks http:// alone")
         raise Refusal("the head holds a control character, or a bare CR or LF")
     return -1
 

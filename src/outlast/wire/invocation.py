@@ -47,8 +47,11 @@ class Reply(Protocol):
     def data(self, content: bytes, last: bool) -> None:
         """More of the body; empty only where it is the ``last``."""
 
-    def fail(self, end: outcome.RequestEnd, execution_id: str, **detail: object) -> None:
-        """There will be no (further) answer of the function. ``detail``: what else the caller may know."""
+    def fail(self, end: outcome.RequestEnd, execution_id: str, why: str = "", **detail: object) -> None:
+        """There will be no (further) answer of the function.
+
+        ``why``: for the log, where it is more than ``end.words``. ``detail``: what else the caller may know.
+        """
 
     def pause(self) -> None:
         """The worker takes the body slower than it comes: send no more until `resume`."""

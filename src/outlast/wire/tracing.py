@@ -24,7 +24,7 @@ class RequestEnding:
     """Where the function's own answer did not come, or not to its end."""
     reason: str
     """Of that, where there is one: the limit that was reached."""
-    why: str
+    refused: str
     """What was wrong with the request, where the gateway refused it."""
     is_cut: bool
     """Whether the client's connection was gone before the answer was complete."""

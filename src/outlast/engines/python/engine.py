@@ -97,6 +97,10 @@ class PythonEngine:
             layers=self._layers,
         )
 
+    async def remove_unused(self) -> list[Path]:
+        """As of `outlast.engines.python.environments.Environments.remove_unused`."""
+        return await self._environments.remove_unused()
+
     async def close(self) -> None:
         await self._environments.close()
 
@@ -154,7 +158,7 @@ class PythonProgram:
             paths = libraries.folders() if own.version == OURS else [libraries.own_folder()]
             argv = [str(own.python), *arguments(paths, start)]
         fork = {**start} if not argv else None
-        return Command(argv, env, self.function.folder, fork=fork, walls=self._walls(folder), keeps=KEEPS)
+        return Command(argv, env, self.function.folder, fork=fork, walls=self._walls(folder), keeps=start["keeps"])
 
     def _walls(self, folder: Path) -> Walls | None:
         if self.layers is None:

@@ -1,14 +1,13 @@
 """The packages of Python functions: one environment for each set of requirements, built by uv and kept.
 
 An environment is complete as soon as it is there, because it is built elsewhere and then renamed; from then on it is
-used without a look at any network, and never changed. Functions that ask for the same share it.
+used without a look at any network, and never changed. Functions that ask for the same share it. One that no function
+asks for any more is kept for a while: they may be of another branch.
 """
 
 import asyncio
 import contextlib
-import fcntl
 import importlib.metadata
-import os
 import shutil
 import sys
 import sysconfig
@@ -22,12 +21,16 @@ import msgspec
 
 from outlast.core.errors import OutlastError
 from outlast.engines.python import libraries
+from outlast.engines.python.leases import Leases, alone
 from outlast.engines.python.requirements import Requirements
 from outlast.engines.python.uv import Builds, Uv, UvError
 
 OURS = sys.version_info[:2]
 OLDEST = "3.11"
 """The oldest Python that functions can run on, as pyproject.toml has it for Outlast itself."""
+UNUSED_S = 30 * 86_400.0
+"""An environment that nobody has used for so long is removed."""
+_SCRATCH = ".building-"
 FORMAT = "1"
 """Part of every environment's key: another one when what is in an environment changes with Outlast."""
 
@@ -75,6 +78,9 @@ class Environments:
         """``folder``: for the environments."""
         self._folder = folder
         self._uv = uv
+        self._leases = Leases(folder, _SCRATCH)
+        self._asked: dict[Path, str] = {}
+        """What the sources of requirements asked for last: keys of environments."""
         self._building: dict[str, asyncio.Task[Environment]] = {}
 
     async def provide(
@@ -95,7 +101,8 @@ class Environments:
         python = [str(interpreter.path), interpreter.version, sysconfig.get_platform()]
         key = requirements.key(FORMAT, *python, *wanted, *guest)
         folder = self._folder / key
-        if (found := _read(folder)) is not None:
+        self._asked[requirements.source] = key
+        if self._leases.take(key) and (found := _read(folder)) is not None:
             return found
         building = self._building.get(key)
         if building is None:
@@ -103,13 +110,25 @@ class Environments:
             building = self._building[key] = asyncio.create_task(build.run())
             building.add_done_callback(lambda _: self._building.pop(key))
         # Whoever else waits for it must not suffer from this one's being cancelled.
-        return await asyncio.shield(building)
+        environment = await asyncio.shield(building)
+        self._leases.take(key)
+        return environment
+
+    async def remove_unused(self) -> list[Path]:
+        """Those that no function of this node asks for, and nobody has used for `UNUSED_S`. Returns them. Never raises.
+
+        For when all functions have been asked what they need.
+        """
+        self._asked = {source: key for source, key in self._asked.items() if source.exists()}
+        self._leases.keep({*self._asked.values()})
+        return await asyncio.to_thread(self._leases.remove_unused, UNUSED_S)
 
     async def close(self) -> None:
         """Ends what is being built."""
         for building in [*self._building.values()]:
             building.cancel()
             await asyncio.wait([building])
+        self._leases.keep(())
 
     async def _interpreter(self, requirements: Requirements) -> _Interpreter:
         ours = ".".join(map(str, sys.version_info[:3]))
@@ -236,23 +255,12 @@ def _versions(site_packages: Path) -> dict[str, str]:
 @contextlib.contextmanager
 def _scratch(folder: Path) -> Iterator[Path]:
     """A folder beside the environments, so that they can be renamed; gone afterwards, as are those of dead nodes."""
-    for left in folder.glob(".building-*"):
-        with contextlib.suppress(OSError), _locked(left):
+    for left in folder.glob(f"{_SCRATCH}*"):
+        with contextlib.suppress(OSError), alone(left):
             shutil.rmtree(left, ignore_errors=True)
-    scratch = Path(tempfile.mkdtemp(prefix=".building-", dir=folder))
-    with _locked(scratch):
+    scratch = Path(tempfile.mkdtemp(prefix=_SCRATCH, dir=folder))
+    with alone(scratch):
         try:
             yield scratch
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Raises OSError where another process has it locked. The lock goes with the process, however that ends."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    finally:
-        os.close(descriptor)

@@ -139,10 +139,8 @@ class Guest:
         tasks.attach(self._loop)
         try:
             module = loading.load(path)
-        except SystemExit:
-            raise
         except BaseException as error:
-            self._fail(describe(error))
+            self._fail(loading.why_it_broke_off(path, error))
         # What is loaded stays: there is no garbage in it worth a look at each collection.
         gc.freeze()
         dispatch(Event("load"))

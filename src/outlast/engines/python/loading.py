@@ -1,14 +1,20 @@
 """The function's module."""
 
+import errno
 import importlib.util
 import inspect
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from urllib.parse import unquote, urlsplit
 
+from outlast.runtime.describe import describe
+
 FALLBACK_NAME = "outlast_function"
+_OWN_LOOP = re.compile("from a running event loop|loop is already running|another loop is running")
+"""What asyncio and uvloop say."""
 
 
 def path_of(entrypoint: str) -> Path:
@@ -39,6 +45,23 @@ def _extend_path(path: Path) -> None:
     wanted = [path.parent, *(above for above in path.parents[1:3] if (above / "_shared").is_dir())]
     missing = [str(folder) for folder in wanted if str(folder) not in sys.path]
     sys.path[:0] = missing
+
+
+def why_it_broke_off(path: Path, error: BaseException) -> str:
+    """What is wrong with a module whose evaluation has raised this."""
+    if isinstance(error, RuntimeError) and _OWN_LOOP.search(str(error)):
+        problem = "runs an event loop of its own"
+    elif isinstance(error, SystemExit):
+        problem = "ends its own process"
+    elif isinstance(error, OSError) and error.errno == errno.EACCES and error.filename is None:
+        problem = "asks for what functions may not have, such as a port,"
+    else:
+        return describe(error)
+    return (
+        f"{'/'.join(path.parts[-2:])} {problem} while it is evaluated. Where that is to start a server "
+        "(uvicorn.run(app), app.run(), asyncio.run(...)): Outlast serves what the module calls `app`, or gives to "
+        f'serve(handler); put the call below `if __name__ == "__main__":`\n{describe(error)}'
+    )
 
 
 def why_it_cannot_serve(path: Path, app: object) -> str | None:

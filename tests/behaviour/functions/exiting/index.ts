@@ -1,5 +1,9 @@
 import { caseOf, gate, workOf } from "../_shared/gate.ts";
 
+addEventListener("unload", () => {
+  throw new Error("the listener of unload threw");
+});
+
 Deno.serve(async (req) => {
   const work = workOf(req);
   switch (caseOf(req)) {

@@ -3,12 +3,17 @@ import sys
 
 from _shared.gate import case_of, gate, work_of
 
-from outlast import EdgeRuntime, Request, Response, serve
+from outlast import EdgeRuntime, Event, Request, Response, add_event_listener, serve
 
 
 async def exit_after(work: str) -> None:
     await gate(work)
     sys.exit(0)
+
+
+@add_event_listener("unload")
+def unloading(event: Event) -> None:
+    raise RuntimeError("the listener of unload threw")
 
 
 @serve

@@ -31,12 +31,14 @@ const tasks = new Tasks({ send, onRejected: events.dispatchRejection });
 const unloading = new unloads.Unloading(tasks);
 
 let nodeIsGone = false;
+let isEnding = false;
 addEventListener("unload", (event) => {
+  isEnding = true;
   // Its listeners could go on for ever, and nobody is left to end them.
   if (nodeIsGone) event.stopImmediatePropagation();
   channel.lastWords();
 });
-events.install({ send, isBootFailure: boot.isFailure });
+events.install({ send, isBootFailure: boot.isFailure, isEnding: () => isEnding });
 unloads.install(tasks);
 requests.install();
 consoles.install(send);

@@ -34,10 +34,12 @@ export interface ErrorHooks {
   send: Send;
   /** True when the rejection is how the evaluation of the function's module failed, which is told elsewhere. */
   isBootFailure(): Promise<boolean>;
+  /** True while `unload` is dispatched: nothing comes after it. */
+  isEnding(): boolean;
 }
 
 /** Call before any other listener is registered. */
-export function install({ send, isBootFailure }: ErrorHooks): void {
+export function install({ send, isBootFailure, isEnding }: ErrorHooks): void {
   const stop = (event: Event) => {
     event.preventDefault();
     event.stopImmediatePropagation();
@@ -58,7 +60,7 @@ export function install({ send, isBootFailure }: ErrorHooks): void {
     const { message, filename, lineno, colno, error } = event;
     const copy = new ErrorEvent("error", { message, filename, lineno, colno, error, cancelable: true });
     const report = () => send({ type: "uncaught", error: describe(error ?? message), request: requestId() });
-    if (insideListener.getStore()) report();
+    if (insideListener.getStore() || isEnding()) report();
     // Not in here: a listener that throws while Deno dispatches the original would end the process.
     else queueMicrotask(() => sendRound(copy) && report());
   });
