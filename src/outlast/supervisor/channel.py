@@ -7,7 +7,7 @@ from typing import cast
 
 from outlast.core.errors import OutlastError
 from outlast.engines.processes import ReadEnd
-from outlast.wire import messages
+from outlast.wire import kept, messages, notes
 from outlast.wire.framing import Lines
 
 
@@ -50,6 +50,7 @@ class Channel(_Reading):
         super().__init__()
         self.received = 0
         """Bytes."""
+        self._lines_received = 0
         self._on_open = on_open
         self._on_messages = on_messages
         self._on_broken = on_broken
@@ -77,16 +78,27 @@ class Channel(_Reading):
     def data_received(self, data: bytes) -> None:
         self.received += len(data)
         try:
-            self._on_messages(messages.decode_from_worker(self._lines.feed(data)))
+            lines = self._lines.feed(data)
+            self._lines_received += len(lines)
+            self._on_messages(messages.decode_from_worker(lines))
         except OutlastError as error:
             self._is_broken = True
             self._lines = Lines()
             self.close()
             self._on_broken(error)
 
-    def hear_what_was_left(self, left_behind: Callable[[bytes, int], bytes], content: bytes) -> None:
-        """Of a worker that is gone, when nothing more comes: what it had said and not sent, out of ``content``."""
-        if self.is_open and not self._is_broken and (left := left_behind(content, self.received)):
+    def hear_what_was_kept(self, memory: bytes) -> None:
+        """Of a worker that is gone, when nothing more comes: what it had said in ``memory`` and not sent."""
+        self._hear_what_was_left(kept.left_behind(memory, self.received))
+
+    def hear_what_was_noted(self, content: bytes) -> None:
+        """Likewise, out of its notes."""
+        # What has come in part is there as a whole.
+        self._lines = Lines()
+        self._hear_what_was_left(notes.left_behind(content, self._lines_received))
+
+    def _hear_what_was_left(self, left: bytes) -> None:
+        if left and self.is_open and not self._is_broken:
             self.data_received(left)
 
     def send(self, message: messages.ToWorker) -> None:

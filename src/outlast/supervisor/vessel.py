@@ -109,9 +109,9 @@ class Vessel:
         self._channel.close()
         assert self._process is not None
         if self._process.kept is not None:
-            self._channel.hear_what_was_left(kept.left_behind, os.pread(self._process.kept, kept.SIZE, 0))
+            self._channel.hear_what_was_kept(os.pread(self._process.kept, kept.SIZE, 0))
         else:
-            self._channel.hear_what_was_left(notes.left_behind, self._notes())
+            self._channel.hear_what_was_noted(self._notes())
 
     def _notes(self) -> bytes:
         # Without the sandbox, anything may lie there.

@@ -35,8 +35,7 @@ export class Channel {
   #stream: Stream;
   #notes: Notes | undefined;
   #queued = "";
-  /** Bytes that the kernel was given, or is about to be. */
-  #handed = 0;
+  #lines = 0;
   #room = new Uint8Array(0);
   #writes = 0;
   #largeWrites = 0;
@@ -55,18 +54,20 @@ export class Channel {
   /**
    * Never blocks, never throws. A `Deno.Conn` has handed what it is given to the kernel when `write` returns, not when
    * its promise settles: what is written is heard of even if the process dies the next moment. The first few lines of each
-   * moment are written at once, of tasks only the first one after a pause. The rest is noted, so that it is heard of too,
-   * and goes out when the moment is over, or with what is written at once. So does the start of a task that could not be
-   * noted.
+   * moment are written at once, of tasks only the first one after a pause. The rest goes out together when the moment is
+   * over, or with what is written at once. The start of a task is noted meanwhile, so that it is heard of too; if it cannot
+   * be, it is written at once.
    */
   send = (message: FromWorker): void => {
     this.#spoke = true;
     const line = encode(message);
-    const isDue = this.#ending || this.#isEager(message);
-    const isSafe = isDue && (this.#notes === undefined || this.#notes.isEmpty) ||
-      this.#notes !== undefined && this.#notes.put(line, this.#handed);
+    const number = this.#lines++;
     this.#queued += line;
-    if (isDue || (!isSafe && message.type === "task_started" && this.#hasRoom)) this.#flush();
+    if (this.#ending || this.#isEager(message)) {
+      this.#flush();
+    } else if (message.type === "task_started" && !this.#notes?.put(line, number) && this.#hasRoom) {
+      this.#flush();
+    }
     if (this.#inBurst) return;
     this.#inBurst = true;
     setTimeout(this.#endMoment, GATHER_MS);
@@ -134,9 +135,7 @@ export class Channel {
     const isLarge = text.length > MAX_SMALL;
     this.#writes++;
     if (isLarge) this.#largeWrites++;
-    const bytes = this.#encoded(text);
-    this.#handed += bytes.length;
-    this.#latest = this.#writeAll(bytes, isLarge);
+    this.#latest = this.#writeAll(this.#encoded(text), isLarge);
   }
 
   /** A piece of a block, because small arrays of their own cost more. The kernel may read it as long as it likes. */
