@@ -40,7 +40,7 @@ async def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Made once; each test runs the server in it anew."""
     folder = tmp_path_factory.mktemp("project") / ".outlast" / "pg"
     async with running(folder) as server:
-        connection = await connected(server.ledger_url)
+        connection = await connected(lambda: server.ledger_url)
         await connection.execute("alter system set fsync = off")
         await connection.close()
     return folder
@@ -53,7 +53,7 @@ async def refused(url: str) -> None:
 
 async def test_functions_have_a_database_of_their_own_and_no_way_out_of_it(folder: Path) -> None:
     async with running(folder) as server:
-        connection = await connected(server.functions_url)
+        connection = await connected(lambda: server.functions_url)
         assert await connection.fetchval("select current_database() || ' ' || current_user") == "postgres postgres"
         await connection.execute("create table if not exists public.things (a int); create schema if not exists mine")
         for statement in (
@@ -78,21 +78,21 @@ def test_the_passwords_are_their_owners_alone(folder: Path) -> None:
 
 async def test_it_is_started_again_when_it_is_killed(folder: Path) -> None:
     async with running(folder) as server:
-        await (await connected(server.ledger_url)).close()
+        await (await connected(lambda: server.ledger_url)).close()
         pid = server.pid
         assert pid is not None
         os.kill(pid, signal.SIGKILL)
         async with asyncio.timeout(PATIENCE_S):
             while server.pid in (None, pid):  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
-        await (await connected(server.ledger_url)).close()
+        await (await connected(lambda: server.ledger_url)).close()
         assert any("started again" in report for report in server.reports)  # type: ignore[attr-defined]
     await refused(server.ledger_url)
 
 
 async def test_a_second_node_uses_it_and_takes_over(folder: Path) -> None:
     async with running(folder) as second_to_be_first:
-        await (await connected(second_to_be_first.ledger_url)).close()
+        await (await connected(lambda: second_to_be_first.ledger_url)).close()
         async with running(folder) as other:
             assert other.functions_url == second_to_be_first.functions_url
             assert other.pid is None
@@ -126,7 +126,7 @@ async def test_of_a_node_that_was_killed_none_is_left(folder: Path) -> None:
     if sys.platform == "linux":
         await asyncio.wait_for(ended.wait(), PATIENCE_S)
     async with running(folder) as server:
-        await (await connected(server.ledger_url)).close()
+        await (await connected(lambda: server.ledger_url)).close()
         assert server.pid is not None
     await connection.close(timeout=1)
 
@@ -141,14 +141,14 @@ async def test_one_that_is_left_over_is_ended(folder: Path) -> None:
             async with asyncio.timeout(PATIENCE_S):
                 while server.pid is None:  # noqa: ASYNC110
                     await asyncio.sleep(0.01)
-            await (await connected(server.ledger_url)).close()
+            await (await connected(lambda: server.ledger_url)).close()
             assert server.pid != left_over
 
 
 async def test_a_number_that_is_another_process_by_now_is_no_server(folder: Path) -> None:
     (folder / "data" / "postmaster.pid").write_text(f"{os.getpid()}\n")
     async with running(folder) as server:
-        await (await connected(server.ledger_url)).close()
+        await (await connected(lambda: server.ledger_url)).close()
 
 
 async def test_a_port_that_is_taken_is_given_up(folder: Path) -> None:
@@ -156,7 +156,7 @@ async def test_a_port_that_is_taken_is_given_up(folder: Path) -> None:
     taken = await asyncio.start_server(lambda *_: None, HOST, port)
     async with taken, running(folder) as server:
         assert server._place.port != port
-        await (await connected(server.functions_url)).close()
+        await (await connected(lambda: server.functions_url)).close()
 
 
 async def test_a_port_that_is_taken_meanwhile_is_given_up_too(folder: Path) -> None:
@@ -168,7 +168,7 @@ async def test_a_port_that_is_taken_meanwhile_is_given_up_too(folder: Path) -> N
         async with taken:
             await asyncio.wait_for(moved.wait(), PATIENCE_S)
             assert server.functions_url != before
-            await (await connected(server.functions_url)).close()
+            await (await connected(lambda: server.functions_url)).close()
         assert server.reports == []  # type: ignore[attr-defined]
 
 

@@ -124,9 +124,10 @@ class TestBootFailure:
 
     async def test_a_module_that_exits(self, function: MakeFunction) -> None:
         async with booted(function("print('bye')\nsys.exit('no key')")) as worker:
-            code, _ = await worker.ended()
-        assert code == 1
-        assert worker.printed == [("info", "bye"), ("error", "no key")]
+            failure = await worker.message("boot_failed")
+            assert (await worker.ended())[0] == 1
+        assert failure["error"].rstrip().endswith("SystemExit: no key")
+        assert worker.printed == [("info", "bye")]
 
 
 class TestRequest:

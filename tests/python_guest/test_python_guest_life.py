@@ -94,11 +94,6 @@ async def handler(request):
         names = [message["name"] for message in worker.messages if message["type"] == "task_started"]
         assert names == [f"task {number}" for number in range(50)]
 
-    async def test_exit_at_top_level(self, function: MakeFunction) -> None:
-        async with booted(function("sys.exit(7)")) as worker:
-            assert await worker.ended() == (7, "")
-        assert worker.messages == []
-
     async def test_exit_inside_of_a_task(self, function: MakeFunction) -> None:
         source = """
             async def work():
