@@ -1,4 +1,4 @@
-"""``python -m bench``: what is measured, how much is put into it, and where the figures go."""
+"""``python -m bench``: chooses what to measure and for how long, and where the figures go."""
 
 import argparse
 import sys
@@ -20,21 +20,20 @@ MARKS = {True: "[green]met[/]", False: "[red]short[/]", None: ""}
 
 
 def main() -> int:
-    """Returns the exit code: 1 when a figure misses its target, which a smoke run does not judge."""
+    """Returns the exit code: 1 if a figure misses its target, unless it was a smoke run."""
     parser = argparse.ArgumentParser(
         prog="python -m bench",
         description="Measures Outlast beside its peers, in one run on one machine. bench/setup installs the peers.",
-        epilog=f"works: {', '.join(table.WORKS)}. What begins with a name and a hyphen goes by that name too.",
+        epilog=f"works: {', '.join(table.WORKS)}. The part before a hyphen stands for all works that begin with it.",
     )
     parser.add_argument("works", nargs="*", metavar="WORK", help="default: all")
-    parser.add_argument("--quick", action="store_true", help="what there are targets for, in under 3 minutes")
-    parser.add_argument("--smoke", action="store_true", help="a blink of each: does it run?")
+    parser.add_argument("--quick", action="store_true", help="only what has targets, in under 3 minutes")
+    parser.add_argument("--smoke", action="store_true", help="a moment of each, only to see that it runs")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures here")
     parser.add_argument(
         "--write",
         action="store_true",
-        help="put what was measured into docs/performance.md, .json and .svg, in place of what stood there of the"
-        " same works",
+        help="put the figures into docs/performance.md, .json and .svg, replacing those of the same works",
     )
     arguments = parser.parse_args()
     effort = Effort.SMOKE if arguments.smoke else Effort.QUICK if arguments.quick else Effort.FULL

@@ -1,4 +1,4 @@
-"""What a work is: who does it, what is measured of each, and what is wanted of the figures."""
+"""What a work is: who takes part, what is measured, and the targets for the figures."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -13,14 +13,14 @@ from bench.stage import Stage
 T = TypeVar("T")
 
 Figures = Mapping[str, float]
-"""Of one round, by the name of what was measured."""
+"""The figures of one round, by name."""
 
 
 class Effort(Enum):
-    """How much is put into a run."""
+    """How long to measure."""
 
     SMOKE = "smoke"
-    """Does everything run? The figures mean nothing."""
+    """Only to see that everything runs: the figures mean nothing."""
     QUICK = "quick"
     FULL = "full"
 
@@ -29,7 +29,7 @@ class Effort(Enum):
 
 
 class Entrant(NamedTuple):
-    """Who does the work. ``measure`` is called once a round, all entrants in turn."""
+    """A contender. ``measure`` is called once a round, for all entrants in turn."""
 
     name: str
     measure: Callable[[], Figures]
@@ -39,9 +39,9 @@ class Entrant(NamedTuple):
 
 @dataclass(frozen=True)
 class Target:
-    """A figure, or its ratio to that of others, and what is wanted of it; nothing is wanted where no bound is given.
+    """A target for a figure, or for its ratio to that of others. Without a bound it is just reported.
 
-    Where it names several others, the ratio is to the one that is best: that with the least figure.
+    If it names several others, the ratio is to the best of them: the one with the least figure.
     """
 
     title: str
@@ -64,7 +64,7 @@ class Target:
 
 
 class Shown(NamedTuple):
-    """The figure that tells the entrants of a work apart."""
+    """The figure by which the entrants of a work are compared."""
 
     figure: str
     unit: str
@@ -82,20 +82,20 @@ class Samples:
         self.rounds.setdefault(name, []).append(figures)
 
     def of(self, name: str, figure: str) -> list[float]:
-        """Nothing if there was no such entrant."""
+        """A figure of every round; empty if there was no such entrant."""
         return [figures[figure] for figures in self.rounds.get(name, ()) if figure in figures]
 
 
 @dataclass(frozen=True)
 class Row:
-    """What came of one target."""
+    """The result for one target."""
 
     title: str
     wanted: str
     result: str = ""
     spread: str = ""
     is_met: bool | None = None
-    """None where nothing was wanted, or nothing could be measured."""
+    """None if there was no bound, or nothing could be measured."""
     value: float | None = None
 
 
@@ -109,13 +109,13 @@ class Work:
     targets: Sequence[Target]
     shown: Shown | None = None
     functions: Mapping[str, Function] = field(default_factory=dict)
-    """Served by the node that the works share: `Stage.node`."""
+    """Served by the node that works share: `Stage.node`."""
     own: Callable[[Effort], Mapping[str, Function]] = lambda effort: {}
-    """Served by a node of this work's own, which it starts; a smoke run makes do with the shared one."""
+    """Served by a node that this work starts for itself; in a smoke run, by the shared one."""
     rounds: tuple[int, int, int] = (1, 2, 5)
-    """By effort."""
+    """How many, by effort."""
     in_quick: bool = True
-    """Or only when asked for by name, or in a full run."""
+    """Whether it is part of a quick run that names no works."""
 
 
 def judge(target: Target, samples: Samples, missing: Mapping[str, str]) -> Row:
@@ -148,12 +148,12 @@ def _row(target: Target, value: float, rounds: Sequence[float], unit: str) -> Ro
 
 
 def spread(rounds: Sequence[float]) -> str:
-    """The least and the greatest, where there are several."""
+    """The least and the greatest, if there are several."""
     return f"{number(min(rounds))} to {number(max(rounds))}" if len(rounds) > 1 else ""
 
 
 def number(value: float) -> str:
-    """Three digits, or all before the point."""
+    """The value with three digits, or all digits before the point."""
     if abs(value) >= 100:
         return f"{value:,.0f}"
     return f"{value:.{3 if abs(value) < 1 else 2 if abs(value) < 10 else 1}f}"
@@ -161,7 +161,7 @@ def number(value: float) -> str:
 
 @dataclass(frozen=True)
 class Finding:
-    """All that one work found."""
+    """The results of one work."""
 
     work: str
     title: str

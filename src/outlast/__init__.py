@@ -1,4 +1,4 @@
-"""What a Python function imports.
+"""The names that a Python function imports:
 
 from outlast import EdgeRuntime, Request, Response, add_event_listener, serve
 """
@@ -36,7 +36,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> object:
-    """Imported when first asked for: the node and the command line share this package, and need none of it."""
+    """Imports a name on first use: the node and the command line share this package, and need none of them."""
     for module, names in _HOMES.items():
         if name in names:
             import importlib

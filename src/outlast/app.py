@@ -1,4 +1,4 @@
-"""The composition root: everything is wired here, and the life of a node reads from top to bottom in `serve`."""
+"""The composition root: wires everything. `serve` reads, from top to bottom, as the life of a node."""
 
 import asyncio
 import contextlib
@@ -6,6 +6,7 @@ import gc
 import os
 import resource
 import signal
+import sys
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -33,6 +34,7 @@ from outlast.engines.python.engine import ZYGOTE, PythonEngine
 from outlast.gateway.ports import Ports, Served
 from outlast.gateway.server import Gateway
 from outlast.reloading import NO_SETTINGS, Reloading, Settings, Verifier, watching
+from outlast.sandbox import kernel, syscalls
 from outlast.sandbox.layers import NOTHING, Available, available
 from outlast.storage import Storage
 from outlast.supervisor.fleet import Fleet
@@ -52,19 +54,19 @@ _UNREAD_LEFT_OUT = "{lines:,} requests that could not be read were left out: mor
 
 
 class Sandbox(Enum):
-    """What holds functions."""
+    """How functions are confined."""
 
     AVAILABLE = auto()
-    """Whatever this machine has for it."""
+    """By every layer that this machine has."""
     REQUIRED = auto()
-    """All of it, or nothing is served."""
+    """By every layer; the node does not start where one is missing."""
     NONE = auto()
-    """Nothing: they may do what the user who runs the node may."""
+    """Not at all: they may do whatever the user who runs the node may do."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """What the command line of `outlast serve` says."""
+    """The options of `outlast serve`."""
 
     target: Path
     environ: Mapping[str, str]
@@ -78,11 +80,11 @@ class Options:
     sandbox: Sandbox = Sandbox.AVAILABLE
     admin: Address = field(default_factory=Address)
     announced: bool = True
-    """Whether commands find this node by the project's folder."""
+    """Whether commands find this node through the project's folder."""
     database: str = choice.EMBEDDED
 
     def load(self, url: str, database_url: str | None = None, given: Settings = NO_SETTINGS) -> Project:
-        """Reads the project's settings. ``given`` wins over them. Raises ConfigError."""
+        """Reads the project's settings; ``given`` overrides them. Raises ConfigError."""
         return settings.load(
             self.target,
             environ=self.environ,
@@ -96,17 +98,18 @@ class Options:
 
 
 async def serve(options: Options, log: Log, on_ready: Callable[[str, str | None], None] | None = None) -> int:
-    """Runs a node until it is told to end (SIGINT, SIGTERM). Returns the exit code.
+    """Runs a node until SIGINT or SIGTERM. Returns the exit code.
 
-    ``on_ready`` is called with the address of the functions and that of the admin API, if there is one.
+    ``on_ready`` is called with the URL of the functions, and that of the admin API if there is one.
 
-    Raises `OutlastError` when it cannot start: wrong configuration, an address in use.
+    Raises `OutlastError` when the node cannot start, as with wrong settings or an address in use.
     """
     project = options.load(_url(options.host, options.port))
     sandbox = await asyncio.to_thread(_sandbox, options, log)
     layers = sandbox.names if options.sandbox is not Sandbox.NONE else None
     environ = options.environ if layers is None else tools.environment(options.environ)
     _allow_open_files()
+    _interrupt_what_computes()
     asyncio.get_running_loop().set_exception_handler(partial(_log_bug, log))
     prepared = asyncio.Event()
     started = datetime.now(UTC)
@@ -208,13 +211,13 @@ async def serve(options: Options, log: Log, on_ready: Callable[[str, str | None]
         await gateway.close()
         over = asyncio.get_running_loop().time() + options.graceful_exit_timeout_s
         await fleet.close(options.graceful_exit_timeout_s, stop.second)
-        # What has been answered may not have been sent yet.
+        # The last answers may not have been sent yet.
         await _first(stop.second, asyncio.ensure_future(gateway.wait_closed()), until=over)
     return stop.exit_code
 
 
 async def _administration(options: Options, project: Project, log: Log) -> Administration | None:
-    """None where there is no place for its token. Raises `OutlastError` for an address that cannot be listened on."""
+    """None if there is no place to keep its token. Raises `OutlastError` for an address that cannot be listened on."""
     environ_token = options.environ.get("OUTLAST_ADMIN_TOKEN")
     try:
         administration = await Administration.prepare(
@@ -231,7 +234,7 @@ async def _administration(options: Options, project: Project, log: Log) -> Admin
 
 
 def _sandbox(options: Options, log: Log) -> Available:
-    """Blocks for a moment. Raises `OutlastError` where something is required and missing."""
+    """Blocks for a moment. Raises `OutlastError` if a layer is required and missing."""
     if options.sandbox is Sandbox.NONE:
         text = "--no-sandbox: functions may do whatever the user who runs Outlast may"
         log.emit("sandbox", level=Level.WARNING, msg=text)
@@ -284,7 +287,7 @@ class _Signals:
 
 
 async def _until(stopped: asyncio.Future[int], side_tasks: list[asyncio.Task[None]]) -> None:
-    """Waits for ``stopped``. Raises what a side task raises: none of them may fail unseen."""
+    """Waits for ``stopped``. Raises whatever a side task raises, so that none fails unnoticed."""
     pending: set[asyncio.Future[int] | asyncio.Task[None]] = {stopped, *side_tasks}
     while not stopped.done():
         done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
@@ -293,7 +296,7 @@ async def _until(stopped: asyncio.Future[int], side_tasks: list[asyncio.Task[Non
 
 
 async def _first(*futures: asyncio.Future[Any], until: float) -> None:
-    """Waits for one of them, not longer than to a moment of the event loop's clock."""
+    """Waits for one of them, at most until this moment on the event loop's clock."""
     remaining = until - asyncio.get_running_loop().time()
     await asyncio.wait(futures, timeout=max(remaining, 0), return_when=asyncio.FIRST_COMPLETED)
 
@@ -318,7 +321,7 @@ def _unread(log: Log, storing: Storage, quota: Quota, served: Served) -> None:
 
 
 def _log_bug(log: Log, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """What raises where nobody can catch it is a defect of Outlast's own."""
+    """An exception that nobody could catch is a defect in Outlast itself."""
     error = context.get("exception")
     stack = "".join(traceback.format_exception(error)) if isinstance(error, BaseException) else None
     log.emit("internal_error", level=Level.ERROR, msg=str(context.get("message")), stack=stack)
@@ -329,22 +332,33 @@ def _log_progress(log: Log, function: str, text: str, ms: float | None) -> None:
 
 
 def _spare_the_collector() -> None:
-    """Requests leave no cycles behind, so that looking for them every few hundred allocations is for nothing.
+    """Has the garbage collector run less often: requests leave no reference cycles behind.
 
-    Nor is it worth its time to look for what loading has left behind: that is next to nothing.
+    What has been loaded by now is exempt altogether, since next to nothing of it is garbage.
     """
     gc.freeze()
     gc.set_threshold(5_000)
 
 
 def _allow_open_files() -> None:
-    """A request needs a file for its client and one for its worker; the usual limit (1024, macOS: 256) is low."""
+    """Raises the limit on open files: a request needs two, and the usual limit (1024, macOS: 256) is low."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = MAX_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, MAX_OPEN_FILES)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         with contextlib.suppress(ValueError, OSError):
-            # macOS refuses more than it allows a process at all; then the limit stays what it is.
+            # macOS refuses more than its maximum for any process; then the limit stays as it is.
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def _interrupt_what_computes() -> None:
+    """The node's part of a request takes a few tenths of a millisecond. It should not have to wait for a CPU until
+    whatever computes there has had it for several, which is what Linux does otherwise, even if another CPU is free.
+
+    Not for workers: it would interrupt the node in the middle of its work. That costs a tenth of the throughput.
+    """
+    if sys.platform == "linux" and os.uname().machine in syscalls.COLUMNS and not os.sched_getscheduler(0):
+        with contextlib.suppress(OSError):
+            kernel.ask_for_slices_of(kernel.SHORTEST_SLICE)
 
 
 def _url(host: str, port: int) -> str:

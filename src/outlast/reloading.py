@@ -1,4 +1,4 @@
-"""Serves what the project's files say, whenever they change."""
+"""Applies changes of the project's files, and of the settings given at run time."""
 
 import asyncio
 import contextlib
@@ -20,8 +20,8 @@ NO_SETTINGS: Settings = MappingProxyType({})
 
 
 async def watching(project: Project, log: Log) -> Watch:
-    """Watches what the project is made of, as far as its settings say."""
-    # The folder of a function that is one file is just where that file happens to be: a home directory, perhaps.
+    """Starts watching the project's files, as far as its settings name them."""
+    # If one function file is served, its folder is just where that file happens to be: perhaps a home directory.
     alone = any(function.folder == project.functions_dir for function in project.functions.values())
     watch = Watch(
         None if alone else project.functions_dir.resolve(),
@@ -50,7 +50,7 @@ class Reloading:
         self._log = log
         self._warned: set[str] = set()
         self.given: Settings = NO_SETTINGS
-        """They win over what the files say, until the node ends."""
+        """Settings that override the files until the node ends."""
 
     def reload(self, changed: Iterable[Path]) -> None:
         try:
@@ -59,7 +59,7 @@ class Reloading:
             self._log.emit("config", level=Level.ERROR, msg=f"{error}; going on with what was valid before")
 
     def give(self, settings: Settings) -> None:
-        """They count for the next request, instead of those given before. Raises `OutlastError`; then nothing does."""
+        """Replaces `given`, from the next request on. Raises `OutlastError`; then nothing has changed."""
         before, self.given = self.given, settings
         try:
             self.load_again(at_once=True)
@@ -68,7 +68,7 @@ class Reloading:
             raise
 
     def load_again(self, changed: Iterable[Path] = (), *, at_once: bool = False) -> None:
-        """Raises `OutlastError`; then nothing has changed."""
+        """Reads all settings again. Raises `OutlastError`; then nothing has changed."""
         project = self._load(self.given)
         self._verifier.use(project.jwt)
         for warning in project.warnings:
@@ -81,7 +81,7 @@ class Reloading:
 
     @property
     def anon_key(self) -> str:
-        """As the functions know it."""
+        """The anon key that the functions are given."""
         return next((function.env["SUPABASE_ANON_KEY"] for function in self._project.functions.values()), "")
 
     async def follow(self, watch: Watch) -> None:
@@ -91,7 +91,7 @@ class Reloading:
                 await self._look_at(watch)
 
     async def widen(self, watch: Watch, prepared: asyncio.Event) -> None:
-        """Watches what functions import, each time that more is known of it."""
+        """Watches what functions import, each time more of it is known."""
         while True:
             await prepared.wait()
             prepared.clear()
@@ -112,7 +112,7 @@ class Verifier:
         self._verifier = self._made(jwt)
 
     def use(self, jwt: JwtSettings) -> None:
-        """Raises `OutlastError` for keys that cannot be used; the old ones stay."""
+        """Raises `OutlastError` for keys that cannot be used; then the old ones stay."""
         if jwt != self._jwt:
             self._verifier = self._made(jwt)
             self._jwt = jwt

@@ -1,4 +1,4 @@
-"""What a node keeps, and where: the ledger, and the database that it and the functions use."""
+"""What a node stores, and where: wires the ledger with the database that it and the functions use."""
 
 import asyncio
 import contextlib
@@ -28,13 +28,13 @@ FIRST_PATIENCE_S = 1.0
 
 
 class Storage:
-    """Make it where an event loop runs. Nothing of it is waited for before requests are served."""
+    """Create it inside a running event loop. Serving does not wait for any of it."""
 
     def __init__(self, database: str, project: Project, log: Log) -> None:
-        """Blocks for a moment. ``database``: of ``--database``. Raises OutlastError."""
+        """Blocks for a moment. ``database``: the value of ``--database``. Raises OutlastError."""
         check(database)
         self.node = ids.uuid7(time.time_ns() // 1_000_000, random.SystemRandom().getrandbits(ids.RANDOM_BITS))
-        """This node's id: another at each start."""
+        """This node's id, a new one at each start."""
         self._settings = project.ledger
         self._log = log
         self.on_moved: Callable[[], None] = lambda: None
@@ -49,7 +49,7 @@ class Storage:
             self._open(database, project)
 
     def _open(self, database: str, project: Project) -> None:
-        # asyncpg alone takes as long to load as all that a request meets.
+        # asyncpg alone takes as long to load as everything that a request needs.
         from outlast.database.connections import Database, is_lasting
         from outlast.database.embedded import EmbeddedServer, EmbeddedServerError
         from outlast.ledger.postgres import PATIENCE_S, PostgresLedger
@@ -76,17 +76,17 @@ class Storage:
 
     @property
     def functions_url(self) -> str | None:
-        """Of the functions' own database, where there is one that they can be given."""
+        """The URL of the functions' own database, if there is one for them."""
         return self._embedded.functions_url if self._embedded is not None else None
 
     async def run(self) -> None:
-        """Runs the embedded database, if there is one to be run, until `close`. Never raises."""
+        """Runs the embedded database, if there is one, until `close`. Never raises."""
         if self._embedded is not None:
             self._serving = asyncio.create_task(self._embedded.run(), name="run the embedded database")
             await asyncio.wait([self._serving])
 
     def use(self, settings: LedgerSettings) -> None:
-        """What outlast.toml says by now."""
+        """Applies new settings."""
         self._settings = settings
         if self._postgres is not None:
             self._postgres.keep(settings.retention)
@@ -116,7 +116,7 @@ class Storage:
                 method=served.method,
                 path=served.path[:MAX_PATH_CHARS],
                 status=served.status,
-                # Whose clock is that of its tasks: none of them shall seem to have been started before.
+                # By the same clock as its tasks, so that none of them seems to have started earlier.
                 received=moment_of(served.request_id),
                 first_byte_ms=first_byte_ms,
                 ms=served.ms,
@@ -125,7 +125,7 @@ class Storage:
         )
 
     async def close(self) -> None:
-        """Writes what is left, ends the embedded database."""
+        """Writes what is left, and ends the embedded database."""
         await self.ledger.close()
         if self._siblings is not None and self._postgres is not None:
             self._siblings.close(is_done=self._postgres.is_done)
@@ -141,7 +141,7 @@ class Storage:
 
 
 def _siblings(state_dir: Path, node: str) -> LockedSiblings | None:
-    """None where the project's folder cannot be written to: then a lost node is told by its silence alone."""
+    """None if the project's folder is not writable: then a lost node is recognised only by its silence."""
     with contextlib.suppress(OSError):
         return LockedSiblings(state_dir / "nodes", node)
     return None

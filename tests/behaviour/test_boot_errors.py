@@ -155,7 +155,7 @@ async def test_what_never_serves_is_given_up(site: Served, language: str, functi
     response = await site.call(function)
     assert_boot_error(response.status_code, response.json())
     failure = await site.node.wait_for("boot_failure", function=function)
-    assert f"did not start to serve within {BOOT_TIMEOUT_MS[function]} ms" in failure["msg"]
+    assert f"did not start serving within {BOOT_TIMEOUT_MS[function]} ms" in failure["msg"]
     assert "boot_timeout_ms" in failure["msg"]
     hints = site.node.found("log", level="warning", function=function, since=since)
     assert [HOW_TO_SERVE[language] in hint["msg"] for hint in hints] == [True] * (function == "never-serves")

@@ -342,7 +342,7 @@ class TestNew:
         assert (await outlast("new", "begun", "--lang=ts", cwd=tmp_path)).code == 0
         again = await outlast("new", "begun", "--lang=py", cwd=tmp_path)
         assert again.code == 2
-        assert "is there already" in again.err
+        assert "exists already" in again.err
         assert not (tmp_path / "supabase/functions/begun/main.py").exists()
 
     @pytest.mark.parametrize("name", ["9lives", "a/b", "..", "_shared", "a b", "ä"])

@@ -26,7 +26,6 @@ def test_a_supabase_project_by_any_of_its_folders(project: Any, target: str) -> 
     assert loaded.root == project.root
     assert loaded.functions_dir == project.root / "supabase/functions"
     assert loaded.state_dir == project.root / ".outlast"
-    assert loaded.shared_dir == project.root / "supabase/functions/_shared"
 
 
 def test_a_relative_target(project: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -120,7 +120,7 @@ class TestJwt:
 
     def test_a_short_secret_in_the_environment(self, project: Any) -> None:
         assert project.error(environ={"SUPABASE_JWT_SECRET": "short"}) == (
-            "SUPABASE_JWT_SECRET: is shorter than 16 characters"
+            "SUPABASE_JWT_SECRET: is shorter than 16 characters; set a longer one"
         )
 
     def test_jwks(self, project: Any) -> None:

@@ -55,7 +55,7 @@ WRONG_VALUES = [
     ("functions.hello", "static_files = 'a'", "'a' is not an array of strings"),
     ("functions.hello", "static_files = [\n1]", "1 in this array is not a string"),
     ("functions.hello", "env = 'A=1'", "'A=1' is not a table"),
-    ("auth", "jwt_secret = 'short'", "is shorter than 16 characters"),
+    ("auth", "jwt_secret = 'short'", "is shorter than 16 characters; set a longer one"),
     ("auth", "jwt_secret = 1", "1 is not a string"),
 ]
 

@@ -21,6 +21,7 @@ class Worker:
     requests: int
     running: bool = False
     quick: int = 0
+    open_tasks: int = 0
 
     def is_running(self) -> bool:
         return self.running
@@ -66,6 +67,19 @@ def test_choose_prefers_free_event_loops_then_little_load_and_never_one_that_is_
         candidates = with_room - running or with_room
         assert index in candidates
         assert loads[index] == min(loads[at] for at in candidates)
+
+
+@pytest.mark.parametrize(
+    ("workers", "index"),
+    [
+        ([Worker(0, 0, True, open_tasks=1), Worker(1, 0, True)], 1),
+        ([Worker(0, 0, True, open_tasks=1), Worker(1, 1, True)], 0),
+        ([Worker(0, 0, True, open_tasks=1), Worker(1, 0, True, open_tasks=1)], 0),
+        ([Worker(0, 0, False, open_tasks=9), Worker(1, 0, True)], 0),
+    ],
+)
+def test_choose_tells_event_loops_that_are_at_work_apart_by_their_tasks(workers: list[Worker], index: int) -> None:
+    assert balance.choose(workers, MANY) is workers[index]
 
 
 @given(loads=st.lists(st.integers(0, 9), min_size=1), quick=st.integers(0, 9), running=st.booleans())

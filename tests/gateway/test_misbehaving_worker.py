@@ -98,11 +98,11 @@ class Worker:
             self.free.append(link)
         self.freed.set()
 
-    def link_unused(self, link: Link, exchange: Exchange) -> None:
+    def link_unused(self, exchange: Exchange) -> None:
         self.unused.set()
-        self.link_lost(link, exchange)
+        self.link_lost(exchange)
 
-    def link_lost(self, link: Link, exchange: Exchange) -> None:
+    def link_lost(self, exchange: Exchange) -> None:
         exchange.link = None
         self.requests -= 1
         exchange.fail(outcome.RequestEnd.WORKER_ERROR)

@@ -102,8 +102,8 @@ async def test_a_user_who_may_not_make_the_schema_is_told_at_once(
     monkeypatch.setattr(storage, "FIRST_PATIENCE_S", 3600.0)
     url = await postgres.new_database()
     async with session(url) as connection:
-        await connection.execute("create role visitor login password 'visiting'")
-    said = await what_is_said_of(f"postgresql://visitor:visiting@{url.partition('@')[2]}", project)
+        await connection.execute("create role passer_by login password 'visiting'")
+    said = await what_is_said_of(f"postgresql://passer_by:visiting@{url.partition('@')[2]}", project)
     assert "cannot be brought up to date: permission denied" in said
 
 

@@ -92,7 +92,7 @@ class TestRequestHeads:
             *((b"sb-request-id", b"r-7"), (b"traceparent", b"00-aa-bb-01"), (b"tracestate", b"c=d")),
         ]
 
-    @pytest.mark.parametrize("filler", [b"", b"x-long: " + b"x" * http1.MAX_KEPT_BYTES + b"\r\n"])
+    @pytest.mark.parametrize("filler", [b"", b"x-long: " + b"x" * http1.MAX_CACHED_BYTES + b"\r\n"])
     def test_those_that_repeat_share_nothing_that_can_be_changed(self, filler: bytes) -> None:
         head = b"GET /hello HTTP/1.1\r\nhost: x\r\n" + filler + b"sb-request-id: %b\r\n\r\n"
         first = heads.request(head % b"r-1")

@@ -335,7 +335,7 @@ def said(message: tuple[http1.RequestHead, bytes]) -> tuple[object, ...]:
 
 
 def test_the_same_short_head_is_read_once() -> None:
-    short, long = cases.get(b"A: b"), cases.get(b"A: " + b"b" * http1.MAX_KEPT_BYTES)
+    short, long = cases.get(b"A: b"), cases.get(b"A: " + b"b" * http1.MAX_CACHED_BYTES)
     assert http1.parse_request(bytes(short)) is http1.parse_request(bytes(bytearray(short)))
     assert http1.parse_request(long) is not http1.parse_request(long)
 

@@ -1,7 +1,7 @@
-"""Who may speak to the admin API.
+"""Decides who may use the admin API.
 
-The token is what counts. The rest keeps web pages out, which can make a visitor's browser speak to an address of the
-visitor's own machine: by a name of theirs that they let point there (DNS rebinding), or from where they are.
+The token is what counts. The rest keeps out web pages, which can make a visitor's browser send requests to the
+visitor's own machine: to a name of theirs that resolves to it (DNS rebinding), or from their own origin.
 """
 
 import hmac
@@ -15,10 +15,10 @@ from outlast.admin.answers import Problem, problem
 
 
 class Access:
-    """ASGI middleware: lets nobody pass who may not."""
+    """ASGI middleware that refuses unauthorized requests."""
 
     def __init__(self, app: ASGIApp, *, token: str, scheme: str, names: Collection[str], loopback: bool) -> None:
-        """``names``: what the node may be called besides by its addresses. ``loopback``: it listens on nothing else."""
+        """``names``: host names accepted besides IP addresses. ``loopback``: whether it only listens on loopback."""
         self._app = app
         self._token = token.encode()
         self._scheme = scheme
@@ -41,7 +41,7 @@ class Access:
         host = _only(fields.get(b"host"))
         if host is None or not self._is_ours(host):
             return Problem(403, "WRONG_HOST", "call the admin API by an IP address or as localhost, not by this name")
-        # Browsers say where a page is from; nothing else does.
+        # Only browsers send these fields.
         origin = fields.get(b"origin")
         site = fields.get(b"sec-fetch-site", [b"none"])
         if (origin is not None and _only(origin) != f"{self._scheme}://{host}") or (
@@ -55,7 +55,7 @@ class Access:
 
     def _is_ours(self, host: str) -> bool:
         if self._scheme == "https":
-            # The certificate vouches for the name.
+            # The certificate covers the name.
             return True
         try:
             name = urlsplit(f"//{host}").hostname or ""
@@ -71,7 +71,7 @@ class Access:
     def _is_authorized(self, given: list[bytes] | None) -> bool:
         value = given[0] if given is not None and len(given) == 1 else b""
         scheme, _, token = value.partition(b" ")
-        # Always compared, so that time tells nothing about the rest either.
+        # Always compared, so that timing reveals nothing about the scheme either.
         return hmac.compare_digest(token.strip(), self._token) and scheme.lower() == b"bearer"
 
 

@@ -1,4 +1,4 @@
-"""The address of the admin API, as it is asked for."""
+"""The address that the admin API was asked to listen on."""
 
 import ipaddress
 from collections.abc import Collection
@@ -10,16 +10,16 @@ DEFAULT_PORT = 54323
 
 @dataclass(frozen=True)
 class Address:
-    """``--admin-host`` and what goes with it."""
+    """``--admin-host`` and the options that go with it."""
 
     host: str = "127.0.0.1"
     port: int | None = None
-    """None: `DEFAULT_PORT`, or any that is free if that is taken. 0: any that is free."""
+    """None: `DEFAULT_PORT`, or any free port if that is taken. 0: any free port."""
     certificate: Path | None = None
     key: Path | None = None
-    """Where it is not in the file of the certificate."""
+    """The key, if it is not in the certificate's file."""
     allow_plain: bool = False
-    """Without TLS off loopback."""
+    """Whether to listen beyond loopback without TLS."""
 
     @property
     def scheme(self) -> str:
@@ -27,7 +27,7 @@ class Address:
 
     @property
     def names(self) -> Collection[str]:
-        """What it may be called by, besides addresses and ``localhost``."""
+        """Host names accepted besides IP addresses and ``localhost``."""
         return () if is_address(self.host) else (self.host,)
 
 

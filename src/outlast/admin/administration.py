@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Administration:
-    """Made before functions are served, so that a wrong address stops the start; answers from `open` on."""
+    """Created before functions are served, so that a wrong address stops the start. Answers from `open` on."""
 
     def __init__(self, server: Server, address: Address, state_dir: Path, token: str, *, announced: bool) -> None:
         self.url = server.url
@@ -37,7 +37,7 @@ class Administration:
     async def prepare(
         cls, address: Address, state_dir: Path, environ_token: str | None, *, announced: bool = True
     ) -> "Administration":
-        """``announced``: whether commands find the node by the project's folder.
+        """``announced``: whether commands find the node through the project's folder.
 
         Raises `outlast.admin.place.Unusable` and `outlast.admin.server.CannotListen`.
         """
@@ -46,7 +46,7 @@ class Administration:
 
     @asynccontextmanager
     async def open(self, node: Node) -> AsyncIterator[None]:
-        """Answers within the block; commands find the node."""
+        """Within the block, requests are answered and commands find the node."""
         try:
             self._server.serve(partial(self._load, node))
             if self._announced:
@@ -58,9 +58,9 @@ class Administration:
             await self._server.close()
 
     async def _load(self, node: Node) -> "Answering":
-        # Beside the event loop: it must not stand still for that long.
+        # In a thread, so that the event loop is not blocked for that long.
         loaded = await asyncio.to_thread(import_module, "outlast.admin.answering")
-        # As for all that was loaded before: it is not to be looked through for what can be forgotten.
+        # As with everything loaded before, exempts it from garbage collection.
         gc.freeze()
         answering: Answering = loaded.Answering(
             node,

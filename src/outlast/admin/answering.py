@@ -1,4 +1,4 @@
-"""The admin API as its callers meet it: HTTP in front, then who may ask, then what there is to ask for."""
+"""Puts the admin API together: HTTP, then the check who may ask, then the endpoints."""
 
 import asyncio
 import contextlib
@@ -36,11 +36,11 @@ class Answering:
         self._state = ServerState()
 
     def connection(self) -> asyncio.Protocol:
-        """One that is to begin."""
+        """A protocol for a new connection."""
         return HttpToolsProtocol(self._config, self._state, {}, asyncio.get_running_loop())
 
     async def close(self) -> None:
-        """Answers what was asked, then closes every connection."""
+        """Answers the requests that are being handled, then closes every connection."""
         for connection in [*self._state.connections]:
             connection.shutdown()
         with contextlib.suppress(TimeoutError):

@@ -1,4 +1,4 @@
-"""How the admin API answers: JSON, and what was wrong in one form."""
+"""The responses of the admin API: JSON, with one form for all errors."""
 
 from collections.abc import Callable, Coroutine
 from typing import Any, NamedTuple
@@ -18,7 +18,7 @@ class Problem(NamedTuple):
 
 
 class ProblemBody(msgspec.Struct, frozen=True):
-    """The body of every answer that is not what was asked for."""
+    """The body of every error response."""
 
     code: str
     """For programs."""
@@ -35,7 +35,7 @@ class Refusal(Exception):
 
 
 def json(content: object, status: int = 200) -> Response:
-    # None of it is for a cache: it is true at one moment, and for who has the token.
+    # Not for caches: it is only true now, and only for whoever has the token.
     return Response(_ENCODER.encode(content), status, {"cache-control": "no-store"}, "application/json")
 
 
@@ -52,7 +52,7 @@ async def refusal(_: Request, error: Exception) -> Response:
 
 
 async def not_routed(request: Request, error: Exception) -> Response:
-    """Starlette's own answers: no such path, or no such method for it."""
+    """Rewrites Starlette's own responses for an unknown path or method."""
     assert isinstance(error, HTTPException)
     if error.status_code == 405:
         answer = problem(Problem(405, "METHOD_NOT_ALLOWED", f"{request.method} cannot be done to {request.url.path}"))

@@ -16,7 +16,7 @@ from outlast.admin.openapi import OPERATIONS, document
 
 
 def api(node: Node) -> Starlette:
-    """Answers whoever gets here: see `outlast.admin.access`."""
+    """Answers every request that `outlast.admin.access` lets through."""
     endpoints = Endpoints(node)
     others: dict[str, Endpoint] = {"live": partial(live, node), "document": _document}
     by_path: dict[str, dict[str, Endpoint]] = {}
@@ -27,7 +27,7 @@ def api(node: Node) -> Starlette:
 
 
 def _route(path: str, by_method: dict[str, Endpoint]) -> Route:
-    """One for all methods of a path: the answer to any other names these."""
+    """One route for all methods of a path, so that the response to any other method lists them."""
 
     async def answer(request: Request) -> Response:
         method = "GET" if request.method == "HEAD" else request.method

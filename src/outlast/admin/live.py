@@ -1,8 +1,8 @@
-"""Live events: what the log says, as it says it, as server-sent events.
+"""Live events: the log as server-sent events.
 
-Each message is one event, in JSON as in the log. Its id is a number that a client which has lost the connection sends
-back as ``Last-Event-ID``: then what is kept of the time between comes first. A message of the kind ``missed`` says how
-many events the client was too slow for.
+Each message is one event, in JSON as in the log. After a lost connection, a client sends the last id as
+``Last-Event-ID`` and first gets what has been kept of the time between. A message of the type ``missed`` says how many
+events the client was too slow for.
 """
 
 from collections.abc import AsyncIterator
@@ -18,7 +18,7 @@ from outlast.telemetry.feed import KEPT_EVENTS, Event, Listener, as_json
 
 MEDIA_TYPE = "text/event-stream"
 SILENCE_S = 15.0
-"""After which a comment is sent, so that nobody between takes the connection for dead."""
+"""After this long a comment is sent, so that no proxy takes the connection for dead."""
 
 
 async def live(node: Node, request: Request) -> Response:
@@ -26,7 +26,7 @@ async def live(node: Node, request: Request) -> Response:
     if request.method == "HEAD":
         return Response(media_type=MEDIA_TYPE)
     wanted = question.wanted()
-    # Before anything is answered: who has the head of the answer misses nothing.
+    # Before anything is sent: a client that has the response's head misses nothing from then on.
     listener = node.log.feed.listen(wanted)
     last = request.headers.get("last-event-id", "")
     if last.isascii() and last.isdigit():
@@ -37,7 +37,7 @@ async def live(node: Node, request: Request) -> Response:
 
 
 class _Stream(StreamingResponse):
-    """Closes its listener however it ends."""
+    """Closes its listener, however it ends."""
 
     def __init__(self, listener: Listener, begin: list[Event]) -> None:
         headers = {"cache-control": "no-store", "x-accel-buffering": "no"}

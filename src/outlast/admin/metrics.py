@@ -1,7 +1,7 @@
-"""``/metrics``: what Prometheus gets to see.
+"""``/metrics``, for Prometheus.
 
-Labels are the names of functions that are served, and words of the closed lists of `outlast.core`; there are never more
-time series than these allow. Whatever asks for a function that is not there is counted under the empty name.
+Labels are names of existing functions and members of the closed lists in `outlast.core`, which bounds the number of
+time series. Requests for functions that do not exist are counted under an empty name.
 """
 
 from collections import Counter
@@ -26,7 +26,7 @@ from outlast.telemetry.counts import FunctionCounts, Histogram
 
 
 def exposition(node: Node, accept: str) -> tuple[bytes, str]:
-    """The text and its content type; ``accept``: of the request."""
+    """The text and its content type. ``accept``: the request's Accept field."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Node(node))
     encode, content_type = choose_encoder(accept)
@@ -55,7 +55,7 @@ class _Node(Collector):
         )
 
     def _present(self) -> Iterator[Metric]:
-        """What there is at this moment."""
+        """The present state."""
         workers = GaugeMetricFamily("outlast_workers", "Workers that are alive.", labels=["function", "state"])
         requests = GaugeMetricFamily("outlast_requests_in_progress", "Requests that workers have.", labels=["function"])
         waiting = GaugeMetricFamily("outlast_requests_waiting", "Requests that no worker has yet.", labels=["function"])
@@ -88,7 +88,7 @@ class _Node(Collector):
 
 
 def _counted(functions: dict[str, FunctionCounts]) -> Iterator[Metric]:
-    """What has happened since the start."""
+    """Counts since the start."""
     requests = CounterMetricFamily(
         "outlast_requests", "Requests that have ended, by class of status.", labels=["function", "status"]
     )
@@ -116,7 +116,7 @@ def _counted(functions: dict[str, FunctionCounts]) -> Iterator[Metric]:
                 requests.add_metric([name, f"{digit}xx" if digit else "none"], count)
         _add(latency, [name], counts.requests)
         if not name:
-            # Functions that are not there have neither tasks nor workers.
+            # Functions that do not exist have neither tasks nor workers.
             continue
         tasks.add_metric([name, TaskOutcome.FULFILLED, ""], counts.fulfilled)
         for (outcome, reason), count in counts.tasks.items():

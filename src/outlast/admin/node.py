@@ -1,4 +1,4 @@
-"""What the admin API needs of the node that it speaks for."""
+"""What the admin API needs from the node, and the bodies of its responses."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -24,16 +24,16 @@ class Node:
     log: Log
     counts: Counts
     reload: Callable[[], None]
-    """Reads the settings again. Raises OutlastError where they are wrong; then the old ones stay."""
+    """Reads the settings again. Raises OutlastError if they are wrong; then the old ones stay."""
     settings: Callable[[], Mapping[str, object]]
-    """What was given."""
+    """The settings given at run time."""
     give: Callable[[Mapping[str, object]], None]
-    """Settings that win over the files until the node ends. Raises OutlastError; then those from before stay."""
+    """Sets settings that override the files until the node ends. Raises OutlastError; then the old ones stay."""
     url: str
     admin_url: str
     started: datetime
     anon_key: Callable[[], str]
-    """What callers may show to functions that verify their callers; public by design."""
+    """The key that callers may send to functions that check tokens; public by design."""
 
 
 class NodeBody(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,18 +41,18 @@ class NodeBody(msgspec.Struct, frozen=True, kw_only=True):
     pid: int
     started: datetime
     url: str
-    """Where functions are called."""
+    """The URL of the functions."""
     admin_url: str
     anon_key: str
-    """For the `Authorization` of calls to functions that verify their callers; public by design."""
+    """The key for the `Authorization` of calls to functions that check tokens; public by design."""
     log_level: Label
     log_lines_lost: int
-    """Because its reader was too slow for them."""
+    """How many were lost because the log's reader was too slow."""
     ledger: Status
 
 
 class Items(msgspec.Struct, Generic[T], frozen=True):
-    """All there are."""
+    """A list, complete."""
 
     items: list[T]
 
@@ -69,7 +69,7 @@ class FunctionGiven(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
 
 
 class SettingsBody(FunctionGiven, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
-    """What wins over the project's files. Keys of `limits` and `scale` are those of outlast.toml."""
+    """Settings that override the project's files. The keys of `limits` and `scale` are those of outlast.toml."""
 
     policy: Policy | None = None
     functions: dict[str, FunctionGiven] = {}
@@ -77,17 +77,17 @@ class SettingsBody(FunctionGiven, frozen=True, kw_only=True, omit_defaults=True,
 
 class Drained(msgspec.Struct, frozen=True):
     workers: list[str]
-    """Execution ids of those that end when they have done what they have."""
+    """Execution ids of the workers that finish what they have and end."""
 
 
 class CaughtUp(msgspec.Struct, frozen=True):
     silent: list[str]
-    """Execution ids of the workers that did not answer: their event loops stand still."""
+    """Execution ids of the workers that did not answer: their event loops are blocked."""
 
 
 class Reloaded(msgspec.Struct, frozen=True):
     functions: list[str]
-    """Those that get new workers."""
+    """The functions that get new workers."""
 
 
 class TaskStory(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,20 +95,20 @@ class TaskStory(msgspec.Struct, frozen=True, kw_only=True):
 
     task: TaskRecord
     request: RequestRecord | None
-    """The one that started it; null for a task of the module's top level, and while the request goes on."""
+    """The request that started it; null for a task of the module's top level, and while the request is running."""
     tasks: list[TaskRecord]
-    """All tasks of that request, oldest first; where there was none, this one."""
+    """All tasks of that request, oldest first; without a request, just this one."""
     events: list[msgspec.Raw]
-    """What the log says of them, and meanwhile of their worker, oldest first, as far as it is still kept."""
+    """What the log says about them, and about their worker meanwhile, oldest first, as far as it is still kept."""
 
 
 class RequestStory(msgspec.Struct, frozen=True, kw_only=True):
-    """A request, and what came of it."""
+    """A request, and what happened around it."""
 
     id: str
     request: RequestRecord | None
-    """null while it goes on."""
+    """null while it is running."""
     tasks: list[TaskRecord]
     """Oldest first."""
     events: list[msgspec.Raw]
-    """What the log says of it, oldest first, as far as it is still kept."""
+    """What the log says about it, oldest first, as far as it is still kept."""

@@ -1,4 +1,4 @@
-"""The OpenAPI document of the admin API, and with it the table of its endpoints: what is not here is not served."""
+"""The OpenAPI document of the admin API, which is also the table of its endpoints: nothing else is served."""
 
 import re
 from dataclasses import dataclass, field
@@ -33,10 +33,10 @@ class Operation:
     method: str
     path: str
     name: str
-    """Of the method of `outlast.admin.endpoints.Endpoints`, or of the route in `outlast.admin.api`."""
+    """The name of the method in `outlast.admin.endpoints.Endpoints`, or of the route in `outlast.admin.api`."""
     summary: str
     answer: Any = None
-    """What the body of the answer is; None: something else than JSON."""
+    """The type of the response's body; None: not JSON."""
     question: type[Question] = Question
     body: Any = None
     status: int = 200

@@ -1,4 +1,4 @@
-"""What a node leaves in the project's ``.outlast`` folder, so that commands find it and may speak to it."""
+"""The files in the project's ``.outlast`` folder by which commands find a node and may use it."""
 
 import contextlib
 import os
@@ -32,9 +32,9 @@ class NodePlace(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def token(state_dir: Path, environ_token: str | None = None) -> str:
-    """The token that whoever speaks to the node has to show; made at the first start. Raises `Unusable`.
+    """The token that callers must send; created at the first start. Raises `Unusable`.
 
-    ``environ_token``: what the variable OUTLAST_ADMIN_TOKEN says; it wins over the file.
+    ``environ_token``: the value of OUTLAST_ADMIN_TOKEN, which overrides the file.
     """
     if environ_token:
         with contextlib.suppress(OSError):
@@ -45,7 +45,7 @@ def token(state_dir: Path, environ_token: str | None = None) -> str:
         own_folder(state_dir)
         if not path.exists():
             _write_whole(path, secrets.token_urlsafe(TOKEN_BYTES) + "\n")
-        # Whoever could read it once may still know it, but no one else shall.
+        # Whoever could read it before may still know it, but nobody else should.
         path.chmod(0o600)
         return read_token(state_dir)
     except OSError as error:
@@ -53,7 +53,7 @@ def token(state_dir: Path, environ_token: str | None = None) -> str:
 
 
 def read_token(state_dir: Path) -> str:
-    """Raises OSError where there is none, `Unusable` where it is none."""
+    """Reads the token. Raises OSError if there is none, `Unusable` if it is invalid."""
     path = state_dir / TOKEN_FILE
     return _checked(path.read_text(encoding="utf-8", errors="replace").strip(), str(path))
 
@@ -65,20 +65,20 @@ def _checked(text: str, where: str) -> str:
 
 
 def own_folder(state_dir: Path) -> None:
-    """Makes the folder, out of sight of git. Raises OSError."""
+    """Creates the folder, ignored by git. Raises OSError."""
     state_dir.mkdir(parents=True, exist_ok=True)
     with contextlib.suppress(FileExistsError):
         _write_new(state_dir / ".gitignore", "*\n", mode=0o644)
 
 
 def _write_new(path: Path, text: str, mode: int = 0o600) -> None:
-    """Raises FileExistsError: what is there is never written over, and no link is followed."""
+    """Never overwrites a file or follows a link. Raises FileExistsError."""
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w") as file:
         file.write(text)
 
 
 def _write_whole(path: Path, text: str) -> None:
-    """The file is there with all of the text, or not at all. Of two that write it the first one wins."""
+    """Creates the file atomically. If two processes write it, the first one wins."""
     draft = _draft(path, text)
     try:
         with contextlib.suppress(FileExistsError):
@@ -88,7 +88,7 @@ def _write_whole(path: Path, text: str) -> None:
 
 
 def _draft(path: Path, text: str) -> Path:
-    """A file beside this one, to take its place."""
+    """A file beside this one, which is to replace it."""
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     draft.unlink(missing_ok=True)
     _write_new(draft, text)
@@ -96,7 +96,7 @@ def _draft(path: Path, text: str) -> Path:
 
 
 def announce(state_dir: Path, node: NodePlace) -> None:
-    """The last node that was started is the one that commands find. Raises OSError."""
+    """Has commands find this node: the one started last. Raises OSError."""
     for path, earlier in _each(state_dir):
         if not _runs(earlier):
             path.unlink(missing_ok=True)
@@ -105,7 +105,7 @@ def announce(state_dir: Path, node: NodePlace) -> None:
 
 
 def withdraw(state_dir: Path) -> None:
-    """At the node's end. The one that was started before it is found again, if that still runs."""
+    """At the node's end: has commands find the latest earlier node that still runs, if there is one."""
     with contextlib.suppress(OSError, Unusable):
         (state_dir / _own_file(os.getpid())).unlink(missing_ok=True)
         node = _read(state_dir / NODE_FILE)
@@ -118,7 +118,7 @@ def withdraw(state_dir: Path) -> None:
 
 
 def find(state_dir: Path) -> NodePlace | None:
-    """The node that serves the project, as far as is known: it may have been killed. Raises `Unusable`."""
+    """The node that serves the project, as far as is known; it may have been killed. Raises `Unusable`."""
     node = _read(state_dir / NODE_FILE)
     if node is None or _runs(node):
         return node
@@ -142,7 +142,7 @@ def _each(state_dir: Path) -> Iterator[tuple[Path, NodePlace]]:
 
 
 def _runs(node: NodePlace) -> bool:
-    """Whether there is a process of this number; it may be another one by now."""
+    """Whether there is a process with its id, which may be another one by now."""
     try:
         with contextlib.suppress(PermissionError):
             os.kill(node.pid, 0)
@@ -157,7 +157,7 @@ def _write(state_dir: Path, node: NodePlace, name: str) -> None:
 
 
 def _read(path: Path) -> NodePlace | None:
-    """None where there is no such file. Raises `Unusable`."""
+    """None if there is no such file. Raises `Unusable`."""
     try:
         return msgspec.json.decode(path.read_bytes(), type=NodePlace)
     except FileNotFoundError:

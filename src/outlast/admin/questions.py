@@ -1,4 +1,4 @@
-"""What can be asked in the query of a URL, one struct for each endpoint; the OpenAPI document is made from these."""
+"""The query parameters of each endpoint, from which the OpenAPI document is made."""
 
 import re
 from datetime import datetime
@@ -28,7 +28,7 @@ Names = Annotated[str, Meta(description="Kinds of events, with commas between th
 
 
 class Question(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Of an endpoint that takes no parameters."""
+    """The parameters of an endpoint that takes none."""
 
 
 class AboutTasks(Question, frozen=True, kw_only=True):
@@ -126,7 +126,7 @@ Q = TypeVar("Q", bound=Question)
 
 
 def read(params: QueryParams, kind: type[Q]) -> Q:
-    """Raises `Refusal` for what cannot be asked."""
+    """Reads the parameters. Raises `Refusal` for invalid ones."""
     given: dict[str, object] = {}
     types = {field.name: field.type for field in msgspec.structs.fields(kind)}
     for name, text in params.multi_items():
@@ -140,7 +140,7 @@ def read(params: QueryParams, kind: type[Q]) -> Q:
 
 
 def _value(text: str, kind: object) -> object:
-    """The text itself, or what it is a number or a truth value of. msgspec's lax mode takes more than is documented."""
+    """The text, or its value as a number or boolean. (msgspec's lax mode would accept more than is documented.)"""
     info = inspect.type_info(kind)
     found = info.types if isinstance(info, inspect.UnionType) else (info,)
     options = {type(option.type if isinstance(option, inspect.Metadata) else option) for option in found}

@@ -1,4 +1,4 @@
-"""Where the admin API listens."""
+"""The listening socket of the admin API."""
 
 import asyncio
 import errno
@@ -18,19 +18,19 @@ class CannotListen(OutlastError):
 
 
 class Answering(Protocol):
-    """What becomes of those who connect."""
+    """Answers connections."""
 
     def connection(self) -> asyncio.Protocol: ...
 
     async def close(self) -> None:
-        """Ends the connections."""
+        """Ends all connections."""
 
 
 class Server:
     """Listens from `listen` on, answers from `serve` on.
 
-    What answers is loaded when somebody connects for the first time: it takes longer to load than the rest of a node,
-    and many nodes are never asked anything.
+    The code that answers is loaded on the first connection: it takes longer to load than the rest of a node, and many
+    nodes are never asked anything.
     """
 
     def __init__(self, listening: socket.socket, address: Address, tls: ssl.SSLContext | None) -> None:
@@ -72,9 +72,9 @@ class Server:
         raise AssertionError("the last port was either taken or raised")
 
     def serve(self, load: Callable[[], Awaitable[Answering]]) -> None:
-        """From now on whoever connects is answered. ``load`` is called when somebody does, once."""
+        """From now on connections are answered. ``load`` is called once, on the first connection."""
         self._opening = asyncio.create_task(self._open(load), name="open the admin API")
-        # Nobody waits for it: what it raises goes to the event loop's handler.
+        # Nobody waits for the task, so its exceptions must reach the event loop's handler.
         self._opening.add_done_callback(lambda task: task.cancelled() or task.result())
 
     async def _open(self, load: Callable[[], Awaitable[Answering]]) -> None:
@@ -85,7 +85,7 @@ class Server:
         )
 
     async def close(self) -> None:
-        """Answers what was asked, then closes every connection."""
+        """Answers the requests that are being handled, then closes every connection."""
         if self._opening is not None:
             self._opening.cancel()
             await asyncio.wait([self._opening])
@@ -107,7 +107,7 @@ async def _resolved(host: str) -> tuple[socket.AddressFamily, str]:
 
 
 async def _readable(listening: socket.socket) -> None:
-    """Waits until somebody wants to connect."""
+    """Waits for the first connection."""
     loop = asyncio.get_running_loop()
     wanted = asyncio.Event()
     loop.add_reader(listening, wanted.set)

@@ -1,4 +1,4 @@
-"""Finds the node that a command is about, and speaks to its admin API."""
+"""Finds the node that a command is for, and calls its admin API."""
 
 import http.client
 import os
@@ -23,11 +23,11 @@ Params = Mapping[str, str | int | None]
 
 
 class NoNode(OutlastError):
-    """There is none, or it does not answer."""
+    """There is no node, or it does not answer."""
 
 
 class Client:
-    """Of one node. All methods raise `NoNode`, and `Failed` with what the node says."""
+    """Calls one node. All methods raise `NoNode`, or `Failed` with the node's message."""
 
     def __init__(self, url: str, token: str) -> None:
         self._url = _checked(url)
@@ -50,12 +50,12 @@ class Client:
             say(f"{error}; waiting for what it does")
 
     def catch_up(self) -> None:
-        """From now on the node knows all that its workers had to say: answers come faster than that."""
+        """Waits until the node knows what its workers have said, since responses come sooner than that."""
         with self._asked("POST", "/v1/catch-up", {}, TIMEOUT_S):
             pass
 
     def live(self, **params: str | int | None) -> "Live":
-        """From the moment it returns no event is missed."""
+        """Opens the stream of events. None is missed once its block has been entered."""
         return Live(self, params)
 
     @contextmanager
@@ -92,7 +92,7 @@ class Live:
         return self._opened.__exit__(*exc)
 
     def _events(self, response: http.client.HTTPResponse) -> Iterator[dict[str, Any]]:
-        """Ends with the node."""
+        """The events, until the node ends."""
         kind = ""
         try:
             while line := response.readline():
@@ -104,12 +104,12 @@ class Live:
                     yield {"event": kind, **event} if kind else event
                     kind = ""
         except (ConnectionError, http.client.IncompleteRead):
-            # Killed: it could not say that this is the end.
+            # The node was killed, and could not end the stream.
             return
 
 
 def find(admin_url: str | None) -> Client:
-    """The node that the user means. Raises OutlastError."""
+    """A client for the node that the user means. Raises OutlastError."""
     state = state_dir()
     token = _token(state)
     if admin_url is not None:
@@ -125,10 +125,10 @@ def find(admin_url: str | None) -> Client:
 
 
 def state_dir() -> Path | None:
-    """Of the project that the current folder belongs to."""
+    """The state folder of the project that the current folder belongs to."""
     here = Path.cwd()
     folders = [folder / STATE for folder in (here, *here.parents)]
-    # A node that has ended leaves its token.
+    # A node that has ended leaves its token behind.
     for file in (place.NODE_FILE, place.TOKEN_FILE):
         for folder in folders:
             if (folder / file).is_file():
@@ -150,7 +150,7 @@ def _token(state: Path | None) -> str | None:
 
 
 def quoted(id_: str) -> str:
-    """As a part of a path."""
+    """Quotes an id for use in a path."""
     return quote(id_, safe="")
 
 

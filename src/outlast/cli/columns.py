@@ -1,6 +1,6 @@
-"""What commands print in aligned columns, on a terminal and in a file alike.
+"""Prints aligned columns, on a terminal and in a file alike.
 
-Rich is imported where something is printed: the help, and what is printed as JSON, have no use for it.
+Rich is imported only when something is printed: the help, and JSON output, do not need it.
 """
 
 from collections.abc import Iterable, Sequence
@@ -32,7 +32,7 @@ def console(*, stderr: bool = False) -> "Console":
 
 
 class Columns:
-    """Columns whose widths fit what they begin with, and grow with what comes."""
+    """Columns that fit the first rows, and grow with later ones."""
 
     def __init__(self, *titles: str) -> None:
         self._titles = titles

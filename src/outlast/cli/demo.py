@@ -17,13 +17,13 @@ from outlast.database import choice
 
 
 @click.command()
-@click.option("--once", is_flag=True, help="End when all is shown; exit code 1 if anything failed.")
+@click.option("--once", is_flag=True, help="Stop when everything has been shown; exit code 1 if anything failed.")
 @click.option(
     "--port", type=PORT_NUMBER, help="0: any that is free.", show_default=f"{PORT}; with --once any that is free"
 )
 def demo(once: bool, port: int | None) -> None:
     """Serve the packaged examples, call them, and show when each response and each background task was done."""
-    # The help has no use for what it takes to serve.
+    # Imported here, because the help does not need them.
     import uvloop
     from rich.console import Console
 
@@ -34,7 +34,7 @@ def demo(once: bool, port: int | None) -> None:
         port = 0 if once else PORT
     console = Console(soft_wrap=True, highlight=False)
     with tempfile.TemporaryDirectory(prefix="demo-outlast-") as folder:
-        # A copy, because the package may lie where nobody may write, and so that visitors can change the code.
+        # A copy, because the package's folder may not be writable, and so that users can change the code.
         shutil.copytree(calls.EXAMPLES / "supabase", Path(folder, "supabase"), copy_function=shutil.copyfile)
         environ = {**os.environ, "DENO_DIR": _deno_dir(os.environ)}
         options = app.Options(

@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 @click.argument("directory", metavar="[DIR]", type=FILE, required=False)
 @parameters.as_json
 def doctor(directory: Path | None, as_json: bool) -> None:
-    """Tell what holds functions on this machine, which versions run, and whether the project can be served.
+    """Check the sandbox of this machine, the installed versions, and whether the project can be served.
 
-    DIR: the project to look at; without it, that of the current folder, if there is one.
+    DIR: the project to check; by default that of the current folder, if there is one.
 
-    Exit code 1 where something is missing that matters: a layer of the sandbox, Deno, uv, a project that can be read.
-    What is marked "note" does not count.
+    Exit code 1 if something important is missing: a layer of the sandbox, Deno, uv, or a readable project. What is
+    marked "note" does not count.
     """
     # The help has no use for them.
     from outlast.cli import findings

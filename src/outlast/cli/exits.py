@@ -1,7 +1,7 @@
-"""How commands end: 0 as asked, 1 it could not be done or came out badly, 2 a wrong command line or no node."""
+"""Exit codes of commands: 0 success, 1 failure or a bad result, 2 a wrong command line or no node."""
 
 from outlast.core.errors import OutlastError
 
 
 class Failed(OutlastError):
-    """What was asked for was understood, and did not go well."""
+    """A command was understood, but failed or had a bad result."""

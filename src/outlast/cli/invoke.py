@@ -19,15 +19,15 @@ from outlast.cli.lines import duration, object_line, one_line
 from outlast.core.errors import OutlastError
 
 ANSWER_TIMEOUT_S = 600.0
-"""Longer than a function may be silent, unless its limits say otherwise."""
+"""Longer than a function may be silent by default."""
 
 
 @click.command()
 @click.argument("name", metavar="NAME")
-@click.option("--data", "-d", help="The body: a text, @FILE, or - for standard input.")
+@click.option("--data", "-d", help="The body: text, @FILE, or - for standard input.")
 @click.option("--header", "-H", multiple=True, help="'Name: value'; may be repeated.")
-@click.option("--method", "-X", help="Of HTTP.", show_default="POST with --data, GET without")
-@click.option("--wait", is_flag=True, help="Until its background tasks have settled.")
+@click.option("--method", "-X", help="The HTTP method.", show_default="POST with --data, GET without")
+@click.option("--wait", is_flag=True, help="Wait until its background tasks have settled.")
 @parameters.as_json
 @parameters.admin_url
 def invoke(
@@ -39,11 +39,11 @@ def invoke(
     as_json: bool,
     admin_url: str | None,
 ) -> None:
-    """Call a function, with the project's anon key where it verifies its callers, and print what it answers.
+    """Call a function and print its response. If the function checks tokens, the project's anon key is sent.
 
-    NAME: of the function; a path and a query may follow.
+    NAME: the function; a path and a query may follow.
 
-    Exit code 1 where the status of the answer is 400 or above, or a task that was waited for was not fulfilled.
+    Exit code 1 if the status is 400 or above, or if a task that was waited for was not fulfilled.
     """
     node = client.find(admin_url)
     about = node.get("/v1/node")
@@ -94,7 +94,7 @@ def _looks_like_json(body: bytes) -> bool:
 def _call(
     url: str, method: str, fields: list[tuple[str, str]], body: bytes | None, *, as_json: bool, more_follows: bool
 ) -> dict[str, Any]:
-    """Prints the body as it comes, unless it is to be part of an object."""
+    """Calls the function. Prints the body as it comes, unless it will be part of a JSON object."""
     parts = urlsplit(url)
     connection = client.connect(parts, ANSWER_TIMEOUT_S)
     began = time.perf_counter()
@@ -120,7 +120,7 @@ def _call(
     except (ValueError, http.client.InvalidURL) as error:
         raise OutlastError(f"cannot be sent: {error}") from error
     except (OSError, http.client.HTTPException) as error:
-        raise Failed(f"no whole answer from {url}: {error or type(error).__name__}") from error
+        raise Failed(f"no complete response from {url}: {error or type(error).__name__}") from error
     finally:
         connection.close()
     if not as_json:
@@ -141,13 +141,13 @@ def _print_as_it_comes(response: http.client.HTTPResponse, *, more_follows: bool
 
 
 def _wait(node: Client, request_id: str, as_json: bool) -> bool:
-    """Tells of each task as it settles. Returns whether all were fulfilled."""
+    """Prints the outcome of each task as it settles. Returns whether all were fulfilled."""
     told: set[str] = set()
     is_well = True
     with node.live(event="task", request=request_id) as events, _Progress() as progress:
         node.catch_up()
         while True:
-            # Asked anew after each that settles: a task may have started others.
+            # Queried again after each one that settles, because a task may have started others.
             tasks = node.get("/v1/tasks", request=request_id, limit=1000)["items"][::-1]
             for task in tasks:
                 if task["outcome"] is not None and task["id"] not in told:
@@ -176,7 +176,7 @@ def _tell(task: dict[str, Any], as_json: bool) -> None:
 
 
 class _Progress:
-    """One line that names what is waited for, on a terminal alone."""
+    """On a terminal, one line that names the tasks being waited for."""
 
     def __init__(self) -> None:
         self._console = console(stderr=True)

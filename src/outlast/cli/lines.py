@@ -1,6 +1,6 @@
-"""What commands print, a line at a time, and how moments and durations are told.
+"""Prints lines, and formats times and durations.
 
-What functions say is in it (names of tasks, errors): nothing of it may steer a terminal.
+Text from functions (names of tasks, errors) must not be able to control the terminal.
 """
 
 import sys
@@ -16,7 +16,7 @@ def one_line(text: str) -> str:
 
 
 def moment(text: str) -> datetime:
-    """In local time."""
+    """An RFC 3339 time as a local datetime."""
     return datetime.fromisoformat(text).astimezone()
 
 
@@ -39,11 +39,11 @@ def duration(ms: float) -> str:
 
 
 def object_line(value: object) -> None:
-    """One object a line, at once: whoever reads may wait for it."""
+    """Prints a JSON object on a line, and flushes it: a program may wait for it."""
     sys.stdout.write(msgspec.json.encode(value).decode() + "\n")
     sys.stdout.flush()
 
 
 def say(text: str) -> None:
-    """To whoever sits there, beside what the command is asked to print."""
+    """A message for the user, on standard error, apart from the command's output."""
     print(f"outlast: {text}", file=sys.stderr)  # noqa: T201

@@ -22,11 +22,11 @@ class AtLeast(StrEnum):
 
 
 @click.command()
-@click.option("--follow", "-f", is_flag=True, help="Go on with what happens.")
-@click.option("--function", help="Of this function.")
-@click.option("--request", help="Of the request with this id.")
-@click.option("--level", type=Word(AtLeast), help="This one or a higher one.")
-@click.option("--lines", "-n", type=Whole(0, KEPT_EVENTS), default=100, help="So many of the latest.")
+@click.option("--follow", "-f", is_flag=True, help="Go on with new lines, until the server ends.")
+@click.option("--function", help="Only of this function.")
+@click.option("--request", help="Only of the request with this id.")
+@click.option("--level", type=Word(AtLeast), help="Only this level or higher.")
+@click.option("--lines", "-n", type=Whole(0, KEPT_EVENTS), default=100, help="How many of the latest lines.")
 @parameters.as_json
 @parameters.admin_url
 def logs(
@@ -38,7 +38,7 @@ def logs(
     as_json: bool,
     admin_url: str | None,
 ) -> None:
-    """Show what the node's log has said lately, which the node keeps whether or not its log is kept."""
+    """Show the latest lines of the server's log, or follow it."""
     node = client.find(admin_url)
     show = _Show(as_json)
     if not follow:

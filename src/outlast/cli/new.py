@@ -24,18 +24,18 @@ FILES = {Lang.TS: "index.ts", Lang.PY: "main.py"}
 @click.command()
 @click.argument("name", metavar="NAME")
 @click.option("--lang", type=Word(Lang), required=True, help="TypeScript or Python.")
-@click.option("--dir", "directory", type=FILE, help="The project.", show_default="the current folder")
+@click.option("--dir", "directory", type=FILE, help="The project folder.", show_default="the current folder")
 def new(name: str, lang: Lang, directory: Path | None) -> None:
-    """Begin a function: a handler, and a background task that outlasts its response.
+    """Create a function: a handler, and a background task that outlasts its response.
 
-    NAME: letters, digits, _ and -; the first one a letter.
+    NAME: letters, digits, _ and -, beginning with a letter.
     """
     if NAME.fullmatch(name) is None:
-        problem = f"{name!r} is not of letters, digits, _ and -, the first one a letter"
+        problem = f"{name!r} is not made of letters, digits, _ and -, beginning with a letter"
         raise click.BadParameter(problem, param_hint="NAME")
     folder = _functions_dir(directory if directory is not None else Path.cwd()) / name
     if folder.exists():
-        raise OutlastError(f"{folder}: is there already; nothing is written over")
+        raise OutlastError(f"{folder}: exists already; choose another name, or remove it first")
     text = (TEMPLATES / f"{FILES[lang]}.txt").read_text(encoding="utf-8").replace("NAME", name)
     file = folder / FILES[lang]
     try:

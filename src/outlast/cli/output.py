@@ -1,4 +1,4 @@
-"""Where log lines go."""
+"""Writes log lines to a descriptor."""
 
 import asyncio
 import contextlib
@@ -13,23 +13,24 @@ from outlast.telemetry.pressure import Pressure
 
 FLUSH_S = 0.002
 MUCH = 1 << 20
-"""Bytes that nobody has read yet, from which on those who print have to wait."""
+"""Unread bytes, from which on functions that print have to wait."""
 TOO_MUCH = 16 << 20
-"""Bytes that are kept at most."""
+"""The most unread bytes that are kept."""
 LAST_LINES_S = 2.0
 
 
 class Lines:
-    """Writes to a descriptor what came together within ``FLUSH_S``: a line at a time would cost a request dearly.
+    """Writes lines in batches, gathered for ``FLUSH_S``: writing each by itself would make requests expensive.
 
-    It never waits for whoever reads. More than ``MUCH`` is pressure; lines beyond ``TOO_MUCH`` are lost, and so are
-    all where nothing can be written any more (nobody reads the pipe, the disk is full): serving goes on.
+    It never waits for the reader. More than ``MUCH`` unread raises the pressure; lines beyond ``TOO_MUCH`` are lost.
+    When nothing can be written any more (nobody reads the pipe, the disk is full), all lines are lost and serving goes
+    on.
     """
 
     def __init__(
         self, descriptor: int, encoding: str, pressure: Pressure, on_lost: Callable[[int], None] = lambda count: None
     ) -> None:
-        """``on_lost`` is called with the number of lines that were lost, once there is room again."""
+        """``on_lost`` is called with the number of lost lines, once there is room again."""
         self.lost = 0
         self._descriptor = _without_waiting(descriptor)
         self._encoding = encoding
@@ -40,7 +41,7 @@ class Lines:
         self._unsent: deque[bytes] = deque()
         self._unsent_bytes = 0
         self._is_waiting = False
-        """For the descriptor to take more."""
+        """Whether it waits for the descriptor to accept more."""
         self._lost_since = 0
 
     def write(self, text: str) -> None:
@@ -65,7 +66,7 @@ class Lines:
             self._pressure.rise()
 
     def close(self) -> None:
-        """Writes what is left, and waits for its reader a little."""
+        """Writes what is left, waiting for the reader for a moment."""
         self.flush()
         if self._is_waiting:
             self._loop.remove_writer(self._descriptor)
@@ -88,7 +89,7 @@ class Lines:
             self._on_lost(lost)
 
     def _send(self) -> None:
-        """As much as can be written now."""
+        """Writes as much as possible without waiting."""
         while self._unsent:
             data = self._unsent[0]
             try:
@@ -112,13 +113,13 @@ class Lines:
 
 
 def _without_waiting(descriptor: int) -> int:
-    """The same pipe or terminal, opened anew, since others share the old one, and with it whether writing waits.
+    """Opens the same pipe or terminal again, in non-blocking mode: other processes share the old descriptor's mode.
 
-    Where it cannot be opened anew, writing waits.
+    If that is not possible, writing blocks.
     """
     if stat.S_ISFIFO(os.fstat(descriptor).st_mode) or os.isatty(descriptor):
         with contextlib.suppress(OSError):
             return os.open(f"/proc/self/fd/{descriptor}", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
-    # Somebody else may have made it so, and half of a line could be refused.
+    # Another process may have made it non-blocking, and half of a line could be refused.
     os.set_blocking(descriptor, True)
     return descriptor

@@ -1,4 +1,4 @@
-"""What several commands take, and kinds of values."""
+"""Options that several commands have, and types of values."""
 
 from collections.abc import Callable
 from enum import StrEnum
@@ -13,7 +13,7 @@ FILE = click.Path(path_type=Path)
 
 
 class Whole(click.IntRange):
-    """A whole number; says so of what is none, or is beyond its bounds."""
+    """A whole number, with a plain message for anything else."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         try:
@@ -27,7 +27,7 @@ PORT_NUMBER = Whole(0, 65535)
 
 
 class Word(click.Choice[StrEnum]):
-    """One of a closed list, as its value says."""
+    """One of a closed list, by its value."""
 
     def normalize_choice(self, choice: object, ctx: click.Context | None) -> str:
         return str(choice)
@@ -37,11 +37,11 @@ def admin_url(command: Command) -> Command:
     return click.option(
         "--admin-url",
         envvar="OUTLAST_ADMIN_URL",
-        help="Where the node's admin API is.",
-        show_default="of the node that serves the project of the current folder",
+        help="URL of the server's admin API.",
+        show_default="of the server of the current folder's project",
         show_envvar=True,
     )(command)
 
 
 def as_json(command: Command) -> Command:
-    return click.option("--json", "as_json", is_flag=True, help="One object a line.")(command)
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON, one object a line.")(command)

@@ -14,7 +14,7 @@ from outlast.cli.lines import duration, object_line
 @parameters.as_json
 @parameters.admin_url
 def ps(function: str | None, as_json: bool, admin_url: str | None) -> None:
-    """List the workers: state, age, what they have to do, what they have used of what they may use."""
+    """List the workers: state, age, requests and tasks, and how much of their limits they have used."""
     node = client.find(admin_url)
     if function is None:
         served = node.get("/v1/functions")["items"]
@@ -33,7 +33,7 @@ def ps(function: str | None, as_json: bool, admin_url: str | None) -> None:
 
 def _row(worker: dict[str, Any]) -> tuple[str, ...]:
     state = "stuck" if worker["is_stuck"] else str(worker["state"])
-    # One that is on standby, or starting, is not measured yet.
+    # A worker on standby, or starting, is not measured yet.
     memory, limit = f"{worker['memory_mb'] or '-'} MiB", worker["memory_limit_mb"]
     return (
         worker["function"],

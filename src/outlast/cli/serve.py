@@ -24,14 +24,14 @@ from outlast.telemetry.pressure import Pressure
 @click.option(
     "--admin-port",
     type=PORT_NUMBER,
-    help="0: any that is free.",
+    help="Port of the admin API; 0: any free one.",
     show_default=f"{address.DEFAULT_PORT}, or another if it is taken",
 )
-@click.option("--admin-tls-cert", type=FILE, help="PEM file: the admin API speaks TLS.")
-@click.option("--admin-tls-key", type=FILE, help="PEM file, where the key is not in that of the certificate.")
+@click.option("--admin-tls-cert", type=FILE, help="PEM file; with it, the admin API uses TLS.")
+@click.option("--admin-tls-key", type=FILE, help="PEM file, if the key is not in the certificate's file.")
 @click.option("--admin-allow-plain", is_flag=True, help="Let the admin API listen beyond loopback without TLS.")
 @click.option("--policy", type=Word(Policy), help="Overrides [edge_runtime] policy of config.toml.")
-@click.option("--no-verify-jwt", is_flag=True, help="Let every caller pass.")
+@click.option("--no-verify-jwt", is_flag=True, help="Let every caller in, with or without a token.")
 @click.option("--env-file", type=FILE, help="Variables for the functions, instead of functions/.env.")
 @click.option("--log-format", type=Word(Format), help="pretty on a terminal, json otherwise.")
 @click.option("--log-level", metavar="LEVEL", default="info", help="debug, info, warning or error.")
@@ -39,7 +39,7 @@ from outlast.telemetry.pressure import Pressure
     "--database",
     metavar="embedded|off|URL",
     default=choice.EMBEDDED,
-    help="Where the ledger is kept: in a PostgreSQL server of the project's own, nowhere, or in one of yours.",
+    help="Where the ledger is kept: in a PostgreSQL server of the project's own, only in memory, or in yours.",
 )
 @click.option(
     "--graceful-exit-timeout",
@@ -47,9 +47,9 @@ from outlast.telemetry.pressure import Pressure
     default=15.0,
     help="Seconds that requests and tasks have to finish after SIGTERM or SIGINT.",
 )
-@click.option("--require-sandbox", is_flag=True, help="Refuse to start where this machine cannot confine functions.")
-@click.option("--no-sandbox", is_flag=True, help="Let functions do whatever the user who runs this may do.")
-@click.option("--trust-proxy", is_flag=True, help="Believe the X-Forwarded fields that clients send.")
+@click.option("--require-sandbox", is_flag=True, help="Refuse to start if this machine cannot confine functions.")
+@click.option("--no-sandbox", is_flag=True, help="Let functions do whatever the user who runs Outlast may do.")
+@click.option("--trust-proxy", is_flag=True, help="Believe X-Forwarded fields: only for a server behind a proxy.")
 def serve(
     directory: Path,
     host: str,
@@ -72,10 +72,10 @@ def serve(
 ) -> None:
     """Serve the functions of a project over HTTP, and see their background tasks through.
 
-    DIR holds supabase/functions; or is a folder of functions; or is one function file. Without it, it is the current
+    DIR is a project with supabase/functions, a folder of functions, or one function file; by default the current
     folder.
 
-    Traces are sent where OpenTelemetry's variables say so: install 'outlast[otel]', set OTEL_EXPORTER_OTLP_ENDPOINT.
+    To send traces, install 'outlast[otel]' and set OTEL_EXPORTER_OTLP_ENDPOINT.
     """
     if log_level not in {level.label for level in Level}:
         raise click.BadParameter(f"{log_level!r} is not one of debug, info, warning, error", param_hint="--log-level")
@@ -85,7 +85,7 @@ def serve(
         choice.check(database)
     except OutlastError as error:
         raise click.BadParameter(str(error), param_hint="--database") from error
-    # The help has no use for what it takes to serve.
+    # Imported here, because the help does not need them.
     import uvloop
 
     from outlast import app

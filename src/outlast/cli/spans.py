@@ -1,4 +1,4 @@
-"""Spans of time as users write them."""
+"""Reads ``--since``: a span of time, or a moment."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -10,7 +10,7 @@ _SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|min|h|d)")
 
 
 def since(text: str | None) -> str | None:
-    """A span before now, or a moment, as RFC 3339 has it. Raises click.BadParameter."""
+    """The moment meant, in RFC 3339; given as that, or as a span before now. Raises click.BadParameter."""
     if text is None:
         return None
     if (found := _SPAN.fullmatch(text.strip())) is not None:

@@ -1,4 +1,4 @@
-"""Why a task ended as it did, and what happened around it, as a timeline."""
+"""Shows why a task ended the way it did, and what happened around it, as a timeline."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 _LONGEST_TEXT_LINES = 20
-"""Of what a function printed at once; `outlast logs` has the rest."""
+"""The longest text shown of what a function printed at once; `outlast logs` has the rest."""
 
 
 class Why(NamedTuple):
-    """Why a task has not come to its end, and what its owner can do about it; either may be empty."""
+    """Why a task did not finish, and what its owner can do about it; either may be empty."""
 
     reason: str
     remedy: str
@@ -31,7 +31,7 @@ class _Entry(NamedTuple):
 
 
 def outcome(record: dict[str, Any]) -> str:
-    """Of a task: ``interrupted (cpu)``."""
+    """A task's outcome in words, such as ``interrupted (cpu)``."""
     if record["outcome"] is None:
         return "open"
     words = str(record["outcome"]).replace("_", " ")
@@ -43,7 +43,7 @@ def why(task: dict[str, Any]) -> Why:
     error = gist(task["error"] or "")
     match task["outcome"]:
         case None:
-            return Why("it has not settled yet", "Its worker, and what that has used of its limits: outlast ps")
+            return Why("it has not settled yet", "To see how much of its limits its worker has used: outlast ps")
         case TaskOutcome.FULFILLED:
             return Why("", "")
         case TaskOutcome.REJECTED:
@@ -81,7 +81,7 @@ def tell(story: dict[str, Any], console: "Console") -> None:
 def _how_long(task: dict[str, Any]) -> str:
     if task["ms"] is None:
         return f"for {duration((datetime.now(UTC) - moment(task['started'])).total_seconds() * 1000)}"
-    # A lost node is known to have been alive then.
+    # The time of a lost node's last sign of life.
     more = " or more" if task["reason"] == EndReason.NODE_LOST else ""
     return f"after {duration(task['ms'])}{more}"
 
@@ -94,7 +94,7 @@ def _timeline(entries: list[_Entry], request: dict[str, Any] | None, console: "C
 
 
 def _rows(entry: _Entry, zero: datetime) -> Iterator[tuple[str, str, str]]:
-    """One, and below it one for each further line of the text."""
+    """A row for the entry, and one for each further line of its text."""
     first, *others = entry.text.rstrip().split("\n")
     yield _after(entry.at - zero), entry.what, first
     for line in others[:_LONGEST_TEXT_LINES]:
@@ -109,7 +109,7 @@ def _after(passed: timedelta) -> str:
 
 
 def _entries(story: dict[str, Any]) -> list[_Entry]:
-    """In the order of time; of what happened at one moment, in that of what brings about what."""
+    """Sorted by time; entries with the same time in the order of cause and effect."""
     found: list[_Entry] = []
     request = story["request"]
     if request is not None:
@@ -136,7 +136,7 @@ def _told(event: dict[str, Any]) -> _Entry:
         case "log":
             return _Entry(at, event["level"] if event["level"] != "info" else "log", message)
         case "uncaught":
-            # The stack is that of the task, or else of the log.
+            # The stack is shown with the task, or else by `outlast logs`.
             return _Entry(at, kind, gist(message))
         case "boot" | "boot_failure" | "retire" | "beforeunload" | "shutdown":
             return _Entry(at, "worker", sentence(kind, dict(event)))

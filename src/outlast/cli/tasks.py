@@ -16,15 +16,15 @@ from outlast.ledger.ledger import MAX_LIMIT
 
 
 @click.group(invoke_without_command=True)
-@click.option("--function", help="Of this function.")
-@click.option("--outcome", type=Word(TaskOutcome), help="Settled so.")
-@click.option("--reason", type=Word(EndReason), metavar="REASON", help="Interrupted for this reason.")
-@click.option("--name", help="Of this name.")
-@click.option("--request", help="Of the request with this id.")
-@click.option("--open", "still_open", is_flag=True, help="Those alone that have not settled.")
-@click.option("--since", help="Started then or later: 10m, 2h, 1d ago, or a moment.")
-@click.option("--limit", "-n", type=Whole(min=1), default=50, help="Most of them, the newest.")
-@click.option("--watch", is_flag=True, help="Go on with each that settles.")
+@click.option("--function", help="Only of this function.")
+@click.option("--outcome", type=Word(TaskOutcome), help="Only with this outcome.")
+@click.option("--reason", type=Word(EndReason), metavar="REASON", help="Only interrupted for this reason.")
+@click.option("--name", help="Only with this name.")
+@click.option("--request", help="Only of the request with this id.")
+@click.option("--open", "still_open", is_flag=True, help="Only those that have not settled.")
+@click.option("--since", help="Only started within 10m, 2h, 1d, or since a moment (RFC 3339).")
+@click.option("--limit", "-n", type=Whole(min=1), default=50, help="At most this many, the newest.")
+@click.option("--watch", is_flag=True, help="Then go on, with each task that settles.")
 @parameters.as_json
 @parameters.admin_url
 @click.pass_context
@@ -42,7 +42,7 @@ def tasks(
     as_json: bool,
     admin_url: str | None,
 ) -> None:
-    """What became of background tasks, newest last."""
+    """List background tasks and their outcomes, newest last."""
     if context.invoked_subcommand is not None:
         return
     asked: client.Params = {
@@ -76,13 +76,13 @@ def tasks(
 
 @tasks.command()
 @click.argument("id", metavar="[ID]", required=False)
-@click.option("--function", help="Without ID: the newest of this function.")
+@click.option("--function", help="Without ID: the newest such task of this function.")
 @parameters.as_json
 @parameters.admin_url
 def show(id: str | None, function: str | None, as_json: bool, admin_url: str | None) -> None:  # noqa: A002, in the help
-    """Tell why a task ended as it did: what cut it off, how to change that, and what happened around it.
+    """Show why a task ended: what cut it off, how to change that, and what happened around it.
 
-    ID: of the task; without it, of the newest that did not finish.
+    ID: the task's id; by default, the newest task that was not fulfilled.
     """
     node = client.find(admin_url)
     if id is None:

@@ -1,6 +1,6 @@
-"""What `outlast demo` shows: when each response arrived and when each background task ended, one line each.
+"""The output of `outlast demo`: a line for each response when it arrives, and for each background task when it ends.
 
-On a terminal a row for each task that is still open moves below the lines; piped, there are the lines alone.
+On a terminal, rows below the lines show the tasks that are still open.
 """
 
 import asyncio
@@ -25,9 +25,9 @@ Key = tuple[str, str]
 
 
 class Timeline:
-    """Hears a node's log (``hear`` is a `Log`'s ``write``, in JSON format), and is told of responses.
+    """Reads a node's log (``hear`` is a `Log`'s ``write``, in JSON format), and is told of responses.
 
-    ``problems`` says in one line each what went otherwise than it should.
+    ``problems`` has a line for each thing that went wrong.
     """
 
     def __init__(self, console: Console, functions: Iterable[str]) -> None:
@@ -61,7 +61,7 @@ class Timeline:
         self._progress.stop()
 
     def start(self, heading: str) -> None:
-        """Time counts from here."""
+        """Prints a heading. Times count from here."""
         self._console.print(heading)
         self._started_at = time.perf_counter()
 
@@ -83,7 +83,7 @@ class Timeline:
         self._line(function, Text(f"response {status}  ", "red" if status >= 400 else "bold") + Text(shown))
 
     async def all_settled(self, timeout_s: float) -> None:
-        """Waits until every expected task has ended, and notes as a problem which ones did not."""
+        """Waits until every expected task has ended, and notes those that do not in ``problems``."""
         if self._open:
             try:
                 async with asyncio.timeout(timeout_s):
@@ -93,13 +93,13 @@ class Timeline:
                     self.problems.append(f'{function}: task "{name}" had not ended after {timeout_s:.0f} s')
 
     def require(self, function: str, tasks: Sequence[str]) -> None:
-        """Notes as a problem which of these tasks never ended."""
+        """Notes those of these tasks that never ended in ``problems``."""
         for name in tasks:
             if (function, name) not in self._settled:
                 self.problems.append(f'{function}: task "{name}" never ended')
 
     def finish(self) -> None:
-        """From here on the log is shown as `outlast serve` shows it."""
+        """From now on, shows the log as `outlast serve` does."""
         self._progress.stop()
         self._pretty = Pretty(colour=self._console.is_terminal)
 

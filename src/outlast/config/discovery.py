@@ -1,4 +1,4 @@
-"""Which functions there are: by folder, by ``entrypoint`` of config.toml, or the one file that was named."""
+"""Finds the functions of a project: by folder, by ``entrypoint`` in config.toml, or the one file that was named."""
 
 import os
 import re
@@ -26,7 +26,7 @@ _ENTRYPOINTS = {
 
 @dataclass(frozen=True)
 class Candidate:
-    """A function's place on disk, whether or not it is going to be served."""
+    """A function's place on disk, whether or not it will be served."""
 
     name: str
     folder: Path
@@ -36,7 +36,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Candidates:
-    """What was found, by name, and what was passed over with the reason."""
+    """What was found, by name; and a warning for each thing that was passed over, with the reason."""
 
     found: Mapping[str, Candidate]
     warnings: tuple[str, ...] = ()
@@ -63,7 +63,7 @@ def discover(layout: Layout, sections: Section, disabled: Collection[str]) -> Ca
 
 
 def lonely_entrypoint(folder: Path) -> Path | None:
-    """A function file directly in the folder of functions: one function's folder was named by mistake."""
+    """A function file directly in the folder of functions: then probably one function's own folder was named."""
     candidate = _in_folder(folder)
     return candidate.entrypoint if candidate else None
 
@@ -126,7 +126,7 @@ def _in_folder(folder: Path) -> Candidate | None:
 
 
 def _passed_over(layout: Layout, candidate: Candidate) -> Iterator[str]:
-    """One folder is one function: whoever wrote one in another language beside it may wonder."""
+    """Warns of a second entrypoint, in the other language: a folder is one function."""
     for file_name, language in _ENTRYPOINTS.items():
         if language is not candidate.language and (other := candidate.folder / file_name).is_file():
             hint = f"functions.{candidate.name}.entrypoint in config.toml says which of the two"

@@ -17,7 +17,7 @@ _EXPANSION = re.compile(r"\\\$|\$(?:\{(?P<braced>[A-Z_][A-Z0-9_]*)\}|(?P<bare>[A
 
 @dataclass(frozen=True)
 class Variable:
-    """One ``NAME=value`` of a .env file, and the line it stands on."""
+    """One ``NAME=value`` of a .env file, and its line."""
 
     value: str
     line: int
@@ -25,14 +25,14 @@ class Variable:
 
 @dataclass(frozen=True)
 class DotenvFile:
-    """What one file says; the last of several lines with the same name counts."""
+    """The variables of one file; of several lines with the same name, the last one counts."""
 
     variables: Mapping[str, Variable]
     warnings: tuple[str, ...] = ()
 
 
 def read(path: Path, shown: str) -> DotenvFile | None:
-    """Reads a .env file; None where there is none, ConfigError for one with a line that means nothing.
+    """Reads a .env file; None if there is none. Raises ConfigError for a line that is not ``NAME=value``.
 
     ``$NAME`` and ``${NAME}`` stand for a variable further up in the same file, except in single quotes or
     after a backslash. python-dotenv's own expansion is not used: it reads the environment of the process,
@@ -84,7 +84,7 @@ class Environment:
 
     First the environment of the process, then, as Supabase's CLI does, the .env files of the supabase folder
     and of the folder above it. These are read only when a name is looked up that the process does not have:
-    they belong to other programs as well, and a mistake in one that is not needed shall not stop the start.
+    they belong to other programs as well, and a mistake in one that is not needed must not stop the start.
     """
 
     environ: Mapping[str, str]
@@ -110,7 +110,7 @@ class Environment:
         stage = self.environ.get("SUPABASE_ENV") or "development"
         names = [f".env.{stage}.local", ".env.local", f".env.{stage}", ".env"]
         if stage == "test":
-            # Tests shall run alike on every machine: the local file is left out, as in Supabase's CLI.
+            # Tests should run the same on every machine: the local file is left out, as in Supabase's CLI.
             names.remove(".env.local")
         values: dict[str, str] = {}
         for path in [folder / name for folder in self.folders for name in names]:

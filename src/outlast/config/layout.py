@@ -1,4 +1,4 @@
-"""Where the parts of a project are, told from the one path that the user names."""
+"""Where the parts of a project are, worked out from the one path that the user names."""
 
 import os
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from outlast.config.errors import ConfigError
 
 @dataclass(frozen=True)
 class Layout:
-    """The folders of a project; all absolute, none of them has to exist."""
+    """The folders of a project; all are absolute, and none has to exist."""
 
     root: Path
     settings_dir: Path
@@ -19,7 +19,7 @@ class Layout:
     """The one function to serve, where the user named a file."""
 
     def shown(self, path: Path) -> str:
-        """The path as error texts show it: relative to the root where it lies inside."""
+        """The path as error texts show it: relative to the root if it lies inside."""
         return str(path.relative_to(self.root) if self.root in path.parents else path)
 
 
@@ -27,7 +27,7 @@ def locate(target: Path) -> Layout:
     """Finds the project that ``target`` belongs to.
 
     ``target`` is a folder that holds ``supabase``, the supabase folder itself, its functions folder, any
-    folder of functions, or one function file. ConfigError where there is nothing.
+    folder of functions, or one function file. Raises ConfigError if there is nothing.
     """
     # Not resolve(): a linked functions folder still belongs to the project that links to it.
     path = Path(os.path.abspath(target))  # noqa: PTH100

@@ -1,4 +1,4 @@
-"""The keys that every local Supabase project shares, so that a folder works here as it does there."""
+"""The keys that all local Supabase projects share, so that a folder works here as it does there."""
 
 import base64
 import hashlib

@@ -1,4 +1,4 @@
-"""outlast.toml, and what is set over it while a node runs: for all functions, and for one of them."""
+"""outlast.toml and the settings that override it at run time, for all functions and for single ones."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -51,12 +51,12 @@ _LEDGER = {
 class LedgerSettings:
     retention: Retention = DEFAULT_RETENTION
     requests_per_s: int = 100
-    """Of those that did not fail, at most so many are recorded; one that did is always."""
+    """How many successful requests a second are recorded at most; failed ones always are."""
 
 
 @dataclass(frozen=True)
 class Overrides:
-    """Of one function."""
+    """What outlast.toml and the settings given at run time say of one function."""
 
     oneshot_background: OneshotBackground
     limits: Limits
@@ -69,7 +69,10 @@ _OF_ONE = ("oneshot_background", "limits", "scale", "log")
 
 @dataclass(frozen=True)
 class Given:
-    """What wins over all files, until the node ends or it is taken back: tables as in outlast.toml, and more."""
+    """Settings given at run time, which override all files until the node ends or they are withdrawn.
+
+    They have the tables of outlast.toml, and also ``policy`` and ``env``.
+    """
 
     root: Section
     functions: Section
@@ -105,7 +108,7 @@ class Given:
 
 @dataclass(frozen=True)
 class OwnFile:
-    """All of outlast.toml, checked, and what is given over it."""
+    """All of outlast.toml, checked, and the settings given at run time."""
 
     root: Section
     functions: Section
@@ -116,7 +119,7 @@ class OwnFile:
         """Raises ConfigError for a wrong value in any section, also in that of a function that is not served."""
         root.only((*_OF_ONE, "ledger", "functions"))
         file = cls(root, root.table("functions"), given)
-        # What is wrong with the values for all is said of them, not of the function that happens to come first.
+        # An error in the values for all functions must name those, not the function that happens to come first.
         _overrides(root)
         for _, section in file.functions.tables():
             section.only(_OF_ONE)
@@ -145,7 +148,7 @@ class OwnFile:
 
 
 def _overrides(*sections: Section) -> Overrides:
-    """What these say together, the last one winning."""
+    """Merges the sections; later ones override earlier ones."""
     background = OneshotBackground.CUT
     for section in sections:
         background = section.choice("oneshot_background", OneshotBackground) or background
@@ -172,7 +175,7 @@ def _limits(sections: list[Section]) -> Limits:
     given = _merged(sections, _LIMITS)
     hard = given.get("cpu_hard_ms", Limits.cpu_hard_ms)
     if hard and "cpu_soft_ms" not in given:
-        # A limit that nobody has set does not stand in the way of one that somebody has.
+        # A default must not contradict a limit that was set.
         given["cpu_soft_ms"] = max(1, min(Limits.cpu_soft_ms, hard // 2))
     elif 0 < hard < given.get("cpu_soft_ms", 0):
         raise _soft_above_hard(sections, given["cpu_soft_ms"], hard)
@@ -180,7 +183,7 @@ def _limits(sections: list[Section]) -> Limits:
 
 
 def _soft_above_hard(sections: list[Section], soft: int, hard: int) -> ConfigError:
-    """Blames the key of the narrowest section: what it inherits may well be right for others."""
+    """Blames the key in the narrowest section: what that inherits may well be right for others."""
     softs = [section for section in sections if "cpu_soft_ms" in section]
     hards = [section for section in sections if "cpu_hard_ms" in section]
     remedy = "a worker gets no new requests from the soft limit on, and is ended at the hard one"

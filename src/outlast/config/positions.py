@@ -1,7 +1,7 @@
-"""On which line each key of a TOML document stands.
+"""Finds the line of each key in a TOML document.
 
 ``tomllib`` gives values without positions, and an error that does not name its line sends the user searching.
-The text has been accepted by ``tomllib`` before it comes here, so this scan need not detect any mistake.
+``tomllib`` has accepted the text before it comes here, so this scan need not detect mistakes.
 """
 
 import re
@@ -27,8 +27,8 @@ _VALUE_TOKEN = re.compile(
 def lines_of_keys(text: str) -> dict[KeyPath, int]:
     """Maps every key path of a valid TOML document to its line, the first line being 1.
 
-    Keys inside an inline table or an array are not listed: they stand where their table or array begins.
-    A table that several headers share (``[a.b]``, ``[a.c]``) stands where it is first named.
+    Keys inside an inline table or an array are not listed; the line of that table or array stands for them. A table
+    that several headers share (``[a.b]``, ``[a.c]``) has the line where it is first named.
     """
     lines: dict[KeyPath, int] = {}
     array_sizes: dict[KeyPath, int] = {}

@@ -24,7 +24,7 @@ from outlast.core.printing import LogLimits
 __all__ = ["ConfigError", "FunctionSettings", "JwtSettings", "LedgerSettings", "Project", "load"]
 
 _SHORTEST_SECRET = 16
-"""As Supabase's CLI has it."""
+"""The same minimum as in Supabase's CLI."""
 _PORT = WholeNumber(0, 65_535)
 _RUNTIME_KEYS = ("enabled", "policy", "inspector_port", "deno_version", "secrets")
 _FUNCTION_KEYS = ("enabled", "verify_jwt", "entrypoint", "import_map", "static_files", "env")
@@ -33,7 +33,7 @@ _FUNCTION_KEYS = ("enabled", "verify_jwt", "entrypoint", "import_map", "static_f
 
 @dataclass(frozen=True)
 class FunctionSettings:
-    """All that is known of one function before its code runs. Paths are absolute."""
+    """Everything known of a function before its code runs. Paths are absolute."""
 
     name: str
     folder: Path
@@ -42,12 +42,12 @@ class FunctionSettings:
     language: Language
     verify_jwt: bool
     import_map: Path | None
-    """Of config.toml; without it and without a ``deno_config``, import_map.json of the functions folder."""
+    """Named in config.toml; without that and without a ``deno_config``, import_map.json in the functions folder."""
     deno_config: Path | None
     """deno.json or deno.jsonc beside the entrypoint or in the folder."""
     static_files: tuple[Path, ...]
     env: Mapping[str, str] = field(repr=False)
-    """Everything the function gets, except ``SB_EXECUTION_ID``, which each worker has its own of."""
+    """The function's whole environment, except ``SB_EXECUTION_ID``, which differs for each worker."""
     oneshot_background: OneshotBackground
     limits: Limits
     scale: Scale = field(default_factory=Scale)
@@ -56,7 +56,7 @@ class FunctionSettings:
 
 @dataclass(frozen=True)
 class JwtSettings:
-    """What callers' tokens are checked against; no function gets to see any of it."""
+    """What callers' tokens are checked against; functions see none of it."""
 
     secret: str | None = field(repr=False)
     jwks: str | None
@@ -72,9 +72,7 @@ class Project:
     """The folder that holds ``supabase``, or the folder of functions itself."""
     functions_dir: Path
     state_dir: Path
-    """For what Outlast itself keeps; may not exist yet."""
-    shared_dir: Path
-    """``_shared`` of the functions folder; may not exist."""
+    """For Outlast's own files; may not exist yet."""
     policy: Policy
     inspector_port: int | None
     functions: Mapping[str, FunctionSettings]
@@ -83,7 +81,7 @@ class Project:
     jwt: JwtSettings
     ledger: LedgerSettings
     sources: tuple[Path, ...]
-    """The files all this was read from, existing or not: a change to one is a reason to load again."""
+    """The files that all this was read from, existing or not: load again when one of them changes."""
     warnings: tuple[str, ...]
     """To be logged once."""
 
@@ -102,10 +100,10 @@ def load(
     """Reads the settings of the project that ``target`` names.
 
     ``target`` is a folder that holds ``supabase/functions``, that folder itself, any folder of functions, or
-    one function file. ``environ`` is the environment of the process. ``policy`` wins over config.toml, and
+    one function file. ``environ`` is the environment of the process. ``policy`` overrides config.toml, and
     ``verify_jwt=False`` switches the check off for every function. ``url`` is where the gateway listens, and
-    ``database_url`` the database of functions that are told of no other. ``given``: settings that win over all
-    of these, in tables like those of outlast.toml, and `policy` and `env` besides.
+    ``database_url`` the database for functions that are given no other. ``given``: settings that override all
+    of these, in tables like those of outlast.toml, and also ``policy`` and ``env``.
 
     Raises ConfigError for whatever is wrong or missing; nothing is guessed.
     """
@@ -170,7 +168,6 @@ def _read(
         root=where.root,
         functions_dir=where.functions_dir,
         state_dir=where.root / ".outlast",
-        shared_dir=where.functions_dir / "_shared",
         policy=given.policy or policy or from_config,
         inspector_port=inspector_port,
         functions=MappingProxyType(functions),
@@ -183,7 +180,7 @@ def _read(
 
 
 def _misspelt(config: Section) -> Iterator[str]:
-    """Other keys of config.toml are the business of other tools, but nearly the same key is most likely a slip."""
+    """Other keys of config.toml belong to other tools, but one that is nearly the same is most likely a slip."""
     yield from config.misspelt(("edge_runtime", "functions"))
     yield from config.table("edge_runtime").misspelt(_RUNTIME_KEYS)
     for _, section in config.table("functions").tables():
@@ -227,7 +224,7 @@ def _function(
 
 
 def _debugged(function: FunctionSettings) -> FunctionSettings:
-    """The one worker that listens on the port of the debugger is the one that gets the requests."""
+    """A single worker, so that the one that the debugger is attached to gets all requests."""
     if function.language is not Language.TYPESCRIPT:
         return function
     return replace(function, scale=replace(function.scale, max_workers=1, standby=0))
@@ -252,10 +249,10 @@ def _static_files(where: Layout, section: Section, warnings: list[str]) -> tuple
 def _jwt(auth: Section, environ: Mapping[str, str]) -> JwtSettings:
     secret = environ.get("SUPABASE_JWT_SECRET")
     if secret and len(secret) < _SHORTEST_SECRET:
-        raise ConfigError(f"SUPABASE_JWT_SECRET: is shorter than {_SHORTEST_SECRET} characters")
+        raise ConfigError(f"SUPABASE_JWT_SECRET: is shorter than {_SHORTEST_SECRET} characters; set a longer one")
     # With the variable set, an env(NAME) in config.toml that is not set is of no consequence.
     if not secret and (secret := auth.text("jwt_secret")) and len(secret) < _SHORTEST_SECRET:
-        raise auth.error("jwt_secret", f"is shorter than {_SHORTEST_SECRET} characters")
+        raise auth.error("jwt_secret", f"is shorter than {_SHORTEST_SECRET} characters; set a longer one")
     jwks = environ.get("SUPABASE_JWKS") or None
     if jwks is not None and not _is_json(jwks):
         raise ConfigError("SUPABASE_JWKS: is not JSON; set it to the text of a JSON Web Key Set")

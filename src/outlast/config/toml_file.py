@@ -27,7 +27,7 @@ _FLAGS = {"true": True, "1": True, "false": False, "0": False}
 
 
 def read(path: Path, shown: str, environment: Environment) -> "Section":
-    """The root table of a file, empty where there is no such file; ConfigError for broken TOML."""
+    """The root table of a file; empty if there is no such file. Raises ConfigError for broken TOML."""
     text = read_text(path, shown)
     if text is None:
         return Section(_Document(shown, "", environment), (), {})
@@ -42,7 +42,7 @@ def read(path: Path, shown: str, environment: Environment) -> "Section":
 
 
 def given(values: Mapping[str, object], shown: str, environment: Environment) -> "Section":
-    """The root table of what is in no file; errors name ``shown`` and the key."""
+    """The root table of values from no file; errors name ``shown`` and the key."""
     return Section(_Document(shown, None, environment), (), values)
 
 
@@ -50,7 +50,7 @@ def given(values: Mapping[str, object], shown: str, environment: Environment) ->
 class _Document:
     shown: str
     text: str | None
-    """None: there are no lines that an error could name."""
+    """None: the values come from no file, and errors name no line."""
     environment: Environment
 
     @cached_property
@@ -67,14 +67,14 @@ class _Document:
 
 @dataclass(frozen=True)
 class WholeNumber:
-    """Which numbers a key may have; as a string, for an error that goes on "is not a whole number ..."."""
+    """The numbers that a key may have. As a string it continues an error: "is not a whole number ..."."""
 
     lowest: int
     highest: int
     note: str = ""
-    """How else ``highest`` can be said."""
+    """Another way to say ``highest``."""
     zero: str = ""
-    """What 0 means, which is allowed besides."""
+    """What 0 means, if 0 is allowed as well; otherwise empty."""
     why: str = ""
 
     def has(self, value: int) -> bool:
@@ -89,7 +89,7 @@ class WholeNumber:
 
 @dataclass(frozen=True)
 class Section:
-    """One table. ``env(NAME)`` in a string has been replaced in all that is read here."""
+    """One table. ``env(NAME)`` in strings is replaced as they are read."""
 
     document: _Document
     path: tuple[str, ...]
@@ -106,7 +106,7 @@ class Section:
         return ConfigError(f"{self.where(key)}: {problem}")
 
     def where(self, key: str) -> str:
-        """File, line and key, as every text about a key begins."""
+        """File, line and key: the beginning of every text about a key."""
         path = (*self.path, key)
         dotted = ".".join(part if _BARE_KEY.fullmatch(part) else f'"{part}"' for part in path)
         return f"{self.document.where(path)}: {dotted}"
@@ -120,24 +120,24 @@ class Section:
                 raise self.error(key, f"there is no such key; {hint}")
 
     def misspelt(self, known: Collection[str]) -> Iterator[str]:
-        """A warning for each key that is not among ``known``, but nearly: what it says does not count."""
+        """A warning for each key that is not among ``known`` but resembles one of them."""
         for key in self.values:
             if key not in known and (near := _near(key, known)):
                 yield f"{self.where(key)}: is ignored: Outlast knows no such key; did you mean {near}?"
 
     def table(self, key: str) -> "Section":
-        """The table under ``key``, empty where it is absent."""
+        """The table under ``key``; empty if it is absent."""
         value = self.values.get(key, {})
         if not isinstance(value, dict):
             raise self.error(key, f"{_shown(value)} is not a table")
         return Section(self.document, (*self.path, key), value)
 
     def tables(self) -> Iterator[tuple[str, "Section"]]:
-        """Every table of a table of tables, by its name."""
+        """The tables in this table, by name."""
         return ((key, self.table(key)) for key in self.values)
 
     def flag(self, key: str, *, default: bool) -> bool:
-        """A boolean; one that comes out of ``env(NAME)`` is written true, false, 1 or 0."""
+        """A boolean; from ``env(NAME)`` it is spelled true, false, 1 or 0."""
         value = self.values.get(key, default)
         if isinstance(value, str) and _ENV.fullmatch(value):
             value = _FLAGS.get((text := self._resolved(key, value)).lower(), text)
@@ -146,7 +146,7 @@ class Section:
         return value
 
     def number(self, key: str, allowed: WholeNumber, *, default: _Default) -> int | _Default:
-        """A whole number; one that comes out of ``env(NAME)`` is written in digits."""
+        """A whole number; from ``env(NAME)`` it is written in digits."""
         if key not in self.values:
             return default
         value = self.values[key]
@@ -159,7 +159,7 @@ class Section:
         return value
 
     def text(self, key: str) -> str | None:
-        """A string, or None where the key is absent."""
+        """A string, or None if the key is absent."""
         if key not in self.values:
             return None
         value = self.values[key]
@@ -168,7 +168,7 @@ class Section:
         return self._resolved(key, value)
 
     def texts(self, key: str) -> tuple[str, ...]:
-        """An array of strings, empty where the key is absent."""
+        """An array of strings; empty if the key is absent."""
         value = self.values.get(key, [])
         if not isinstance(value, list):
             raise self.error(key, f"{_shown(value)} is not an array of strings")
@@ -178,7 +178,7 @@ class Section:
         return tuple(self._resolved(key, item) for item in value)
 
     def choice(self, key: str, choices: type[_Choice]) -> _Choice | None:
-        """One of the words of ``choices``, or None where the key is absent."""
+        """One of ``choices``, or None if the key is absent."""
         value = self.text(key) if isinstance(self.values.get(key), str) else self.values.get(key)
         if value is None:
             return None
@@ -188,7 +188,7 @@ class Section:
         raise self.error(key, f"{_shown(value)} is not one of {', '.join(choices)}")
 
     def secret(self, key: str) -> str | None:
-        """A string that is never shown in an error; None where its ``env(NAME)`` is not set."""
+        """A string that is never shown in an error; None if its ``env(NAME)`` is not set."""
         value = self.values.get(key)
         if not isinstance(value, str):
             raise self.error(key, "must be a string")

@@ -1,4 +1,4 @@
-"""The environment variables that a function is given."""
+"""The environment variables of functions."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -15,14 +15,14 @@ _TAKEN = ("SUPABASE_URL", "SUPABASE_ANON_KEY", "SUPABASE_SERVICE_ROLE_KEY", "SUP
 
 @dataclass(frozen=True)
 class Variables:
-    """Names and values from one source, checked, and what had to be left out of it."""
+    """Names and values from one source, checked; and a warning for each that was left out."""
 
     values: Mapping[str, str]
     warnings: tuple[str, ...] = ()
 
 
 def defaults(environ: Mapping[str, str], *, url: str, database_url: str | None, jwt_secret: str) -> dict[str, str]:
-    """The four SUPABASE_ variables; the node's own environment can name another project's."""
+    """The four SUPABASE_ variables. The node's own environment overrides them, to point to another project."""
     local = {
         "SUPABASE_URL": url,
         "SUPABASE_ANON_KEY": api_key("anon", jwt_secret),
@@ -36,7 +36,7 @@ def defaults(environ: Mapping[str, str], *, url: str, database_url: str | None, 
 def of_section(section: Section) -> Variables:
     """``[edge_runtime.secrets]`` or ``[functions.NAME.env]``.
 
-    Names become upper case, as they do in Supabase's CLI. A value whose ``env(NAME)`` is not set is left out.
+    Names are converted to upper case, as in Supabase's CLI. A value whose ``env(NAME)`` is not set is left out.
     """
     warnings = []
     found = []

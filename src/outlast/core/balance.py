@@ -1,4 +1,4 @@
-"""Which worker gets a request: one that is up, a new one, the next that is free, or none."""
+"""Decides which worker gets a request: one that is ready, a new one, the next to become free, or none."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ class Place(Enum):
     """What to do with a request that no worker can take at once."""
 
     START = "start"
-    """Start another worker; the request waits for the first that is free."""
+    """Start another worker; the request waits for the first one to become free."""
     WAIT = "wait"
     REFUSE = "refuse"
 
@@ -25,11 +25,11 @@ class Scale:
     max_workers: int | None = None
     """None: as many as the machine has CPUs; with one request a worker, at least 16."""
     concurrency: int = 100
-    """Requests that one worker has at the same time, where the policy allows more than one."""
+    """Requests that one worker handles at the same time, where the policy allows more than one."""
     standby: int = 1
-    """Workers of a function in use that are started ahead, their code not evaluated."""
+    """Workers started ahead for a function in use, without evaluating its code."""
     max_backlog: int = 1_000
-    """Requests that wait for a worker; the next is refused."""
+    """Requests that may wait for a worker; further ones are refused."""
 
 
 @dataclass(frozen=True)
@@ -37,14 +37,14 @@ class Capacity:
     """How far one function may grow under its policy."""
 
     per_worker: int
-    """Requests that one worker has at the same time."""
+    """Requests that one worker handles at the same time."""
     max_workers: int
-    """Workers that take requests, or are about to."""
+    """Workers that take requests or are about to."""
     max_backlog: int
 
 
 _FEWEST_OF_ONE_REQUEST = 16
-"""Workers that can have one request each mostly wait, as their requests do."""
+"""With one request each, workers mostly wait, as their requests do, so more of them fit on a CPU."""
 
 
 def capacity(policy: Policy, scale: Scale, cpus: int) -> Capacity:
@@ -57,25 +57,31 @@ class Worker(Protocol):
     """What the choice depends on."""
 
     requests: int
-    """How many it has."""
+    """How many it has now."""
 
     @property
     def quick(self) -> int:
-        """How many it is done with in next to no time, going by what it has been doing."""
+        """How many requests it can finish in next to no time, judging by its recent ones."""
+
+    @property
+    def open_tasks(self) -> int:
+        """How many tasks it has, which may be what it is at work for."""
 
     def is_running(self) -> bool:
-        """Whether its event loop is at work just now. Asked only where it matters."""
+        """Whether its event loop is at work at this moment. Called only when the answer matters."""
 
 
 _W = TypeVar("_W", bound=Worker)
 _requests = attrgetter("requests")
+_work = attrgetter("requests", "open_tasks")
 
 
 def choose(workers: Sequence[_W], capacity: Capacity) -> _W | None:
     """The worker that gets a request, or None if none has room.
 
-    It is the first one as long as that is quick: a process that is at work takes one more for less than it costs to
-    wake another. Otherwise it is the least loaded one whose event loop is free, or else the least loaded one.
+    That is the first worker as long as it is quick: for a process that is awake, one more request costs less than
+    waking another process. Otherwise it is the least loaded worker whose event loop is free. Where none is free, it is
+    the least loaded one, and of several the one with the fewest tasks: one that has none is about to be free.
     """
     if not workers:
         return None
@@ -91,16 +97,16 @@ def choose(workers: Sequence[_W], capacity: Capacity) -> _W | None:
     for worker in sorted(workers, key=_requests)[1:]:
         if worker.requests < capacity.per_worker and not worker.is_running():
             return worker
-    return least_loaded
+    return min(workers, key=_work)
 
 
 def place(capacity: Capacity, *, alive: int, starting: int, waiting: int) -> Place:
     """What to do with a request that `choose` found no worker for.
 
     Args:
-        alive: workers that take requests or will, those that start included.
-        starting: workers that are on their way to take requests.
-        waiting: requests that wait already.
+        alive: workers that take requests or will, including those that are starting.
+        starting: workers on their way to taking requests.
+        waiting: requests that are waiting already.
     """
     if waiting >= capacity.max_backlog:
         return Place.REFUSE
@@ -113,11 +119,11 @@ FREE_FAILURES = 2
 """Starts that may fail in a row before the next one has to wait."""
 FIRST_DELAY_S = 0.2
 LONGEST_DELAY_S = 8.0
-"""Less than requests wait for a worker, so that each gets an answer from an attempt of its own time."""
+"""Shorter than requests wait for a worker, so that each is answered by an attempt made while it waited."""
 
 
 def boot_delay_s(failures: int) -> float:
-    """How long to wait with the next start after so many that failed in a row."""
+    """How long the next start has to wait after this many failures in a row."""
     if failures <= FREE_FAILURES:
         return 0.0
     return min(FIRST_DELAY_S * 2.0 ** (failures - FREE_FAILURES - 1), LONGEST_DELAY_S)

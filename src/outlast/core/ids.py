@@ -22,7 +22,7 @@ class Sequence:
     __slots__ = ("_prefix", "_random_bits", "_tail", "_unix_ms")
 
     def __init__(self, random_bits: Callable[[int], int]) -> None:
-        """``random_bits``: gives a number of so many random bits."""
+        """``random_bits(count)`` returns a number of that many random bits."""
         self._random_bits = random_bits
         self._unix_ms = -1
         self._prefix = ""

@@ -24,4 +24,4 @@ BY_SUFFIX: Mapping[str, Language] = MappingProxyType(
         ".py": Language.PYTHON,
     }
 )
-"""What a file is written in. One with another name is data."""
+"""The language of a file, by its suffix. A file with any other suffix is data."""

@@ -2,7 +2,7 @@
 
     starting -> standby -> booting -> ready -> retired -> unloading -> exited
 
-Nothing here does anything: `outlast.supervisor.worker` carries the actions out and reports what happens as events.
+Nothing here does anything: `outlast.supervisor.lifecycle` carries the actions out and reports what happens as events.
 """
 
 from enum import StrEnum
@@ -20,7 +20,7 @@ class State(StrEnum):
     READY = "ready"
     """Gets requests."""
     RETIRED = "retired"
-    """Gets no new request; what it has goes on."""
+    """Gets no new requests, and finishes what it has."""
     UNLOADING = "unloading"
     """Being told, or made, to end."""
     EXITED = "exited"
@@ -36,11 +36,11 @@ class Event(StrEnum):
     ACTIVATED = "activated"
     """Its pool wants it to serve."""
     SERVING = "serving"
-    """It says that its code is evaluated."""
+    """It says that its code has been evaluated."""
     RETIRE = "retire"
-    """It shall get no new request."""
+    """It must get no new requests."""
     DRAINED = "drained"
-    """Nothing that it must finish is unfinished."""
+    """It has finished everything that it must finish."""
     UNLOADED = "unloaded"
     """Its `beforeunload` listeners are done, or their grace is over."""
     KILL = "kill"
@@ -53,7 +53,7 @@ class Action(StrEnum):
     BOOT = "boot"
     """Tell it to evaluate the function's code."""
     ADMIT = "admit"
-    """Let it have requests."""
+    """Give it requests from now on."""
     BAR = "bar"
     """Give it no more requests."""
     UNLOAD = "unload"

@@ -1,4 +1,4 @@
-"""The limits of one worker, and what using so much of them means."""
+"""The limits of one worker, and what follows from how much of them it has used."""
 
 import math
 from dataclasses import dataclass
@@ -7,11 +7,11 @@ from enum import IntEnum
 from outlast.core.outcome import UnloadReason
 
 WARN_AT = 0.9
-"""Of a limit: `beforeunload` is dispatched."""
+"""Share of a limit at which `beforeunload` is dispatched."""
 ALERT_AT = 0.5
-"""Of the memory limit: the worker ends as soon as it has nothing to do."""
+"""Share of the memory limit from which a worker ends as soon as it has nothing to do."""
 RETIRE_AT = 0.5
-"""Of the wall clock."""
+"""Share of the wall clock after which a worker gets no new requests."""
 
 
 @dataclass(frozen=True)
@@ -19,21 +19,21 @@ class Limits:
     """``[limits]`` of outlast.toml, for all functions or for one; 0 switches a limit off."""
 
     wall_clock_ms: int = 400_000
-    """Longest life of a worker, from being ready on; for `per_request`, longest life of a request."""
+    """Longest life of a worker, counted from when it is ready; for `per_request`, longest life of a request."""
     cpu_soft_ms: int = 1_000
     """CPU time, since it was ready, after which a worker gets no new requests."""
     cpu_hard_ms: int = 2_000
-    """CPU time, since it was ready, after which a worker is ended."""
+    """CPU time, since it was ready, at which a worker is killed."""
     memory_mb: int = 256
     """Resident memory of a worker and its children, in MiB."""
     request_idle_ms: int = 150_000
     """Longest silence of a function towards its client, response head or body."""
     idle_timeout_ms: int = 0
-    """A worker that got no request for so long is ended."""
+    """A worker that has had no request for this long is ended."""
     unload_grace_ms: int = 2_000
-    """Time for ``waitUntil`` work that a ``beforeunload`` listener begins."""
+    """Time for the work that a ``beforeunload`` listener passes to ``waitUntil``."""
     boot_timeout_ms: int = 30_000
-    """Longest time from a worker's start until it can take a request."""
+    """Longest time from a worker's start until it is ready."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class Usage:
 
 
 class Step(IntEnum):
-    """What is to be done with a worker, the harder the higher."""
+    """What to do with a worker; the higher, the more drastic."""
 
     FINE = 0
     ALERT = 1
@@ -57,7 +57,7 @@ class Step(IntEnum):
     RETIRE = 2
     """Give it no new requests, and end it once it has nothing to do."""
     WARN = 3
-    """Dispatch `beforeunload` with the reason; and all of the above."""
+    """Dispatch `beforeunload` with the reason, in addition to all of the above."""
     KILL = 4
 
 
@@ -66,12 +66,12 @@ class Verdict:
     step: Step
     reason: UnloadReason = UnloadReason.EARLY_DROP
     used: int = 0
-    """Of what the reason names: milliseconds, or MiB."""
+    """Of the resource that ``reason`` names, in milliseconds or MiB; so is ``limit``."""
     limit: int = 0
 
 
 def judge(usage: Usage, limits: Limits) -> list[Verdict]:
-    """One verdict for each limit that is near; none of them is `Step.FINE`."""
+    """One verdict for each limit that is near, and so none that is `Step.FINE`."""
     found = []
     if limits.wall_clock_ms:
         found.append(_of_wall_clock(usage.wall_ms, limits.wall_clock_ms))
@@ -113,15 +113,15 @@ def _step(used: float, limit: int) -> Step:
 
 
 MOST_CPUS_AT_ONCE = 2
-"""How much faster than the wall clock a worker's CPU clock is taken to go: its own thread, and one that collects
-garbage or compiles beside it."""
+"""How much faster than the wall clock a worker's CPU clock is assumed to run: its own thread, and one beside it that
+collects garbage or compiles."""
 
 
 def next_look_ms(usage: Usage, limits: Limits, growth: float = 0.0) -> float:
-    """How long the limits need no look: none of their thresholds can be reached before that.
+    """How long the worker need not be looked at: it cannot reach any threshold before that.
 
     Args:
-        growth: of the memory, in MiB a millisecond; it is allowed to double.
+        growth: of its memory, in MiB per millisecond; it may double in the meantime.
     """
     cpu = (limits.cpu_soft_ms, limits.cpu_hard_ms * WARN_AT, limits.cpu_hard_ms)
     ahead = [(at - usage.cpu_ms) / MOST_CPUS_AT_ONCE for at in cpu if at > usage.cpu_ms]
@@ -132,7 +132,7 @@ def next_look_ms(usage: Usage, limits: Limits, growth: float = 0.0) -> float:
 
 
 def next_look_at_rest_ms(usage: Usage, limits: Limits) -> float:
-    """The same for a worker whose CPU clock stands still."""
+    """The same for a worker whose CPU clock is not running."""
     wall = (limits.wall_clock_ms * RETIRE_AT, limits.wall_clock_ms * WARN_AT, limits.wall_clock_ms)
     ahead = [at - usage.wall_ms for at in wall if at > usage.wall_ms]
     if limits.idle_timeout_ms > usage.idle_ms:

@@ -1,4 +1,4 @@
-"""The closed lists: how a request, a task and a worker can end. Logs, metrics, records and answers all use these."""
+"""The closed lists of how requests, tasks and workers can end, used alike by logs, metrics, records and answers."""
 
 from enum import Enum, StrEnum
 
@@ -21,7 +21,7 @@ class TaskOutcome(StrEnum):
 
 
 class EndReason(StrEnum):
-    """Why a worker ended, and so why what it had not finished was interrupted."""
+    """Why a worker ended, and therefore why its unfinished tasks were interrupted."""
 
     WALL_CLOCK = "wall_clock"
     CPU = "cpu"
@@ -36,7 +36,7 @@ class EndReason(StrEnum):
     PROTOCOL = "protocol"
     UNCAUGHT = "uncaught"
     NODE_LOST = "node_lost"
-    """Never seen by the node itself: another one, or the next one of the same project, found it gone."""
+    """Never seen by the node itself: another node, or the next one of the same project, found it gone."""
 
     @property
     def unload_reason(self) -> UnloadReason:
@@ -45,23 +45,23 @@ class EndReason(StrEnum):
 
     @property
     def words(self) -> str:
-        """The reason in a sentence: "... was cut off: WORDS"."""
+        """The reason as a clause that follows "was cut off:"."""
         return _END_WORDS[self]
 
     def remedy(self, function: str) -> str:
-        """What the owner of ``function`` can do so that a task is not cut off for this again."""
+        """What the owner of ``function`` can do so that no task is cut off for this reason again."""
         if self.limit_key is not None:
             return f"To raise it: {_in_limits(function, self.limit_key)}"
         return _REMEDIES[self].format(function=function, grace=_in_limits(function, "unload_grace_ms"))
 
     @property
     def limit_key(self) -> str | None:
-        """What raises the limit that this is about, in ``[functions.NAME.limits]`` of outlast.toml."""
+        """The key in ``[functions.NAME.limits]`` of outlast.toml that raises the limit; None if there is none."""
         return _LIMIT_KEYS.get(self)
 
     @property
     def unit(self) -> str:
-        """Of that limit."""
+        """The unit of that limit."""
         return "MiB" if self is EndReason.MEMORY else "ms"
 
 
@@ -87,16 +87,16 @@ _END_WORDS = {
 
 _LONGER_GRACE = "To give it longer: {grace}"
 _REMEDIES = {
-    EndReason.CRASH: "What was printed last may tell why: outlast logs --function {function}",
+    EndReason.CRASH: "The last lines it printed may say why: outlast logs --function {function}",
     EndReason.EXIT: "Exiting ends every request and every task of the worker: return or throw instead",
     EndReason.RELOAD: _LONGER_GRACE,
     EndReason.ONESHOT: 'policy = "per_worker" lets tasks finish; oneshot_background = "wait" in outlast.toml does, too',
     EndReason.TERMINATION: "To give it longer: --graceful-exit-timeout (what beforeunload listeners begin: {grace})",
     EndReason.EARLY_DROP: _LONGER_GRACE,
     EndReason.BOOT_FAILURE: "The whole error: outlast logs --function {function} --level error",
-    EndReason.PROTOCOL: "Code that closes file descriptors which it has not opened does this",
+    EndReason.PROTOCOL: "Code that closes file descriptors it did not open causes this",
     EndReason.UNCAUGHT: _LONGER_GRACE,
-    EndReason.NODE_LOST: "What it had not done is to be done again: nobody else takes it over",
+    EndReason.NODE_LOST: "Nothing runs it again by itself: start it anew if its work is still needed",
 }
 
 _LIMIT_KEYS = {
@@ -112,9 +112,9 @@ _UNLOAD_REASONS = {
 
 
 class RequestEnd(Enum):
-    """How a request can end without the function's own answer, or without the whole of it.
+    """How a request can end without the function's own answer, or without all of it.
 
-    Status, code and message of the answer, in that order, and what the log says.
+    Each member has the status, code and message of the answer that Outlast gives instead, and words for the log.
     """
 
     NOT_FOUND = (404, "NOT_FOUND", "Function not found", "no function has this name")

@@ -9,13 +9,13 @@ class Policy(StrEnum):
     PER_WORKER = "per_worker"
     """One worker serves many requests at once."""
     PER_REQUEST = "per_request"
-    """A worker serves one request at a time, and the next when that one has ended."""
+    """One worker serves one request after the other."""
     ONESHOT = "oneshot"
     """Every request gets a fresh worker, which ends with its response."""
 
 
 class OneshotBackground(StrEnum):
-    """``oneshot_background`` of outlast.toml: what becomes of the tasks still open when the response ends."""
+    """``oneshot_background`` of outlast.toml: what happens to tasks that are still open when the response ends."""
 
     CUT = "cut"
     WAIT = "wait"

@@ -10,11 +10,11 @@ class LogLimits:
     lines_per_s: int = 10_000
     """0: no limit."""
     burst_lines: int = 50_000
-    """So many may come at once, after a while without any."""
+    """How many may come at once, after a while without any."""
 
 
 class Allowance:
-    """Which lines are within the limits. ``now``: of any clock that never goes back, in seconds."""
+    """Decides which lines are within the limits (a token bucket)."""
 
     __slots__ = ("_at", "_left", "_limits")
 
@@ -23,12 +23,12 @@ class Allowance:
         self.use(limits)
 
     def use(self, limits: LogLimits) -> None:
-        """From now on these; a whole burst is left of them."""
+        """Applies new limits, starting with a whole burst."""
         self._limits = limits
         self._left: float = limits.burst_lines
 
     def take(self, now: float) -> bool:
-        """Whether one more line is."""
+        """Whether one more line is within the limits. ``now``: seconds, of any clock that never goes back."""
         limits, left = self._limits, self._left
         if not limits.lines_per_s:
             return True

@@ -1,4 +1,4 @@
-"""What is kept of every background task, every worker's life and every request, and what can be asked of it."""
+"""The records of background tasks, workers and requests, and the queries for them."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -10,28 +10,28 @@ from outlast.core.language import Language
 from outlast.core.outcome import EndReason, TaskOutcome
 
 MAX_NAME_CHARS = 200
-"""A name is whatever the function says; more of it than this tells nobody anything, and would not fit an index."""
+"""Names are chosen by the function. A longer one helps nobody, and would not fit into an index."""
 MAX_ERROR_CHARS = 8_192
 TRACEBACKS = ("Traceback (", "  + Exception Group Traceback (")
-"""What the stack of a Python error begins with."""
+"""How the stack of a Python error begins."""
 _OF_GROUP = "  | "
 
 
 class TaskRecord(msgspec.Struct, gc=False, kw_only=True):
     """One background task. It is open until it has an ``outcome``.
 
-    Whoever started it fills in how it ended, with `settle`; nothing changes after that.
+    Whoever started it records its end with `settle`; nothing changes after that.
     """
 
     id: str
-    """A UUID of version 7: sorts by the time at which the task was started."""
+    """A UUID of version 7, which sorts by the time the task was started."""
     function: str
     language: Language
     name: str | None = None
     request_id: str | None = None
     """None for a task of the module's top level."""
     execution_id: str
-    """The worker's life that it belongs to."""
+    """The worker that ran it."""
     node: str
     started: datetime
     settled: datetime | None = None
@@ -39,7 +39,7 @@ class TaskRecord(msgspec.Struct, gc=False, kw_only=True):
     reason: EndReason | None = None
     """Why it was interrupted; None for every other outcome."""
     error: str | None = None
-    """What it threw, with its stack; of one that was interrupted, what ended its worker, as exactly as is known."""
+    """What it threw, with its stack; for an interrupted task, what ended its worker, as exactly as is known."""
     ms: float | None = None
     cpu_ms: float | None = None
     """Not known of any: tasks and requests take turns in a worker, whose CPU time the system counts as a whole."""
@@ -54,7 +54,7 @@ class TaskRecord(msgspec.Struct, gc=False, kw_only=True):
         self.outcome = outcome
         self.settled = at
         self.ms = ms
-        # Of nearly all tasks there is no more to say, and of these there are many.
+        # Nearly all tasks have neither, and this is called for each.
         if reason is not None:
             self.reason = reason
         if error:
@@ -70,7 +70,7 @@ class WorkerRecord(msgspec.Struct, gc=False, kw_only=True):
     language: Language
     node: str
     started: datetime
-    """When its process was; one that comes out of standby was started before it was needed."""
+    """When its process was started, which for a standby is before it was needed."""
     ready: datetime | None = None
     ended: datetime | None = None
     reason: EndReason | None = None
@@ -91,22 +91,22 @@ class RequestRecord(msgspec.Struct, gc=False, kw_only=True, frozen=True):
     """One request, when it has ended."""
 
     id: str
-    """``sb-request-id`` of its answer: a UUID of version 7."""
+    """``sb-request-id`` of its response: a UUID of version 7."""
     function: str | None
-    """None where it was for none that is served."""
+    """None if there is no such function."""
     execution_id: str | None
     node: str
     method: str
     path: str
     status: int
-    """0 if the client left before there was an answer."""
+    """0 if the client left before there was a response."""
     received: datetime
     first_byte_ms: float | None
-    """From ``received`` to the first byte of the answer."""
+    """From ``received`` to the first byte of the response."""
     ms: float
-    """From ``received`` to the end of the answer."""
+    """From ``received`` to the end of the response."""
     error: str | None = None
-    """What was wrong with it, where the gateway refused it; why its answer, or a part of that, is missing."""
+    """What was wrong with it, if the gateway refused it; or why the response, or a part of it, is missing."""
 
     @property
     def is_open(self) -> bool:
@@ -114,7 +114,7 @@ class RequestRecord(msgspec.Struct, gc=False, kw_only=True, frozen=True):
 
 
 class Retention(msgspec.Struct, frozen=True, kw_only=True):
-    """How much is kept; 0: all."""
+    """How many days' and how many records are kept; 0: all."""
 
     days: int = 30
     tasks: int = 1_000_000
@@ -127,32 +127,32 @@ Record = TaskRecord | WorkerRecord | RequestRecord
 
 
 class Query(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Which records are asked for: those that have all of what is given. Names are compared as they are."""
+    """Asks for the records that match everything given. Names are compared exactly."""
 
     function: str | None = None
     since: datetime | None = None
-    """Started (of requests: received) then or later, to the millisecond."""
+    """Started (requests: received) at this moment or later, to the millisecond."""
     until: datetime | None = None
-    """Started before."""
+    """Started before this moment."""
 
     @property
     def lowest_id(self) -> str | None:
-        """The ids of what was made at ``since`` or later are not less than this."""
+        """The least id that a record made at ``since`` or later can have."""
         return first_id(self.since) if self.since is not None else None
 
     @property
     def bound_id(self) -> str | None:
-        """The ids of what was made before ``until`` are less than this."""
+        """Every record made before ``until`` has a lesser id."""
         return first_id(self.until) if self.until is not None else None
 
     @property
     def fields(self) -> dict[str, object]:
-        """What the fields of a record have to be, for those that are given."""
+        """The fields that a record must have, and their values; without the times."""
         names = (name for name in self.__struct_fields__ if name not in ("since", "until"))
         return {name: value for name in names if (value := getattr(self, name)) is not None}
 
     def predicate(self) -> Callable[[Record], bool]:
-        """Whether a record is among those asked for."""
+        """Returns a function that says whether a record matches."""
         fields, lowest, bound = self.fields, self.lowest_id or "", self.bound_id or "g"
 
         def accepts(record: Record) -> bool:
@@ -165,7 +165,7 @@ class TaskQuery(Query, frozen=True, kw_only=True):
     outcome: TaskOutcome | None = None
     reason: EndReason | None = None
     is_open: bool | None = None
-    """True: only those that have not settled. False: only those that have."""
+    """True: only tasks that have not settled. False: only tasks that have."""
     name: str | None = None
     request_id: str | None = None
 
@@ -176,7 +176,7 @@ class RequestQuery(Query, frozen=True, kw_only=True):
 
 class WorkerQuery(Query, frozen=True, kw_only=True):
     is_open: bool | None = None
-    """True: only those alive."""
+    """True: only workers that are alive. False: only workers that have ended."""
 
 
 class TaskPage(msgspec.Struct, frozen=True, kw_only=True):
@@ -184,7 +184,7 @@ class TaskPage(msgspec.Struct, frozen=True, kw_only=True):
 
     items: list[TaskRecord]
     cursor: str | None = None
-    """Where to go on; None: there are no more."""
+    """Gets the next page; None: this is the last one."""
 
 
 class RequestPage(msgspec.Struct, frozen=True, kw_only=True):
@@ -206,26 +206,29 @@ class TaskCount(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def first_id(moment: datetime) -> str:
-    """The least id that something made at this moment, to the millisecond, can have."""
+    """The least id that anything made at this moment, to the millisecond, can have."""
     return ids.uuid7(max(0, int(moment.timestamp() * 1000)), 0)
 
 
 def moment_of(uuid7: str) -> datetime:
-    """When an id was made, to the millisecond. Raises ValueError for what is no UUID."""
+    """When an id was made, to the millisecond. Raises ValueError for anything but a UUID."""
     return datetime.fromtimestamp(int(uuid7.replace("-", "")[:12], 16) / 1000, UTC)
 
 
 def gist(error: str) -> str:
-    """Of an error with its stack, the one line that says what it is."""
+    """The one line of an error with its stack that says what the error is."""
     lines = error.strip("\n").splitlines() or [""]
-    # Python tells it behind the stack; of errors that led to one another, the last one is what it came to.
+    # Python puts it after the stack. Where one error led to another, the last one is what it came to.
     headings = [index for index, line in enumerate(lines) if line.startswith(TRACEBACKS)]
     rest = lines[headings[-1] + 1 :] if headings else lines
     return next((line for line in (line.removeprefix(_OF_GROUP) for line in rest) if line[:1].strip()), lines[0])
 
 
 def printable(text: str, longest: int) -> str | None:
-    """What a worker says, as it can be kept: no longer than this, and without NUL, which databases refuse in a text."""
+    """Text from a worker as it can be stored: cut to ``longest`` characters, without NUL (databases refuse that).
+
+    None for empty text.
+    """
     if len(text) > longest or "\0" in text:
         text = text[:longest].replace("\0", "\ufffd")
     return text or None

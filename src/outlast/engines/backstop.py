@@ -1,7 +1,7 @@
-"""Where the kernel ends a worker, should the node be too slow to do it; and how to know afterwards that it was so.
+"""The kernel's own limits on a worker, should the node be too slow; and how to tell afterwards that one was reached.
 
-The node is what normally ends a worker: it looks every few milliseconds, and tells the function before. What the kernel
-holds to comes later, so that a function never meets it while the node keeps up.
+Normally the node ends a worker: it looks every few milliseconds, and warns the function first. The kernel's limits are
+higher, so that a function never meets them while the node keeps up.
 """
 
 import math
@@ -31,12 +31,12 @@ def cpu_s(limits: Limits) -> int | None:
 
 
 def rlimits(**values: int | None) -> dict[str, int]:
-    """As `outlast.sandbox.walls.Walls` has them. None is no limit."""
+    """For `outlast.sandbox.walls.Walls`. None: no limit."""
     return {name: value for name, value in values.items() if value is not None}
 
 
 def limit_reached(used: Exit, errors: str, limits: Limits) -> EndReason | None:
-    """The limit that ended a process, by how that was and the last lines of its error output."""
+    """The limit that ended a process, judging by how it ended and by the last lines of its error output."""
     if used.code is None:
         return None
     if used.code >= 0:
@@ -45,7 +45,7 @@ def limit_reached(used: Exit, errors: str, limits: Limits) -> EndReason | None:
     if used.code == -signal.SIGXCPU:
         return EndReason.CPU
     if used.code == -signal.SIGKILL:
-        # What takes no notice of SIGXCPU is killed a second later. Of other kills nothing is known.
+        # A process that ignores SIGXCPU is killed a second later. Nothing is known of other kills.
         most_s = cpu_s(limits)
         return EndReason.CPU if most_s is not None and (used.cpu_ms or 0) >= most_s * 1000 else None
     if -used.code in _FATAL and _BY_SIGNAL.search(errors):

@@ -1,4 +1,4 @@
-"""Starting and ending worker processes, by way of the spawner."""
+"""Starts and ends worker processes, through the spawner."""
 
 import asyncio
 import contextlib
@@ -48,16 +48,16 @@ class Command:
     env: Mapping[str, str]
     cwd: Path
     fork: Mapping[str, object] | None = None
-    """What a spawner of forks, instead of running ``argv``, is to run in a copy of itself."""
+    """For a zygote: what to run in a copy of itself, instead of ``argv``."""
     walls: Walls | None = None
     """What the process may touch; None: whatever the node may."""
     keeps: bool = False
-    """Whether it gets memory for what it has not sent (`outlast.wire.kept`), as the descriptor ``KEPT_FD``."""
+    """Whether it gets shared memory for what it has not sent (`outlast.wire.kept`), as descriptor ``KEPT_FD``."""
 
 
 @dataclass(frozen=True)
 class Exit:
-    """How a process ended and what it used. ``None`` is what nobody saw."""
+    """How a process ended and what it used. ``None``: unknown."""
 
     code: int | None
     """Negative for the signal that ended it."""
@@ -67,7 +67,7 @@ class Exit:
 
     @property
     def regular(self) -> bool:
-        """Whether it ended of its own will, with whatever exit code."""
+        """Whether it exited by itself, with whatever exit code."""
         return self.code is not None and self.code >= 0
 
     @property
@@ -84,7 +84,7 @@ UNSEEN = Exit(None, None, None)
 
 @dataclass(frozen=True)
 class Result:
-    """What a program that has run to its end left behind."""
+    """The result of a program that has run to its end."""
 
     code: int | None
     """Negative for the signal that ended it."""
@@ -94,7 +94,7 @@ class Result:
 
 @dataclass(eq=False)
 class Process:
-    """A worker process that runs, or ran."""
+    """A worker process, running or ended."""
 
     pid: int
     stdout: int
@@ -102,15 +102,15 @@ class Process:
     stderr: int
     exited: asyncio.Future[Exit]
     kill: Callable[[], None]
-    """Ends it, and whatever else is in its process group, at once."""
+    """Kills it at once, with everything in its process group."""
     kept: int | None = None
-    """The memory that it was given, likewise a descriptor to be closed by whoever reads it."""
+    """The memory that it was given, also a descriptor that whoever reads it closes."""
 
 
 class Spawner:
-    """The node's side of ``spawner.py``: started with the first process that is wanted, and again should it end.
+    """The node's side of ``spawner.py``, which it starts with the first process that is wanted, and again if it ends.
 
-    What it had started lives on then; only how that ends remains unknown.
+    Processes of a spawner that has ended live on; only how they end remains unknown.
     """
 
     def __init__(self, argv: Sequence[str] = SPAWNER) -> None:
@@ -124,11 +124,11 @@ class Spawner:
         self._running: dict[int, asyncio.Future[Exit]] = {}
         """By process id."""
         self._orphans: dict[int, asyncio.Future[Exit]] = {}
-        """Likewise, of spawners that are gone."""
+        """The same for processes whose spawner is gone."""
         self._burials: set[asyncio.Future[int]] = set()
 
     async def hello(self) -> Mapping[str, Any]:
-        """What the spawner says of itself; it is started unless it runs already. Raises `SpawnError`."""
+        """What the spawner says about itself. Starts it unless it runs already. Raises `SpawnError`."""
         self._open(asyncio.get_running_loop())
         assert self._hello is not None
         return await asyncio.shield(self._hello)
@@ -138,7 +138,7 @@ class Spawner:
         try:
             return await self._spawn(command)
         except SpawnerGone:
-            # Whatever it did with the request has ended with its lifeline, and the next spawner is a new one.
+            # If it did start the process, that has ended with its lifeline. The next call starts a new spawner.
             return await self._spawn(command)
 
     async def _spawn(self, command: Command) -> Process:
@@ -169,11 +169,11 @@ class Spawner:
         return Process(pid, stdout, stderr, exited, functools.partial(self._kill, pid), memory)
 
     async def run(self, command: Command) -> Result:
-        """Runs a program to its end, which comes early if this is cancelled. Raises `SpawnError`."""
+        """Runs a program to its end; if cancelled, kills it. Raises `SpawnError`."""
         process = await self.spawn(command)
         try:
             out, err = await asyncio.gather(_read_all(process.stdout), _read_all(process.stderr))
-            # Being cancelled must not cancel what the spawner's news are for.
+            # If this is cancelled, the future that the spawner's messages complete must not be.
             return Result((await asyncio.shield(process.exited)).code, out, err)
         finally:
             process.kill()
@@ -183,7 +183,7 @@ class Spawner:
         self._lost()
         for pid in [*self._orphans]:
             self._kill(pid)
-            # Its lifeline closes with this, so it is ended twice over.
+            # This also closes its lifeline, so it is killed twice over.
             self._orphans.pop(pid).set_result(Exit(-signal.SIGKILL, 0, 0))
         await asyncio.gather(*self._burials)
 
@@ -251,7 +251,7 @@ class Spawner:
                 os.killpg(pid, signal.SIGKILL)
 
     def _lost(self) -> None:
-        """The spawner is gone. What it had started goes on, but its end has to be noticed in another way."""
+        """The spawner is gone. Its processes go on, but their end has to be noticed in another way."""
         if self._socket is None:
             return
         asyncio.get_running_loop().remove_reader(self._socket)
@@ -266,7 +266,7 @@ class Spawner:
         for answer in unanswered:
             if not answer.done():
                 answer.set_exception(SpawnerGone())
-                # Should nobody have waited, there is nothing to complain of.
+                # Marks the exception as seen, in case nobody waits for it.
                 answer.exception()
         running, self._running = self._running, {}
         for pid, exited in running.items():
@@ -280,7 +280,7 @@ class Spawner:
             exited.set_result(UNSEEN)
             return
         except (AttributeError, OSError):
-            # One that cannot be watched cannot be looked after.
+            # A process that cannot be watched must not go on.
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(pid, signal.SIGKILL)
             exited.set_result(Exit(-signal.SIGKILL, 0, 0))
@@ -299,7 +299,7 @@ class Spawner:
 
 
 def _pipe(reading: contextlib.ExitStack, writing: contextlib.ExitStack) -> tuple[int, int]:
-    """A pipe, each end of which one of these closes."""
+    """A pipe; each of these stacks closes one end of it."""
     read, write = os.pipe()
     reading.callback(os.close, read)
     writing.callback(os.close, write)
@@ -307,7 +307,7 @@ def _pipe(reading: contextlib.ExitStack, writing: contextlib.ExitStack) -> tuple
 
 
 def _memory(stack: contextlib.ExitStack) -> int:
-    """What a worker shares with the node. Its size stays what it is, whatever the worker does."""
+    """Memory that a worker shares with the node. The worker cannot change its size."""
     descriptor = os.memfd_create("kept", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     stack.callback(os.close, descriptor)
     os.ftruncate(descriptor, kept.SIZE)
@@ -335,7 +335,7 @@ class ReadEnd:
 
 
 async def _read_all(descriptor: int) -> bytes:
-    """What comes until the end, then closes it."""
+    """Reads to the end, then closes the descriptor."""
     reader = asyncio.StreamReader()
     transport, _ = await asyncio.get_running_loop().connect_read_pipe(
         lambda: asyncio.StreamReaderProtocol(reader), ReadEnd(descriptor)

@@ -1,4 +1,4 @@
-"""What a function may be made of: its code says what it imports, and that is read whatever the code itself may read."""
+"""Which files a function may be made of: whatever its code imports is read, so imports have to be checked."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -8,29 +8,31 @@ from outlast.core.errors import OutlastError
 from outlast.core.language import BY_SUFFIX
 
 CODE = {*BY_SUFFIX, ".cjs", ".cts"}
+SHARED = "_shared"
+"""The folder beside the functions that all of them may read."""
 
 
 class OutOfReach(OutlastError):
-    """A function imports what it must not have."""
+    """A function imports something that is out of its bounds."""
 
     def __init__(self, path: Path, why: str) -> None:
-        super().__init__(f"imports {path}, {why} (--no-sandbox lets it)")
+        super().__init__(f"imports {path}, {why} (--no-sandbox allows it)")
 
 
 def own(function: FunctionSettings, functions_dir: Path) -> list[Path]:
-    """What a function may read: its folder, or its file alone where that lies among others; and what is added to it."""
+    """What a function may read: its folder (or only its file, if that lies among others), ``_shared``, static files."""
     folder, parent = function.folder, function.entrypoint.parent
     if folder == functions_dir:
         code = [function.entrypoint]
     else:
         code = [folder, *([parent] if parent != functions_dir else [function.entrypoint])]
-    return [*dict.fromkeys(code), functions_dir / "_shared", *function.static_files]
+    return [*dict.fromkeys(code), functions_dir / SHARED, *function.static_files]
 
 
 def beyond(modules: Iterable[Path], *, own: Iterable[Path], root: Path, configured: Iterable[Path] = ()) -> list[Path]:
-    """Which of the modules, links resolved, are neither the function's own nor shared, and yet allowed.
+    """The modules (links resolved) that are neither the function's own nor shared, but allowed.
 
-    That is code of the same project, and what ``configured`` names. Raises `OutOfReach` for all else.
+    Allowed are code of the same project, and what ``configured`` names. Raises `OutOfReach` for anything else.
 
     Args:
         root: where code may come from, see `repository`.
@@ -46,12 +48,20 @@ def beyond(modules: Iterable[Path], *, own: Iterable[Path], root: Path, configur
         if module in granted:
             continue
         if not module.is_relative_to(around):
-            raise OutOfReach(module, f"which lies outside of {around}")
+            raise OutOfReach(module, f"which lies outside {around}")
         if module.suffix not in CODE:
-            raise OutOfReach(module, "which is no code, and lies outside of its folder, _shared and its static_files")
+            raise OutOfReach(module, "which is not code, and lies outside its folder, _shared and its static_files")
     return found
 
 
+def is_shared_data(path: Path, functions_dir: Path) -> bool:
+    """Whether this is a file of ``_shared`` that no import names, but that the code of any function may read.
+
+    ``path``: links resolved.
+    """
+    return (functions_dir / SHARED).resolve() in path.parents and path.suffix not in BY_SUFFIX
+
+
 def repository(root: Path) -> Path:
-    """Where the project's own code ends: the folder above it that is a repository, or else the project itself."""
+    """The bounds of the project's own code: the repository that it lies in, or else the project itself."""
     return next((folder for folder in (root, *root.parents) if (folder / ".git").exists()), root)

@@ -1,8 +1,8 @@
 """The process that starts worker processes: small, single-threaded, without an event loop, so that forking it is
 cheap and safe.
 
-The node starts it as a script of its own (of ``outlast`` the sandbox alone is imported here) with a stream socket as
-its standard input, and asks over that for processes. A message is one JSON object a line:
+The node starts it as a script (it imports nothing of ``outlast`` but the sandbox) with a stream socket as its standard
+input, over which it asks for processes. Messages are JSON objects, one a line:
 
     node:     {"spawn": N, "argv": [...], "env": {...}, "cwd": "...", "walls": {...} or null, "keeps": true or false},
               with three descriptors, stdout, stderr and lifeline, and a fourth where it keeps something: the memory for
@@ -12,9 +12,9 @@ its standard input, and asks over that for processes. A message is one JSON obje
               {"spawned": N, "pid": PID}    {"failed": N, "error": "..."}
               {"exited": PID, "status": WAIT-STATUS, "cpu_ms": N, "max_rss": N}
 
-The lifeline is the read end of a pipe whose write end the node alone holds. When the node is gone, however that came,
-the kernel ends every worker, with all that it has started, by SIGKILL (fcntl(2): F_SETSIG). Where the kernel has no
-F_SETSIG (macOS), a worker notices that its control channel has closed.
+The lifeline is the read end of a pipe of which only the node has the write end. When the node is gone, for whatever
+reason, the kernel ends every worker, with everything it has started, by SIGKILL (fcntl(2): F_SETSIG). Where the kernel
+has no F_SETSIG (macOS), a worker notices that its control channel has closed.
 
 The zygote of the Python engine is this program with another end: what its children do instead of ``execute``.
 """
@@ -42,15 +42,15 @@ LIFELINE_FD = 3
 KEPT_FD = 4
 MAX_RECEIVED_FDS = 64
 HIGHEST_FD = 256
-"""Above all that this process ever has open."""
+"""Higher than any descriptor that this process ever has open."""
 
 
 def serve(hello: Mapping[str, object]) -> dict[str, Any] | None:
-    """Starts processes for the node until that is gone, and returns None then.
+    """Starts processes for the node until the node is gone, and then returns None.
 
-    It also returns in every process that it started, there with the request: this is a worker now, with the standard
-    streams, the lifeline and the folder that it shall have, and has nothing else of this process open. A worker that
-    cannot be made ends with exit code 127.
+    It also returns in every process that it starts, with the request: that process is a worker now. It has its standard
+    streams, lifeline and folder, and nothing else of this process open. A worker that cannot be set up ends with exit
+    code 127.
 
     Args:
         hello: what to tell the node of this process.
@@ -75,7 +75,7 @@ def serve(hello: Mapping[str, object]) -> dict[str, Any] | None:
         if node.fileno() in readable:
             data, received = _receive(node)
             if not data:
-                # Their lifelines have ended them, but for one that has closed its own.
+                # Their lifelines have ended them, except any that closed its own.
                 for pid in children:
                     _end_group(pid)
                 return None
@@ -95,7 +95,7 @@ def serve(hello: Mapping[str, object]) -> dict[str, Any] | None:
 
 
 def wall_in(request: Mapping[str, Any]) -> None:
-    """Confines this worker to what the request says. Does not return where that fails."""
+    """Confines this worker as the request says. Does not return if that fails."""
     if request["walls"] is not None:
         try:
             confine(Walls(**request["walls"]))
@@ -109,8 +109,8 @@ def fail(error: BaseException) -> NoReturn:
 
 
 def execute(request: Mapping[str, Any]) -> NoReturn:
-    """Runs the program that was asked for in place of this one."""
-    # Python ignores these, which would be inherited.
+    """Replaces this process with the program that was asked for."""
+    # Python ignores these signals, and the program would inherit that.
     for number in (signal.SIGPIPE, signal.SIGXFSZ):
         signal.signal(number, signal.SIG_DFL)
     try:
@@ -123,7 +123,7 @@ def _receive(node: socket.socket) -> tuple[bytes, list[int]]:
     try:
         data, received, _, _ = socket.recv_fds(node, 1 << 20, MAX_RECEIVED_FDS)
     except ConnectionError:
-        # It died with something unread.
+        # The node died with something unread.
         return b"", []
     return data, received
 
@@ -142,7 +142,7 @@ def _reap(node: socket.socket, children: set[int]) -> None:
 
 
 def _wait() -> tuple[int, int, resource.struct_rusage] | None:
-    """Takes leave of a worker that has ended, if there is one. What it has left behind ends with it."""
+    """Waits for a worker that has ended, if there is one, and kills what it has left running."""
     if not hasattr(os, "waitid"):
         # macOS, before Python 3.13.
         pid, status, usage = os.wait4(-1, os.WNOHANG)
@@ -152,19 +152,19 @@ def _wait() -> tuple[int, int, resource.struct_rusage] | None:
     ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
     if ended is None:
         return None
-    # Now, because its number is its own only until it has been waited for.
+    # Before it is waited for: after that its number may be another process's.
     _end_group(ended.si_pid)
     return os.wait4(ended.si_pid, 0)
 
 
 def _end_group(pid: int) -> None:
-    """A worker leads a process group of its own: whatever it started is in there, unless it took care not to be."""
+    """Kills a worker's process group, which contains whatever it started, unless that took care to leave it."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(pid, signal.SIGKILL)
 
 
 def _fork(node: socket.socket, children: set[int], request: Mapping[str, Any], descriptors: list[int]) -> bool:
-    """Whether this is the new process."""
+    """Returns whether this is the new process."""
     try:
         pid = os.fork()
     except OSError as error:
@@ -184,7 +184,7 @@ def _fork(node: socket.socket, children: set[int], request: Mapping[str, Any], d
 
 
 def _settle(request: Mapping[str, Any], descriptors: list[int]) -> None:
-    """Gives this child what it shall have and takes from it all else. Does not return where that fails."""
+    """Gives this child what it should have, and takes everything else away. Does not return if that fails."""
     try:
         with contextlib.suppress(OSError):
             os.setpgid(0, 0)
@@ -192,7 +192,7 @@ def _settle(request: Mapping[str, Any], descriptors: list[int]) -> None:
         # Some are caught here, and some ignored where the node was started with nohup(1) or in the background.
         for number in (signal.SIGCHLD, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM):
             signal.signal(number, signal.SIG_DFL)
-        # Out of the way first: each of them may have a number that is to become another's.
+        # First out of the way: each may have a number that another one is about to get.
         given = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, KEPT_FD + 1) for fd in descriptors]
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0, inheritable=True)
         for target, source in enumerate(given, start=1):

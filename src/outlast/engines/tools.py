@@ -1,7 +1,7 @@
-"""What of the node's environment the programs get that fetch and build what functions ask for.
+"""The part of the node's environment for programs that fetch and build packages.
 
-Not all of it: a function's settings can name a variable and a server to send it to (`.npmrc` can), and what a package
-runs while it is built sees every one.
+They do not get all of it: a function's settings can name a variable and a server to send it to (`.npmrc` can), and what
+a package runs while it is built sees every variable.
 """
 
 from collections.abc import Mapping
@@ -16,11 +16,11 @@ _NAMES = frozenset(
     ]
 )
 _PREFIXES = ("LC_", "XDG_", "SSL_", "DENO_", "NPM_", "JSR_", "UV_", "PIP_", "CARGO_", "RUSTUP_", "NIX_", "GIT_")
-"""Those that say how, and with what credentials, to ask a registry or an index are among them, as they must be."""
+"""They include, and must include, the variables with credentials for registries and indexes."""
 
 
 def environment(of_node: Mapping[str, str]) -> dict[str, str]:
-    """Upper and lower case are the same here, as they are for proxies and for npm."""
+    """The variables to pass on. Case does not matter, as it does not for proxies and npm."""
     return {
         name: value for name, value in of_node.items() if name.upper() in _NAMES or name.upper().startswith(_PREFIXES)
     }

@@ -1,4 +1,4 @@
-"""Response heads, and the answers that the gateway gives in its own name."""
+"""Response heads, and the responses that the gateway gives in its own name."""
 
 import json
 import time
@@ -15,7 +15,7 @@ TEXT = b"text/plain; charset=utf-8"
 JSON = b"application/json"
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
-# Said by the gateway alone.
+# Only the gateway sets these.
 _OURS = frozenset([b"sb-request-id", b"x-sb-execution-id"])
 
 
@@ -30,9 +30,9 @@ def forwarded(
     return b"%bsb-request-id: %b\r\n\r\n%b" % (without_id, request_id.encode(), content)
 
 
-@lru_cache(http1.KEPT_HEADS)
+@lru_cache(http1.CACHED_HEADS)
 def _without_id(head: http1.ResponseHead, minor_version: int, is_last: bool, execution_id: str, date: bytes) -> bytes:
-    """A head that is read again comes as the same object, and is written the same again for a second."""
+    """Cached: the parser returns the same object for the same head, which is written the same way for a second."""
     fields = [field for field in head.fields if field[0] not in _OURS]
     if not http1.values(head.fields, b"date"):
         # RFC 9110 section 6.6.1: whoever forwards a response without it adds it.
@@ -47,13 +47,13 @@ def _without_id(head: http1.ResponseHead, minor_version: int, is_last: bool, exe
 
 
 def _framing(head: http1.ResponseHead, minor_version: int, is_last: bool) -> bytes:
-    """The fields that say where the answer ends, and what becomes of the connection then."""
+    """The fields that say where the response ends, and what happens to the connection then."""
     if head.status == 101:
         assert head.upgrade is not None
         return b"connection: upgrade\r\nupgrade: %b\r\n" % head.upgrade
     length = b""
     if head.length >= 0:
-        # Of an answer without a body (to HEAD, 304) it says how long that would be; 204 has none to speak of.
+        # Without a body (HEAD, 304) it says how long that would be; a 204 has no length.
         if head.declared_length is not None and head.declared_length >= 0 and head.status != 204:
             length = b"content-length: %d\r\n" % head.declared_length
     elif minor_version == 1:

@@ -1,10 +1,10 @@
-"""Who may call a function: the check of the JWT that a request carries.
+"""Decides who may call a function, by the JWT that a request carries.
 
-The three answers are those of Supabase's edge runtime, so that a client cannot tell the two apart. The
-gateway asks for functions with ``verify_jwt`` only, and never for OPTIONS: a preflight has no credentials.
+The three responses are those of Supabase's edge runtime, so that a client cannot tell the two apart. The gateway
+checks only functions with ``verify_jwt``, and never OPTIONS: a preflight has no credentials.
 
-A decision needs no ``await`` unless a token names a key that the remote key set may have learned meanwhile.
-Accepted headers are remembered until they expire, which makes the usual request one lookup in a dictionary.
+A decision needs no ``await``, unless a token names a key that the remote key set may have gained meanwhile. Accepted
+headers are remembered until they expire, which makes the usual request one lookup in a dictionary.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class TokenError(OutlastError):
 
 @dataclass(frozen=True, slots=True)
 class Denial:
-    """The answer to a request that may not pass."""
+    """The response to a request that may not pass."""
 
     status: ClassVar[int] = 401
     content_type: ClassVar[bytes] = b"application/json"
@@ -50,7 +50,7 @@ class Denial:
     challenge: bytes
     """Value of ``WWW-Authenticate``, which RFC 9110 section 15.5.2 requires with every 401."""
     reason: str
-    """What exactly was wrong, for the log. Holds nothing of the token but ``alg`` and ``kid``."""
+    """What exactly was wrong, for the log. Contains nothing of the token but ``alg`` and ``kid``."""
 
 
 MISSING: Final = Denial(
@@ -123,9 +123,9 @@ def _base64url(text: bytes) -> bytes:
 
 
 def _check_times(payload: bytes, now: float) -> float:
-    """When the token ends (infinity if it does not say). No leeway. RFC 7519, sections 4.1.4 to 4.1.6.
+    """When the token expires (infinity if it does not say). No leeway. RFC 7519, sections 4.1.4 to 4.1.6.
 
-    Raises TokenError when that is past, when its time has not come, or when it does not tell it in numbers.
+    Raises TokenError if it has expired, is not valid yet, or gives its times in anything but numbers.
     """
     try:
         claims = _claims_decoder.decode(payload)
@@ -141,7 +141,7 @@ def _check_times(payload: bytes, now: float) -> float:
 
 
 class Pending:
-    """The decision needs the remote key set: ``await pending.resolve()`` for it."""
+    """The decision needs the remote key set: ``await pending.resolve()``."""
 
     __slots__ = ("_authorization", "_token", "_verifier")
 
@@ -218,7 +218,7 @@ class JwtVerifier:
         return self.judge(token, authorization)
 
     def judge(self, token: UnverifiedToken, authorization: bytes) -> Denial | None:
-        """The decision with the keys now at hand."""
+        """Decides with the keys now at hand."""
         now = self._clock()
         key, trusted_until = self._find(token)
         if key is None:
@@ -238,7 +238,7 @@ class JwtVerifier:
             await self._remote.refresh()
 
     def _find(self, token: UnverifiedToken) -> tuple[keys.Key | None, float]:
-        """The token's key, and until when it is trusted without another look at where it came from."""
+        """The token's key, and until when it is trusted without being fetched again."""
         if token.alg == "HS256":
             return self._secret, math.inf
         key = keys.select(self._local, token.alg, token.kid)

@@ -1,4 +1,4 @@
-"""One request on its way, from its head to the end of its answer."""
+"""One request, from its head to the end of its response."""
 
 import asyncio
 import random
@@ -15,33 +15,33 @@ from outlast.wire import bodies, http1
 from outlast.wire.invocation import Exchange, Invocation
 from outlast.wire.tracing import Trace
 
-# Ids need not be secret, only unlike each other.
+# Ids need not be secret, only unique.
 _ids = ids.Sequence(random.Random().getrandbits)  # noqa: S311
 
 
 class Client(Protocol):
-    """The connection that a request came by, as the request sees it."""
+    """The connection that a request came by, as its call sees it."""
 
     origin: forward.Origin
     is_last: bool
-    """Whether the connection closes after this answer. A call sets it, and never takes it back."""
+    """Whether the connection closes after this response. A call may set it, and never takes it back."""
 
     def send(self, data: bytes) -> None: ...
 
     def send_pieces(self, pieces: Iterable[bytes]) -> None:
-        """The same as to `send` them joined, without the copying that this takes."""
+        """The same as sending them joined, without the copying."""
 
     def read(self, wanted: bool) -> None:
-        """Whether more of the request's body, or of a tunnel, can be taken now."""
+        """Says whether more of the request's body, or of a tunnel, is wanted now."""
 
     def take_early(self) -> bytes:
-        """What has come behind the request, which is no other request after all."""
+        """Takes what has come after the request, which is tunnel data rather than another request."""
 
     def answered(self) -> None:
-        """All of the answer was sent. Nothing more is heard of this call."""
+        """The whole response was sent. This call does nothing more."""
 
     def cut(self, reset: bool) -> None:
-        """There will be no more of the answer. ``reset``: an orderly end would make it look complete."""
+        """Ends the connection in the middle of a response. ``reset``: a normal close would make it look complete."""
 
 
 class Call:
@@ -69,7 +69,7 @@ class Call:
         "tunnel",
     )
 
-    # What `outlast.gateway.traced` has its own of. Here they cost a request nothing.
+    # `outlast.gateway.traced` overrides these. Here they cost a request nothing.
     _trace: Trace | None = None
     _worker_head = staticmethod(forward.request_head)
 
@@ -89,22 +89,22 @@ class Call:
         self._missing = ""
         """Why the function's answer, or a part of it, did not come."""
         self._chunked = False
-        """Whether the answer is."""
+        """Whether the response is sent in chunks."""
         self._until_close = False
-        """Whether the end of the connection is what ends the answer."""
+        """Whether the response ends with the connection."""
         self._content = b""
-        """What of the body came together with the head."""
+        """The part of the body that came together with the head."""
         self.body = bodies.decoder(head.length) if head.length else None
-        """Knows what is still missing of the request; None when nothing is."""
+        """Decodes the rest of the request's body; None when it is complete."""
         self.status = 0
-        """Of the answer, once its head is sent."""
+        """Of the response, once its head has been sent."""
         self.tunnel = False
-        """Whether the connection has changed its protocol, and carries nothing but what the two ends say."""
+        """Whether the connection has changed its protocol, and just carries what both ends send."""
 
     # What the connection tells.
 
     def receive(self, data: bytes) -> bytes:
-        """Takes more of the body, or of what the tunnel carries. Returns what lies beyond. Raises BadBody."""
+        """Takes more of the body, or of the tunnel's data. Returns what follows the body. Raises BadBody."""
         body, exchange = self.body, self._exchange
         if body is None:
             if self.tunnel and exchange is not None:
@@ -124,7 +124,7 @@ class Call:
         return beyond
 
     def serve(self) -> None:
-        """Finds out who answers. Call it once, when `receive` has got what came together with the head."""
+        """Finds the function, and hands the request over. Call it once, after `receive` got what came with the head."""
         head = self._head
         if head.path == routes.HEALTH:
             self._answer(200, b'{"message":"ok"}', answers.JSON)
@@ -141,7 +141,7 @@ class Call:
             self._check(service, found)
 
     def refuse(self, why: str, status: int) -> None:
-        """What came of the request cannot be read, or does not come: nothing behind it will be read either."""
+        """The rest of the request cannot be read, or does not come: nothing after it will be read either."""
         self._client.is_last = True
         self._refused = why
         exchange, self._exchange = self._exchange, None
@@ -158,7 +158,7 @@ class Call:
             self._exchange.finish()
 
     def lost(self) -> None:
-        """The client is gone before its answer was complete."""
+        """The client is gone before its response was complete."""
         if self._checking is not None:
             self._checking.cancel()
         if self._exchange is not None:
@@ -172,7 +172,7 @@ class Call:
         self._missing = self._missing or why
 
     def hold(self, held: bool) -> None:
-        """Whether the client takes less than the answer brings."""
+        """Says whether the client reads the response more slowly than it comes."""
         if self._exchange is None:
             return
         if held:
@@ -219,7 +219,7 @@ class Call:
         if not self.status:
             self._exchange = exchange
 
-    # What becomes of it there (`outlast.wire.invocation.Reply`).
+    # What happens at the function (`outlast.wire.invocation.Reply`).
 
     def proceed(self) -> None:
         if self.body is not None:
@@ -279,9 +279,9 @@ class Call:
     # The answer.
 
     def _settle_framing(self, head: http1.ResponseHead) -> None:
-        """How the client sees where the answer ends, and what becomes of the connection then."""
+        """Decides how the client learns where the response ends, and what happens to the connection then."""
         if self.body is not None:
-            # The function answered before it had the whole request, and nobody may want the rest of that.
+            # The function responded before it had the whole request, and may not read the rest of it.
             self._client.is_last = True
         if head.status == 101:
             self.tunnel = self._client.is_last = True
@@ -302,7 +302,7 @@ class Call:
         fields: list[tuple[bytes, bytes]] | None = None,
         code: str = "",
     ) -> None:
-        """Answers in the gateway's own name, without having read what is missing of the request."""
+        """Responds in the gateway's own name, perhaps before the whole request was read."""
         if self.body is not None:
             self._client.is_last = True
         self.status = status

@@ -1,7 +1,7 @@
-"""One client connection: reads requests one after the other, has each served, and knows when to close.
+"""One client connection: reads requests one after the other, has each served, and decides when to close.
 
-Requests on a connection are served in their order; what a client pipelines waits, unread past a bound. Whatever cannot
-be read beyond doubt is refused and the connection closed, because nobody knows where the next request would begin.
+Requests on a connection are served in order; pipelined ones wait, and beyond a bound they are not even read. A request
+that is not unambiguous is refused and the connection closed, because nobody knows where the next one would begin.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from outlast.wire import bodies, http1
 from outlast.wire.idle import IdleTimer
 
 MAX_PIPELINED = 64 * 1024
-"""Bytes read ahead of the request that is being served."""
+"""Bytes read ahead while a request is being served."""
 
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER without a time: close by RST (socket(7))
 
@@ -59,22 +59,21 @@ class Connection(asyncio.Protocol):
         self._connections = connections
         self._idle = IdleTimer(asyncio.get_running_loop(), self._on_silence)
         self._call: Call | None = None
-        """What is being served."""
+        """The request that is being served."""
         self._buffer = b""
-        """What was read and not yet served: the beginning of a head, or requests behind the present one."""
+        """What was read but not served yet: the beginning of a head, or pipelined requests."""
         self._scanned = 0
-        """So much of the buffer is known to hold no whole head."""
+        """How much of the buffer is known to contain no whole head."""
         self._head_began_ns = 0
-        """When its first part came, since the epoch, if it came in parts."""
+        """When the first part of a head came, since the epoch, if it came in parts."""
         self._latest = b""
-        """The last request that was a head and nothing else, which is ``_latest_head``: many a client asks for the same
-        again."""
+        """The bytes of the latest request without a body; ``_latest_head`` is their head. Clients often repeat one."""
         self._advancing = False
         self._reading_paused = False
         self._writing_paused = False
         self.is_last = False
         self._over = False
-        """The last answer is written. What still comes is thrown away."""
+        """Whether the last response has been written: what still comes is discarded."""
 
     # What the event loop tells.
 
@@ -116,7 +115,7 @@ class Connection(asyncio.Protocol):
             self._pause_reading()
 
     def eof_received(self) -> bool:
-        """A client that closes its side has gone; one that only pretends to is no client of ours."""
+        """A client that closes its side is taken to be gone, except in a tunnel."""
         if self._call is not None and self._call.tunnel:
             self._call.hang_up()
             return True
@@ -148,7 +147,7 @@ class Connection(asyncio.Protocol):
     # What its server asks for.
 
     def finish(self) -> None:
-        """Close as soon as the request that is being served has been answered."""
+        """Closes the connection as soon as the request that is being served has been answered."""
         self.is_last = True
         if self._call is None and not self._over:
             self._close(unread=False)
@@ -196,12 +195,12 @@ class Connection(asyncio.Protocol):
     # Reading requests.
 
     def _advance(self) -> None:
-        """Reads heads and serves them, as long as there are whole ones and nothing to wait for."""
+        """Parses and serves heads, as long as there are whole ones and nothing to wait for."""
         if self._advancing:
             return
         self._advancing = True
         try:
-            # A client that takes no answers gets no more of them.
+            # A client that does not read its responses gets no more of them.
             while self._call is None and (buffer := self._buffer) and not self._over and not self._writing_paused:
                 end = http1.head_end(buffer, self._scanned)
                 if end < 0:
@@ -211,7 +210,7 @@ class Connection(asyncio.Protocol):
                         self._watch()
                     break
                 head = http1.parse_request(buffer[:end])
-                if end == len(buffer) <= http1.MAX_KEPT_BYTES and not head.length:
+                if end == len(buffer) <= http1.MAX_CACHED_BYTES and not head.length:
                     self._latest, self._latest_head = buffer, head
                 self._buffer = buffer[end:]
                 self._scanned = 0
@@ -230,13 +229,13 @@ class Connection(asyncio.Protocol):
         if call.body is not None:
             self._buffer = call.receive(self._buffer)
             if call.body is not None:
-                # Until somebody wants it.
+                # Until the function wants it.
                 self._pause_reading()
         self._idle.expect(0)
         call.serve()
 
     def _refuse(self, why: str, status: int) -> None:
-        """The bytes of this client cannot be trusted: answers, if it still can, and closes."""
+        """Responds to bytes that cannot be trusted, if that is still possible, and closes."""
         if self._call is not None:
             self._call.refuse(why, status)
             return
@@ -261,7 +260,7 @@ class Connection(asyncio.Protocol):
     # Time, and the end.
 
     def _watch(self) -> None:
-        """Sets the timer to what has to happen next."""
+        """Sets the timer for what has to happen next."""
         timeouts, call = self._ports.timeouts, self._call
         if self._over:
             # A client needs time to take what it is sent; after that, to read it.
@@ -277,7 +276,7 @@ class Connection(asyncio.Protocol):
 
     def _on_silence(self) -> None:
         if self._transport.get_write_buffer_size():
-            # It does not even take what it was sent.
+            # It does not even read what it was sent.
             if self._call is not None:
                 self._call.give_up("the client did not take its answer in time")
             self.cut(reset=True)
@@ -291,7 +290,7 @@ class Connection(asyncio.Protocol):
         self._over = True
         self._buffer = b""
         if unread and self._transport.can_write_eof():
-            # Closing with unread bytes would reset the connection, and take the answer away from the client.
+            # Closing with unread bytes would reset the connection, and the client might lose the response.
             self._transport.write_eof()
             self._resume_reading()
         else:

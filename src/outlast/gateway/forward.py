@@ -1,11 +1,11 @@
-"""The request head that a worker gets, written anew: no byte of the client's framing reaches it."""
+"""Writes the request head for a worker anew: no byte of the client's framing reaches it."""
 
 from dataclasses import dataclass
 from functools import lru_cache
 
 from outlast.wire import http1
 
-# Said by the gateway alone. A client that sends these is not believed, unless it is a trusted proxy.
+# Only the gateway sets these. A client that sends them is not believed, unless it is a trusted proxy.
 _FORWARDED = frozenset([b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto", b"forwarded"])
 _OURS = frozenset([b"sb-request-id", b"x-sb-execution-id", b"x-outlast-peer"])
 _NOT_PASSED_ON = _FORWARDED | _OURS
@@ -25,7 +25,7 @@ class Origin:
 
 
 def authority(address: bytes, port: int) -> bytes:
-    """As it stands in a URL."""
+    """Address and port as they are written in a URL."""
     return b"[%b]:%d" % (address, port) if b":" in address else b"%b:%d" % (address, port)
 
 
@@ -36,18 +36,18 @@ def request_head(head: http1.RequestHead, target: bytes, request_id: bytes, orig
 def request_head_with_context(
     head: http1.RequestHead, target: bytes, request_id: bytes, origin: Origin, context: bytes
 ) -> bytes:
-    """``context``: whole field lines, in the place of what the client says of its trace (W3C Trace Context)."""
+    """``context``: whole field lines that replace the client's trace context (W3C Trace Context)."""
     written = _without_context(head, target, origin)
     return b"%bsb-request-id: %b\r\n%b\r\n" % (written, request_id, context)
 
 
-@lru_cache(http1.KEPT_HEADS)
+@lru_cache(http1.CACHED_HEADS)
 def _without_id(head: http1.RequestHead, target: bytes, origin: Origin) -> bytes:
-    """A head that is read again comes as the same object, from the same connection, and is written the same again."""
+    """Cached: the same head comes as the same object, from the same connection, and is written the same way again."""
     return _written(head, target, origin, _NOT_PASSED_ON)
 
 
-@lru_cache(http1.KEPT_HEADS)
+@lru_cache(http1.CACHED_HEADS)
 def _without_context(head: http1.RequestHead, target: bytes, origin: Origin) -> bytes:
     return _written(head, target, origin, _NOT_PASSED_ON_WITH_CONTEXT)
 

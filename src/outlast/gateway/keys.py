@@ -1,11 +1,11 @@
-"""The keys that tokens are verified with, and where they come from.
+"""The keys for verifying tokens, and where they come from.
 
 Every key belongs to exactly one algorithm from the moment it is read: the shared secret to HS256, an EC key
 to ES256, an RSA key to RS256. A token's ``alg`` merely selects among them. So a token "signed" with a public
 key as if that were a secret finds only the secret, and fails; ``none`` and all other algorithms find no key.
 
-PyJWT is imported where there is a key that takes it: with the cryptography behind it, it is a tenth of what a node
-has to load, and most projects have a plain secret and no other key.
+PyJWT is imported only for a key that needs it: with the cryptography behind it, it is a tenth of what a node has to
+load, and most projects have a plain secret and no other key.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from outlast.core.errors import OutlastError
 
 FETCH_TIMEOUT_S: Final = 5.0
 FETCH_COOLDOWN_S: Final = 30.0
-"""Made-up key ids cost the issuer of the keys at most one request in this time."""
+"""Made-up key ids cost the keys' issuer at most one request in this time."""
 FETCH_RETRY_S: Final = 5.0
 """A failed fetch is repeated sooner: on a developer's machine the issuer often starts after the node."""
 FRESH_S: Final = 600.0
-"""After this a remote key set is fetched again even if nothing is missing, so that a withdrawn key ends."""
+"""After this a remote key set is fetched again even if no key is missing, so that withdrawn keys end."""
 MAX_KEY_SET_BYTES: Final = 1024 * 1024
 MIN_RSA_BITS: Final = 2048
 """RFC 7518, section 3.3."""
 _PLAIN: Final = re.compile(r"(?!ssh-|ecdsa-)[A-Za-z0-9+/=_.~-]+")
-"""No key of another kind looks like this: PEM has spaces, JSON quotation marks, DER bytes that are no letters."""
+"""No other kind of key looks like this: PEM has spaces, JSON has quotation marks, DER has other bytes."""
 
 Fetch = Callable[[str], Awaitable[bytes]]
 
@@ -67,7 +67,7 @@ class _HmacSha256:
 
 
 def secret_key(secret: str) -> Key:
-    """The HS256 key. Raises UnusableKeyError when the secret is no secret, but a public key by mistake."""
+    """The HS256 key. Raises UnusableKeyError if the secret is by mistake a public key."""
     if _PLAIN.fullmatch(secret) is None:
         _refuse_other_keys(secret)
     return Key("HS256", None, secret.encode(), _HmacSha256())
@@ -83,7 +83,7 @@ def _refuse_other_keys(secret: str) -> None:
 
 
 class _Jwk(msgspec.Struct):
-    """The members that matter here. Private ones are not read: a private key serves by its public half."""
+    """The members that matter here. Private ones are not read: only the public half of a private key is used."""
 
     kty: str
     kid: str | None = None
@@ -109,7 +109,7 @@ def parse_key_set(text: str | bytes) -> tuple[Key, ...]:
     """The ES256 and RS256 keys of a JWK set.
 
     Keys of other kinds and uses, and broken ones, are left out (RFC 7517, section 5): an issuer may add what
-    this version does not know. Raises UnusableKeyError when the text is no JWK set at all.
+    this version does not know. Raises UnusableKeyError if the text is no JWK set at all.
     """
     try:
         entries = _jwk_set_decoder.decode(text).keys
@@ -143,13 +143,13 @@ def _public_key(alg: str, kid: str | None, members: dict[str, str]) -> Key:
 
 
 def select(keys: Iterable[Key], alg: str, kid: str | None) -> Key | None:
-    """The key that a token means. Without ``kid`` that is clear only if exactly one key has the algorithm."""
+    """The key that a token means. Without ``kid`` that is clear only if exactly one key has that algorithm."""
     candidates = [key for key in keys if key.alg == alg and kid in (None, key.kid)]
     return candidates[0] if candidates and (kid is not None or len(candidates) == 1) else None
 
 
 class RemoteKeys:
-    """The key set behind a URL, as it was last seen. ``replaced`` is called when it has been fetched anew."""
+    """The key set behind a URL, as last seen. ``replaced`` is called when it has been fetched anew."""
 
     def __init__(
         self,

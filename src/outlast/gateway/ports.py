@@ -1,4 +1,4 @@
-"""What the gateway needs from others, and what its connections share."""
+"""What the gateway needs from other parts, and what its connections share."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -18,17 +18,17 @@ class Service(Protocol):
     def verify_jwt(self) -> bool: ...
 
     def submit(self, invocation: Invocation, reply: Reply, body: bytes, complete: bool) -> Exchange:
-        """Takes over a request. ``body``: what has come of its body; ``complete``: that this is all.
+        """Takes over a request. ``body``: what has come of its body; ``complete``: whether that is all of it.
 
         Before it returns, it may call ``reply.proceed``, ``pause`` and ``fail``, but not ``begin``.
         """
 
 
 class Verifier(Protocol):
-    """Who may call a function that verifies its callers."""
+    """Decides who may call a function that checks tokens."""
 
     def check(self, authorization: bytes | None) -> Denial | Pending | None:
-        """None: let it pass."""
+        """None: the request may pass."""
 
 
 class Served(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
@@ -42,12 +42,12 @@ class Served(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=
     client: str = ""
     """Its address, where the head could not be read: nothing else tells then whose request it was."""
     status: int
-    """0 if the client left before there was an answer."""
+    """0 if the client left before there was a response."""
     ms: float
     first_byte_ms: float | None = None
-    """When the answer began, if it did not come all at once."""
+    """When the response began, if it did not come all at once."""
     why: str = msgspec.field(default="", name="msg")
-    """What was wrong with it, where it was refused; why the function's own answer, or a part of it, is missing."""
+    """What was wrong with it, if it was refused; or why the function's own response, or a part of it, is missing."""
 
 
 @dataclass(frozen=True)
@@ -57,13 +57,13 @@ class Timeouts:
     head_s: float = 10.0
     """From the first byte of a request head to its last."""
     body_s: float = 30.0
-    """Silence in the middle of a request body."""
+    """Longest silence in the middle of a request body."""
     send_s: float = 60.0
-    """A client that does not take what it is sent."""
+    """For a client that does not read what it is sent."""
     keep_alive_s: float = 75.0
     """Between two requests."""
     linger_s: float = 2.0
-    """For a client to read the answer that it was refused with, before its connection is closed."""
+    """For a client to read why it was refused, before its connection is closed."""
 
 
 @dataclass(frozen=True)
@@ -73,11 +73,11 @@ class Ports:
     services: Mapping[str, Service]
     verifier: Verifier
     on_served: Callable[[str, int, float, Callable[[], Served]], None]
-    """Called once for each request whose head was read, when it has ended: with `Served.function`, `Served.status` and
-    `Served.ms`, and with what tells all of it, for which few ask."""
+    """Called once for each request whose head was read, when it has ended, with function, status and milliseconds as in
+    `Served`, and with a function that returns the whole `Served`, which few need."""
     on_unread: Callable[[Served], None]
     """Called once for each request that was refused before its head was read."""
     trust_proxy: bool = False
     tracer: Tracer | None = None
-    """None: no traces are wanted."""
+    """None: requests are not traced."""
     timeouts: Timeouts = Timeouts()

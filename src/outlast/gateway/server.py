@@ -1,4 +1,4 @@
-"""The listening socket, and the connections that came in by it."""
+"""The listening socket and its connections."""
 
 import asyncio
 import errno
@@ -14,7 +14,7 @@ class ListenError(OutlastError):
 
 
 class _Connections(set[Connection]):
-    """Those that are open. Each enters and leaves by itself."""
+    """The open connections. Each adds and removes itself."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -35,7 +35,7 @@ class Gateway:
         self._server: asyncio.Server | None = None
 
     async def listen(self, host: str, port: int) -> tuple[str, int]:
-        """Starts to accept. Returns the address in use (``port`` 0 takes any that is free). Raises `ListenError`."""
+        """Starts accepting. Returns host and port (``port`` 0: any free one). Raises `ListenError`."""
         loop = asyncio.get_running_loop()
         try:
             self._server = await loop.create_server(
@@ -47,7 +47,7 @@ class Gateway:
         return address[0], address[1]
 
     async def close(self) -> None:
-        """Accepts no more. Idle connections end now, the others when the answer that is under way is complete."""
+        """Accepts no more. Idle connections end now, the others when their present response is complete."""
         if self._server is None:
             return
         self._server.close()
@@ -55,13 +55,13 @@ class Gateway:
             connection.finish()
 
     async def wait_closed(self) -> None:
-        """Until the last connection has ended, after `close`."""
+        """Waits until the last connection has ended, after `close`."""
         while self._connections:
             self._connections.left.clear()
             await self._connections.left.wait()
 
     def abort(self) -> None:
-        """Cuts every connection that is left."""
+        """Cuts all connections that are left."""
         for connection in [*self._connections]:
             connection.abort()
 
@@ -72,6 +72,6 @@ def _why_not(host: str, port: int, error: OSError) -> str:
         return f"{host}:{port} is in use by another program; choose another port with --port (0: any free one)"
     if error.errno == errno.EACCES:
         return f"{host}:{port} may not be listened on by this user; choose a port above 1023 with --port"
-    # Of a name that cannot be resolved it is no errno, but below 0 (getaddrinfo(3)).
+    # For a name that cannot be resolved, it is no errno, but less than 0 (getaddrinfo(3)).
     words = os.strerror(error.errno) if error.errno is not None and error.errno > 0 else error.strerror or str(error)
     return f"cannot listen on {host}:{port}: {words}"

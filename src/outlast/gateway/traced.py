@@ -1,4 +1,4 @@
-"""One request on its way, where traces are wanted. Without them, nothing of this is looked at."""
+"""A call that is traced. Without traces, none of this is used."""
 
 import time
 
@@ -11,7 +11,7 @@ from outlast.wire.tracing import RequestEnding, Trace
 
 
 class TracedCall(Call):
-    """Tells the tracer of its ports when it begins and how it ends, and the function which trace it is part of."""
+    """Tells the tracer when it begins and how it ends, and the function which trace it is part of."""
 
     __slots__ = ("_failure", "_is_cut", "_reason", "_trace")
 
@@ -26,7 +26,7 @@ class TracedCall(Call):
         if ports.tracer is None or head.path == routes.HEALTH:
             return
         found = routes.route(head.path, head.query)
-        # A client may ask for any name; those that nobody serves must not become names of routes.
+        # A client may ask for any name; unknown ones must not become route names.
         name = found.name if found is not None and found.name in ports.services else ""
         prefix = routes.PREFIX.decode() if head.path.startswith(routes.PREFIX + b"/") else ""
         address, scheme = _claims(client.origin, head)
@@ -70,7 +70,7 @@ class TracedCall(Call):
 
 
 def _claims(origin: forward.Origin, head: http1.RequestHead) -> tuple[str, str]:
-    """The client's address and the scheme of the URL, as far as whoever says so is to be believed."""
+    """The client's address and the scheme of the URL; from the X-Forwarded fields only if they are trusted."""
     address, scheme = origin.address, b"http"
     if origin.trusted:
         hops = b",".join(http1.values(head.fields, b"x-forwarded-for"))

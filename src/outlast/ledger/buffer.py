@@ -1,6 +1,6 @@
-"""What waits to be written: bounded, each record once, however often it was told of.
+"""Buffers records that wait to be written: bounded, each record once, however often it was added.
 
-Nearly all tasks settle before they are written, so that what is open is kept apart: it costs little to take out.
+Nearly all tasks settle before they are written, so open ones are kept apart, where removing them is cheap.
 """
 
 from collections import deque
@@ -13,7 +13,7 @@ from outlast.core.records import RequestRecord, TaskRecord, WorkerRecord
 R = TypeVar("R", TaskRecord, WorkerRecord, RequestRecord)
 
 BATCH = 4_000
-"""Records that are written together."""
+"""How many records are written together."""
 
 
 @dataclass(slots=True)
@@ -21,9 +21,9 @@ class Batch(Generic[R]):
     """Records to be written."""
 
     new: list[R]
-    """None of them has been in a batch before."""
+    """Records that have not been in a batch before."""
     again: list[R]
-    """Those that may have been written already: as open ones, or without an answer."""
+    """Records that may have been written already: as open ones, or without confirmation."""
 
     def __len__(self) -> int:
         return len(self.new) + len(self.again)
@@ -31,12 +31,12 @@ class Batch(Generic[R]):
 
 class Buffer(Generic[R]):
     def __init__(self, capacity: int, wake: Callable[[], None]) -> None:
-        """``capacity``: of records that have ended; how many are open is not for the buffer to say.
+        """``capacity``: for records that have ended; open ones are not limited here.
 
-        ``wake``: called when there is something after there was nothing, and when a batch is full.
+        ``wake``: called when the first record comes, and when a batch is full.
         """
         self.dropped = 0
-        """Records that nobody will hear of any more."""
+        """How many records were dropped for want of room."""
         self._capacity = capacity
         self._wake = wake
         self._open: dict[str, R] = {}
@@ -56,14 +56,14 @@ class Buffer(Generic[R]):
             self.add_ended(record)
 
     def add_open(self, record: R) -> None:
-        """May be called again when it has changed."""
+        """May be called again when the record has changed."""
         waiting = self._open
         waiting[record.id] = record
         if len(waiting) == 1:
             self._wake()
 
     def add_ended(self, record: R) -> None:
-        """It does not change any more."""
+        """The record does not change any more."""
         self._open.pop(record.id, None)
         ended = self._ended
         ended.append(record)
@@ -74,10 +74,10 @@ class Buffer(Generic[R]):
             self._drop_oldest()
 
     def take(self, *, at_once: bool = False) -> Batch[R]:
-        """The oldest that make up a batch. Whoever takes them writes them, or gives them back.
+        """Takes the oldest records, up to a batch. Whoever takes them writes them, or gives them back.
 
-        What is open stays for one time, because most of it has settled by the next, and is written once. With
-        ``at_once`` it does not.
+        An open record stays for one more call, because most settle by then and are written once. With ``at_once`` it
+        does not.
         """
         known = self._known
         ended = self._ended
@@ -96,7 +96,7 @@ class Buffer(Generic[R]):
         return batch
 
     def give_back(self, batch: Batch[R]) -> None:
-        """Some of it may have been written."""
+        """Takes back a batch, of which some may have been written."""
         have_ended = {record.id for record in self._ended}
         ended: list[R] = []
         for record in batch.again + batch.new:

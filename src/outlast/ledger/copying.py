@@ -1,8 +1,8 @@
-"""Tasks as PostgreSQL's COPY takes them, in its binary format (PostgreSQL's manual, "COPY", "Binary Format").
+"""Encodes tasks for PostgreSQL's COPY, in its binary format (PostgreSQL's manual, "COPY", "Binary Format").
 
-Nearly every task of a busy node goes this way. JSON is made in half the time, but to take it apart costs PostgreSQL as
-much as all the rest that it does for a record. asyncpg's own encoding takes many times as long as this one, which
-knows that nearly all tasks are fulfilled, and that those of a batch are of few workers and have few names.
+Nearly every task of a busy node goes this way. JSON would be made in half the time, but parsing it costs PostgreSQL as
+much as all else that it does for a record. asyncpg's own encoding takes many times as long as this one, which relies on
+nearly all tasks being fulfilled, and on those of a batch being of few workers and having few names.
 """
 
 import asyncio
@@ -19,12 +19,12 @@ COLUMNS = (
 )
 
 ONE_BY_ONE = "random() >= 0"
-"""A condition that is always true, with a function that PostgreSQL must not call in advance: so it inserts each row
-when it has read it. Else it gathers a thousand, and what it notes for each of them costs more than is saved, as each
-note goes behind all those before (https://postgr.es/m/84f20db7-7d57-4dc0-8144-7e38e0bbe75d@vondra.me)."""
+"""A condition that is always true, with a function that PostgreSQL must not call in advance, which makes it insert each
+row as it reads it. Otherwise it gathers a thousand, and what it notes for each costs more than that saves, because each
+note is appended after all earlier ones (https://postgr.es/m/84f20db7-7d57-4dc0-8144-7e38e0bbe75d@vondra.me)."""
 
 AT_ONCE = 100
-"""So many records take the node a fifth of a millisecond, and PostgreSQL one."""
+"""This many records take the node a fifth of a millisecond, and PostgreSQL a whole one."""
 
 _HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _TRAILER = b"\xff\xff"
@@ -40,9 +40,9 @@ _FULFILLED = TaskOutcome.FULFILLED
 
 
 async def rows(records: Sequence[TaskRecord], within_s: float = 0.0) -> AsyncIterator[bytes]:
-    """What COPY reads, in pieces, between which the event loop has its turn; spread over ``within_s``.
+    """The bytes for COPY, in pieces between which the event loop gets a turn; spread over ``within_s``.
 
-    Raises UnicodeEncodeError for what no database can keep.
+    Raises UnicodeEncodeError for text that no database can store.
     """
     encoder = _Encoder()
     pause_s = within_s * AT_ONCE / max(len(records), AT_ONCE)
@@ -54,17 +54,17 @@ async def rows(records: Sequence[TaskRecord], within_s: float = 0.0) -> AsyncIte
 
 
 class _Encoder:
-    """Of one batch."""
+    """Encodes one batch."""
 
     def __init__(self) -> None:
-        # How the rows of what is fulfilled begin.
+        # The beginnings of rows of fulfilled tasks.
         self._begins: dict[tuple[str, str | None], bytes] = {}
         self._started = self._settled = _EPOCH
         self._started_us = self._settled_us = 0
 
     def rows(self, records: Sequence[TaskRecord]) -> bytes:
         begins, pieces = self._begins, list[bytes]()
-        # What follows each other has mostly the same times, whose objects are the same then.
+        # Successive records mostly have the same times, and then the same datetime objects.
         started, started_us, settled, settled_us = self._started, self._started_us, self._settled, self._settled_us
         ids = bytes.fromhex("".join([record.id for record in records]).replace("-", ""))
         for record, (id_,) in zip(records, _IDS(ids), strict=True):
@@ -96,7 +96,7 @@ class _Encoder:
 
 
 def _begin(record: TaskRecord) -> bytes:
-    """The columns before ``id``."""
+    """Encodes the columns before ``id``."""
     cpu_ms = _DOUBLE.pack(8, record.cpu_ms) if record.cpu_ms is not None else _NULL
     texts = (_text(record.name), _text(record.outcome), _text(record.reason), _text(record.error))
     worker = (_text(record.function), _text(record.language), _uuid(record.execution_id), _uuid(record.node))

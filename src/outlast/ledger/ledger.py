@@ -1,4 +1,4 @@
-"""What every ledger does."""
+"""The interface of ledgers."""
 
 from typing import Protocol
 
@@ -27,14 +27,14 @@ class TooMany(OutlastError):
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
-    """How a ledger keeps up. Counted since the node was started."""
+    """How a ledger keeps up. Counts are since the node was started."""
 
     backend: str
-    """``memory`` or ``postgres``"""
+    """``memory`` or ``postgres``."""
     connected: bool
     """Whether what it is told is being written to where it outlives the node."""
     backlog: int
-    """Records that wait to be written."""
+    """How many records wait to be written."""
     written: int
     dropped: int
     """Records that were never written, for want of room or because the database refused them."""
@@ -45,8 +45,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
 class Ledger(Protocol):
     """The first methods are called in the middle of serving: they return at once, and never raise.
 
-    A record belongs to the ledger from the moment it was told of it; whoever made it still fills in how it ends, and
-    tells the ledger again. The queries see all that was told before, as far as the ledger's store can be reached.
+    A record belongs to the ledger once it has been passed to it; whoever made it still fills in how it ends, and then
+    calls the ledger again. Queries see everything reported before, as far as the ledger's store can be reached.
     """
 
     def task_started(self, record: TaskRecord) -> None: ...
@@ -56,7 +56,7 @@ class Ledger(Protocol):
     def worker_started(self, record: WorkerRecord) -> None: ...
 
     def worker_changed(self, record: WorkerRecord) -> None:
-        """It became ready, or has ended."""
+        """The worker became ready, or has ended."""
 
     def request_ended(self, record: RequestRecord) -> None: ...
 
@@ -64,9 +64,9 @@ class Ledger(Protocol):
     def status(self) -> Status: ...
 
     async def tasks(self, query: TaskQuery, cursor: str | None = None, limit: int = DEFAULT_LIMIT) -> TaskPage:
-        """Newest first. ``cursor``: of the page before. ``limit``: at most `MAX_LIMIT`.
+        """A page of tasks, newest first. ``cursor``: from the previous page. ``limit``: at most `MAX_LIMIT`.
 
-        Raises ValueError for a cursor that is none.
+        Raises ValueError for an invalid cursor.
         """
         ...
 
@@ -83,7 +83,7 @@ class Ledger(Protocol):
     ) -> WorkerPage: ...
 
     async def counts(self, query: TaskQuery) -> list[TaskCount]:
-        """How many tasks there are of each function, outcome and reason.
+        """The number of tasks by function, outcome and reason.
 
         All of them are read, 2 million a second: name a time, or as little else as there can be much of. Those in
         memory are counted while the database is out of reach. Raises `TooMany` where it has no answer within 5 s.

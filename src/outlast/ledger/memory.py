@@ -1,4 +1,4 @@
-"""What happened lately, in memory: bounded, there from the first moment, and gone with the node."""
+"""A ledger in memory: bounded, available from the first moment, and gone with the node."""
 
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
@@ -26,13 +26,13 @@ DEFAULT_CAPACITY = 10_000
 
 
 class MemoryLedger:
-    """Implements `outlast.ledger.ledger.Ledger`. Of each kind of record it keeps the latest ``capacity``."""
+    """Implements `outlast.ledger.ledger.Ledger`. Keeps the latest ``capacity`` records of each kind."""
 
     def __init__(self, capacity: int = DEFAULT_CAPACITY) -> None:
         self._tasks: deque[TaskRecord] = deque(maxlen=capacity)
         self._workers: deque[WorkerRecord] = deque(maxlen=capacity)
         self._requests: deque[RequestRecord] = deque(maxlen=capacity)
-        # A record is changed where it lies, so that there is nothing to do when one has.
+        # Records are changed in place, so there is nothing to do when one has changed.
         self.task_started = self._tasks.append
         self.worker_started = self._workers.append
         self.request_ended = self._requests.append
@@ -83,13 +83,13 @@ def _found(records: Iterable[_R], query: Query) -> Iterator[_R]:
 def _page(records: Iterable[_R], query: Query, cursor: str | None, limit: int) -> tuple[list[_R], str | None]:
     limit, before = checked(cursor, limit)
     found = [record for record in _found(records, query) if before is None or record.id < before]
-    # Requests are told of when they end, which is not the order in which they came.
+    # Requests are reported when they end, which is not the order in which they came.
     found.sort(key=lambda record: record.id, reverse=True)
     return found[:limit], found[limit - 1].id if len(found) > limit else None
 
 
 def checked(cursor: str | None, limit: int) -> tuple[int, str | None]:
-    """The limit and the cursor as they can be used. Raises ValueError."""
+    """The limit within its bounds, and the cursor in canonical form. Raises ValueError."""
     try:
         return max(1, min(limit, MAX_LIMIT)), str(UUID(cursor)) if cursor is not None else None
     except ValueError:

@@ -1,4 +1,4 @@
-"""Which nodes of a project are gone without having said so: each holds a lock that goes with its process."""
+"""Finds nodes of a project that are gone without having said so: each holds a lock that ends with its process."""
 
 import contextlib
 import fcntl
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 class LockedSiblings:
-    """Implements `outlast.ledger.upkeep.Siblings`, with a file for each node in a folder of the project's."""
+    """Implements `outlast.ledger.upkeep.Siblings`, with a file for each node in a folder of the project."""
 
     def __init__(self, folder: Path, node: str) -> None:
         """Blocks for a moment. Raises OSError."""
@@ -18,7 +18,7 @@ class LockedSiblings:
         draft = folder / f".{node}"
         self._lock = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        # Locked before anybody can find it.
+        # It was locked before anybody could find it.
         draft.rename(folder / node)
 
     def departed(self) -> Sequence[str]:
@@ -33,7 +33,7 @@ class LockedSiblings:
             (self._folder / id_).unlink(missing_ok=True)
 
     def close(self, *, is_done: bool) -> None:
-        """``is_done``: nothing is left to do for this node."""
+        """``is_done``: whether nothing is left to do for this node."""
         if is_done:
             self.forget([self._node])
         os.close(self._lock)

@@ -1,4 +1,4 @@
-"""How what waits for a table gets there."""
+"""Writes buffered records to a table."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic
@@ -13,8 +13,8 @@ from outlast.ledger.buffer import BATCH, Buffer, R
 _Send = Callable[["asyncpg.Connection", Sequence[R]], Awaitable[None]]
 
 SPREAD_S = 0.1
-"""A batch that nobody waits for is given to PostgreSQL over this time. All at once, it would be at work for as long as
-25 ms without a pause, in which everything else shares the other CPUs."""
+"""A batch that nobody waits for is sent to PostgreSQL over this time. All at once, it would keep PostgreSQL working for
+up to 25 ms without a pause, in which everything else would have to share the other CPUs."""
 
 UNWRITABLE = (
     asyncpg.DataError,
@@ -22,14 +22,14 @@ UNWRITABLE = (
     asyncpg.exceptions.ProgramLimitExceededError,
     UnicodeEncodeError,
 )
-"""Errors that are of a record's making, so that trying again is no use."""
+"""Errors that a record itself causes, so that trying again is of no use."""
 
 
 class Sink(Generic[R]):
-    """Of one table."""
+    """Writes to one table."""
 
     def __init__(self, table: str, capacity: int, wake: Callable[[], None], refuse: Callable[[str], None]) -> None:
-        """``capacity`` and ``wake``: of its buffer. ``refuse``: told why a record was."""
+        """``capacity`` and ``wake``: for its buffer. ``refuse``: called with the reason when a record is refused."""
         self.buffer: Buffer[R] = Buffer(capacity, wake)
         self.in_flight = self.written = self.refused = 0
         self._spread_s = 0.0
@@ -37,9 +37,9 @@ class Sink(Generic[R]):
         self._refuse = refuse
 
     async def write(self, connection: "asyncpg.Connection", *, at_once: bool) -> int:
-        """A batch of what waits; ``at_once``: with all that is open. Returns how many records that were.
+        """Writes a batch; ``at_once``: including all open records. Returns how many records that were.
 
-        Raises what asyncpg raises; then what is not written waits again.
+        Raises what asyncpg raises; then what was not written waits again.
         """
         batch = self.buffer.take(at_once=at_once)
         count = self.in_flight = len(batch)
@@ -60,7 +60,7 @@ class Sink(Generic[R]):
         try:
             await send(connection, records)
         except UNWRITABLE as error:
-            # One bad record shall not take the others with it.
+            # One bad record must not take the others with it.
             if len(records) == 1:
                 self.refused += 1
                 self._refuse(f"the database refuses a record of the ledger ({self._table}): {error}")
@@ -72,7 +72,7 @@ class Sink(Generic[R]):
             self.written += len(records)
 
     async def _insert(self, connection: "asyncpg.Connection", records: Sequence[R]) -> None:
-        """None of them can be there already."""
+        """Inserts records that cannot be there already."""
         await self._upsert(connection, records)
 
     async def _upsert(self, connection: "asyncpg.Connection", records: Sequence[R]) -> None:
@@ -80,7 +80,7 @@ class Sink(Generic[R]):
 
 
 class TaskSink(Sink[TaskRecord]):
-    """Of the tasks, of which there are the most."""
+    """Writes tasks, which are the most numerous, with COPY."""
 
     async def _insert(self, connection: "asyncpg.Connection", records: Sequence[TaskRecord]) -> None:
         await connection.copy_to_table(

@@ -1,4 +1,4 @@
-"""The statements of the ledger in PostgreSQL. The tables are made by ``outlast/database/migrations``."""
+"""The SQL statements of the ledger. ``outlast/database/migrations`` creates the tables."""
 
 import re
 from collections.abc import Callable
@@ -7,9 +7,9 @@ from typing import Any
 from outlast.core.outcome import EndReason, TaskOutcome
 from outlast.core.records import Query, TaskQuery
 
-# Writing, of what may be there already. The records are one JSON text, which costs the node a tenth of what as many
-# values do. What is written again changes nothing the second time: a task's first outcome stays, but for the one that
-# was made up for it while its node was out of reach.
+# Upserts. The records are one JSON text, which costs the node a tenth of what as many values would. Writing a record
+# again changes nothing: a task's first outcome stays, unless it was only assumed while the task's node was out of
+# reach.
 
 _TASK_FIELDS = {
     "id": "uuid",
@@ -88,7 +88,7 @@ WRITE = {
     "requests": _write("requests", "nothing"),
 }
 
-# Nodes. All times are the database's own, whose clock is the same for all of them.
+# Nodes. All times are by the database's clock, which is the same for all nodes.
 
 BEAT = """
     insert into outlast.nodes (id, started, last_seen) values ($1, $2, now())
@@ -101,7 +101,7 @@ FIND_LOST = """
       and (id = any($2) or (last_seen < now() - make_interval(secs => $3)))
     for update skip locked
 """
-"""Locks them, so that each is found by one node alone. $3 is infinite where only those of $2 are meant."""
+"""Locks them, so that only one node finds each. $3 is very long if only those in $2 are meant."""
 
 LOSE_TASKS = """
     update outlast.tasks task
@@ -121,7 +121,7 @@ LOSE_WORKERS = """
 
 END_NODES = "update outlast.nodes set ended = now() where id = any($1)"
 
-# Keeping no more than is wanted, a little at a time.
+# Deleting what is beyond the retention, a little at a time.
 
 FORGET = {
     "tasks": "outcome is not null",
@@ -129,11 +129,11 @@ FORGET = {
     "requests": "true",
     "nodes": "ended is not null",
 }
-"""What may be forgotten: nothing that is still open."""
+"""What may be deleted: nothing that is still open."""
 
 
 def forget(table: str) -> str:
-    """$1: the id that is the first to be kept; $2: how many at most are forgotten now."""
+    """$1: the first id to be kept; $2: how many at most are deleted now."""
     return f"""
         delete from outlast.{table} where id = any(array(
             select id from outlast.{table} where id < $1 and {FORGET[table]} order by id limit $2
@@ -149,7 +149,7 @@ def oldest_kept(table: str) -> str:
     return f"select id from outlast.{table} order by id desc offset $1 - 1 limit 1"  # noqa: S608
 
 
-# Asking.
+# Queries.
 
 _OPEN = {"tasks": "outcome", "workers": "ended"}
 _SPELT_OUT: dict[str, Callable[[Any], str | int]] = {
@@ -157,12 +157,12 @@ _SPELT_OUT: dict[str, Callable[[Any], str | int]] = {
     "reason": lambda value: EndReason(value).value,
     "status": int,
 }
-"""Of closed lists, and numbers. As parameters the planner would not see that they allow for a partial index."""
+"""Members of closed lists, and numbers. With parameters the planner would not see that a partial index applies."""
 _AS_TEXT = ("id", "execution_id", "node")
 _FOUR_SECONDS = re.compile("[0-9a-f]{8}-[0-9a-f]")
-"""How an id of version 7 begins: all that is made in the same 4,096 ms has this in common."""
+"""The beginning of an id of version 7, which everything made within the same 4,096 ms has in common."""
 _BEGINS_OTHERWISE = "left(request_id, 10) <> left(id::text, 10)"
-"""Just as the index `tasks_of_earlier_requests` has it."""
+"""Exactly as in the index `tasks_of_earlier_requests`."""
 
 
 def page(table: str, query: Query, cursor: str | None, limit: int) -> tuple[str, list[object]]:
@@ -174,7 +174,7 @@ def page(table: str, query: Query, cursor: str | None, limit: int) -> tuple[str,
     values.append(limit)
     conditions = " and ".join(where) or "true"
     text = f"select {_columns(table)} from outlast.{table} where {conditions} order by id desc limit ${len(values)}"  # noqa: S608
-    # `outlast.tasks.id`, because the selected `id` is a text by then, and has no index.
+    # The table's own `id`, because the selected one is a text, and has no index.
     return text.replace("order by id", f"order by {table}.id"), values
 
 
@@ -216,7 +216,7 @@ def _where(table: str, query: Query) -> tuple[list[str], list[object]]:
 
 
 def _near(request_id: str) -> str:
-    """Where the tasks of a request are: a condition that all of them meet."""
+    """A condition that all tasks of a request meet, and that an index supports."""
     if (begin := _FOUR_SECONDS.match(request_id)) is None:
         return _BEGINS_OTHERWISE
     first, last = (f"{begin[0]}{3 * digit}-{4 * digit}-{4 * digit}-{12 * digit}" for digit in "0f")

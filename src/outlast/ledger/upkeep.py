@@ -1,4 +1,4 @@
-"""What a node does for the ledger besides writing: signs of life, the ends of nodes that have none, forgetting."""
+"""What a node does for the ledger besides writing: signs of life, closing lost nodes, deleting old records."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,25 +18,25 @@ FORGET_AT_ONCE = 2_000
 
 
 class Siblings(Protocol):
-    """The nodes of the same project on the same machine, where it can be told at once which of them are gone."""
+    """The nodes of the same project on the same machine, of which the lost ones can be told at once."""
 
     def departed(self) -> Sequence[str]:
-        """The ids of those that ended without having said so."""
+        """The ids of nodes that ended without having said so."""
 
     def forget(self, ids: Sequence[str]) -> None:
-        """All is done for these."""
+        """Everything has been done for these."""
 
 
 @dataclass(frozen=True)
 class Lost:
-    """What became of nodes that were lost."""
+    """What lost nodes had left open."""
 
     tasks: int
     workers: int
 
 
 class Upkeep:
-    """One node's. Every method raises what asyncpg raises."""
+    """One for a node. Every method raises what asyncpg raises."""
 
     def __init__(self, node: str, siblings: Siblings | None, retention: Retention, *, lost_after_s: float) -> None:
         self.node = node
@@ -46,10 +46,10 @@ class Upkeep:
         self._started = datetime.now(UTC)
 
     async def beat(self, connection: "asyncpg.Connection", *, connected_s: float) -> Lost | None:
-        """Says that this node is alive, and ends those that are not. Returns what that came to, if there were any.
+        """Says that this node is alive, and closes those that are not. Returns what those had open, if there were any.
 
-        ``connected_s``: for how long this connection is there. Who was cut off from the database for a while cannot
-        judge who else was: the others need the same time to say so.
+        ``connected_s``: the age of this connection. A node that was itself cut off from the database cannot judge
+        whether others are gone: they need as much time to report.
         """
         await connection.execute(sql.BEAT, self.node, self._started)
         departed = [*self._siblings.departed()] if self._siblings is not None else []
@@ -62,7 +62,7 @@ class Upkeep:
         return lost
 
     async def end(self, connection: "asyncpg.Connection") -> None:
-        """The node ends. Whatever it could not write the end of ends with it."""
+        """This node ends, and with it everything whose end it could not write."""
         async with connection.transaction():
             await self._lose(connection, [UUID(self.node)])
 
@@ -73,7 +73,7 @@ class Upkeep:
         return Lost(_affected(tasks), _affected(workers))
 
     async def forget(self, connection: "asyncpg.Connection") -> int:
-        """Deletes what is older, or more, than is kept. Returns how many records that were."""
+        """Deletes records beyond the retention. Returns how many that were."""
         forgotten = 0
         keep_days = self.retention.days
         by_age = first_id(datetime.now(UTC) - timedelta(days=keep_days)) if keep_days else None
@@ -89,7 +89,7 @@ class Upkeep:
         return forgotten
 
     async def _first_kept(self, connection: "asyncpg.Connection", table: str, count: int) -> str | None:
-        """Counting through an index is not for nothing, so that the planner's estimate is asked first."""
+        """Counting through an index is expensive, so the planner's estimate is consulted first."""
         estimate = await connection.fetchval(sql.ESTIMATE, f"outlast.{table}")
         if 0 <= estimate < count * 0.8:
             return None
@@ -106,5 +106,5 @@ class Upkeep:
 
 
 def _affected(status: str) -> int:
-    """The number of rows in what PostgreSQL answers, such as ``UPDATE 3``."""
+    """The number of rows in PostgreSQL's command status, such as ``UPDATE 3``."""
     return int(status.rpartition(" ")[2])

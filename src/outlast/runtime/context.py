@@ -1,4 +1,4 @@
-"""Which request the running code belongs to: in its handler, and in all that the handler has started."""
+"""The request that the running code belongs to, in its handler and in everything that the handler has started."""
 
 from contextvars import ContextVar
 

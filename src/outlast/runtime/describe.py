@@ -49,9 +49,9 @@ def _trim(part: traceback.TracebackException) -> None:
     stack = part.stack
     first = next((index for index, frame in enumerate(stack) if is_users_code(frame.filename)), None)
     if first is None:
-        # The function's code did not come to run, as when it does not compile.
+        # None of the function's code ran, as when it does not compile.
         first = next((index for index, frame in enumerate(stack) if not frame.filename.startswith(_OWN)), len(stack))
     del stack[:first]
     if not stack:
-        # It is printed without a heading then.
+        # Then it is printed without a heading.
         part.stack = None  # type: ignore[assignment]

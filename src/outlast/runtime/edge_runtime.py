@@ -1,4 +1,4 @@
-"""`EdgeRuntime` and the event listeners: the one set of them that a process has."""
+"""`EdgeRuntime` and the event listeners, of which each process has one set."""
 
 import asyncio
 import contextvars
@@ -30,25 +30,26 @@ ErrorListener = TypeVar("ErrorListener", bound=Callable[[ErrorEvent], object])
 PlainListener = TypeVar("PlainListener", bound=Callable[[Event], object])
 
 _inside_listener: ContextVar[bool] = ContextVar("outlast_inside_listener", default=False)
-"""What a listener starts: its own failures are reported, but not sent round again."""
+"""Whether this code was started by a listener: its failures are reported, but dispatch no further event."""
 
 _listeners = Listeners()
 
 
-# What tells of errors that nobody caught.
+# Errors that nobody caught.
 
 
 def dispatch_rejection(promise: AnyFuture | None, reason: BaseException, *, uncaught: bool = False) -> None:
-    """``uncaught``: unless a listener prevents it, the node hears of it as an error that nothing caught.
+    """Dispatches `unhandledrejection`.
 
-    It always does of a MemoryError: a process that has met its limit is to be replaced.
+    ``uncaught``: unless a listener prevents it, it is also reported to the node as an uncaught error. A MemoryError
+    always counts as uncaught, because a process that has reached its limit must be replaced.
     """
     uncaught = uncaught or isinstance(reason, MemoryError)
     _dispatch_error(UnhandledRejectionEvent("unhandledrejection", reason, promise), reason, uncaught)
 
 
 def dispatch_error(error: BaseException) -> None:
-    """An error outside of any task."""
+    """Dispatches `error`, for an error outside any task."""
     _dispatch_error(ErrorEvent("error", error, f"{type(error).__name__}: {error}"), error, uncaught=True)
 
 
@@ -77,12 +78,12 @@ def report_uncaught(error: BaseException, request: str | None = None) -> None:
 
 
 def dispatch(event: Event) -> list[AnyFuture]:
-    """Calls every listener now. Returns the tasks that they start, to which they may add more; see `settled`."""
+    """Calls every listener. Returns the tasks that they start, a list that may still grow; see `settled`."""
     return contextvars.copy_context().run(_dispatch, event)
 
 
 async def settled(started: list[AnyFuture]) -> None:
-    """Waits for all of them, those included that are added while it waits. How they end does not matter."""
+    """Waits for all of them, including those added while it waits, however they end."""
     while pending := [future for future in started if not future.done()]:
         await asyncio.wait(pending)
 
@@ -110,7 +111,7 @@ tasks = Tasks(on_rejected=dispatch_rejection)
 
 
 class EdgeRuntime:
-    """The same object as in TypeScript, in Python's spelling."""
+    """The runtime's API for background work, the same as in TypeScript."""
 
     @overload
     @staticmethod
@@ -132,15 +133,17 @@ class EdgeRuntime:
     def wait_until(awaitable: Any, *, name: str = "", timeout: float | None = None) -> Any:
         """Starts background work that outlasts the response; the worker stays alive until it has settled.
 
-        Takes a coroutine, a task, a future, ``asyncio.to_thread(...)``; returns the task, which need not be awaited or
-        kept. It may be called at the top level of the module, in a handler, sync or async, after the response and in
-        another task. A failure is logged with its traceback, dispatches `unhandledrejection`, and touches no other
-        task.
+        Takes a coroutine, a task, a future or ``asyncio.to_thread(...)``, and returns the task, which need not be
+        awaited or kept. Call it anywhere: at the top level of the module, in a handler (sync or async), after the
+        response, in another task. A failure is logged with its traceback, dispatches `unhandledrejection`, and affects
+        no other task.
 
-        ``name`` is what logs call it; that of the function by default. After ``timeout`` seconds it is cancelled.
+        Args:
+            awaitable: the work. A value that cannot be awaited is returned unchanged, with a warning in the log.
+            name: what the log calls the task; by default, the name of its function.
+            timeout: seconds after which the task is cancelled; its outcome is then ``timed_out``.
 
-        Raises `TypeError` or `ValueError` for a name or timeout that is none. A value that cannot be awaited is
-        returned unchanged, with one warning.
+        Raises `TypeError` or `ValueError` for an invalid name or timeout.
         """
         return tasks.wait_until(awaitable, name=name, timeout=timeout)
 
@@ -178,13 +181,14 @@ def add_event_listener(event: Literal["load", "unload"], listener: PlainListener
 
 
 def add_event_listener(event: EventType, listener: Listener | None = None) -> Any:
-    """Calls ``listener(event)``, sync or async, when that happens; without a listener, it is a decorator.
+    """Has ``listener(event)``, sync or async, called when the event happens. Without a listener, it is a decorator.
 
-    - ``beforeunload``: the worker is about to end, because of ``event.detail.reason``. Once for each reason. What async
-      listeners do, and what is passed to `EdgeRuntime.wait_until` in one, has a short grace.
-    - ``unhandledrejection``: a background task failed, or a task whose exception nobody has asked for; ``event.reason``
-      is the exception, ``event.promise`` the task. `event.prevent_default()` says that it has been handled.
-    - ``error``: an error in a callback of the event loop or in a thread: ``event.error``. May be prevented too.
+    - ``beforeunload``: the worker is about to end; ``event.detail.reason`` says why. Called once for each reason. What
+      async listeners do, and what a listener passes to `EdgeRuntime.wait_until`, has a short grace.
+    - ``unhandledrejection``: a background task failed, or a task whose exception nobody retrieved. ``event.reason`` is
+      the exception, ``event.promise`` the task. `event.prevent_default()` marks it as handled.
+    - ``error``: there was an error in a callback of the event loop or in a thread: ``event.error``. It can be marked as
+      handled, too.
     - ``load``, ``unload``: the module has been evaluated; the process is about to end.
 
     Raises `ValueError` for any other event.
@@ -196,5 +200,5 @@ def add_event_listener(event: EventType, listener: Listener | None = None) -> An
 
 
 def remove_event_listener(event: EventType, listener: Callable[..., object]) -> None:
-    """Undoes `add_event_listener`; does nothing for what does not listen."""
+    """Undoes `add_event_listener`. Does nothing if ``listener`` is not registered."""
     _listeners.remove(event, listener)

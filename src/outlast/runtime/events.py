@@ -1,4 +1,4 @@
-"""The events of a worker's life, and who listens to them."""
+"""The events of a worker's life, and their listeners."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from typing import Any, Literal
 
 EventType = Literal["beforeunload", "error", "load", "unhandledrejection", "unload"]
 Listener = Callable[[Any], object]
-"""Sync, or async: then it returns something to await."""
+"""Sync or async."""
 
 TYPES: tuple[EventType, ...] = ("beforeunload", "error", "load", "unhandledrejection", "unload")
 
 
 @dataclass(eq=False)
 class Event:
-    """`load`: the function's module is evaluated. `unload`: the process is about to end."""
+    """`load`: the function's module has been evaluated. `unload`: the process is about to end."""
 
     type: EventType
     default_prevented: bool = field(default=False, init=False)
 
     def prevent_default(self) -> None:
-        """For `unhandledrejection` and `error`: says that the error has been handled."""
+        """Marks the error of an `unhandledrejection` or `error` event as handled."""
         self.default_prevented = True
 
 
@@ -41,7 +41,7 @@ class BeforeUnloadEvent(Event):
 
 @dataclass(eq=False)
 class UnhandledRejectionEvent(Event):
-    """A background task failed, or a task or future whose exception nobody has asked for."""
+    """A background task failed, or a task or future whose exception nobody retrieved."""
 
     reason: BaseException
     promise: asyncio.Future[Any] | None
@@ -49,7 +49,7 @@ class UnhandledRejectionEvent(Event):
 
 @dataclass(eq=False)
 class ErrorEvent(Event):
-    """An error outside of any task: in a callback of the event loop, or in a thread."""
+    """An error outside any task: in a callback of the event loop, or in a thread."""
 
     error: BaseException
     message: str
@@ -60,7 +60,7 @@ class Listeners:
         self._by_type: dict[str, list[Listener]] = {}
 
     def add(self, event: str, listener: Listener) -> None:
-        """Raises `ValueError` for an event that does not exist. The same listener twice is one."""
+        """Adds a listener, unless it is there already. Raises `ValueError` for an unknown event."""
         if event not in TYPES:
             raise ValueError(f"there is no event {event!r}: the events are {', '.join(TYPES)}")
         listeners = self._by_type.setdefault(event, [])

@@ -1,13 +1,13 @@
-"""What is to be done first about a MemoryError: to tell of it takes memory too."""
+"""Makes room after a MemoryError, because reporting it takes memory, too."""
 
 import traceback
 
 has_reserve = False
-"""Whether the limit of this process was set to something below what it may be raised to."""
+"""Whether this process has a limit that it may still raise."""
 
 
 def make_room(error: BaseException) -> None:
-    """Call it with what code of the function has ended with, before anything else is done about it."""
+    """Call it with any error that the function's code raised, before anything else is done with it."""
     global has_reserve
     if not isinstance(error, MemoryError):
         return
@@ -17,5 +17,5 @@ def make_room(error: BaseException) -> None:
         has_reserve = False
         _, hard = resource.getrlimit(resource.RLIMIT_AS)
         resource.setrlimit(resource.RLIMIT_AS, (hard, hard))
-    # What has filled the memory is likely to be in the variables of the functions that it has left.
+    # What filled the memory is probably in the variables of the functions that the error has left.
     traceback.clear_frames(error.__traceback__)

@@ -1,4 +1,4 @@
-"""Where the runtime says what happens in it: to the node inside a worker, to `logging` anywhere else."""
+"""Where the runtime reports what happens: to the node inside a worker, to `logging` anywhere else."""
 
 import logging
 from collections.abc import Callable
@@ -25,10 +25,10 @@ def _no_flush() -> None:
 
 send: Callable[[messages.FromWorker], None] = _log
 flush: Callable[[], None] = _no_flush
-"""After it, nothing that was sent can be lost any more."""
+"""When it returns, nothing that was sent before can be lost any more."""
 
 
 def connect(to_node: Callable[[messages.FromWorker], None], flush_to_node: Callable[[], None]) -> None:
-    """From now on the node hears everything."""
+    """From now on reports go to the node."""
     global send, flush
     send, flush = to_node, flush_to_node

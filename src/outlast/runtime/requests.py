@@ -1,4 +1,4 @@
-"""The request that a handler gets: Fetch's, in Python's spelling, on top of Starlette's."""
+"""The request that a handler gets: Fetch's API in Python's spelling, on top of Starlette's."""
 
 import asyncio
 import builtins
@@ -15,14 +15,14 @@ from starlette.types import Message, Receive
 __all__ = ["ClientDisconnect", "Request"]
 
 Bytes = builtins.bytes
-"""Inside of the class, ``bytes`` is a method."""
+"""Inside the class, ``bytes`` is a method."""
 
 
 class Request(starlette.requests.Request):
-    """``method``, ``url``, ``headers`` (a multi-dict that ignores case), ``cookies``, ``client`` as Starlette has them.
+    """``method``, ``url``, ``headers`` (names in any case), ``cookies`` and ``client`` are as in Starlette.
 
-    The body is read once, whole (`json`, `text`, `bytes`, `form`; again at will) or chunk by chunk (``async for``).
-    Reading raises `ClientDisconnect` when the client is gone before all of it has come.
+    Read the body either as a whole, as often as you like (`json`, `text`, `bytes`, `form`), or once chunk by chunk
+    (``async for``). Reading raises `ClientDisconnect` if the client leaves before all of it has come.
     """
 
     _inbox: "Inbox | None" = None
@@ -37,7 +37,7 @@ class Request(starlette.requests.Request):
         headers: Mapping[str, str] | None = None,
         body: Bytes | str = b"",
     ) -> "Request":
-        """A request that nobody has sent, for unit tests: ``await handler(Request.make("http://test/hello"))``."""
+        """Makes a request for unit tests: ``await handler(Request.make("http://test/hello"))``."""
         parts = urlsplit(url)
         content = body.encode() if isinstance(body, str) else body
         given = {"host": parts.netloc, "content-length": str(len(content)), **(headers or {})}
@@ -65,7 +65,7 @@ class Request(starlette.requests.Request):
 
     @property
     def url(self) -> URL:
-        """As the client wrote it: what is percent-encoded there is so here."""
+        """As the client wrote it, percent-encoding included."""
         if self._whole_url is None:
             scope = self.scope
             raw_path = scope.get("raw_path") or quote(scope["path"]).encode()
@@ -83,14 +83,14 @@ class Request(starlette.requests.Request):
 
     @property
     def query(self) -> QueryParams:
-        """A multi-dict: ``query["page"]``, ``query.get("page")``, ``query.getlist("tag")``."""
+        """The query: ``query["page"]``, ``query.get("page")``, ``query.getlist("tag")``."""
         return self.query_params
 
     async def bytes(self) -> Bytes:
         return await self.body()
 
     async def text(self) -> str:
-        """As UTF-8; what is none of it becomes U+FFFD, as in Fetch."""
+        """The body decoded as UTF-8; invalid bytes become U+FFFD, as in Fetch."""
         return (await self.body()).decode(errors="replace")
 
     async def __aiter__(self) -> AsyncIterator[Bytes]:
@@ -99,7 +99,7 @@ class Request(starlette.requests.Request):
                 yield chunk
 
     async def disconnected(self) -> None:
-        """Returns when the client is gone, or the response is complete. It may be awaited beside reading the body."""
+        """Returns when the client is gone or the response is complete. The body can be read at the same time."""
         if self._inbox is None:
             self._inbox = Inbox(self._receive)
             self._receive = self._inbox.receive
@@ -107,10 +107,10 @@ class Request(starlette.requests.Request):
 
 
 class Inbox:
-    """What the server has to say of one request, for one who reads the body and others who wait for the end.
+    """Shares the server's messages about one request between the reader of the body and those who wait for the end.
 
-    Who waits for the end must look for it, and may so come upon a part of the body: that is kept for the reader, and no
-    more is looked for until the reader has taken it, so that a large body does not gather here.
+    Whoever waits for the end must receive messages, and may get a part of the body. That is kept for the reader, and no
+    more is received until the reader has taken it, so that a large body does not pile up here.
     """
 
     __slots__ = ("_kept", "_lock", "_looked_for", "_over", "_receive", "_taken")
@@ -123,9 +123,9 @@ class Inbox:
         self._taken: asyncio.Event | None = None
 
     async def receive(self) -> MutableMapping[str, Any]:
-        """As of an ASGI server."""
+        """An ASGI ``receive``."""
         if self._lock is None:
-            # The usual case: nobody has asked for the end.
+            # The usual case: nobody waits for the end.
             return await self._receive()
         assert self._taken is not None
         async with self._lock:

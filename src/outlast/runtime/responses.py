@@ -1,4 +1,4 @@
-"""The response that a handler returns: Fetch's, in Python's spelling; Starlette's and FastAPI's code takes it, too."""
+"""The response that a handler returns: Fetch's API in Python's spelling. Starlette and FastAPI take it, too."""
 
 from __future__ import annotations
 
@@ -28,11 +28,13 @@ _REDIRECTS = (301, 302, 303, 307, 308)
 class Response(starlette.responses.Response):
     """``Response(body, status=200, headers={...})``.
 
-    ``body`` is text, bytes, nothing, or chunks of these: an async iterator or generator, or a plain one, which then
-    runs in a thread. When the client goes away in the middle, the generator is ended: its ``finally`` runs. ``headers``
-    is a mapping, or pairs where a name occurs twice.
+    Args:
+        body: text, bytes, None, or an iterator or generator of text and bytes. A sync one runs in a thread. If the
+            client leaves in the middle, the generator is closed: its ``finally`` runs.
+        status: 200 to 599.
+        headers: a mapping, or pairs if a name occurs twice.
 
-    Raises `ValueError` for a status or header that HTTP does not have, and `TypeError` for a body that cannot be sent.
+    Raises `ValueError` for an invalid status or header, and `TypeError` for a body that cannot be sent.
     """
 
     def __init__(
@@ -69,7 +71,7 @@ class Response(starlette.responses.Response):
 
     @classmethod
     def json(cls: type[R], data: Any, status: int = 200, headers: HeadersInit | None = None) -> R:
-        """Raises `TypeError` or `ValueError` for what JSON cannot hold."""
+        """A response with ``data`` as JSON. Raises `TypeError` or `ValueError` if JSON cannot represent it."""
         text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
         raw = _raw(headers) if headers is not None else []
         _set_default(raw, b"content-type", b"application/json")
@@ -79,7 +81,7 @@ class Response(starlette.responses.Response):
 
     @classmethod
     def redirect(cls: type[R], url: object, status: int = 302) -> R:
-        """Raises `ValueError` for a status that does not redirect."""
+        """A redirect to ``url``. Raises `ValueError` for a status that does not redirect."""
         if status not in _REDIRECTS:
             raise ValueError(f"{status} does not redirect: use one of {', '.join(map(str, _REDIRECTS))}")
         return cls(None, status, {"location": starlette.responses.RedirectResponse(str(url)).headers["location"]})
@@ -88,8 +90,8 @@ class Response(starlette.responses.Response):
     def events(
         cls: type[R], source: AsyncIterable[sse.Item] | Iterable[sse.Item], headers: HeadersInit | None = None
     ) -> R:
-        """Server-sent events. An item is the text of one event, or a mapping of ``data`` (text, or anything that JSON
-        can hold), ``event``, ``id`` and ``retry`` (milliseconds)."""
+        """Server-sent events. An item is the text of an event, or a mapping with ``data`` (text, or anything that JSON
+        can represent), ``event``, ``id`` and ``retry`` (milliseconds)."""
         raw = _raw(headers) if headers is not None else []
         _set_default(raw, b"content-type", b"text/event-stream")
         _set_default(raw, b"cache-control", b"no-cache")

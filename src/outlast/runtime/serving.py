@@ -1,4 +1,4 @@
-"""`serve`: which handler answers the requests, and how it becomes an ASGI application."""
+"""`serve`: sets the handler that answers requests, and makes it an ASGI application."""
 
 import asyncio
 import inspect
@@ -42,7 +42,7 @@ class HandlerApp:
             await answer(scope, request.receive, send)
 
     async def answer(self, request: Request) -> starlette.responses.Response | None:
-        """What the client is to get, whatever the handler does; None if the client is gone."""
+        """The response for the client, whatever the handler does; None if the client is gone."""
         try:
             answer: Any = (
                 await cast(Awaitable[Any], self._handler(request))
@@ -54,7 +54,7 @@ class HandlerApp:
         except (SystemExit, GeneratorExit):
             raise
         except BaseException as error:
-            # No Exception is, say, the CancelledError of something that the handler has awaited.
+            # BaseException, because the handler may have awaited something that was cancelled, for instance.
             task = asyncio.current_task()
             if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
                 raise
@@ -71,13 +71,13 @@ class HandlerApp:
 
 
 class _Serving:
-    """What has been served so far; there is one in a process."""
+    """What is served in this process."""
 
     def __init__(self) -> None:
         self.app: ASGIApp | None = None
         self.inside_worker = False
         self.on_app: Callable[[ASGIApp], None] | None = None
-        """Called each time there is something to send requests to."""
+        """Called with each application to send requests to."""
 
 
 serving = _Serving()
@@ -92,11 +92,13 @@ def serve(handler: None = None, *, host: str = "127.0.0.1", port: int = 8000) ->
 
 
 def serve(handler: Any = None, *, host: str = "127.0.0.1", port: int = 8000) -> Any:
-    """Answers requests with ``handler(request)``, an ``async def`` or, in a thread, a plain function.
+    """Answers requests with ``handler(request)``; also a decorator, ``@serve``.
 
-    Also a decorator: ``@serve``. It returns the handler and does not block. Inside Outlast, host and port are ignored.
-    In a module that is run by itself (``python main.py``), a plain server starts there once the module's code has run.
-    The last call wins. Raises `TypeError` for what cannot be called.
+    The handler is an ``async def``, or a plain function, which then runs in a thread. `serve` returns it and does not
+    block; the last call counts. Inside Outlast, ``host`` and ``port`` are ignored. When the module is run by itself
+    (``python main.py``), a plain server listens there once the module's code has run.
+
+    Raises `TypeError` if the handler cannot be called.
     """
     if handler is None:
         return lambda decorated: serve(decorated, host=host, port=port)
@@ -119,9 +121,9 @@ def internal_server_error() -> starlette.responses.Response:
 
 
 def report(error: BaseException) -> None:
-    """Says what a handler has ended with."""
+    """Reports an error that a handler raised."""
     if isinstance(error, MemoryError):
-        # Of a process that has met its limit nobody knows what else it cannot do: it is to be replaced.
+        # Nobody knows what else fails in a process that has reached its limit: it must be replaced.
         reports.send(Uncaught(describe(error), request_id.get()))
     else:
         log("error", describe(error))

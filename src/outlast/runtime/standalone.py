@@ -15,10 +15,10 @@ _chosen: tuple[ASGIApp, str, int] | None = None
 
 
 def serve_when_module_ends(app: ASGIApp, host: str, port: int) -> None:
-    """`serve` does not block: what the module defines after it must exist when the first request comes.
+    """Starts the server after the module's last line, because what it defines after `serve` must exist by then.
 
-    So this runs on the main thread's way out, and early there, while threads can still be started: callbacks registered
-    last run first, and `concurrent.futures`, whose own one ends its threads, was imported before.
+    It runs when the main thread ends, but early enough for threads to be started: callbacks registered last run first,
+    and `concurrent.futures`, whose own callback ends its threads, was imported before.
     """
     global _chosen
     if _chosen is None:
@@ -28,7 +28,7 @@ def serve_when_module_ends(app: ASGIApp, host: str, port: int) -> None:
 
 def _run() -> None:
     if _chosen is None or hasattr(sys, "last_value") or sys.flags.interactive:
-        # The module has failed, or a prompt has ended.
+        # The module failed, or an interactive session has ended.
         return
     import uvicorn
 

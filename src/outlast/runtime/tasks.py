@@ -1,4 +1,4 @@
-"""Background tasks: what was passed to `EdgeRuntime.wait_until`."""
+"""Background tasks: the work passed to `EdgeRuntime.wait_until`."""
 
 import asyncio
 import concurrent.futures
@@ -9,7 +9,7 @@ import weakref
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from types import CoroutineType
-from typing import Any, Literal
+from typing import Any
 
 from outlast.runtime import reports
 from outlast.runtime.context import request_id
@@ -17,16 +17,15 @@ from outlast.runtime.describe import describe
 from outlast.wire.messages import Logged, TaskSettled, TaskStarted
 
 AnyFuture = asyncio.Future[Any]
-Outcome = Literal["fulfilled", "rejected", "timed_out"]
 
 collected: ContextVar[list[AnyFuture] | None] = ContextVar("outlast_collected_tasks", default=None)
-"""Where this context's code wants to have every task that it starts from now on, or None."""
+"""A list to which every task that this context's code starts is added, or None."""
 unloading: ContextVar[bool] = ContextVar("outlast_unloading", default=False)
-"""Whether this context's code is, or was begun by, a listener of `beforeunload`."""
+"""Whether this context's code is a `beforeunload` listener, or was started by one."""
 
 
 class _Limit:
-    """The time that a task may take."""
+    """The timeout of a task."""
 
     __slots__ = ("name", "passed", "seconds", "timer")
 
@@ -44,9 +43,9 @@ class Tasks:
         self._on_rejected = on_rejected
         self._numbers = itertools.count(1)
         self._open: dict[AnyFuture, tuple[int, object, _Limit | None]] = {}
-        """Number, what was given, limit. To be referenced from here keeps a task alive: asyncio does not."""
+        """Number, the awaitable given, timeout. The reference keeps the task alive, which asyncio does not do."""
         self._by_awaitable: dict[int, AnyFuture] = {}
-        """By `id`: what is given need not be hashable."""
+        """By `id`, because awaitables need not be hashable."""
         self._settled: weakref.WeakSet[AnyFuture] = weakref.WeakSet()
         self._deferred: list[tuple[Awaitable[Any], str, float | None]] = []
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -56,7 +55,7 @@ class Tasks:
         return len(self._open)
 
     def attach(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Where tasks run that are started by threads, or were started before any loop ran. Call it in that loop."""
+        """Sets the loop for tasks started by threads or before any loop ran. Call it in that loop."""
         self._loop = loop
         deferred, self._deferred = self._deferred, []
         for awaitable, name, timeout_s in deferred:
@@ -79,7 +78,7 @@ class Tasks:
         return self._start(loop, awaitable, name, timeout)
 
     def begin(self, name: str) -> int:
-        """For work that somebody else runs: says that it has started. Returns its number, for `settle`."""
+        """Reports the start of work that somebody else runs. Returns its number, for `settle`."""
         number = next(self._numbers)
         reports.send(TaskStarted(number, name, request_id.get(), unloading.get()))
         return number
@@ -100,9 +99,9 @@ class Tasks:
         if future is None and type(awaitable) is not CoroutineType and asyncio.isfuture(awaitable):
             future = awaitable
         if future is not None and (future in self._open or future in self._settled):
-            # The same work twice is one task.
+            # The same awaitable passed twice is one task.
             return future
-        # Said before any of its code runs: should that end the process, the task has a record.
+        # Reported before any of its code runs: should that end the process, the task has a record.
         name = name or _name_of(awaitable)
         number = self.begin(name)
         if future is None:
@@ -118,7 +117,7 @@ class Tasks:
         return future
 
     def _on_timeout(self, future: AnyFuture) -> None:
-        # Its end is what is reported, not the attempt: it may still have something to clean up.
+        # Reported when it ends, not now: it may still have something to clean up.
         if future in self._open:
             _, _, limit = self._open[future]
             assert limit is not None
@@ -133,14 +132,14 @@ class Tasks:
             limit.timer.cancel()
         error = None if future.cancelled() else future.exception()
         if isinstance(error, SystemExit | KeyboardInterrupt):
-            # The process is about to end, and the end is what interrupts the task.
+            # The process is about to end, and that is what interrupts the task.
             return
         if limit is not None and limit.passed:
             what = f'task "{limit.name}"' if limit.name else "the task"
             text = f"TimeoutError: {what} took longer than {limit.seconds} s"
             reports.send(TaskSettled(number, "timed_out", text))
         elif future.cancelled():
-            # Somebody has decided so: it is no failure that anyone must hear of.
+            # Somebody cancelled it on purpose: no event is dispatched for that.
             reports.send(TaskSettled(number, "rejected", "CancelledError: the task was cancelled"))
         else:
             self.settle(number, error, future)
@@ -191,7 +190,7 @@ def _check(name: object, timeout: object) -> None:
 
 
 def _name_of(awaitable: object) -> str:
-    """That of the function whose work it is; empty for a bare future."""
+    """The name of the function that does the work; empty for a bare future."""
     if isinstance(awaitable, asyncio.Task):
         awaitable = awaitable.get_coro()
     if getattr(awaitable, "cr_code", None) is asyncio.to_thread.__code__:
@@ -201,7 +200,7 @@ def _name_of(awaitable: object) -> str:
 
 
 def plain_name(function: object) -> str:
-    """``work`` for ``handler.<locals>.work``; empty for what has no name."""
+    """``work`` for ``handler.<locals>.work``; empty for anything without a name."""
     function = getattr(function, "func", function)
     return str(getattr(function, "__qualname__", "")).rpartition("<locals>.")[2]
 

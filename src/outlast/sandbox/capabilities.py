@@ -14,14 +14,14 @@ soon as it runs a program."""
 
 
 def drop() -> None:
-    """Gives up all of them for good, for this process and whatever program it runs. Raises OSError.
+    """Gives up all capabilities for good, for this process and every program it runs. Raises OSError.
 
-    What is left to root is then what any user has: files of its own, and what others may do with files.
+    Root then has the rights of any other user: to its own files, and to what everybody may do with others.
     """
     if os.geteuid() == 0:
         with contextlib.suppress(PermissionError):
             os.setgroups([])
-    # EPERM: without capabilities there is nothing that root could get back; no_new_privs is for the rest.
+    # EPERM: a process without capabilities cannot get any back as root; no_new_privs covers the rest.
     with contextlib.suppress(PermissionError):
         kernel.prctl(kernel.PR_SET_SECUREBITS, _ROOT_IS_NOBODY_SPECIAL)
     # Not in kernels before 4.3.

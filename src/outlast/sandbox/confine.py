@@ -1,4 +1,4 @@
-"""Building the walls around the process that calls."""
+"""Sets up the sandbox around the calling process."""
 
 import os
 import resource
@@ -9,24 +9,24 @@ from outlast.sandbox import capabilities, kernel, landlock, mounts, seccomp, wal
 from outlast.sandbox.walls import Walls
 
 PRIVATE = 0o077
-"""What a worker makes is for itself."""
+"""The umask of workers: their files are for their own user only."""
 
 
 class ConfineError(Exception):
-    """A layer that should hold this process does not; it must not go on."""
+    """A layer that should confine this process cannot be set up; the process must not go on."""
 
 
 def get_ready() -> None:
-    """Does beforehand, in the process that workers are forked from, what all of them would do again."""
+    """Does in advance, in the process that workers are forked from, what each of them would do again."""
     if sys.platform == "linux" and seccomp.works_here():
         seccomp.assemble(seccomp.FOR_ALL)
         seccomp.assemble(seccomp.ONCE_LISTENING)
 
 
 def confine(built: Walls) -> None:
-    """Builds the walls. There is no way back, neither for this process nor for what it starts.
+    """Confines this process and everything that it starts. There is no way back.
 
-    For a process with a single thread that has its standard streams and its folder by now. Raises `ConfineError`.
+    The process must have a single thread, and have its standard streams and its folder already. Raises `ConfineError`.
     """
     os.umask(PRIVATE)
     layers: dict[str, Callable[[], None]] = {
@@ -35,7 +35,7 @@ def confine(built: Walls) -> None:
         walls.CAPABILITIES: capabilities.drop,
         walls.PRIVILEGES: kernel.forbid_new_privileges,
         walls.LANDLOCK: lambda: landlock.restrict(_rules(built), listen_on=built.listen_on, abi=landlock.version()),
-        # The last, because it refuses some of what the others do.
+        # Last, because it forbids some of what the others do.
         walls.SECCOMP: lambda: _filter(built),
     }
     if unknown := {*built.layers} - {*layers}:
@@ -49,7 +49,7 @@ def confine(built: Walls) -> None:
 
 
 def seal(layers: Sequence[str]) -> None:
-    """Takes away what a Python worker needs until it listens, and no longer. Raises `ConfineError`.
+    """Takes away what a Python worker needs only until it listens. Raises `ConfineError`.
 
     ``layers``: as in `Walls`.
     """
@@ -73,7 +73,7 @@ def _limit(built: Walls) -> None:
         which = getattr(resource, f"RLIMIT_{name}")
         _, hard = resource.getrlimit(which)
         wanted = value if hard == resource.RLIM_INFINITY else min(value, hard)
-        # SIGXCPU tells what a process has ended of, where SIGKILL would not: that comes a second later.
+        # SIGXCPU shows afterwards what ended the process. SIGKILL, which comes a second later, would not.
         beyond = 1 if which == resource.RLIMIT_CPU and wanted != hard else 0
         resource.setrlimit(which, (wanted, wanted + beyond))
 

@@ -37,7 +37,7 @@ CHANGE = (
 ) | REFER
 DEVICE = READ_FILE | WRITE_FILE
 SOCKETS = MAKE_SOCK | REMOVE_FILE | RESOLVE_UNIX
-"""In a folder: to make them there, to remove them, to connect to them."""
+"""In a folder: to create unix sockets, remove them, and connect to them."""
 _OF_FILES = EXECUTE | WRITE_FILE | READ_FILE | TRUNCATE | IOCTL_DEV | RESOLVE_UNIX
 
 _BIND_TCP = 1
@@ -45,11 +45,11 @@ _SCOPE_ABSTRACT_UNIX = 1
 _SCOPE_SIGNAL = 2
 
 Rule = tuple[str, int]
-"""A path and what may be done with it and, where it is a folder, with all that is beneath."""
+"""A path, and the rights to it; those to a folder also apply to everything beneath."""
 
 
 def version() -> int:
-    """Of the interface that the kernel offers; 0 where it offers none."""
+    """The version of the kernel's Landlock interface; 0 if it has none."""
     try:
         return kernel.syscall(_CREATE_RULESET, 0, 0, _GET_VERSION)
     except OSError:
@@ -57,18 +57,18 @@ def version() -> int:
 
 
 def known_rights(abi: int) -> int:
-    """What a kernel with this version can restrict in the file system."""
+    """The file system rights that a kernel with this version can restrict."""
     last = RESOLVE_UNIX if abi >= 9 else IOCTL_DEV if abi >= 5 else TRUNCATE if abi >= 3 else MAKE_SYM
     rights = (last << 1) - 1
-    # The first version refuses every link and rename from one folder to another, whatever it is told.
+    # The first version always refuses links and renames from one folder to another.
     return rights if abi >= 2 else rights & ~REFER
 
 
 def restrict(rules: Iterable[Rule], *, listen_on: Iterable[int], abi: int) -> None:
-    """From now on nothing can be done to files but what the rules say. There is no way back. Raises OSError.
+    """From now on, files can only be used as the rules say. There is no way back. Raises OSError.
 
-    Rules for what does not exist are left out. Where the kernel can, it also restricts TCP to listening on the ports
-    given, and signals and abstract sockets to this process and what it starts.
+    Rules for missing paths are ignored. If the kernel can, it also restricts listening on TCP to the ports given, and
+    signals and abstract sockets to this process and what it starts.
     """
     known = known_rights(abi)
     attributes = struct.pack("=Q", known)
@@ -92,7 +92,7 @@ def _allow(ruleset: int, path: str, rights: int) -> None:
     try:
         beneath = os.open(path, os.O_PATH | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError, PermissionError):
-        # Whoever cannot reach it now will not be able to reach it then.
+        # A path that cannot be reached now cannot be reached later either.
         return
     try:
         try:
@@ -100,7 +100,7 @@ def _allow(ruleset: int, path: str, rights: int) -> None:
         except OSError as error:
             if error.errno != errno.EINVAL or rights & _OF_FILES in (0, rights):
                 raise
-            # No folder. To look first would take ten times as long on some file systems.
+            # It is not a folder. Looking first would take ten times as long on some file systems.
             kernel.syscall(_ADD_RULE, ruleset, _PATH_BENEATH, struct.pack("=Qi", rights & _OF_FILES, beneath), 0)
     finally:
         os.close(beneath)

@@ -1,4 +1,4 @@
-"""The layers of the sandbox by name, and which of them this machine has: by trying each out, not by its version."""
+"""The layers of the sandbox, and which of them this machine has: each is tried out, rather than judged by version."""
 
 import json
 import platform
@@ -14,43 +14,43 @@ PROBE = Path(__file__).with_name("probe.py")
 PROBE_TIMEOUT_S = 10
 
 NEWEST_LANDLOCK = 9
-"""The latest version that anything here makes use of."""
+"""The latest version that is made use of here."""
 
 
 @dataclass(frozen=True)
 class Layer:
     name: str
-    """For people: with the version where there are several."""
+    """For people; with the version, if the layer has several."""
     active: bool
     protects: str
     reason: str = ""
-    """Why it is not active; or, where it is, what it lacks."""
+    """Why it is not active; or, if it is, what it lacks. Empty if it lacks nothing."""
     optional: bool = False
-    """Many machines do not have it, and what it protects is not what matters most."""
+    """Many machines lack it, and what it protects does not matter most."""
 
 
 @dataclass(frozen=True)
 class Available:
-    """What of the sandbox works on this machine, for this user."""
+    """The layers on this machine, for this user."""
 
     names: Sequence[str]
-    """For `Walls.layers`."""
+    """The active ones, for `Walls.layers`."""
     layers: Sequence[Layer]
 
     @property
     def active(self) -> list[str]:
-        """For people."""
+        """The names of the active ones, for people."""
         return [layer.name for layer in self.layers if layer.active]
 
     @property
     def lacking(self) -> list[Layer]:
-        """What should be there and is not, or not all of it."""
+        """Layers that should be there and are missing, or lack something."""
         return [layer for layer in self.layers if layer.reason and not layer.optional]
 
 
 DENO = Layer("deno-permissions", True, "files, variables, programs and native code, for TypeScript")
 NOTHING = Available((), ())
-"""No walls at all."""
+"""No sandbox at all."""
 
 
 _LANDLOCK_SINCE = (
@@ -59,11 +59,11 @@ _LANDLOCK_SINCE = (
     (4, "listening on TCP ports", "Linux 6.7"),
     (6, "signals to other processes, abstract unix sockets", "Linux 6.12"),
 )
-"""What each version has added that functions could otherwise do to each other."""
+"""What each version has added that matters for keeping functions apart."""
 
 
 def available() -> Available:
-    """Tries the layers out in a process of its own, which takes some 30 ms. Blocks."""
+    """Tries the layers out in a separate process. Blocks for about 30 ms."""
     if sys.platform != "linux":
         return _elsewhere()
     command = [sys.executable, "-I", "-S", str(PROBE)]

@@ -1,6 +1,6 @@
-"""A view of the file system of its own (mount_namespaces(7)) in which all but a few folders is read-only.
+"""A private view of the file system (mount_namespaces(7)), read-only except for a few folders.
 
-What Landlock says of files ends at their contents and names. This covers the rest: modes, owners, times, attributes.
+Landlock only covers the contents and names of files. This covers the rest: modes, owners, times, attributes.
 """
 
 import contextlib
@@ -23,9 +23,9 @@ _MS_SLAVE = 1 << 19
 
 
 def make_read_only(but: Iterable[str]) -> None:
-    """From now on this process and what it starts can change nothing but what is in these folders. Raises OSError.
+    """From now on, this process and what it starts can only change what is in these folders. Raises OSError.
 
-    Takes CAP_SYS_ADMIN, or the right to make user namespaces, in which case it is without capabilities afterwards.
+    Needs CAP_SYS_ADMIN, or the right to create user namespaces; in the latter case it has no capabilities afterwards.
     """
     outermost = _outermost(but)
     privileged = os.geteuid() == 0
@@ -56,12 +56,12 @@ def _outermost(folders: Iterable[str]) -> list[str]:
 
 
 def _set(where: int, path: bytes, flags: int, attributes: int) -> None:
-    """Of mounts; what is mounted elsewhere later appears here, but nothing of here there."""
+    """Sets attributes of mounts. Later mounts elsewhere appear here, but not the other way round."""
     kernel.syscall(_MOUNT_SETATTR, where, path, flags, struct.pack("=QQQQ", attributes, 0, _MS_SLAVE, 0), 32)
 
 
 def _unshare_as_nobody(unshare: int) -> None:
-    """user_namespaces(7): whoever makes one is root in it, and is to look the same from inside."""
+    """Enters new user and mount namespaces, keeping the same user id inside (user_namespaces(7))."""
     user, group = os.geteuid(), os.getegid()
     kernel.syscall(unshare, _CLONE_NEWUSER | _CLONE_NEWNS)
     for name, text in (

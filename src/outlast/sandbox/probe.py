@@ -1,5 +1,5 @@
-"""Tries out each layer in a child process of its own, and prints what came of it as JSON, by name: true, or the version
-of the layer, or why it cannot be had. A script, run by `outlast.sandbox.layers`.
+"""Tries out each layer in a child process, and prints the results as JSON by name: true, or the version of the layer,
+or why it cannot be had. A script, run by `outlast.sandbox.layers`.
 """
 
 import errno
@@ -82,7 +82,7 @@ def _must_fail(call: Callable[[], object], number: int) -> None:
 
 
 def attempt(layer: Callable[[], int]) -> int | str:
-    """What comes of it in a child."""
+    """Tries a layer in a child process. Returns its result, or why it failed."""
     r, w = os.pipe()
     pid = os.fork()
     if pid == 0:

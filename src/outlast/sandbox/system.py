@@ -1,4 +1,4 @@
-"""What of the system itself programs need to work at all: libraries, names, time zones, certificates."""
+"""The parts of the system that programs need to work at all: libraries, names, time zones, certificates."""
 
 import functools
 import os
@@ -20,7 +20,7 @@ _ETC = (
     *("localtime", "timezone", "mime.types", "os-release", "fonts", "alternatives", "krb5.conf"),
 )
 _PROC = (
-    # Of the process itself; not all, because there are tables of the whole machine's sockets too.
+    # Parts of the process's own; others would show the sockets of the whole machine.
     *(f"self/{name}" for name in ("cgroup", "cmdline", "environ", "fd", "limits", "maps", "mountinfo")),
     *(f"self/{name}" for name in ("stat", "statm", "status")),
     *("cpuinfo", "meminfo", "stat", "loadavg", "uptime", "sys/kernel/osrelease", "sys/vm/overcommit_memory"),
@@ -31,11 +31,11 @@ _FACTS = (
     *(f"/etc/{name}" for name in _ETC),
     *(f"/proc/{name}" for name in _PROC),
     *(f"/sys/{name}" for name in _SYS),
-    # Where resolv.conf leads to, should it be replaced while a worker lives.
+    # The targets of resolv.conf, in case it is replaced while a worker lives.
     *("/run/systemd/resolve/resolv.conf", "/run/systemd/resolve/stub-resolv.conf"),
 )
 CERTIFICATE_VARIABLES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
-"""Of a function's environment; they name what it trusts instead."""
+"""Variables of a function's environment that name other certificates to trust."""
 DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
 
 RLIMITS = {"CORE": 0, "NOFILE": 4096, "FSIZE": 2**30}
@@ -43,19 +43,19 @@ RLIMITS = {"CORE": 0, "NOFILE": 4096, "FSIZE": 2**30}
 
 @functools.cache
 def libraries() -> list[str]:
-    """To be read by programs that run no others."""
+    """Folders to be read by programs that run no others."""
     return _there(_LIBRARIES)
 
 
 @functools.cache
 def programs() -> list[str]:
-    """To be run, with their libraries."""
+    """Folders with programs to be run, and their libraries."""
     return _there(_PROGRAMS)
 
 
 @functools.cache
 def facts() -> list[str]:
-    """Files to be read: settings and state of the system that are nobody's secret."""
+    """Files to be read: settings and state of the system that are no secret."""
     return [path for path in _FACTS if os.path.isfile(path)]  # noqa: PTH113
 
 
@@ -66,6 +66,7 @@ def more_facts() -> list[str]:
 
 
 def _there(paths: Iterable[str]) -> list[str]:
-    """Without those that are beneath another one, such as /lib in /usr: each rule takes its time at every start."""
+    """The existing ones, without those beneath another one, such as /lib in /usr: each rule costs time at every
+    start."""
     real = sorted({os.path.realpath(path) for path in paths if os.path.isdir(path)})  # noqa: PTH112
     return [path for path in real if not any(path.startswith(f"{other}/") for other in real)]

@@ -1,4 +1,4 @@
-"""What one worker process may touch."""
+"""The description of a sandbox: what one worker process may touch."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -8,27 +8,27 @@ LANDLOCK, SECCOMP, MOUNTS = "landlock", "seccomp", "mounts"
 
 
 class Walls(NamedTuple):
-    """What one worker process may touch. Folders stand for all that is beneath them; what does not exist is left out.
+    """What one worker process may touch. A folder includes everything beneath it; missing paths are ignored.
 
-    It travels to the process that starts the worker as JSON, made of `_asdict`.
+    It is sent to the process that starts the worker as JSON, made from `_asdict`.
     """
 
     layers: Sequence[str] = ()
-    """The names of those that shall hold it, see `outlast.sandbox.layers`; that one of them does not work is fatal."""
+    """The layers to set up, by name (see `outlast.sandbox.layers`); if one fails, the worker does not start."""
     files: Sequence[str] = ()
-    """To be read, and no folders: to find out which a path is takes time."""
+    """To be read. No folders: finding out whether a path is one takes time."""
     read: Sequence[str] = ()
     run: Sequence[str] = ()
-    """Programs, which may be read too."""
+    """Programs to be run, and read."""
     change: Sequence[str] = ()
-    """Read and write; not to be run."""
+    """To be read and written, but not run."""
     devices: Sequence[str] = ()
-    """Read and write, with no other operation."""
+    """To be read and written, with no other operation."""
     sockets: Sequence[str] = ()
-    """Folders to listen on unix sockets in, and to connect to those there."""
+    """Folders in which unix sockets may be listened on and connected to."""
     listen_on: Sequence[int] = ()
-    """TCP ports."""
+    """TCP ports to listen on."""
     sealed: bool = False
-    """Whether it makes no unix sockets from the beginning, and listens nowhere."""
+    """Whether it may create no unix sockets and listen nowhere, right from the beginning."""
     rlimits: Mapping[str, int] = {}
-    """By the names that getrlimit(2) has for them, without ``RLIMIT_``."""
+    """By their names in getrlimit(2), without ``RLIMIT_``."""

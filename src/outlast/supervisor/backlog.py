@@ -1,4 +1,4 @@
-"""The requests of one function that no worker has."""
+"""The requests of one function that wait for a worker."""
 
 import asyncio
 from collections import deque
@@ -13,16 +13,16 @@ RETRY_AFTER_S = 1
 
 
 class Backlog:
-    """Oldest first. Each is taken out by a worker, by its caller's leaving, or by `MAX_WAIT_S`."""
+    """Oldest first. A request leaves it for a worker, because its caller has left, or after `MAX_WAIT_S`."""
 
     def __init__(self, overdue_end: Callable[[], RequestEnd]) -> None:
-        """``overdue_end``: how a request ends that has waited for too long."""
+        """``overdue_end``: says how a request ends that has waited too long."""
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[Exchange] = deque()
         self._overdue_end = overdue_end
         self._timer: asyncio.TimerHandle | None = None
         self.waits = Histogram(WAIT_BUCKETS_MS)
-        """Of those that have left it for a worker, or because none was found."""
+        """How long requests waited, those included that found no worker."""
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -36,7 +36,7 @@ class Backlog:
 
     def add(self, exchange: Exchange) -> None:
         if exchange.waits_since:
-            # It was with a worker that turned out to be gone: its turn is now, and its time runs on.
+            # Its worker turned out to be gone: it is next, and its waiting time goes on.
             self._waiting.appendleft(exchange)
         else:
             exchange.waits_since = self._loop.time()
@@ -45,7 +45,7 @@ class Backlog:
             self._timer = self._loop.call_at(exchange.waits_since + MAX_WAIT_S, self._fail_overdue)
 
     def remove(self, exchange: Exchange) -> bool:
-        """Whether it was there."""
+        """Returns whether it was there."""
         try:
             self._waiting.remove(exchange)
         except ValueError:
@@ -58,7 +58,7 @@ class Backlog:
         return exchange
 
     def fail(self, end: RequestEnd, count: int | None = None, why: str = "") -> None:
-        """The oldest ``count``, or all."""
+        """Fails the oldest ``count`` requests, or all. ``why``: see `outlast.wire.invocation.Reply.fail`."""
         failed = [*self._waiting][:count]
         for exchange in failed:
             self._waiting.remove(exchange)

@@ -8,10 +8,10 @@ from outlast.telemetry.logs import Level, Log
 
 
 class Brake:
-    """After a few failures in a row, each further start has to wait twice as long as the one before it."""
+    """After a few failures in a row, each further start has to wait twice as long as the one before."""
 
     def __init__(self, function: str, log: Log, on_released: Callable[[], None]) -> None:
-        """``on_released`` is called when the next start may be tried."""
+        """``on_released`` is called when the next start is allowed."""
         self._function = function
         self._log = log
         self._on_released = on_released
@@ -19,7 +19,7 @@ class Brake:
         self._timer: asyncio.TimerHandle | None = None
         self._failures = 0
         self.refuses = False
-        """Whether the last one failed before it took a request: then there is nothing to wait for."""
+        """Whether the last worker failed before it was ready: then there is nothing for requests to wait for."""
 
     @property
     def is_on(self) -> bool:
@@ -48,7 +48,7 @@ class Brake:
         )
 
     def reset(self) -> None:
-        """What failed is not what would be started now."""
+        """Forgets the failures: what failed is not what would be started now."""
         self._failures = 0
         if self._timer is not None:
             self._timer.cancel()

@@ -1,4 +1,4 @@
-"""A change that takes effect when nothing is being started for what it changes, and soon in any case."""
+"""Delays a change until no worker is being started for what it changes, but only for a moment."""
 
 import asyncio
 from collections.abc import Callable
@@ -13,22 +13,22 @@ T = TypeVar("T")
 class Change(Generic[T]):
     def __init__(self, is_starting: Callable[[], bool], take_effect: Callable[[T], None]) -> None:
         self.latest: T | None = None
-        """What is to take effect."""
+        """The change that has not taken effect yet, if there is one."""
         self._is_starting = is_starting
         self._take_effect = take_effect
         self._held: asyncio.TimerHandle | None = None
 
     def announce(self, what: T, *, at_once: bool = False) -> None:
-        """``what`` comes instead of any other that has not taken effect."""
+        """``what`` replaces any change that has not taken effect."""
         self.latest = what
         if at_once or not self._is_starting():
             self._come()
         elif self._held is None:
-            # With a start for each of many changes in a row, none of the starts would come to its end.
+            # With one start for each of many changes in a row, none of the starts would ever be completed.
             self._held = asyncio.get_running_loop().call_later(MAX_HOLD_S, self._come)
 
     def started(self) -> None:
-        """A start is over, well or not."""
+        """A start has succeeded or failed."""
         if self.latest is not None and not self._is_starting():
             self._come()
 

@@ -1,4 +1,4 @@
-"""The node's ends of what a worker says: its control channel, and what it prints."""
+"""The node's ends of a worker's control channel and of its standard output and error."""
 
 import asyncio
 import codecs
@@ -12,14 +12,14 @@ from outlast.wire.framing import Lines
 
 
 class _Reading(asyncio.Protocol):
-    """``closed`` is done when the worker's end has closed and all was delivered."""
+    """``closed`` is done when the worker has closed its end and everything has been delivered."""
 
     def __init__(self) -> None:
         self.closed = asyncio.get_running_loop().create_future()
         self._transport: asyncio.ReadTransport | None = None
 
     def pause(self) -> None:
-        """Reads no more until `resume`; what comes meanwhile waits at the worker."""
+        """Stops reading until `resume`; meanwhile the worker has to wait."""
         if self._transport is not None and not self.closed.done():
             self._transport.pause_reading()
 
@@ -35,8 +35,8 @@ class _Reading(asyncio.Protocol):
 class Channel(_Reading):
     """The control channel of one worker.
 
-    ``on_messages`` is called with all that have come at a time, in order. Reading on raises `OutlastError` where the
-    worker says what it must not; then ``on_broken`` is called, once, and nothing more is read.
+    ``on_messages`` is called with all messages that have come at a time, in order. Iterating over them raises
+    `OutlastError` at one that is not allowed; then ``on_broken`` is called, once, and nothing more is read.
     """
 
     _transport: asyncio.Transport | None
@@ -65,7 +65,7 @@ class Channel(_Reading):
         return self._transport is not None
 
     def protocol(self) -> asyncio.Protocol:
-        """For the next connection to the worker's control socket. There is one: whatever opens another is cut off."""
+        """For the next connection to the worker's control socket. The first one counts; others are cut off."""
         if self._expected:
             self._expected = False
             return self
@@ -88,11 +88,11 @@ class Channel(_Reading):
             self._on_broken(error)
 
     def hear_what_was_kept(self, memory: bytes) -> None:
-        """Of a worker that is gone, when nothing more comes: what it had said in ``memory`` and not sent."""
+        """Delivers what a worker that is gone had left unsent in ``memory``. Call it when nothing more comes."""
         self._hear_what_was_left(kept.left_behind(memory, self.received))
 
     def hear_what_was_noted(self, content: bytes) -> None:
-        """Likewise, out of its notes."""
+        """Likewise, what it had left unsent in its notes."""
         # What has come in part is there as a whole.
         self._lines = Lines()
         self._hear_what_was_left(notes.left_behind(content, self._lines_received))
@@ -106,7 +106,7 @@ class Channel(_Reading):
             self._transport.write(messages.encode(message))
 
     async def catch_up(self) -> None:
-        """Returns when all that the worker had to say by now was delivered, or nothing more will be."""
+        """Returns when everything the worker has said so far was delivered, or nothing more will be."""
         if self._transport is None:
             return
         self._pings += 1
@@ -134,10 +134,7 @@ class _Refused(asyncio.Protocol):
 
 
 class Output(_Reading):
-    """What a worker writes to its standard output or error, line by line.
-
-    A line longer than 64 KiB is delivered in pieces.
-    """
+    """Reads a worker's standard output or error line by line. Lines longer than `MAX_LINE` come in pieces."""
 
     MAX_LINE = 64 * 1024
 
@@ -149,7 +146,7 @@ class Output(_Reading):
 
     @classmethod
     async def read(cls, descriptor: int, on_line: Callable[[str], None]) -> "Output":
-        """Reads from ``descriptor``, which is closed at the end."""
+        """Starts reading from ``descriptor``, which is closed at the end."""
         pipe = ReadEnd(descriptor)
         _, output = await asyncio.get_running_loop().connect_read_pipe(lambda: cls(on_line), pipe)
         return output

@@ -1,4 +1,4 @@
-"""The processes of one function: what starts them, keeps the next one ready, and ends those that nobody needs."""
+"""The worker processes of one function: starts them, keeps the next one on standby, ends those that nobody needs."""
 
 import asyncio
 import functools
@@ -22,36 +22,36 @@ from outlast.supervisor.worker import Worker
 from outlast.telemetry.quota import Quota
 
 STANDBY_AFTER_S = 0.25
-"""From a worker's being ready to the start of the next one: its first requests shall not share the CPUs with that."""
+"""From a worker being ready to the start of the next standby, which should not compete with the first requests."""
 ONESHOT_STANDBY_AFTER_S = 0.02
-"""The same where the very next request needs it: time for one that is short to be answered."""
+"""The same for `oneshot`, where the very next request needs the standby: time to answer a short request."""
 STANDBY_KEPT_S = 60.0
-"""Once a function that is not called any more has no other worker."""
+"""How long a function that is not called any more keeps its standby when it has no other worker."""
 
 _random = SystemRandom()
 
 
 class Owner(workers.Owner, Protocol):
-    """What the crew tells its pool, besides what each worker tells."""
+    """What the crew reports to its pool, besides what each worker reports."""
 
     def start_failed(self, generation: int) -> None:
-        """A worker was to be started, but the function could not be prepared."""
+        """A worker was wanted, but the function could not be prepared."""
 
     def start_possible(self) -> None:
-        """Workers may be started again that could not be, as the brake was on."""
+        """The brake is off: workers may be started again."""
 
     def turned_over(self) -> None:
-        """The files have changed: workers that were started before are outdated."""
+        """The files have changed: workers started before are outdated."""
 
     def unused_s(self) -> float:
         """How long nobody has needed the function; 0 while somebody does."""
 
     def one_less(self) -> None:
-        """Nothing is left of a worker, or of a start that came to nothing."""
+        """Nothing is left of a worker, or of a failed start."""
 
 
 class _Start(NamedTuple):
-    """What a worker is to be started for: the function as it was when it was asked for."""
+    """A start that waits for the program to be prepared: the function as it was when the worker was asked for."""
 
     function: FunctionSettings
     generation: int
@@ -60,18 +60,18 @@ class _Start(NamedTuple):
 class Crew:
     def __init__(self, function: FunctionSettings, policy: Policy, resources: Resources, owner: Owner) -> None:
         self.function = function
-        """As its files said when the present generation began."""
+        """By the state of its files when the present generation began."""
         self.generation = 0
         self.closing: EndReason | None = None
-        """Why no more requests will come."""
+        """Why no more requests will come; None while they may."""
         self._policy = policy
         self._resources = resources
         self._owner = owner
         self._loop = asyncio.get_running_loop()
         self._alive: dict[Worker, asyncio.Task[None]] = {}
-        """With their lives; until nothing is left of them."""
+        """Each with the task that runs it, until nothing is left of it."""
         self._starts: list[_Start] = []
-        """Workers to be, whose program is not prepared yet."""
+        """Starts whose program is not prepared yet."""
         self.brake = Brake(function.name, resources.log, owner.start_possible)
         self._quota = Quota(function.name, function.log, resources.log)
         self._change: Change[FunctionSettings] = Change(self._is_bringing_up, self._turn_over)
@@ -80,21 +80,21 @@ class Crew:
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing is left, and nothing is about to come."""
+        """Whether there are no workers, and none about to be started."""
         return not (self._alive or self._starts)
 
     def __iter__(self) -> Iterator[Worker]:
-        """Those that have a process: what is left of the others is being cleared away."""
+        """The workers that have a process; what is left of the others is being cleaned up."""
         return (worker for worker in self._alive if worker.state is not State.EXITED)
 
     def starting(self) -> int:
-        """How many workers come up. Nobody counts on those of an older generation, which end when they are ready."""
+        """How many workers are coming up, except those of older generations, which end when they are ready."""
         return sum(start.generation == self.generation for start in self._starts) + sum(
             worker.is_coming_up and worker.generation == self.generation for worker in self._alive
         )
 
     def ending(self) -> int:
-        """How many have been retired and are not gone."""
+        """How many have been retired but not exited."""
         return sum(worker.state in (State.RETIRED, State.UNLOADING) for worker in self._alive)
 
     def knows_ready(self) -> bool:
@@ -135,7 +135,7 @@ class Crew:
             program=program,
             generation=start.generation,
             policy=self._policy,
-            # Not to be worked out from what others know of the worker.
+            # Must not be guessable from what others know of the worker.
             folder=self._resources.folder / f"{_random.getrandbits(48):012x}",
             owner=self._owner,
             log=self._resources.log,
@@ -152,17 +152,17 @@ class Crew:
         del self._alive[worker]
         self._owner.one_less()
         if not life.cancelled():
-            # It never raises; if it did, the event loop's handler of exceptions shall know.
+            # It never raises; if it ever does, the event loop's exception handler must hear of it.
             life.result()
 
     def came_up(self) -> None:
-        """A worker of this generation takes requests."""
+        """A worker of this generation is ready."""
         is_oneshot = self._policy is Policy.ONESHOT
         self._loop.call_later(ONESHOT_STANDBY_AFTER_S if is_oneshot else STANDBY_AFTER_S, self._keep_standby)
         self._change.started()
 
     def went_down(self, worker: Worker, boot_error: str | None, died_young: bool) -> None:
-        """As of `outlast.supervisor.worker.Owner.worker_gone`."""
+        """See `outlast.supervisor.worker.Owner.worker_gone`."""
         self._change.started()
         if worker.generation == self.generation:
             if boot_error is not None or died_young:
@@ -185,7 +185,7 @@ class Crew:
             self._launch(_Start(self.function, self.generation), program)
 
     def stand_down(self) -> None:
-        """No worker takes requests: if nobody calls for one, standbys end in a while."""
+        """No worker takes requests: if the function is not called for a while, its standbys end."""
         if self._standby_kept is None and self.closing is None:
             self._standby_kept = self._loop.call_later(STANDBY_KEPT_S, self._end_standby_of_unused)
 
@@ -202,14 +202,14 @@ class Crew:
     # Ends.
 
     def retire(self, worker: Worker, reason: EndReason) -> None:
-        """One that boots, for somebody who waits, is told when it has."""
+        """Retires the worker; one that is still booting for a waiting request is retired when it is ready."""
         if worker.state in (State.READY, State.RETIRED):
             worker.retire(reason)
 
     def end_needless(self, is_awaited: Callable[[int], bool]) -> None:
-        """Ends those that come up for nobody, perhaps never: half of a file, just being saved, may wait for ever.
+        """Kills outdated workers that nobody waits for. They might never end: a half-saved file may hang for ever.
 
-        ``is_awaited``: whether somebody waits for a worker of this generation.
+        ``is_awaited``: whether a request waits for a worker of this generation.
         """
         if self.closing is not None and not is_awaited(self.generation):
             # Its files may be gone, which is no news then.
@@ -222,7 +222,7 @@ class Crew:
                 worker.kill(self.closing or EndReason.RELOAD)
 
     def drain(self, execution_id: str | None) -> dict[str, bool]:
-        """As of `outlast.supervisor.pool.Pool.drain`."""
+        """See `outlast.supervisor.pool.Pool.drain`."""
         chosen = [worker for worker in self if execution_id in (None, worker.execution_id)]
         drains = {worker.execution_id: not worker.is_coming_up for worker in chosen}
         for worker in chosen:
@@ -233,7 +233,7 @@ class Crew:
         return drains
 
     def close(self, reason: EndReason) -> None:
-        """They end when they have nothing left to do."""
+        """Has all workers finish what they have and end."""
         self.closing = reason
         self._change.cancel()
         for worker in [*self._alive]:
@@ -245,18 +245,18 @@ class Crew:
             worker.kill(reason)
 
     def disband(self) -> None:
-        """Nobody is left, and nobody will come."""
+        """Cleans up after the last worker, when no more will be started."""
         self._preparation.cancel()
         self.brake.reset()
         self._quota.tell()
         if self._standby_kept is not None:
             self._standby_kept.cancel()
 
-    # Generations: what the files of the function said, one after the other.
+    # Generations: the successive states of the function's files.
 
     @property
     def wanted(self) -> FunctionSettings:
-        """The function as its files said last: it may have to wait for a start to come to its end."""
+        """The function by the latest state of its files, which may not have taken effect yet."""
         return self._change.latest or self.function
 
     @property
@@ -274,7 +274,7 @@ class Crew:
         return self.starting() > 0 or self._preparation.is_under_way
 
     def _turn_over(self, function: FunctionSettings) -> None:
-        """From now on the function is what its files say."""
+        """Begins a new generation, with the function as its files say."""
         self.function = function
         self._quota.use(function.log)
         self.brake.reset()

@@ -18,20 +18,20 @@ class End:
     reason: EndReason
     used: Exit
     limit: Verdict | None
-    """The one that ended it."""
+    """The limit that ended it, if one did."""
     boot_error: str | None
-    """Why it never became ready, unless the node did not want it to."""
+    """Why it never became ready; None if it did, or if the node no longer wanted it to."""
     grace_ms: int | None = None
-    """What was open at the end had so much time: it was begun when all else was done, by listeners of beforeunload."""
+    """The time that open tasks had, if they were started by `beforeunload` listeners when all else was done."""
 
     @property
     def is_unasked(self) -> bool:
-        """Whether its process ended, or had to be ended, for no reason of the node's."""
+        """Whether its process ended, or had to be killed, by no decision of the node."""
         return self.reason in _UNASKED
 
     @property
     def words(self) -> str:
-        """Why what it had not finished was cut off, as exactly as is known."""
+        """Why its unfinished tasks were cut off, as exactly as is known."""
         reason = self.reason
         if self.limit is not None:
             return limit_words(reason, self.limit)
@@ -40,28 +40,28 @@ class End:
         if self.boot_error is not None:
             return f"{reason.words}: {gist(self.boot_error)}"
         if self.grace_ms is not None:
-            return f"{reason.words}; what a listener of beforeunload begins then has {self.grace_ms} ms"
+            return f"{reason.words}; what a beforeunload listener starts then has {self.grace_ms} ms"
         return reason.words
 
 
 @dataclass
 class Ending:
-    """What is done to a worker so that it ends; `conclude` when it has."""
+    """Collects what is done to a worker to end it; `conclude` when it has ended."""
 
     retired_for: EndReason | None = None
     killed_for: EndReason | None = None
     limit: Verdict | None = None
-    """The one that it was killed for."""
+    """The limit that it was killed for."""
     asked_to_exit: bool = False
     boot_error: str | None = None
 
     @property
     def cause(self) -> EndReason:
-        """Why a retired worker ends that has had the time to finish: mostly because nothing was left to do."""
+        """Why a retired worker ends that was given time to finish: usually, nothing was left to do."""
         return self.retired_for if self.retired_for in _CAUSES_TOLD else EndReason.EARLY_DROP
 
     def conclude(self, used: Exit, *, was_ready: bool, limits: Limits, reached: EndReason | None, errors: str) -> End:
-        """``reached``: the limit of the kernel's that its last ``errors`` speak of."""
+        """``reached``: the kernel's limit that ended it, judging by its last ``errors``."""
         reason = self._reason(used, was_ready, reached)
         limit = self.limit or _limit_of_kernel(reason, used, limits)
         boot_error = None

@@ -1,4 +1,4 @@
-"""What limits do to one worker: its usage is measured, and what `outlast.core.limits` makes of it is asked for."""
+"""Enforces the limits of one worker: asks of it what `outlast.core.limits` makes of its measured usage."""
 
 from typing import Protocol
 
@@ -18,33 +18,33 @@ class Owner(Metered, Protocol):
     def was_ready(self) -> bool: ...
 
     def limit_due(self, reason: EndReason) -> None:
-        """It should get no new requests, as best once another worker can take its place."""
+        """It should get no new requests, preferably once another worker can take its place."""
 
     def limit_near(self, reason: EndReason) -> None:
-        """It shall get no new requests, and be told: there is no time to wait for another worker."""
+        """It must get no new requests, and be told: there is no time to wait for another worker."""
 
     def limit_reached(self, limit: Verdict) -> None:
         """It has to end now."""
 
     def may_end(self) -> None:
-        """It shall end, should it have nothing to do: called at each look as long as `Enforcer.near` says so."""
+        """It must end if it has nothing to do. Called at each look as long as `Enforcer.near` is set."""
 
     def idles(self) -> None:
-        """Called now and then while it is ready, has nothing to do and is near no limit."""
+        """Called now and then while it is ready, has nothing to do, and is near no limit."""
 
     def stuck(self, is_stuck: bool) -> None:
-        """Its event loop stands still, or goes on again. May be called when nothing has changed."""
+        """Its event loop is blocked, or goes on again. May be called when nothing has changed."""
 
 
 class Enforcer:
     """Implements `outlast.supervisor.meter.Reader`."""
 
     def __init__(self, meter: Meter, owner: Owner, limits: Limits, *, has_family: bool) -> None:
-        """``has_family``: the worker may start processes, which count as its own."""
+        """``has_family``: the worker may start processes, whose usage counts as its own."""
         self.metering: Metering | None = None
-        """While the function's code is in the process."""
+        """None before the function's code is evaluated."""
         self.near: EndReason | None = None
-        """The limit that is so near that it shall end as soon as it has nothing to do."""
+        """The limit that is so near that the worker must end as soon as it has nothing to do."""
         self._meter = meter
         self._owner = owner
         self._limits = limits
@@ -57,7 +57,7 @@ class Enforcer:
             self.metering = Metering(self._meter, self._owner, self, pid, self._limits, has_family=self._has_family)
 
     def ready(self) -> None:
-        """From now on what is used counts."""
+        """What it uses from now on counts."""
         if self.metering is not None:
             self.metering.ready()
 
@@ -71,11 +71,11 @@ class Enforcer:
 
     @property
     def is_stuck(self) -> bool:
-        """Whether its event loop stands still, by its own account or by its CPU clock."""
+        """Whether its event loop is blocked, by its own account or by its CPU clock."""
         return self._says_stuck or self._is_held_up
 
     def says_stuck(self, is_stuck: bool) -> None:
-        """By its own account."""
+        """The worker reports whether its event loop is blocked."""
         self._says_stuck = is_stuck
         self._owner.stuck(self.is_stuck)
 

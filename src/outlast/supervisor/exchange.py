@@ -44,11 +44,11 @@ class Exchange:
         self.link: Link | None = None
         self.waits_since = 0.0
         self.sent = False
-        """Whether a worker may have seen some of it: then it cannot go to another one."""
+        """Whether a worker may have seen any of it: then it cannot go to another one."""
         self.ended = False
         self._pool = pool
         self._held: list[bytes] = []
-        """Of the body, until it is carried."""
+        """What has come of the body before a link carries it."""
         self._held_bytes = 0
         self._paused = False
         self.body_complete = False
@@ -73,7 +73,7 @@ class Exchange:
 
     def finish(self) -> None:
         if self.body_complete:
-            # The protocol was changed, so this is about the connection.
+            # The connection was upgraded, so this closes one direction of it.
             if self.link is not None:
                 self.link.write_eof()
             return
@@ -101,7 +101,7 @@ class Exchange:
     # What the supervisor does.
 
     def ride(self, link: "Link") -> bytes:
-        """From now on ``link`` carries it. Returns what has come of the request so far."""
+        """From now on ``link`` carries it. Returns the bytes to send: what has come of the request so far."""
         self.link = link
         self.sent = True
         held = self.invocation.head

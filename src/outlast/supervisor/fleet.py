@@ -1,4 +1,4 @@
-"""All functions of a project: which pool serves each, and what a change of files or settings means to them."""
+"""All functions of a project: which pool serves each, and what a change of files or settings means for them."""
 
 import asyncio
 from collections.abc import Iterable, Mapping
@@ -18,13 +18,13 @@ class Fleet:
         self._project = project
         self._resources = resources
         self._leaving: set[Pool] = set()
-        """Pools of functions that are no longer served; their workers finish what they have."""
+        """Pools of functions that are no longer served, whose workers finish what they have."""
         self._pools = {name: Pool(function, project.policy, resources) for name, function in project.functions.items()}
         self.services: Mapping[str, Pool] = MappingProxyType(self._pools)
         """The functions by name, as they are now."""
 
     async def prepare(self) -> None:
-        """Fetches what every function needs, two at a time. What fails is logged, and tried again on a request."""
+        """Prepares all functions, two at a time. A failure is logged; the function's next request tries again."""
         two = asyncio.Semaphore(2)
 
         async def prepare(pool: Pool) -> None:
@@ -34,10 +34,10 @@ class Fleet:
         await asyncio.gather(*(prepare(pool) for pool in [*self._pools.values()]))
 
     def apply(self, project: Project, changed: Iterable[Path], *, at_once: bool = False) -> None:
-        """Serves what the settings say now. Functions that neither they nor a changed file concern go on untouched.
+        """Serves what the settings say now. Functions that no changed setting or file concerns are left alone.
 
-        ``changed``: paths as they were named, and with links resolved. ``at_once``: the next request meets it, even
-        where a worker of the state before is just coming up.
+        ``changed``: paths, both as they were named and with links resolved. ``at_once``: the very next request meets
+        the change, even if a worker with the old state is just coming up.
         """
         other_policy = project.policy is not self._project.policy
         self._project = project
@@ -59,13 +59,13 @@ class Fleet:
         return {module for pool in self._pools.values() for module in pool.modules}
 
     def snapshot(self) -> list[FunctionSnapshot]:
-        """Of the functions that are served, and of those that are not any more but still have workers."""
+        """The functions that are served, and those that no longer are but still have workers."""
         return [pool.snapshot() for pool in (*self._pools.values(), *self._leaving)]
 
     def drain(self, execution_id: str) -> bool | None:
-        """Has a worker end when it has done what it has. Returns whether it does; None: there is none such.
+        """Has a worker finish what it has and end. Returns whether it will; None if there is no such worker.
 
-        One that comes up for requests which wait is left alone.
+        A worker that is coming up for waiting requests is left alone.
         """
         for pool in (*self._pools.values(), *self._leaving):
             if found := pool.drain(execution_id):
@@ -73,9 +73,9 @@ class Fleet:
         return None
 
     async def catch_up(self, timeout_s: float) -> list[str]:
-        """Until all that the workers had to say by now is known: what they print, which tasks they have.
+        """Waits until everything that workers have said so far is known: what they printed, which tasks they have.
 
-        Returns the execution ids of those that have not answered within ``timeout_s``: their event loops stand still.
+        Returns the execution ids of those that did not answer within ``timeout_s``: their event loops are blocked.
         """
         pools = (*self._pools.values(), *self._leaving)
         waits = {asyncio.ensure_future(worker.catch_up()): worker for pool in pools for worker in pool.running}
@@ -92,9 +92,9 @@ class Fleet:
         asyncio.ensure_future(pool.wait_ended()).add_done_callback(lambda _: self._leaving.discard(pool))
 
     async def close(self, grace_s: float, hurry: asyncio.Future[int]) -> None:
-        """Tells every worker to end, waits for their requests and tasks, then ends what is left.
+        """Tells every worker to end, waits for their requests and tasks, then kills what is left.
 
-        It waits ``grace_s``, or until ``hurry`` is done.
+        It waits at most ``grace_s``, or until ``hurry`` is done.
         """
         pools = [*self._pools.values(), *self._leaving]
         for pool in pools:

@@ -1,4 +1,4 @@
-"""What the log and the ledger say of one worker's life."""
+"""Writes one worker's life to the log and the ledger."""
 
 import functools
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from outlast.supervisor.tasks import Task
 from outlast.telemetry.logs import Level, Log
 from outlast.telemetry.quota import Quota
 
-# In Python 3.11 to name a member of an enumeration costs ten times as much as a global name.
+# In Python 3.11, an enumeration's member costs ten times as much to look up as a global name.
 _FULFILLED, _FULFILLED_LEVEL = TaskOutcome.FULFILLED, Level.INFO
 _TASK_LEVELS = {
     TaskOutcome.REJECTED: Level.ERROR,
@@ -24,7 +24,7 @@ _TASK_LEVELS = {
 
 
 class _Fulfilled(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
-    """A task that went well, as nearly all do: its event is made at the least cost."""
+    """The event of a fulfilled task. Nearly all tasks are fulfilled, so it is made at the least cost."""
 
     function: str
     execution_id: str
@@ -36,7 +36,7 @@ class _Fulfilled(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defau
 
 
 class Journal:
-    """One method for each thing that can happen. Request ids may be empty: then it happened outside of requests."""
+    """Has one method for each thing that can happen. A request id is empty for what happens outside requests."""
 
     def __init__(
         self, log: Log, register: Register, function: FunctionSettings, execution_id: str, quota: Quota
@@ -64,7 +64,7 @@ class Journal:
         self._emit("beforeunload", reason=reason)
 
     def printed(self, level: Level, text: str, request_id: str = "") -> None:
-        """By the function; what is beyond its quota is counted alone."""
+        """The function printed this; beyond its quota, lines are only counted."""
         if self._log.takes(level) and self._quota.admits():
             self.noted(level, text, request_id)
 
@@ -100,7 +100,7 @@ class Journal:
         self._log.emit_struct("task", fulfilled, _FULFILLED_LEVEL)
 
     def task_failed(self, task: Task, outcome: TaskOutcome, error: str, moment: Moment) -> None:
-        """``outcome``: any but that it was fulfilled."""
+        """``outcome``: any but fulfilled."""
         ms = round((moment.loop_s - task.started_at) * 1000)
         task.record.settle(outcome, moment.at, ms, None, error)
         self._life.task_settled(task.record)
@@ -112,7 +112,7 @@ class Journal:
         self._task(task, TaskOutcome.INTERRUPTED, ms, reason=end.reason, msg=msg)
 
     def ended(self, end: End, wall_ms: int, *, requests: int, is_news: bool) -> None:
-        """``is_news``: whether the log is to hear of it, too."""
+        """``is_news``: whether to log it, too."""
         self._life.ended(end, requests)
         if not is_news:
             return

@@ -1,4 +1,4 @@
-"""One life of one worker process: carries out what `outlast.core.lifecycle` decides, and tells it what happens."""
+"""The life of one worker process: carries out what `outlast.core.lifecycle` decides, and tells it what happens."""
 
 import asyncio
 import contextlib
@@ -16,26 +16,26 @@ from outlast.core.outcome import EndReason, UnloadReason
 from outlast.engines.processes import Command, Exit, Process
 from outlast.supervisor.channel import Channel
 from outlast.supervisor.ending import End, Ending
-from outlast.supervisor.farewell import Farewell
+from outlast.supervisor.process import WorkerProcess
 from outlast.supervisor.resources import Program
-from outlast.supervisor.vessel import Vessel
+from outlast.supervisor.unloading import Unloading
 from outlast.telemetry.logs import Level
 from outlast.wire import messages
 
 STANDBY_PING = 0
-"""What a worker on standby answers when it can be told to go on at any moment."""
+"""The number of the ping that a worker going on standby answers once it is prepared."""
 EXIT_GRACE_S = 1.0
-"""From being told to exit, or from the closing of the control channel, to being killed."""
+"""From being told to exit, or from the closing of its control channel, until it is killed."""
 
 
 class Owner(Protocol):
     """The worker whose life it is."""
 
     def heard(self, said: Iterable[messages.FromWorker]) -> None:
-        """The process said this, all by one moment. Raises OutlastError where it says what it must not."""
+        """The process sent these messages, all at one moment. Raises OutlastError at one that is not allowed."""
 
     def broke(self, error: OutlastError) -> None:
-        """It said what it must not say: it is about to be killed."""
+        """It broke the protocol, and is about to be killed."""
 
     def printed(self, level: Level, line: str) -> None: ...
 
@@ -43,16 +43,16 @@ class Owner(Protocol):
         """The function's code is about to be evaluated in this process. May be called more than once."""
 
     def admitted(self) -> None:
-        """It takes requests now."""
+        """The worker takes requests now."""
 
     def barred(self) -> None:
-        """It takes no more requests. Called at least once in every life, and at once when the process is gone."""
+        """It takes no more requests. Called at least once for each worker, and at once when its process is gone."""
 
     def retired(self, reason: EndReason) -> None:
-        """Having been admitted, it is to end when what it has is done. Called once."""
+        """After it was admitted: it is to finish what it has and end. Called once."""
 
     def warned(self, reason: UnloadReason) -> None:
-        """It is told to dispatch `beforeunload`."""
+        """It was told to dispatch `beforeunload`."""
 
     def is_drained(self) -> bool:
         """Whether it has nothing left that it must finish."""
@@ -61,7 +61,7 @@ class Owner(Protocol):
         """Whether any are open."""
 
     def ended(self, end: End) -> None:
-        """It is over, nothing of it is left but its folder."""
+        """It has ended, and nothing is left of it but its folder."""
 
 
 class Lifecycle:
@@ -70,7 +70,7 @@ class Lifecycle:
     ) -> None:
         self.state = State.STARTING
         self.is_wanted = False
-        """Whether it is to evaluate the function's code as soon as it can."""
+        """Whether it should evaluate the function's code as soon as it can."""
         self.was_ready = False
         self._owner = owner
         self._execution_id = execution_id
@@ -80,8 +80,8 @@ class Lifecycle:
         self._loop = asyncio.get_running_loop()
         self._started_at = self._ready_at = self._loop.time()
         self.channel = Channel(self._on_open, owner.heard, self._on_broken)
-        self.vessel = Vessel(folder, self.channel, owner.printed)
-        self.farewell = Farewell(self._send_beforeunload, self._on_unloaded)
+        self.process = WorkerProcess(folder, self.channel, owner.printed)
+        self.unloading = Unloading(self._send_beforeunload, self._on_unloaded)
         self._exit = Exit(0, 0, 0)
         self._ending = Ending()
         self._timers: list[asyncio.TimerHandle] = []
@@ -89,20 +89,20 @@ class Lifecycle:
         """Whether it has more to say."""
 
     async def run(self, spawn: Callable[[Command], Awaitable[Process]]) -> None:
-        """From start to end. Never raises: what goes wrong is a boot error."""
+        """Runs the process from start to end. Never raises: an error becomes the boot error."""
         self._after_ms(self._limits.boot_timeout_ms, self._boot_overdue)
-        command = self._program.command(self.vessel.folder, self._execution_id)
+        command = self._program.command(self.process.folder, self._execution_id)
         try:
-            self._exit = await self.vessel.run(command, spawn, self._check_code_begins)
+            self._exit = await self.process.run(command, spawn, self._check_code_begins)
         except (OutlastError, OSError) as error:
             self._ending.boot_error = str(error)
         finally:
             self._tell(Event.EXITED)
-            await self.vessel.bury()
+            await self.process.bury()
 
     @property
     def age_ms(self) -> int:
-        """Since it was wanted; as long as it is not, since its process was started."""
+        """Since it was wanted; before that, since its process was started."""
         return self._ms_since(self._started_at)
 
     @property
@@ -110,36 +110,36 @@ class Lifecycle:
         """How long ago it was admitted."""
         return self._ms_since(self._ready_at)
 
-    # What may be asked of it.
+    # What others may ask of it.
 
     def activate(self) -> None:
-        """Evaluate the function's code, as soon as it can."""
+        """Has it evaluate the function's code, as soon as it can."""
         self.is_wanted = True
         self._started_at = self._loop.time()
         if self.state is State.STANDBY:
             self._tell(Event.ACTIVATED)
 
     def serve(self) -> None:
-        """It has said that it does."""
+        """It has said that its code is evaluated."""
         self._tell(Event.SERVING)
 
     def retire(self, reason: EndReason) -> None:
-        """No new requests; it ends when it is `drained`."""
+        """Gives it no new requests; it ends once `drained` is called."""
         if self._ending.retired_for is None:
             self._ending.retired_for = reason
             if self.was_ready:
                 self._owner.retired(reason)
         self._tell(Event.RETIRE)
         if self.state is State.RETIRED and reason.unload_reason is UnloadReason.TERMINATION:
-            self.farewell.warn(UnloadReason.TERMINATION)
+            self.unloading.warn(UnloadReason.TERMINATION)
 
     def drained(self) -> None:
-        """Retired as it is, it has nothing left that it must finish, as far as is known."""
+        """A retired worker has finished everything that it must, as far as is known."""
         if self._inquiry is None:
             self._inquiry = asyncio.create_task(self._end_if_drained())
 
     def kill(self, reason: EndReason, *, limit: Verdict | None = None, boot_error: str | None = None) -> None:
-        """Ends it now. The first reason counts, with the ``limit`` that it has reached."""
+        """Kills it now. The first reason given counts, with the ``limit`` that was reached."""
         if boot_error is not None:
             self._ending.boot_error = boot_error
         if self.state is not State.EXITED:
@@ -160,7 +160,7 @@ class Lifecycle:
             self._after_ms(self._limits.boot_timeout_ms, self._boot_overdue)
         function = self._function
         self.channel.send(messages.Boot(function=function.name, entrypoint=function.entrypoint.as_uri()))
-        # It has to load the code first: there is time for this.
+        # While it loads the code, there is time for this.
         self._check_code_begins()
 
     def _admit(self) -> None:
@@ -187,8 +187,8 @@ class Lifecycle:
         reason = self._ending.retired_for.unload_reason
         if self._owner.has_tasks():
             reason = UnloadReason.TERMINATION
-        self._after_ms(self._limits.unload_grace_ms, self.farewell.wait_no_longer)
-        self.farewell.wait_for(reason)
+        self._after_ms(self._limits.unload_grace_ms, self.unloading.wait_no_longer)
+        self.unloading.wait_for(reason)
 
     def _ask_to_exit(self) -> None:
         self._cancel_timers()
@@ -198,14 +198,14 @@ class Lifecycle:
 
     def _kill_process(self) -> None:
         self._cancel_timers()
-        self.vessel.kill()
+        self.process.kill()
 
     def _bury(self) -> None:
         self._cancel_timers()
         if not self.is_wanted and self._ending.killed_for is None and not self._function.entrypoint.exists():
             # The function has been removed, and the node is about to notice.
             self._ending.killed_for = EndReason.RELOAD
-        errors = "\n".join(self.vessel.last_errors)
+        errors = "\n".join(self.process.last_errors)
         end = self._ending.conclude(
             self._exit,
             was_ready=self.was_ready,
@@ -228,13 +228,13 @@ class Lifecycle:
     # What happens to the process.
 
     def _check_code_begins(self) -> None:
-        """When its id is known, or it is wanted, whichever comes last."""
-        if self.is_wanted and self.vessel.pid is not None:
-            self._owner.code_begins(self.vessel.pid)
+        """Called when its process id is known, and when it is wanted: the later call counts."""
+        if self.is_wanted and self.process.pid is not None:
+            self._owner.code_begins(self.process.pid)
 
     def _on_open(self) -> None:
         if self.state is not State.STARTING:
-            # It has been killed meanwhile.
+            # It was killed in the meantime.
             return
         self._tell(Event.CONNECTED)
         self.channel.closed.add_done_callback(self._on_channel_closed)
@@ -242,7 +242,7 @@ class Lifecycle:
             self._tell(Event.ACTIVATED)
         else:
             self._cancel_timers()
-            # One of Deno gets warm before it answers.
+            # A TypeScript worker warms up before it answers.
             self.channel.send(messages.Ping(STANDBY_PING))
 
     def _on_channel_closed(self, _: object) -> None:
@@ -264,8 +264,8 @@ class Lifecycle:
 
     def _boot_overdue(self) -> None:
         overdue = (
-            f"the function did not start to serve within {self._limits.boot_timeout_ms} ms "
-            "(boot_timeout_ms in outlast.toml)"
+            f"the function did not start serving within {self._limits.boot_timeout_ms} ms; "
+            f"to give it longer: [functions.{self._function.name}.limits] boot_timeout_ms in outlast.toml"
         )
         self.kill(EndReason.BOOT_FAILURE, boot_error=overdue)
 

@@ -14,20 +14,20 @@ BUSY_RETRY_AFTER_S = 1
 
 
 class Owner(Protocol):
-    """The worker at the other end, which hears how each exchange went."""
+    """Represents the worker at the other end, and hears how each exchange went."""
 
     execution_id: str
     signs_of_life: int
-    """Counted up whenever the worker has sent or taken something."""
+    """Raised whenever the worker has sent or received something."""
 
     def link_done(self, link: "Link", exchange: Exchange, reusable: bool) -> None:
-        """The exchange is over, well or not."""
+        """The exchange is over, whether it succeeded or failed."""
 
-    def link_unused(self, link: "Link", exchange: Exchange) -> None:
+    def link_unused(self, exchange: Exchange) -> None:
         """The worker could not be reached; nothing of the exchange was sent."""
 
-    def link_lost(self, link: "Link", exchange: Exchange) -> None:
-        """The connection closed before the answer began. The exchange has not been told."""
+    def link_lost(self, exchange: Exchange) -> None:
+        """The connection closed before the response began. The exchange has not been told."""
 
     @property
     def is_condemned(self) -> bool:
@@ -37,7 +37,7 @@ class Owner(Protocol):
         """The connection closed in the middle of the answer: tells the exchange why. `link_done` follows."""
 
     def link_misused(self, exchange: Exchange, error: OutlastError) -> None:
-        """What the worker sent is not an HTTP response. The exchange has been told, `link_done` follows."""
+        """The worker sent something that is not an HTTP response. The exchange has been told; `link_done` follows."""
 
 
 class Link(asyncio.Protocol):
@@ -64,8 +64,8 @@ class Link(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._idle = IdleTimer(self._loop, self._on_silence)
         self._unused_since = math.inf
-        """When its last exchange ended: a server waits for the first one as long as it takes."""
-        # As long as one exchange:
+        """When its last exchange ended. Infinite before the first, for which a server waits as long as it takes."""
+        # For the present exchange:
         self._exchange: Exchange | None = None
         self._buffer = b""
         """The beginning of a response head, of which ``_scanned`` bytes are known not to hold its end."""
@@ -84,7 +84,7 @@ class Link(asyncio.Protocol):
         try:
             await self.open(path)
         except (ConnectionRefusedError, ConnectionResetError, FileNotFoundError, BrokenPipeError):
-            self._owner.link_unused(self, exchange)
+            self._owner.link_unused(exchange)
             return
         except OSError as error:
             # The worker is there: too many connections wait for it to accept them, or the node has too many files open.
@@ -97,15 +97,15 @@ class Link(asyncio.Protocol):
         elif self.is_open:
             self.carry(exchange)
         else:
-            # It was closed before it was accepted, or spoken on before anything was asked.
-            self._owner.link_unused(self, exchange)
+            # The worker closed it before accepting it, or sent something before anything was asked.
+            self._owner.link_unused(exchange)
 
     @property
     def is_open(self) -> bool:
         return self._transport is not None and not self._transport.is_closing()
 
     def is_fresh(self, longest_s: float) -> bool:
-        """Whether it can carry another exchange: it is open, and was not left unused for longer than this."""
+        """Whether it can carry another exchange: it is open, and has not been idle for longer than this."""
         transport = self._transport
         return (
             transport is not None and not transport.is_closing() and self._loop.time() - self._unused_since <= longest_s
@@ -160,7 +160,7 @@ class Link(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         exchange = self._exchange
         if exchange is None:
-            # Nothing was asked: what is this an answer to?
+            # Nothing was asked, so this answers nothing.
             self.close()
             return
         self._owner.signs_of_life += 1
@@ -169,7 +169,7 @@ class Link(asyncio.Protocol):
                 self._idle.touch()
                 exchange.reply.data(data, last=False)
             elif self._body is None:
-                # No sign of life: a head that comes byte by byte, or after ever more interim responses, must end too.
+                # No sign of life: a head that comes byte by byte, or after ever more interim responses, must end, too.
                 self._read_head(exchange, self._buffer + data if self._buffer else data)
             else:
                 self._idle.touch()
@@ -208,7 +208,7 @@ class Link(asyncio.Protocol):
                 exchange.reply.data(b"", last=True)
         else:
             self._exchange = None
-            self._owner.link_lost(self, exchange)
+            self._owner.link_lost(exchange)
             return
         self._finish(reusable=False)
 
@@ -237,7 +237,7 @@ class Link(asyncio.Protocol):
             return
         self._reusable = head.keep_alive
         if len(rest) == head.length:
-            # It has come whole, as most do.
+            # The whole body has come with the head, as it mostly does.
             exchange.ended = True
             exchange.reply.begin(head, self._owner.execution_id, rest, last=True)
             self._finish(head.keep_alive)
@@ -284,7 +284,7 @@ class Link(asyncio.Protocol):
         ):
             if self._paused:
                 self.resume()
-            # Its timer may go on: where there is no exchange nobody heeds it.
+            # Its timer may go on: without an exchange it has no effect.
             self._unused_since = self._loop.time()
         else:
             reusable = False

@@ -1,4 +1,4 @@
-"""One function: which of its workers gets a request, and what becomes of those that none can take."""
+"""One function: which of its workers gets a request, and what becomes of requests that none can take."""
 
 import asyncio
 import math
@@ -22,13 +22,13 @@ from outlast.telemetry.counts import Histogram
 from outlast.wire.invocation import Invocation, Reply
 
 IN_USE_S = 5.0
-"""A worker whose function was called so lately is replaced before it retires, not after."""
+"""If a function was called this recently, its workers are replaced before they retire, not after."""
 SURPLUS_IDLE_MS = 60_000
-"""After which one of several workers is one too many: as long as a standby is kept."""
+"""Idle for this long, one of several workers is one too many. Standbys are kept as long."""
 
 
 class Pool:
-    """Serves one function (`outlast.gateway.server.Service`)."""
+    """Serves one function (`outlast.gateway.ports.Service`)."""
 
     def __init__(self, function: FunctionSettings, policy: Policy, resources: Resources) -> None:
         self._policy = policy
@@ -40,7 +40,7 @@ class Pool:
         self._rotation = Rotation()
         self._backlog = Backlog(self._overdue_end)
         self._asked_at = -math.inf
-        """When it was last called, on the event loop's clock, in seconds."""
+        """When the function was last called, on the event loop's clock, in seconds."""
         self._killed = False
         self._ended = asyncio.Event()
 
@@ -51,7 +51,7 @@ class Pool:
     # Requests.
 
     def submit(self, invocation: Invocation, reply: Reply, body: bytes, complete: bool) -> Exchange:
-        """Takes over a request. ``body``: what has come of it; ``complete``: that this is all."""
+        """See `outlast.gateway.ports.Service.submit`."""
         exchange = Exchange(self, invocation, reply, body, complete, self._crew.generation)
         self._asked_at = self._loop.time()
         self._place(exchange)
@@ -85,7 +85,7 @@ class Pool:
         )
 
     def _grow(self) -> None:
-        """The worker that was chosen is busy: the next request shall find another."""
+        """Starts another worker for the next request, because the one just chosen is busy."""
         if self._find_place(0) is Place.START and not self._crew.brake.is_on:
             self._crew.start()
 
@@ -93,7 +93,7 @@ class Pool:
         starting = self._crew.starting()
         alive = starting + len(self._rotation)
         if self._is_oneshot:
-            # Those that have had their one request count until they are gone: each is a whole process.
+            # Those that have had their one request count until they have exited: each is a whole process.
             alive += self._crew.ending()
         return balance.place(self._capacity, alive=alive, starting=starting, waiting=waiting)
 
@@ -111,12 +111,12 @@ class Pool:
         self._place(exchange)
 
     def forget(self, exchange: Exchange) -> None:
-        """Its caller left before a worker was found."""
+        """The caller left before a worker was found."""
         if self._backlog.remove(exchange):
             self._crew.end_needless(self._backlog.awaits)
 
     def _serve_waiting(self) -> None:
-        """Gives what waits to what is ready, and starts what is missing."""
+        """Gives waiting requests to ready workers, and starts workers for the others."""
         # Each turn looks anew, because assigning a request can lead back to here.
         while self._backlog and (worker := balance.choose(self._rotation.ready, self._capacity)) is not None:
             self._assign_waiting(self._backlog.pop(), worker)
@@ -130,21 +130,21 @@ class Pool:
         self._crew.end_needless(self._backlog.awaits)
 
     def _overdue_end(self) -> RequestEnd:
-        """Where workers do become ready there are too few of them."""
+        """If workers do become ready, there were just too few of them."""
         return RequestEnd.WORKER_BUSY if self._crew.knows_ready() else RequestEnd.BOOT_ERROR
 
     def _boot_failed(self, generation: int, count: int | None) -> None:
-        """A start came to nothing that so many requests (None: all) were waiting for."""
+        """A start failed that ``count`` requests (None: all) were waiting for."""
         if generation < self._crew.generation:
-            # The files have changed since: whoever waited for what they were gets what they are.
+            # The files have changed since: requests that waited for the old code get the new.
             self._serve_waiting()
         elif not self._rotation.ready:
             self._backlog.fail(RequestEnd.BOOT_ERROR, count)
             self._serve_waiting()
-        # Otherwise other workers did boot. What waits is served by them, and the next request that does not find room
-        # starts another: to do it now could go round and round.
+        # Otherwise other workers are ready, and serve what waits. The next request that finds no room starts another;
+        # starting it now could go on for ever.
 
-    # What its workers tell (`outlast.supervisor.worker.Owner`).
+    # What its workers report (`outlast.supervisor.worker.Owner`).
 
     def worker_ready(self, worker: Worker) -> None:
         closing = self._crew.closing
@@ -156,7 +156,7 @@ class Pool:
             self._rotation.relieve()
             self._crew.came_up()
             return
-        # It serves those that it was started for, who came before the files changed.
+        # It serves the requests that it was started for, which came before the files changed.
         content = [exchange for exchange in self._backlog if exchange.generation <= worker.generation]
         for exchange in content[: self._capacity.per_worker]:
             self._backlog.remove(exchange)
@@ -172,7 +172,7 @@ class Pool:
             worker.retire(cause)
             return
         self._rotation.expire(worker, cause)
-        # Asked again and again, so that a start that came to nothing is followed by another.
+        # This is called again and again, so that a failed start is followed by another.
         if self._crew.starting() < self._rotation.due and not self._crew.brake.is_on:
             self._crew.start()
 
@@ -206,7 +206,7 @@ class Pool:
         else:
             self._serve_waiting()
 
-    # What its crew tells (`outlast.supervisor.crew.Owner`).
+    # What its crew reports (`outlast.supervisor.crew.Owner`).
 
     def start_failed(self, generation: int) -> None:
         self._boot_failed(generation, count=None)
@@ -235,7 +235,7 @@ class Pool:
     # The whole pool.
 
     def prepare(self) -> asyncio.Task[Program]:
-        """Fetches what the function needs, ahead of the first request. Done once for each state of its files."""
+        """Fetches what the function needs before its first request; once for each state of its files."""
         return self._crew.prepare()
 
     def snapshot(self) -> FunctionSnapshot:
@@ -255,24 +255,24 @@ class Pool:
 
     @property
     def waits(self) -> Histogram:
-        """How long requests waited that found no worker ready."""
+        """How long requests waited that found no ready worker."""
         return self._backlog.waits
 
     @property
     def running(self) -> Iterable[Worker]:
-        """Those that the function's code runs in."""
+        """The workers in which the function's code runs."""
         return [worker for worker in self._crew if worker.was_ready]
 
     def drain(self, execution_id: str | None = None) -> dict[str, bool]:
-        """Has this worker, or every one, end when it has done what it has.
+        """Has this worker, or every one, finish what it has and end.
 
-        Returns of each whether it does. One that comes up for requests which wait is left alone.
+        Returns for each whether it will. A worker that is coming up for waiting requests is left alone.
         """
         return self._crew.drain(execution_id)
 
     @property
     def wanted(self) -> FunctionSettings:
-        """The function as its files said last: it may have to wait for a start to come to its end."""
+        """The function by the latest state of its files, which may not have taken effect yet."""
         return self._crew.wanted
 
     @property
@@ -281,30 +281,30 @@ class Pool:
         return self._crew.modules
 
     def is_concerned(self, path: Path) -> bool:
-        """Whether a change of the file at this path changes the function."""
+        """Whether a change to this file can change the function."""
         return self._crew.is_concerned(path)
 
     def reload(self, function: FunctionSettings, *, at_once: bool = False) -> None:
-        """The files have changed: requests from now on get the new code, what runs goes on to its end."""
+        """The files have changed: requests from now on get the new code; what is running is finished."""
         self._crew.reload(function, at_once=at_once)
 
     def renew(self) -> None:
-        """As if its files had changed."""
+        """Reloads, as if the files had changed."""
         self.reload(self.wanted)
 
     def close(self, reason: EndReason) -> None:
-        """No more requests will come. Workers end when they have nothing left to do."""
+        """No more requests will come. Workers end when they have finished what they have."""
         self._rotation.clear()
         self._crew.close(reason)
         self._serve_waiting()
         self.one_less()
 
     async def wait_ended(self) -> None:
-        """Until the last worker is gone, after `close`."""
+        """Waits until the last worker is gone, after `close`."""
         await self._ended.wait()
 
     def kill(self, reason: EndReason) -> None:
-        """Ends all that is left, at once; after `close`."""
+        """Kills all that is left, after `close`."""
         self._killed = True
         self._backlog.fail(RequestEnd.WORKER_BUSY, why=SHUT_DOWN)
         self._crew.kill(reason)

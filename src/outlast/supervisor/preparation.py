@@ -16,16 +16,16 @@ class Preparation:
 
     def __init__(self, function: FunctionSettings, resources: Resources, on_over: Callable[[], None]) -> None:
         self.is_outdated = False
-        """Whether the files have changed since, so that what was wrong with them is of no interest."""
+        """Whether the files have changed since, so that a failure is of no interest any more."""
         self._function = function
         self._resources = resources
         self._on_over = on_over
         self._attempt: asyncio.Task[Program] | None = None
         self._known_failure: str | None = None
-        """Each request tries again, and what it finds is news only once."""
+        """Each request tries again; the same failure is logged only once."""
 
     def begin(self) -> asyncio.Task[Program]:
-        """Done once, unless it fails."""
+        """Starts preparing, or returns the attempt there is. Done once, unless it fails."""
         if self._attempt is None or (self._attempt.done() and self.program is None):
             engine = self._resources.engines[self._function.language]
             self._attempt = asyncio.get_running_loop().create_task(engine.prepare(self._function))
@@ -42,7 +42,7 @@ class Preparation:
 
     @property
     def program(self) -> Program | None:
-        """What has come of it; None while nothing has."""
+        """The result; None until there is one."""
         attempt = self._attempt
         if attempt is None or not attempt.done() or attempt.cancelled() or attempt.exception() is not None:
             return None
@@ -53,11 +53,11 @@ class Preparation:
         return self.program.modules if self.program is not None else frozenset()
 
     def is_concerned(self, path: Path) -> bool:
-        """Whether a change of the file at this path changes the function."""
+        """Whether a change to this file can change the function."""
         folder = self._function.folder
         if not {folder, folder.resolve()}.isdisjoint([path, *path.parents]):
             return True
-        # What could not be prepared may have lacked just this file.
+        # If it could not be prepared, this file may be what was missing.
         return self.program is None or self.program.concerns(path)
 
     def _over(self, attempt: asyncio.Task[Program]) -> None:

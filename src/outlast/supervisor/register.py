@@ -1,4 +1,4 @@
-"""What the ledger is told of workers and their tasks."""
+"""Records workers and their tasks in the ledger."""
 
 import asyncio
 import random
@@ -17,13 +17,13 @@ from outlast.ledger.ledger import Ledger
 from outlast.supervisor.ending import End
 from outlast.wire import messages
 
-# Ids need not be secret, only unlike each other.
+# Ids need not be secret, only unique.
 _ids = ids.Sequence(random.Random().getrandbits)  # noqa: S311
 _Teller = Callable[[TaskRecord], None]
 
 
 class Moment(msgspec.Struct, frozen=True, gc=False):
-    """What the clocks say, read once for all that is heard at a time."""
+    """The time by each clock, read once for all messages that come together."""
 
     loop_s: float
     """The event loop's."""
@@ -32,7 +32,7 @@ class Moment(msgspec.Struct, frozen=True, gc=False):
 
 
 class Observer(Protocol):
-    """Hears of every task, as it happens. Must not raise, and must not take long."""
+    """Hears of every task as it starts and settles. Must not raise, and must not take long."""
 
     def task_started(self, record: TaskRecord) -> None: ...
 
@@ -40,10 +40,10 @@ class Observer(Protocol):
 
 
 class Register:
-    """Of a node. Make it where an event loop runs."""
+    """One for a node. Create it inside a running event loop."""
 
     def __init__(self, ledger: Ledger, node: str, observer: Observer | None = None) -> None:
-        """``node``: its id, a UUID. ``observer``: who hears of tasks, besides the ledger."""
+        """``node``: its id, a UUID. ``observer``: hears of tasks in addition to the ledger."""
         self.ledger = ledger
         self.task_started: _Teller = ledger.task_started
         self.task_settled: _Teller = ledger.task_settled
@@ -56,11 +56,11 @@ class Register:
         self._at = datetime.fromtimestamp(0, UTC)
 
     def life(self, execution_id: str, function: FunctionSettings) -> "Life":
-        """Begins that of a worker."""
+        """Begins the record of a worker."""
         return Life(self, execution_id, function)
 
     def now(self) -> Moment:
-        """To the millisecond: what happens within one shares the date, which is what takes the time."""
+        """Precise to the millisecond. Calls within one share the ``datetime``, which is the costly part."""
         unix_ms = time.time_ns() // 1_000_000
         if unix_ms != self._unix_ms:
             self._unix_ms = unix_ms
@@ -69,7 +69,7 @@ class Register:
 
 
 class Life:
-    """Of one worker."""
+    """The record of one worker, and those of its tasks."""
 
     __slots__ = ("_function", "_language", "_record", "_started", "_worker_changed", "now", "task_settled")
 
@@ -77,7 +77,7 @@ class Life:
         self.now = register.now
         self._started = register.task_started
         self.task_settled = register.task_settled
-        """To be told of a record that has been."""
+        """Call it with a record that has been settled."""
         self._worker_changed = register.ledger.worker_changed
         self._function = function.name
         self._language = function.language

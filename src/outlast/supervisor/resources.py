@@ -1,4 +1,4 @@
-"""What the supervisor needs from others."""
+"""What the supervisor needs from other parts."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -15,30 +15,30 @@ from outlast.telemetry.logs import Log
 
 
 class Program(Protocol):
-    """A function made ready to run: its dependencies are there, its code can be read."""
+    """A function that is ready to run: its dependencies are installed, its code can be read."""
 
     def command(self, folder: Path, execution_id: str) -> Command:
-        """What to run as a worker whose own folder this is."""
+        """The command that runs a worker with this folder of its own."""
 
     def limit_reached(self, used: Exit, errors: str) -> EndReason | None:
-        """The limit that ended a process which nobody had told to end, if it was one.
+        """The limit that ended a process that nobody told to end, or None if no limit did.
 
-        ``errors``: the last lines that it wrote to its standard error, or said of what nobody caught.
+        ``errors``: the last lines that it wrote to standard error, or reported as uncaught.
         """
 
     @property
     def modules(self) -> frozenset[Path]:
-        """The local files that it imports, links resolved."""
+        """The local files that the function imports, links resolved."""
 
     def concerns(self, path: Path) -> bool:
-        """Whether a change of this file (links resolved) changes what the function does."""
+        """Whether a change to this file (links resolved) can change what the function does."""
 
 
 class Engine(Protocol):
-    """What one language needs to know."""
+    """Prepares and runs the functions of one language."""
 
     async def prepare(self, function: FunctionSettings) -> Program:
-        """Called at the start and after each change. Raises OutlastError, saying what is wrong with the function."""
+        """Called at the start and after each change. Raises OutlastError that says what is wrong with the function."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Resources:
     log: Log
     register: Register
     on_prepared: Callable[[], None]
-    """Called when it is known what a function imports."""
+    """Called when it has become known what a function imports."""
     meter: Meter
     cpus: int
-    """What the machine has."""
+    """How many the machine has."""

@@ -1,4 +1,4 @@
-"""Which workers of one function are in rotation: those that take requests."""
+"""The workers of one function that take requests."""
 
 from outlast.core.outcome import EndReason
 from outlast.supervisor.worker import Worker
@@ -8,18 +8,18 @@ MAX_GONE_ROUND = 3
 
 
 class Rotation:
-    """Invariant: all of them are of the present generation."""
+    """Invariant: all of them belong to the present generation."""
 
     def __init__(self) -> None:
         self.ready: list[Worker] = []
-        """Those that the next request can go to."""
+        """The workers that the next request can go to."""
         self._stuck: set[Worker] = set()
-        """Those that it could go to, if their event loops went on."""
+        """Those whose event loops are blocked."""
         self._due: dict[Worker, EndReason] = {}
-        """The ready ones that are to retire, each as soon as another worker takes its place."""
+        """Ready workers that should retire, each as soon as another one takes its place."""
 
     def __len__(self) -> int:
-        """How many count as workers that there may be so many of."""
+        """How many count towards `max_workers`."""
         # What stands still without computing is gone round, but not without end.
         asleep = sum(worker.has_spare_time for worker in self._stuck)
         computing = len(self._stuck) - asleep
@@ -29,7 +29,7 @@ class Rotation:
         self.ready.append(worker)
 
     def remove(self, worker: Worker) -> bool:
-        """Whether it was there."""
+        """Returns whether it was there."""
         self._due.pop(worker, None)
         if worker in self.ready:
             self.ready.remove(worker)
@@ -40,7 +40,7 @@ class Rotation:
         return False
 
     def clear(self) -> list[Worker]:
-        """Returns those that were there."""
+        """Returns all that were there."""
         were = [*self.ready, *self._stuck]
         self.ready.clear()
         self._stuck.clear()

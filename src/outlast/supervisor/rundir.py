@@ -10,14 +10,14 @@ from pathlib import Path
 
 PREFIX = "outlast-node-"
 MAX_FOLDER_BYTES = 60
-"""What unix(7) leaves of the 108 bytes (104 elsewhere) of a socket's path when the rest of ours is taken away."""
+"""The path of a unix socket has at most 108 bytes (unix(7); 104 elsewhere); ours needs the rest of them."""
 
 
 @contextlib.contextmanager
 def run_dir() -> Iterator[Path]:
-    """A new folder that only this user can enter; removed at the end, as are those of nodes that could not do it.
+    """A new folder that only this user can enter. It is removed at the end, and so are those that killed nodes left.
 
-    It lies in the system's temporary folder, and not in the project, because the path of a unix socket has to be short.
+    It is in the system's temporary folder, not in the project, because the path of a unix socket must be short.
     """
     parent = Path(tempfile.gettempdir())
     if len(os.fsencode(parent)) > MAX_FOLDER_BYTES - len(PREFIX):
@@ -32,7 +32,7 @@ def run_dir() -> Iterator[Path]:
 
 
 def _locked(parent: Path) -> tuple[Path, int]:
-    """A new folder, and the descriptor that holds its lock, which goes with the process however that ends."""
+    """A new folder, and the descriptor that holds its lock, which ends with the process, however that ends."""
     while True:
         folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
         lock = os.open(folder, os.O_RDONLY)

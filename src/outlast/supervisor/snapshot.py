@@ -1,4 +1,4 @@
-"""Functions and their workers as they are at one moment, for those who only look."""
+"""Snapshots of functions and their workers, for the admin API and metrics."""
 
 import msgspec
 
@@ -8,7 +8,7 @@ from outlast.core.policy import Policy
 
 
 class WorkerSnapshot(msgspec.Struct, frozen=True, kw_only=True):
-    """A worker that is alive. Limits of 0 are switched off."""
+    """A worker that is alive. A limit of 0 is switched off."""
 
     id: str
     """The execution id."""
@@ -16,24 +16,24 @@ class WorkerSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     language: Language
     state: State
     is_current: bool
-    """Whether its code is what the files say now."""
+    """Whether it runs the code that the files hold now."""
     is_stuck: bool
-    """Whether one piece of code has held its event loop up for a while, and still does."""
+    """Whether its event loop has been blocked for a while, and still is."""
     pid: int | None
     age_ms: int
-    """Since it was wanted; of one in standby since its process was started."""
+    """Since it was wanted; for a standby, since its process was started."""
     requests: int
-    """That it has at the moment."""
+    """How many it has now."""
     requests_begun: int
-    """In its life, those included."""
+    """How many it has had in its life, including those."""
     open_tasks: int
     cpu_ms: int
-    """Used since it was ready, as the limit counts it."""
+    """Used since it was ready, as the limit counts."""
     cpu_limit_ms: int
     memory_mb: int
     memory_limit_mb: int
     wall_ms: int
-    """As the limit counts it: of a `per_request` worker, since its request began."""
+    """As the limit counts: for a `per_request` worker, since its request began."""
     wall_limit_ms: int
 
 
@@ -46,8 +46,8 @@ class FunctionSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     verify_jwt: bool
     policy: Policy
     requests: int
-    """That its workers have at the moment."""
+    """How many its workers have now."""
     waiting: int
-    """Requests that no worker has yet."""
+    """Requests that wait for a worker."""
     open_tasks: int
     workers: list[WorkerSnapshot]

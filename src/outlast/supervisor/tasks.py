@@ -11,7 +11,7 @@ from outlast.wire import messages
 
 
 class UnknownTask(OutlastError):
-    """A worker spoke of a task that it had not started, or started one twice."""
+    """A worker reported the end of a task it had not started, or started one twice."""
 
 
 class Task(msgspec.Struct, gc=False):
@@ -19,11 +19,11 @@ class Task(msgspec.Struct, gc=False):
     started_at: float
     """On the event loop's clock, in seconds."""
     is_last_word: bool
-    """Begun by a listener that was told of the end: nothing waits for it but the grace that the end has."""
+    """Started by a `beforeunload` listener at the worker's end: it has the grace, and nothing else waits for it."""
 
 
 class OpenTasks:
-    """Which tasks are open. Not one leaves except by `settle` or `interrupt`."""
+    """The open tasks. Each leaves only through `settle` or `interrupt`."""
 
     __slots__ = ("_last_words", "_open")
 
@@ -36,7 +36,7 @@ class OpenTasks:
 
     @property
     def waited_for(self) -> int:
-        """How many of them have to come to their end before the worker may be asked to."""
+        """How many of them must settle before the worker may be asked to end."""
         return len(self._open) - self._last_words
 
     def start(
@@ -47,7 +47,7 @@ class OpenTasks:
         *,
         is_last_word: bool = False,
     ) -> None:
-        """Raises `UnknownTask` when the worker used that number before and the task is still open."""
+        """Raises `UnknownTask` if a task with that number is still open."""
         number = message.task
         if number in self._open:
             raise UnknownTask(f"task {number} was started twice")
@@ -66,6 +66,6 @@ class OpenTasks:
         return task
 
     def interrupt(self) -> Iterator[Task]:
-        """Takes out every task that is still open."""
+        """Takes out all tasks that are still open."""
         while self._open:
             yield self.settle(next(iter(self._open)))

@@ -1,4 +1,4 @@
-"""The requests that one worker has, and the connections they go by."""
+"""The requests that one worker has, and the connections that carry them."""
 
 import asyncio
 import contextlib
@@ -11,23 +11,23 @@ from outlast.supervisor.exchange import Exchange
 from outlast.supervisor.link import Link
 
 MAX_LINK_IDLE_S = 3.0
-"""Servers close idle connections (node:http after 5 s); one about to close must not get a request."""
+"""Servers close idle connections (node:http after 5 s); a request must not meet one that is about to close."""
 LOST_GRACE_S = 1.0
-"""From the loss of a connection to the answer, should the end of the process, and with it the reason, not be seen."""
+"""After a connection is lost, how long the end of the process is waited for, which tells the reason."""
 SHUT_DOWN = "the server shut down before its answer was complete"
 
 
 class Owner(Protocol):
-    """What the worker hears."""
+    """What is reported to the worker."""
 
     def request_ended(self, left: int) -> None:
-        """It has one request less, and these."""
+        """A request has ended; this many are left."""
 
     def unreachable(self, exchange: Exchange) -> None:
-        """It does not accept connections. Nothing of the exchange was sent."""
+        """The worker does not accept connections. Nothing of the exchange was sent."""
 
     def response_malformed(self, request_id: str, error: OutlastError) -> None:
-        """What it sent is not an HTTP response."""
+        """The worker sent something that is not an HTTP response."""
 
 
 class Traffic:
@@ -37,13 +37,13 @@ class Traffic:
         """``idle_limit_s``: the longest silence of the worker in the middle of a request; 0: any."""
         self.execution_id = execution_id
         self._socket = ""
-        """Path of the unix socket that the worker serves on, as far as that is known."""
+        """Path of the unix socket that the worker serves on; empty until it is known."""
         self._owner = owner
         self._idle_limit_s = idle_limit_s
         self._loop = asyncio.get_running_loop()
         self._exchanges: set[Exchange] = set()
         self._free: list[Link] = []
-        """The one used last is used next, so that those not needed grow old."""
+        """The latest one used is used next, so that those not needed grow old."""
         self._connecting: set[asyncio.Task[None]] = set()
         self._ahead: asyncio.Task[None] | None = None
         self._lost: dict[Exchange, asyncio.TimerHandle] = {}
@@ -51,10 +51,10 @@ class Traffic:
         self.begun = 0
         """Requests carried so far."""
         self.signs_of_life = 0
-        """Times that the worker has sent or taken something."""
+        """How often the worker has sent or received something."""
 
     def open_ahead(self, socket: str) -> None:
-        """Opens a connection for the first request, before there is one. Done once; it may fail."""
+        """Opens a connection before there is a request for it. Done once; it may fail."""
         if self._ahead is None:
             self._socket = socket
             self._ahead = self._loop.create_task(self._open(socket))
@@ -75,7 +75,7 @@ class Traffic:
             self._close_free()
 
     def carry(self, exchange: Exchange) -> int:
-        """Sends a request to the worker. Returns how many it has."""
+        """Sends a request to the worker. Returns how many it has now."""
         exchanges, free = self._exchanges, self._free
         exchanges.add(exchange)
         self.begun += 1
@@ -96,18 +96,18 @@ class Traffic:
         return self._killed_for is not None
 
     def condemn(self, reason: EndReason, limit: Verdict | None = None) -> None:
-        """The worker is about to be killed. The first reason counts, with the ``limit`` that it has reached."""
+        """The worker is about to be killed. The first reason counts, with the ``limit`` that was reached."""
         if self._killed_for is None:
             self._killed_for = reason, limit
 
     def close(self, reason: EndReason, limit: Verdict | None) -> None:
-        """The worker is gone, for this reason: so are its connections, and the answers it owed."""
+        """The worker is gone, for this reason, with its connections and the responses it owed."""
         self._killed_for = reason, limit
         if self._ahead is not None:
             self._ahead.cancel()
         self._close_free()
         for exchange in [*self._exchanges]:
-            # One that was not sent yet is about to fail to connect, and goes to another worker.
+            # A request that was not sent yet is about to fail to connect, and goes to another worker.
             if exchange.sent:
                 self.cut_off(exchange)
                 if exchange.link is not None:
@@ -120,11 +120,11 @@ class Traffic:
             self._free.append(link)
         self._let_go(exchange)
 
-    def link_unused(self, link: Link, exchange: Exchange) -> None:
+    def link_unused(self, exchange: Exchange) -> None:
         self._let_go(exchange)
         self._owner.unreachable(exchange)
 
-    def link_lost(self, link: Link, exchange: Exchange) -> None:
+    def link_lost(self, exchange: Exchange) -> None:
         exchange.link = None
         self._lost[exchange] = self._loop.call_later(LOST_GRACE_S, self._give_up, exchange)
 

@@ -1,4 +1,4 @@
-"""Notices changes of the files that a project is made of."""
+"""Notices changes to the files of a project."""
 
 import asyncio
 import contextlib
@@ -10,17 +10,17 @@ import watchfiles
 DEBOUNCE_MS = 200
 """The longest that a series of changes is collected."""
 STEP_MS = 100
-"""The silence that ends a series. It is also how often watchfiles looks, which is most of what an idle node does."""
+"""The silence that ends a series. watchfiles also looks this often, which is most of what an idle node does."""
 
 
 class Watch:
     """Watches a folder with all that is below it, and single files wherever they are.
 
-    ``on_trouble`` is called with the reason when the system cannot tell of changes.
+    ``on_trouble`` is called with the reason if the system cannot report changes.
     """
 
     def __init__(self, folder: Path | None, *, ignored: Path, on_trouble: Callable[[str], None]) -> None:
-        """``ignored``: a folder whose changes do not count."""
+        """``ignored``: a folder in which changes do not count."""
         self._folder = folder
         self._ignored = ignored
         self._on_trouble = on_trouble
@@ -28,10 +28,10 @@ class Watch:
         self._files: frozenset[Path] = frozenset()
         self._found: asyncio.Queue[set[Path]] = asyncio.Queue()
         self._watchers: dict[bool, tuple[_Folders, asyncio.Task[None]]] = {}
-        """The one of whole trees (True), and the one of what lies directly in a folder."""
+        """One for whole trees (True), and one for what lies directly in a folder (False)."""
 
     async def files(self, files: Iterable[Path]) -> None:
-        """From now on these are the single files. They need not exist. They are watched when this returns."""
+        """Replaces the single files to watch, which need not exist. They are watched once this returns."""
         self._files = frozenset(files)
         self._renew()
         # A watcher has asked the system for its folders before it waits for the first time.
@@ -58,7 +58,7 @@ class Watch:
             # It goes and comes again when a branch without it is checked out.
             beside.add(self._folder.parent)
         whole = _present(trees)
-        # A second watcher of the same folder would tell of each change again: the function would be reloaded twice.
+        # A second watcher of the same folder would report each change again, and reload the function twice.
         beside = {folder for folder in beside if not any(folder.is_relative_to(tree) for tree, _ in whole)}
         for deep, folders in ((True, whole), (False, _present(beside))):
             watched, watcher = self._watchers.get(deep, (None, None))
@@ -102,7 +102,7 @@ def _present(folders: Iterable[Path]) -> _Folders:
 
 
 def _linked_folders(folder: Path) -> Iterable[Path]:
-    """Folders that functions are links to: their files are below another place."""
+    """The targets of functions that are links to folders elsewhere."""
     with contextlib.suppress(OSError):
         for entry in folder.iterdir():
             if entry.is_symlink() and entry.is_dir():

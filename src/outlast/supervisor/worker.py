@@ -1,4 +1,4 @@
-"""One worker: the requests and tasks that it has, what its process says of them, and what its pool may ask of it."""
+"""One worker: its requests and tasks, what its process says about them, and what its pool may ask of it."""
 
 import asyncio
 from collections import deque
@@ -21,59 +21,59 @@ from outlast.supervisor.exchange import Exchange
 from outlast.supervisor.journal import Journal
 from outlast.supervisor.lifecycle import STANDBY_PING, Lifecycle
 from outlast.supervisor.meter import Meter
+from outlast.supervisor.process import KEPT_ERROR_LINES
 from outlast.supervisor.register import Moment, Register
 from outlast.supervisor.resources import Program
 from outlast.supervisor.snapshot import WorkerSnapshot
 from outlast.supervisor.tasks import OpenTasks
 from outlast.supervisor.traffic import Traffic
-from outlast.supervisor.vessel import KEPT_ERROR_LINES
 from outlast.telemetry.logs import Level, Log
 from outlast.telemetry.quota import Quota
 from outlast.wire import messages
 from outlast.wire.messages import TaskSettled, TaskStarted
 
 USUAL_SOCKET = "http.sock"
-"""A worker listens on it before it is told to evaluate the function's code."""
+"""Every worker listens on this before it is told to evaluate the function's code."""
 NODE_SOCKET = "node.sock"
-"""That of a server of node:http."""
+"""For servers of node:http."""
 YOUNG_MS = 1_000
 _FAILURES = frozenset([EndReason.CRASH, EndReason.EXIT, EndReason.PROTOCOL, EndReason.MEMORY])
 
-# In Python 3.11 to name a member of an enumeration costs ten times as much as a global name.
+# In Python 3.11, an enumeration's member costs ten times as much to look up as a global name.
 _RETIRED = State.RETIRED
 _OUTCOMES = {outcome.value: outcome for outcome in TaskOutcome}
-"""A look-up costs less than ``TaskOutcome(value)``."""
+"""Cheaper to look up than ``TaskOutcome(value)``."""
 
 
 class Owner(Protocol):
-    """What a worker tells its pool."""
+    """What a worker reports to its pool."""
 
     def worker_ready(self, worker: "Worker") -> None:
-        """It takes requests now."""
+        """The worker takes requests now."""
 
     def worker_freed(self, worker: "Worker") -> None:
         """One of its requests has ended."""
 
     def worker_barred(self, worker: "Worker") -> None:
-        """It takes no more requests. Called at least once in every life, and at once when the process is gone."""
+        """It takes no more requests. Called at least once for each worker, and at once when its process is gone."""
 
     def worker_stuck(self, worker: "Worker", stuck: bool) -> None:
-        """Its event loop stands still, or goes on again."""
+        """Its event loop is blocked, or goes on again."""
 
     def worker_due(self, worker: "Worker", cause: EndReason) -> None:
-        """It should retire. It takes requests until it is told to, as best once another one can take its place."""
+        """It should retire, preferably once another worker can take its place; until then it takes requests."""
 
     def worker_idle(self, worker: "Worker") -> None:
         """Called now and then while it has nothing to do."""
 
     def worker_gone(self, worker: "Worker", boot_error: str | None, died_young: bool) -> None:
-        """Its life is over, nothing of it is left.
+        """It has ended, and nothing is left of it.
 
         ``boot_error``: why it never became ready. ``died_young``: it did, but failed so soon that another would, too.
         """
 
     def place_again(self, exchange: Exchange) -> None:
-        """This one was not sent: another worker may have it."""
+        """The request was not sent: another worker may have it."""
 
 
 class Worker:
@@ -96,7 +96,7 @@ class Worker:
         self.generation = generation
         """Which state of the function's files it was started for."""
         self.requests = 0
-        """How many it has."""
+        """How many it has now."""
         self.tasks = OpenTasks()
         self._function = function
         self._is_per_request = policy is Policy.PER_REQUEST
@@ -109,10 +109,10 @@ class Worker:
         self._enforcer = Enforcer(meter, self, function.limits, has_family=function.language is Language.PYTHON)
         self._lifecycle = Lifecycle(self, execution_id, function, program, folder)
         self._held_back: deque[str] = deque(maxlen=KEPT_ERROR_LINES)
-        """What came on standard error before it was ready."""
+        """What it wrote to standard error before it was ready."""
 
     async def live(self, spawn: Callable[[Command], Awaitable[Process]]) -> None:
-        """Runs its process from start to end. Never raises: what goes wrong is a boot error."""
+        """Runs its process from start to end. Never raises: an error becomes its boot error."""
         await self._lifecycle.run(spawn)
 
     # How it is.
@@ -123,7 +123,7 @@ class Worker:
 
     @property
     def is_wanted(self) -> bool:
-        """Whether it has the function's code, or is to have it as soon as it can."""
+        """Whether it has evaluated the function's code, or will as soon as it can."""
         return self._lifecycle.is_wanted
 
     @property
@@ -137,12 +137,12 @@ class Worker:
 
     @property
     def is_standby(self) -> bool:
-        """Whether it could be on that way, if it were wanted."""
+        """Whether it is started, or starting, but not wanted yet."""
         return not self.is_wanted and self.state in lifecycle.COMING_UP
 
     @property
     def has_spare_time(self) -> bool:
-        """Whether its event loop did not need all of the time, when last looked at."""
+        """Whether its event loop had time to spare when last looked at."""
         return (metering := self._enforcer.metering) is None or not metering.is_busy
 
     @property
@@ -155,18 +155,23 @@ class Worker:
         return (metering := self._enforcer.metering) is not None and metering.is_running()
 
     @property
+    def open_tasks(self) -> int:
+        """How many it has."""
+        return len(self.tasks)
+
+    @property
     def is_working(self) -> bool:
         """Whether it has a request or an open task."""
         return self.requests > 0 or len(self.tasks) > 0
 
     @property
     def requests_begun(self) -> int:
-        """How many it was given in its life."""
+        """How many it has had in its life."""
         return self._traffic.begun
 
     @property
     def signs_of_life(self) -> int:
-        """Grows whenever its event loop is known to have done something."""
+        """A count that grows whenever its event loop is known to have done something."""
         return self._traffic.signs_of_life + self._lifecycle.channel.received
 
     @property
@@ -182,11 +187,11 @@ class Worker:
             state=self.state,
             is_current=is_current,
             is_stuck=self._enforcer.is_stuck,
-            pid=self._lifecycle.vessel.pid,
+            pid=self._lifecycle.process.pid,
             age_ms=self._lifecycle.age_ms,
             requests=self.requests,
             requests_begun=self.requests_begun,
-            open_tasks=len(self.tasks),
+            open_tasks=self.open_tasks,
             cpu_ms=round(usage.cpu_ms),
             cpu_limit_ms=allowed.cpu_hard_ms,
             memory_mb=round(usage.memory_mb),
@@ -198,7 +203,7 @@ class Worker:
     # What its pool asks for.
 
     def activate(self) -> None:
-        """Evaluate the function's code, as soon as it can."""
+        """Has it evaluate the function's code, as soon as it can."""
         self._lifecycle.activate()
 
     def carry(self, exchange: Exchange) -> None:
@@ -212,17 +217,17 @@ class Worker:
                 metering.wake()
 
     def retire(self, reason: EndReason) -> None:
-        """No new requests; it ends when what it has is done."""
+        """Gives it no new requests; it ends when it has finished what it has."""
         self._lifecycle.retire(reason)
         self._check_drained()
 
     def kill(self, reason: EndReason) -> None:
-        """Ends it now; what is unfinished is recorded as interrupted for that reason."""
+        """Kills it now; unfinished tasks are recorded as interrupted for this reason."""
         self._traffic.condemn(reason)
         self._lifecycle.kill(reason)
 
     async def catch_up(self) -> None:
-        """Returns when all that it had to say by now is known."""
+        """Returns when everything that it has said so far is known."""
         await self._lifecycle.channel.catch_up()
 
     # Its life (`outlast.supervisor.lifecycle.Owner`).
@@ -256,8 +261,9 @@ class Worker:
 
     def ended(self, end: End) -> None:
         self._enforcer.end()
+        now = self._loop.time()
         for task in self.tasks.interrupt():
-            self._journal.task_cut_off(task, end, self._ms_since(task.started_at))
+            self._journal.task_cut_off(task, end, round((now - task.started_at) * 1000))
         self._traffic.close(end.reason, end.limit)
         life = self._lifecycle
         if end.boot_error is not None:
@@ -287,7 +293,7 @@ class Worker:
         if self.state is State.READY:
             self.retire(reason)
         if self.state in (State.RETIRED, State.UNLOADING):
-            self._lifecycle.farewell.warn(UnloadReason(reason))
+            self._lifecycle.unloading.warn(UnloadReason(reason))
 
     def limit_reached(self, limit: Verdict) -> None:
         self._traffic.condemn(EndReason(limit.reason), limit)
@@ -302,7 +308,7 @@ class Worker:
     def stuck(self, is_stuck: bool) -> None:
         self._owner.worker_stuck(self, is_stuck)
 
-    # What its process says (`outlast.supervisor.lifecycle.Owner`).
+    # What its process reports (`outlast.supervisor.lifecycle.Owner`).
 
     def heard(self, said: Iterable[messages.FromWorker]) -> None:
         tasks, journal = self.tasks, self._journal
@@ -310,10 +316,10 @@ class Worker:
         try:
             for message in said:
                 if type(message) is TaskStarted:
-                    is_last_word = message.unloading and self._lifecycle.farewell.was_told(UnloadReason.TERMINATION)
+                    is_last_word = message.unloading and self._lifecycle.unloading.was_told(UnloadReason.TERMINATION)
                     tasks.start(message, moment, journal.task_started, is_last_word=is_last_word)
                 elif type(message) is TaskSettled and message.outcome == "fulfilled":
-                    # Nearly all are, and together they cost less.
+                    # Nearly all tasks are fulfilled, and cost less when handled together.
                     fulfilled.append(tasks.settle(message.task))
                 else:
                     if fulfilled:
@@ -326,7 +332,7 @@ class Worker:
         self._check_drained()
 
     def _heard(self, message: messages.FromWorker, moment: Moment) -> None:
-        """Any but those that are the most frequent."""
+        """Handles all but the most frequent messages."""
         match message:
             case TaskSettled():
                 task = self.tasks.settle(message.task)
@@ -345,16 +351,16 @@ class Worker:
             case messages.Pong():
                 self._heard_pong(message)
             case messages.Unloaded():
-                self._lifecycle.farewell.heard(message.reason)
+                self._lifecycle.unloading.heard(message.reason)
 
     def _heard_pong(self, message: messages.Pong) -> None:
         self._lifecycle.channel.on_pong(message)
         if message.number == STANDBY_PING:
-            # The first request shall not have to wait for it.
+            # So that the first request need not wait for a connection.
             self._traffic.open_ahead(self._path_of(USUAL_SOCKET))
 
     def _heard_uncaught(self, message: messages.Uncaught) -> None:
-        self._lifecycle.vessel.last_errors.append(message.error)
+        self._lifecycle.process.last_errors.append(message.error)
         self._journal.uncaught(message.error, message.request)
         if self.state is State.READY:
             self.retire(EndReason.UNCAUGHT)
@@ -366,22 +372,19 @@ class Worker:
         if self.was_ready or level is not Level.ERROR:
             self._print(level, line)
         else:
-            # Of one that does not become ready, this is the reason: it is told with that.
+            # If the worker never becomes ready, this is the reason, and is reported as that.
             self._held_back.append(line)
 
     def _print(self, level: Level, text: str, request_id: str = "") -> None:
         self._journal.printed(level, text, request_id)
         if self._pressure.is_high:
-            self._lifecycle.vessel.hold_back(self._pressure)
+            self._lifecycle.process.hold_back(self._pressure)
 
     def _path_of(self, socket: str) -> str:
         """Raises BrokenMessage for anything that would leave the worker's folder."""
         if socket not in (USUAL_SOCKET, NODE_SOCKET):
             raise messages.BrokenMessage(f"a worker cannot serve on {socket!r}")
-        return str(self._lifecycle.vessel.folder / socket)
-
-    def _ms_since(self, moment: float) -> int:
-        return round((self._loop.time() - moment) * 1000)
+        return str(self._lifecycle.process.folder / socket)
 
     # What becomes of its requests (`outlast.supervisor.traffic.Owner`).
 

@@ -1,7 +1,7 @@
-"""Where spans go: a collector that takes OTLP over HTTP, by way of OpenTelemetry's SDK.
+"""Sends spans to a collector by OTLP over HTTP, through OpenTelemetry's SDK.
 
-The SDK sends what has ended in batches, from a thread of its own, and drops the oldest where there is more than it can
-send. It says what goes wrong to ``logging``, each time; here it is said once, in the node's log.
+The SDK sends ended spans in batches, from a thread of its own, and drops the oldest if there are more than it can send.
+It reports each error to ``logging``; here an error is reported once, in the node's log.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, Spa
 from opentelemetry.trace import Tracer
 
 FLUSH_S = 3.0
-"""For the last spans of a node that ends."""
+"""For sending the last spans when the node ends."""
 _QUEUE_FULL = "Queue full"
 
 
@@ -28,7 +28,7 @@ class Report(Protocol):
 
 
 class Collector:
-    """As the variables ``OTEL_…`` say. Raises ValueError, OSError or RuntimeError for those that cannot be used."""
+    """Configured by the variables ``OTEL_…``. Raises ValueError, OSError or RuntimeError if one cannot be used."""
 
     def __init__(self, node: str, report: Report) -> None:
         """``node``: its id. ``report``: called in the event loop, with one line for the log."""
@@ -40,7 +40,7 @@ class Collector:
         self.tracer: Tracer = self._provider.get_tracer("outlast", version("outlast"))
 
     async def close(self, within_s: float = FLUSH_S) -> None:
-        """Sends what has ended, as far as that can be done in this time."""
+        """Sends the spans that have ended, as far as that is possible in this time."""
         loop = asyncio.get_running_loop()
         flushed = loop.create_future()
 
@@ -50,7 +50,7 @@ class Collector:
                 loop.call_soon_threadsafe(flushed.set_result, None)
 
         if self._exporter.is_failing:
-            # What it would wait for is that the collector comes back.
+            # It would wait for the collector to come back.
             self._exporter.give_up()
         # A thread that ends with the process, unlike those of the event loop's pool, which are waited for.
         threading.Thread(target=flush, name="flush traces", daemon=True).start()
@@ -62,7 +62,7 @@ class Collector:
 
 
 class _Exporter(SpanExporter):
-    """Says once that the collector does not take spans, and once that it does again. Called in the SDK's thread."""
+    """Reports once that the collector does not take spans, and once that it does again. Runs in the SDK's thread."""
 
     def __init__(self, exporter: OTLPSpanExporter, complaints: "_Complaints", report: Report) -> None:
         self._exporter = exporter
@@ -92,7 +92,7 @@ class _Exporter(SpanExporter):
         return result
 
     def give_up(self) -> None:
-        """Ends the attempt that is under way, if there is one, and makes no other."""
+        """Ends the present attempt, if there is one, and makes no further one."""
         self._is_closed = True
         self._exporter.shutdown()  # type: ignore[no-untyped-call]
 
@@ -105,15 +105,16 @@ class _Exporter(SpanExporter):
 
 
 class _Complaints(logging.Handler):
-    """What OpenTelemetry's libraries say, in any thread.
+    """Receives what OpenTelemetry's libraries log, in any thread.
 
-    What the SDK says is reported, once of each kind; what the propagator says is about what some client has sent.
+    Each kind of message from the SDK is reported once. Those of the propagator are about what clients send, and
+    dropped.
     """
 
     def __init__(self, report: Report) -> None:
         super().__init__(logging.WARNING)
         self.latest = ""
-        """The last one about sending."""
+        """Why the latest attempt to send failed."""
         self._report = report
         self._reported: set[str] = set()
         self._logger = logging.getLogger("opentelemetry")
@@ -122,7 +123,7 @@ class _Complaints(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         if record.name.startswith("opentelemetry.exporter"):
-            # The first one holds the reason, the one behind it that it was tried again to no avail.
+            # The first message has the reason; the next only says that retrying did not help.
             self.latest = self.latest or record.getMessage()
         elif record.name.startswith("opentelemetry.sdk") and record.msg not in self._reported:
             self._reported.add(record.msg)
@@ -136,13 +137,13 @@ class _Complaints(logging.Handler):
 
     def close(self) -> None:
         self._logger.removeHandler(self)
-        # Whoever still speaks is a thread that is about to end with the process.
+        # Whatever still logs is a thread that is about to end with the process.
         self._logger.addHandler(logging.NullHandler())
         super().close()
 
 
 def _resource(node: str) -> Resource:
-    """What the variables say of the service, and this node."""
+    """The service as the variables describe it, and this node."""
     resource = Resource.create({"service.version": version("outlast"), "service.instance.id": node})
     if str(resource.attributes["service.name"]).startswith("unknown_service"):
         return resource.merge(Resource({"service.name": "outlast"}))
@@ -150,7 +151,7 @@ def _resource(node: str) -> Resource:
 
 
 def _in_loop(report: Report) -> Report:
-    """For other threads."""
+    """For calls from other threads: ``report`` runs in the event loop."""
     loop = asyncio.get_running_loop()
 
     def tell(text: str, *, is_trouble: bool) -> None:

@@ -1,7 +1,7 @@
-"""What is counted of what the log says: the figures behind the metrics.
+"""Counts events: the figures behind the metrics.
 
-Counting happens with every request and every task, so it is no more than a look-up of the function and some additions
-to plain numbers; what Prometheus gets is made of them when it asks.
+This happens for every request and every task, so it is no more than a look-up of the function and some additions to
+plain numbers, from which the metrics are made when Prometheus asks.
 """
 
 from bisect import bisect_left
@@ -16,14 +16,14 @@ WAIT_BUCKETS_MS = (1, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000)
 
 
 class Histogram:
-    """How many values of milliseconds there were up to each bound."""
+    """Counts durations in milliseconds by range."""
 
     __slots__ = ("bounds_ms", "counts", "sum_ms")
 
     def __init__(self, bounds_ms: tuple[float, ...]) -> None:
         self.bounds_ms = bounds_ms
         self.counts = [0] * (len(bounds_ms) + 1)
-        """Each of its own range; the last one of what is beyond all bounds."""
+        """One for the range up to each bound, and a last one for values beyond all bounds."""
         self.sum_ms = 0.0
 
     def add(self, ms: float) -> None:
@@ -32,7 +32,7 @@ class Histogram:
 
 
 class FunctionCounts:
-    """Since the node was started."""
+    """The counts of one function since the node was started."""
 
     __slots__ = (
         *("boot_failures", "boots", "ends", "fulfilled", "limits"),
@@ -45,23 +45,23 @@ class FunctionCounts:
         self.requests = Histogram(REQUEST_BUCKETS_MS)
         self.fulfilled = 0
         self.tasks: Counter[tuple[str, str]] = Counter()
-        """Settled otherwise, by outcome and reason."""
+        """Tasks that were not fulfilled, by outcome and reason."""
         self.task_ms = Histogram(TASK_BUCKETS_MS)
         self.boots = Histogram(BOOT_BUCKETS_MS)
         self.boot_failures = 0
         self.ends: Counter[str] = Counter()
-        """Of workers, by reason."""
+        """Ends of workers, by reason."""
         self.limits: Counter[str] = Counter()
-        """Of those, the ones that a limit was the reason for."""
+        """The ends that a limit caused, by limit."""
         self.lines_suppressed = 0
-        """Of what it printed."""
+        """Lines that it printed beyond its quota."""
 
 
 class Counts:
     """Implements `outlast.telemetry.logs.Observer`."""
 
     def __init__(self, served: Callable[[], Collection[str]]) -> None:
-        """``served``: the functions that there are. A client may ask for any, and is counted under no name then."""
+        """``served``: the existing functions. Requests for others are counted under an empty name."""
         self.functions: dict[str, FunctionCounts] = {}
         self.log_lines_lost = 0
         self._served = served
@@ -93,7 +93,7 @@ class Counts:
 
 
 def _task(counts: FunctionCounts, fields: Mapping[str, Any]) -> None:
-    """One that was not fulfilled."""
+    """Counts a task that was not fulfilled."""
     counts.tasks[str(fields["outcome"]), str(fields.get("reason", ""))] += 1
     counts.task_ms.add(fields["ms"])
 

@@ -1,7 +1,7 @@
-"""What the log has said lately, and what it says now, for whoever asks the node rather than its log file.
+"""Recent log events for those who query the node, and new ones for those who listen.
 
-Of each function the latest events are kept, so that one that prints without end pushes out none of the others'. What
-happens with every request (`Log.emit_struct`) is passed on to those who listen, and not kept.
+The latest events are kept for each function separately, so that one that prints without end does not push out those of
+others. Events of every request (`Log.emit_struct`) are only passed on to listeners, and not kept.
 """
 
 import asyncio
@@ -16,14 +16,14 @@ import msgspec
 from outlast.telemetry.json_lines import JsonLines
 
 KEPT_EVENTS = 2_000
-"""Of each function, and of the node itself."""
+"""For each function, and for the node itself."""
 KEPT_CHARS = 4 * 2**20
-"""Of the same: a function may print long lines."""
+"""For the same: a function may print long lines."""
 PENDING_EVENTS = 10_000
 PENDING_CHARS = 16 * 2**20
-"""That a listener has not taken yet; beyond either its oldest are dropped, and it is told how many."""
+"""What a listener may leave pending; beyond either bound the oldest are dropped, and the listener is told how many."""
 _ENTRY_CHARS = 300
-"""What an event takes besides its text."""
+"""What an event takes in memory besides its text."""
 
 Fields = Mapping[str, object] | msgspec.Struct
 
@@ -35,16 +35,16 @@ class Event(NamedTuple):
     """Seconds since the epoch."""
     level: int
     label: str
-    """Of the level."""
+    """The level's name."""
     name: str
     chars: int
-    """What it takes to keep it, about."""
+    """Roughly how much memory it takes to keep."""
     fields: Fields
-    """All of them for one that was emitted, its level and name included; otherwise all but these two."""
+    """A mapping has all fields, including level and event name; a struct all but these two."""
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
-    """Which events are asked for: those that have all of what is given."""
+    """Asks for the events that match everything given."""
 
     function: str | None = None
     request_id: str | None = None
@@ -79,7 +79,7 @@ class _Ring:
     def __init__(self, most_events: int, most_chars: int) -> None:
         self.events: deque[Event] = deque()
         self.dropped = 0
-        """So many of the oldest, for want of room."""
+        """How many of the oldest were dropped for want of room."""
         self._most_events = most_events
         self._most_chars = most_chars
         self._chars = 0
@@ -99,10 +99,10 @@ class Feed:
         self._count = 0
 
     def keep(self, at: float, level: int, label: str, name: str, fields: Mapping[str, object], chars: int) -> None:
-        """``chars``: of its texts."""
+        """Keeps an event and passes it to listeners. ``chars``: how many its texts have."""
         self._count = count = self._count + 1
         event = Event(count, at, level, label, name, chars + _ENTRY_CHARS, fields)
-        # The name of one that is served: whoever writes to the log sees to it that there are not too many.
+        # Only names of functions that are served come here, so there are not too many.
         function = fields.get("function")
         ring = self._rings.get(function)
         if ring is None:
@@ -112,14 +112,14 @@ class Feed:
             listener.hear(event)
 
     def pass_on(self, at: float, level: int, label: str, name: str, fields: msgspec.Struct) -> None:
-        """Each of the fields is short."""
+        """Passes an event to listeners, without keeping it. Each of its fields must be short."""
         self._count += 1
         event = Event(self._count, at, level, label, name, _ENTRY_CHARS, fields)
         for listener in self.listeners:
             listener.hear(event)
 
     def recent(self, wanted: Wanted, limit: int) -> list[Event]:
-        """The latest of those that are kept, oldest first."""
+        """The latest matching events that are kept, oldest first."""
         if wanted.function is not None:
             rings = [ring] if (ring := self._rings.get(wanted.function)) is not None else []
         else:
@@ -128,19 +128,19 @@ class Feed:
         return sorted(found, key=attrgetter("number"))[-limit:] if limit else []
 
     def listen(self, wanted: Wanted) -> "Listener":
-        """From now on; `Listener.close` ends it."""
+        """Listens to events from now on, until `Listener.close`."""
         listener = Listener(wanted, self.listeners.discard)
         self.listeners.add(listener)
         return listener
 
     def close(self) -> None:
-        """Whoever listens hears the end."""
+        """Ends all listeners."""
         for listener in [*self.listeners]:
             listener.close()
 
 
 class Listener:
-    """Takes events as they happen; the one who reads may be slow."""
+    """Collects events as they happen, for a reader that may be slow."""
 
     def __init__(self, wanted: Wanted, on_close: "Callable[[Listener], None]") -> None:
         self._accepts = wanted.predicate()
@@ -156,9 +156,9 @@ class Listener:
         self._news.set()
 
     async def take(self, timeout_s: float) -> tuple[list[Event], int] | None:
-        """What has happened since the last time, and how much of it was missed. None: there will be no more.
+        """The events since the last call, and how many were missed. None: there will be no more.
 
-        Waits for something to happen, not longer than ``timeout_s``.
+        Waits for an event, at most ``timeout_s``.
         """
         try:
             async with asyncio.timeout(timeout_s):
@@ -179,7 +179,7 @@ class Listener:
 
 
 def as_json(events: Iterable[Event]) -> Iterator[str]:
-    """Each event as the log has it in JSON, without a newline."""
+    """Each event as in the JSON log, without a newline."""
     lines = JsonLines()
     for event in events:
         if isinstance(event.fields, msgspec.Struct):

@@ -10,24 +10,24 @@ _encoder: Final = msgspec.json.Encoder(enc_hook=str)
 
 
 class JsonLines:
-    """Renders events; keeps the text of the present moment, which many lines may share."""
+    """Renders events; caches the text of the present time, which many lines share."""
 
     def __init__(self) -> None:
         self._second = self._millisecond = -1
         self._stamp = self._text = ""
 
     def render(self, now: float, record: Mapping[str, object]) -> str:
-        """``record`` as one line with its newline, ``ts`` (RFC 3339, UTC, milliseconds) before all else."""
+        """``record`` as one line with its newline, beginning with ``ts`` (RFC 3339, UTC, milliseconds)."""
         try:
             text = _encoder.encode(record).decode()
         except (ValueError, TypeError, OverflowError, RecursionError):
-            # Lone surrogates (from bytes that are no UTF-8), and what JSON has no form for. It gets logged
+            # Lone surrogates (from bytes that are not UTF-8), and values that JSON cannot represent. They are logged
             # all the same: a log that drops what is odd drops what one looks for.
             text = _encoder.encode({name: _plain(value) for name, value in record.items()}).decode()
         return f'{{"ts":"{self._time(now)}",{text[1:]}\n'
 
     def render_struct(self, now: float, level: str, event: str, struct: msgspec.Struct) -> str:
-        """The same for an event whose fields, of which there is at least one, are those of a struct."""
+        """The same for an event with the fields of a struct, which must have at least one."""
         try:
             text = _encoder.encode(struct).decode()
         except (ValueError, TypeError, OverflowError, RecursionError):

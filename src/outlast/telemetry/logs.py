@@ -15,7 +15,7 @@ from outlast.telemetry.pressure import Pressure
 from outlast.telemetry.pretty import Pretty
 
 MAX_TEXT_BYTES: Final = 64 * 1024
-"""Of one message or field. A function may print megabytes at once; a line of a log should stay a line."""
+"""The longest message or field. A function may print megabytes at once, but a log line should stay a line."""
 _SURELY_SHORT: Final = MAX_TEXT_BYTES // 4  # characters: no character takes more than four bytes
 
 
@@ -48,7 +48,7 @@ class Level(IntEnum):
 
     @classmethod
     def named(cls, name: str) -> Level:
-        """The level for a word that a worker sent. An unknown word means ``INFO``: workers may err."""
+        """The level for a word that a worker sent. Unknown words mean ``INFO``, since workers may err."""
         return _LEVELS.get(name, cls.INFO)
 
 
@@ -60,21 +60,20 @@ _LEVELS: Final[dict[str, Level]] = {
 }
 
 REQUEST_LEVEL: Final = Level.INFO
-"""Of ``request`` events."""
-
+"""The level of ``request`` events."""
 
 KEPT_LEVEL: Final = Level.INFO
-"""What is as important as this is kept for a while, and counted, whether or not it is written."""
+"""Events of this level or higher are kept for a while, and counted, whether or not they are written."""
 
 
 class Observer(Protocol):
-    """Hears of what happens, whether or not it is written. Must not raise, and must not take long."""
+    """Hears of events, whether or not they are written. Must not raise, and must not take long."""
 
     def emitted(self, event: str, fields: Mapping[str, object]) -> None:
-        """Every event of `KEPT_LEVEL` or higher but the two that are the most frequent, which follow."""
+        """Called for every event of `KEPT_LEVEL` or higher, except the two most frequent ones, which follow."""
 
     def request_ended(self, function: str, status: int, ms: float) -> None:
-        """``function`` may be any name. ``status`` 0: the client left before there was an answer."""
+        """``function`` may be any name. ``status`` 0: the client left before there was a response."""
 
     def tasks_fulfilled(self, function: str, durations_ms: Sequence[float]) -> None: ...
 
@@ -93,11 +92,11 @@ class _Nobody:
 class Log:
     """Writes each event with one call of ``write``, which gets text that ends in a newline.
 
-    ``colour`` counts for ``Format.PRETTY`` alone. ``clock`` gives seconds since the epoch. Events below ``level`` are
-    not written; those below `KEPT_LEVEL` too cost a comparison. ``pressure`` is high while what has been written waits
-    for its reader.
+    ``colour`` only applies to ``Format.PRETTY``. ``clock`` gives seconds since the epoch. Events below ``level`` are
+    not written; those also below `KEPT_LEVEL` cost one comparison. ``pressure`` is high while written lines wait for
+    their reader.
 
-    ``emit`` never raises because of what an event holds, nor because the stream cannot be written: a full
+    ``emit`` never raises, neither because of what an event contains nor because the stream cannot be written: a full
     disk or a closed pipe must not end requests. ``lost`` counts the events that could not be written.
     """
 
@@ -116,14 +115,14 @@ class Log:
         self.pressure = pressure or Pressure()
         self.lost = 0
         self.feed = Feed()
-        """For those who ask what happened lately, or listen to what happens."""
+        """Keeps recent events for queries, and passes new ones to listeners."""
         self.observer: Observer = _Nobody()
         self._write = write
         self._clock = clock
         self._renderer = JsonLines() if format is Format.JSON else Pretty(colour=colour)
 
     def takes(self, level: Level) -> bool:
-        """Whether anything is done with an event of this level."""
+        """Whether an event of this level has any effect."""
         return level >= KEPT_LEVEL or level >= self.level
 
     def emit(
@@ -138,10 +137,9 @@ class Log:
         task_id: str | None = None,
         **fields: object,
     ) -> None:
-        """Writes one event. What is ``None`` is left out.
+        """Writes one event. Arguments that are ``None`` are left out.
 
-        The names of ``fields`` are chosen by Outlast's code, never by a function; the values may be anything.
-        A worker's log is ``functools.partial(log.emit, function=..., execution_id=...)``.
+        The names of ``fields`` are chosen by Outlast's code, never by a function; their values may be anything.
         """
         if not self.takes(level):
             return
@@ -167,14 +165,14 @@ class Log:
             self._deliver(self._renderer.render(now, record))
 
     def hears(self, level: Level) -> bool:
-        """Whether `emit_struct` does anything with an event of this level."""
+        """Whether an event of this level has any effect when given to `emit_struct`."""
         return level >= self.level or bool(self.feed.listeners)
 
     def emit_struct(self, event: str, struct: msgspec.Struct, level: Level = Level.INFO) -> None:
-        """Writes one event whose fields are those of ``struct``, each of them short.
+        """Writes one event with the fields of ``struct``, each of which is short.
 
-        It costs a third of `emit`: for what happens with every request. Let the struct omit defaults. The observer is
-        told of such an event by whoever emits it, who need not make the struct where nobody `hears` it.
+        For what happens with every request, as it costs a third of `emit`. The struct should omit defaults. Whoever
+        emits such an event tells the observer too, and need not make the struct if nobody `hears` it.
         """
         is_written = level >= self.level
         if is_written or self.feed.listeners:
@@ -192,7 +190,7 @@ class Log:
 
 
 def _add(record: dict[str, object], fields: Mapping[str, object]) -> int:
-    """Returns of how many characters the texts among them are."""
+    """Adds the fields that are not None. Returns the number of characters in those that are texts."""
     chars = 0
     for name, value in fields.items():
         if type(value) is str:

@@ -1,10 +1,10 @@
-"""Whether the log keeps up with what it is told."""
+"""Whether the log's reader keeps up."""
 
 from collections.abc import Callable
 
 
 class Pressure:
-    """High while those who read the log are behind: whoever fills it with what functions print shall wait."""
+    """High while the log's reader is behind: functions that print must wait then."""
 
     def __init__(self) -> None:
         self.is_high = False
@@ -20,5 +20,5 @@ class Pressure:
             callback()
 
     def when_low(self, callback: Callable[[], None]) -> None:
-        """Calls it once, as soon as the readers have caught up."""
+        """Calls ``callback`` once, as soon as the reader has caught up."""
         self._waiting.append(callback)

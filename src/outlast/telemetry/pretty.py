@@ -1,7 +1,7 @@
-"""Events as lines for a person at a terminal: aligned columns, one sentence an event, long text folded below.
+"""Events as lines for people at a terminal: aligned columns, one sentence for each event, long text folded below.
 
-What functions and clients say may hold anything, also what moves a terminal's cursor or forges a line. All of
-it passes ``harmless`` before it is laid out; the only escape sequences on screen are those written here.
+Text from functions and clients may contain anything, even what moves a terminal's cursor or forges a line. All of it
+passes through ``harmless`` before it is laid out; the only escape sequences on screen are those written here.
 """
 
 import json
@@ -15,7 +15,7 @@ import msgspec
 from outlast.core.records import TRACEBACKS, gist
 
 _NODE: Final = "outlast"
-"""Stands in the column of functions when an event concerns none."""
+"""Shown in the function column for events that concern no function."""
 _MIN_FUNCTION_WIDTH: Final = 10
 _MAX_FUNCTION_WIDTH: Final = 24
 _ID_WIDTH: Final = 4
@@ -39,7 +39,7 @@ Fields = dict[str, object]
 
 
 def harmless(text: str) -> str:
-    """``text`` with what could steer a terminal written as visible escapes. Tabs and newlines stay."""
+    """``text`` with everything that could control a terminal as visible escapes. Tabs and newlines stay."""
     return _HARMFUL.sub(_escape, text.replace("\r\n", "\n"))
 
 
@@ -49,7 +49,7 @@ def _escape(match: re.Match[str]) -> str:
 
 
 class Pretty:
-    """Renders events; the column of functions grows with the longest name seen."""
+    """Renders events; the function column grows with the longest name seen."""
 
     def __init__(self, *, colour: bool) -> None:
         self._colour = colour
@@ -58,13 +58,13 @@ class Pretty:
         self._stamp = ""
 
     def render(self, now: float, record: Mapping[str, object]) -> str:
-        """``record`` as one line, or several of which all but the first are indented, in local time."""
+        """``record`` as one line, or several, of which all but the first are indented. Times are local."""
         fields = dict(record)
         level, event = str(fields.pop("level")), str(fields.pop("event"))
         function = _one_line(fields.pop("function", _NODE))
-        # The end of an id, because it begins with the time: workers of the same hour would look alike.
+        # The end of an id, because the beginning is the time: workers of the same hour would look alike.
         execution = _one_line(fields.pop("execution_id", ""))[-_ID_WIDTH:]
-        # They tie events together across a log, which is a program's business: JSON has them.
+        # These tie events together, which is for programs: the JSON format has them.
         fields.pop("request_id", None)
         fields.pop("task_id", None)
         label = level if event == "log" and level != "info" else _one_line(event)
@@ -81,7 +81,7 @@ class Pretty:
         return "  ".join(parts).rstrip(" ") + "\n"
 
     def render_struct(self, now: float, level: str, event: str, struct: msgspec.Struct) -> str:
-        """The same for an event whose fields are those of a struct."""
+        """The same for an event with the fields of a struct."""
         return self.render(now, {"level": level, "event": event, **msgspec.to_builtins(struct)})
 
     def _painted(self, colour: str, text: str) -> str:
@@ -100,13 +100,13 @@ def _one_line(value: object) -> str:
 
 
 def sentence(event: str, fields: Fields) -> str:
-    """What happened, without its message; takes what it says out of ``fields``. Empty for what functions print."""
+    """What happened, without the message. Removes what it says from ``fields``. Empty for what functions print."""
     write = _SENTENCES.get(event)
     return write(fields) if write is not None else ""
 
 
 def _body(event: str, fields: Fields) -> str:
-    """The sentence for the event, then its message, then the fields that neither used, then the stack."""
+    """The sentence for the event, its message, the fields that neither used, and the stack."""
     said = sentence(event, fields)
     message = str(fields.pop("msg", "")).rstrip()
     stack = str(fields.pop("stack", "")).rstrip()
@@ -116,7 +116,7 @@ def _body(event: str, fields: Fields) -> str:
         message = f"{message}\n{stack}"
     first, newline, others = message.partition("\n")
     if newline and first.startswith(TRACEBACKS):
-        # Python's begins with what is the same for all: what it is stands at its end.
+        # A Python traceback begins the same for all errors; its end says what the error is.
         first, others = gist(message), message
     head = ": ".join(part for part in (said, first) if part)
     pairs = [f"{name}={_quoted_if_needed(value)}" for name, value in fields.items()]
@@ -177,7 +177,7 @@ def _beforeunload(fields: Fields) -> str:
 
 def _shutdown(fields: Fields) -> str:
     used = ""
-    # Of the limit that ended it; the message has both, with their units.
+    # These are about the limit that ended it; the message has both, with units.
     fields.pop("used", None)
     fields.pop("limit", None)
     if "cpu_ms" in fields:
@@ -206,7 +206,7 @@ def _task(fields: Fields) -> str:
 
 def _log_suppressed(fields: Fields) -> str:
     for name in ("lines", "since"):
-        # The message has the one, and the line before it in time the other.
+        # The message has the count; the time is that of an earlier line.
         fields.pop(name, None)
     return ""
 

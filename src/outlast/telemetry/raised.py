@@ -1,4 +1,4 @@
-"""What the text of an error says: its type and its message, as each language writes them."""
+"""Finds type and message in the text of an error, as each language writes it."""
 
 import re
 from typing import NamedTuple
@@ -12,19 +12,19 @@ _FRAME = "    at "
 
 class Raised(NamedTuple):
     type: str
-    """Empty where the text does not say it: in JavaScript any value can be thrown."""
+    """Empty if the text does not name one: in JavaScript any value can be thrown."""
     message: str
     text: str
 
     @property
     def attributes(self) -> dict[str, str]:
-        """Of the event ``exception`` of a span."""
+        """The attributes for the event ``exception`` of a span."""
         given = {"exception.type": self.type, "exception.message": self.message, "exception.stacktrace": self.text}
         return {name: value for name, value in given.items() if value}
 
 
 def read(language: Language, text: str) -> Raised:
-    """Reads what a worker says of an error, its stack included."""
+    """Reads an error with its stack, as a worker reports it."""
     lines = text.splitlines() or [""]
     line = gist(text) if language is Language.PYTHON else lines[0]
     found = _NAMED.fullmatch(line)
@@ -34,5 +34,5 @@ def read(language: Language, text: str) -> Raised:
 
 
 def _is_error(name: str, lines: list[str]) -> bool:
-    """Or else text that was thrown."""
+    """Whether it is an error, rather than a text that was thrown."""
     return name.endswith(("Error", "Exception")) or any(line.startswith(_FRAME) for line in lines)

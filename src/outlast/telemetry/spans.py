@@ -1,7 +1,7 @@
 """A span for every request and for every background task, with the names of OpenTelemetry's semantic conventions.
 
-A task is part of the trace of its request: the request's span is its parent, so that one sampler's decision holds for
-both, and is linked as well, which says that the one set off the other and did not wait for it.
+A task is part of its request's trace: the request's span is its parent, so that one sampling decision covers both. The
+span is also linked, which says that the request started the task but did not wait for it.
 """
 
 import time
@@ -22,7 +22,7 @@ from outlast.wire.tracing import RequestEnding
 
 MAX_PATH_CHARS = 2_000
 KEPT_REQUESTS = 10_000
-"""So many requests are remembered when neither they nor their tasks are open any more: they can still begin tasks."""
+"""How many requests are remembered after they and their tasks have ended, because they can still start tasks."""
 _METHODS = frozenset(["CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "QUERY", "TRACE"])
 _NOTHING = Context()
 
@@ -51,7 +51,7 @@ class RequestSpan:
         self.own: SpanContext = span.get_span_context()
         self.context = _fields(span)
         self.holders = 1
-        """The request itself while it is open, and each of its open tasks."""
+        """Counts the request itself while it is open, and each of its open tasks."""
         self._span = span
         self._begun_ns = begun_ns
         self._requests = requests
@@ -93,18 +93,18 @@ class RequestSpan:
 
 
 class _Requests:
-    """Those that a task may say it belongs to."""
+    """The requests that a task may belong to."""
 
     def __init__(self) -> None:
         self._held: dict[str, RequestSpan] = {}
         self._recent: OrderedDict[str, RequestSpan] = OrderedDict()
-        """Nobody holds these any more."""
+        """Requests without holders."""
 
     def add(self, request: RequestSpan) -> None:
         self._held[request.id] = request
 
     def hold(self, request_id: str, function: str) -> RequestSpan | None:
-        """None for one that is not known, or was another function's: workers are not trusted."""
+        """None for an unknown request or one to another function, since workers are not trusted."""
         request = self._held.get(request_id) or self._recent.get(request_id)
         if request is None or request.function != function:
             return None
@@ -122,14 +122,14 @@ class _Requests:
 
 
 class Tracing:
-    """Implements `outlast.wire.tracing.Tracer`, and hears of tasks (`outlast.supervisor.register.Observer`)."""
+    """Implements `outlast.wire.tracing.Tracer`, and `outlast.supervisor.register.Observer` for tasks."""
 
     def __init__(self, collector: Collector) -> None:
         self._collector = collector
         self._start = collector.tracer.start_span
         self._requests = _Requests()
         self._tasks: dict[str, tuple[Span, RequestSpan | None]] = {}
-        """Those that are open, by their ids."""
+        """The spans of open tasks, by the tasks' ids."""
 
     def begin(
         self, request_id: str, head: http1.RequestHead, *, function: str, route: str, scheme: str, client: str
@@ -211,12 +211,12 @@ class Tracing:
         span.end()
 
     async def close(self) -> None:
-        """Sends what has ended; nothing may begin afterwards."""
+        """Sends the spans that have ended. Nothing may be begun afterwards."""
         await self._collector.close()
 
 
 def _caller(fields: http1.Fields) -> Context:
-    """Who the caller says it is in which trace."""
+    """The trace context that the caller sent."""
     given = http1.values(fields, b"traceparent")
     if len(given) != 1:
         return _NOTHING

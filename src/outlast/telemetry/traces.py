@@ -1,6 +1,6 @@
-"""Whether traces are wanted, which the environment says as OpenTelemetry defines it.
+"""Sets up traces if the environment asks for them, as OpenTelemetry defines it.
 
-The libraries of the extra ``outlast[otel]`` are imported where they are, and only then.
+The libraries of the extra ``outlast[otel]`` are imported only then.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ _SPOKEN = "http/protobuf"
 
 
 class NoTraces(OutlastError):
-    """They are wanted, but cannot be had."""
+    """Traces were asked for, but cannot be had."""
 
 
 def wanted_by(environ: Mapping[str, str]) -> str | None:
-    """The variable that wants traces; None: they are not wanted. Raises `NoTraces` for what cannot be had.
+    """The variable that asks for traces; None if none does. Raises `NoTraces` for what is not supported.
 
-    An empty variable counts as none, as OpenTelemetry's specification has it.
+    An empty variable counts as unset, as in OpenTelemetry's specification.
     """
     if environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
         return None
@@ -49,9 +49,9 @@ def wanted_by(environ: Mapping[str, str]) -> str | None:
 
 
 def opened(environ: Mapping[str, str], node: str, log: Log) -> Tracing | None:
-    """None if traces are not wanted, or cannot be had: then the log says why, and serving goes on without them.
+    """None if nobody asked for traces, or they cannot be had; then the log says why, and serving goes on without.
 
-    ``node``: its id. Call it where an event loop runs; `Tracing.close` when it ends.
+    ``node``: its id. Call it inside a running event loop, and `Tracing.close` at the end.
     """
     try:
         variable = wanted_by(environ)
@@ -73,5 +73,5 @@ def _open(variable: str, node: str, log: Log) -> Tracing:
     try:
         return spans.Tracing(collector.Collector(node, report))
     except (ValueError, OSError, RuntimeError) as error:
-        # What the SDK says of a variable that it cannot use.
+        # The SDK's complaint about a variable that it cannot use.
         raise NoTraces(f"{variable} asks for traces, and another of OTEL_* cannot be used: {error}") from error

@@ -1,4 +1,4 @@
-"""Tests of functions, with pytest: see docs/testing.md. The names here are for annotations."""
+"""The pytest plugin for testing functions: see docs/testing.md. The names here are for type annotations."""
 
 from typing import TYPE_CHECKING
 
@@ -34,7 +34,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> object:
-    """Imported when first asked for: pytest loads this package at every start, whether or not anybody uses it."""
+    """Imports a name on first use: pytest loads this package at every start, whether or not it is used."""
     for module, names in _HOMES.items():
         if name in names:
             import importlib

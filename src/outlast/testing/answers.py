@@ -1,4 +1,4 @@
-"""What comes back: the answer of a function, a line that one has printed."""
+"""What tests get: the response of a function, and lines that functions have printed."""
 
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -8,7 +8,7 @@ import httpx
 
 
 class Answer:
-    """Of a function, read to its end. Content encodings are undone."""
+    """The response of a function, read to the end, with content encodings removed."""
 
     def __init__(self, function: str, response: httpx.Response) -> None:
         self.function = function
@@ -16,9 +16,9 @@ class Answer:
         self.headers = response.headers
         self.bytes = response.content
         self.request_id: str = response.headers["sb-request-id"]
-        """By which the ledger and the log know the request."""
+        """The request's id in the ledger and in the log."""
         self.execution_id: str | None = response.headers.get("x-sb-execution-id")
-        """Of the worker that has answered; None where none has."""
+        """The worker that answered; None if none did."""
         self._response = response
 
     @property
@@ -26,7 +26,7 @@ class Answer:
         return self._response.text
 
     def json(self) -> Any:
-        """Raises ValueError where it is not JSON."""
+        """The body as JSON. Raises ValueError if it is not JSON."""
         return self._response.json()
 
     def __repr__(self) -> str:
@@ -35,20 +35,20 @@ class Answer:
 
 @dataclass(frozen=True)
 class LogLine:
-    """One event of the log, by default a line that a function has printed."""
+    """One event of the log; by default a line that a function has printed."""
 
     ts: datetime
     level: str
     """``debug``, ``info``, ``warning`` or ``error``."""
     event: str
-    """``log`` for what is printed."""
+    """``log`` for a printed line."""
     msg: str
     function: str | None
     request_id: str | None
     execution_id: str | None
     task_id: str | None
     fields: dict[str, Any] = field(repr=False)
-    """All that the log says of it."""
+    """Everything that the log says about the event."""
 
     @classmethod
     def of(cls, fields: dict[str, Any]) -> "LogLine":

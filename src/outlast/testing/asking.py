@@ -1,4 +1,4 @@
-"""What one test asks of the server."""
+"""The requests that a test makes to the server."""
 
 import time
 from collections.abc import Mapping
@@ -29,7 +29,7 @@ SHOWN_TASKS = 10
 
 @dataclass(frozen=True)
 class Call:
-    """Of a function; what a field means is said at `outlast.testing.Outlast.invoke`."""
+    """One call of a function; `outlast.testing.Outlast.invoke` explains the fields."""
 
     function: str
     method: str | None
@@ -43,11 +43,11 @@ class Call:
 
 
 class Asking:
-    """Each method is carried out by `outlast.testing.transport`. Raises `Failure` where the server does not answer."""
+    """`outlast.testing.transport` carries the methods out. They raise `Failure` if the server does not answer."""
 
     def __init__(self, server: Server) -> None:
         self.server = server
-        # The log and the ledger go by milliseconds.
+        # The log and the ledger count in milliseconds.
         self._began = datetime.fromtimestamp(time.time_ns() // 1_000_000 / 1000, UTC)
 
     def invoke(self, call: Call) -> Steps[httpx.Response]:
@@ -64,11 +64,11 @@ class Asking:
         headers = {name.lower(): value for name, value in (call.headers or {}).items()}
         if self.server.verifies(call.function):
             headers.setdefault("authorization", f"Bearer {self.server.anon_key}")
-        # What httpx calls data is a form.
+        # What httpx calls ``data`` is a form.
         data = "content" if isinstance(call.data, str | bytes) else "data"
         given = {"json": call.json, data: call.data, "files": call.files}
         body = {name: value for name, value in given.items() if value is not None}
-        # httpx would send one of them, and say nothing of the other.
+        # httpx would send one of them, and silently drop the other.
         if len(body) > 1 and {*body} != {"data", "files"}:
             names = " and ".join("data" if name == "content" else name for name in body)
             raise Failure(f"one request has one body, not {names}; the fields of a form alone (data) go with files")
@@ -88,7 +88,7 @@ class Asking:
         yield from self._catch_up()
         while True:
             left_s = max(0.0, min(until - time.monotonic(), LONGEST_WAIT_S))
-            # 404 where nothing is known of the request: then it has no tasks either.
+            # 404 if nothing is known of the request: then it has no tasks either.
             yield from self._ask(
                 f"/v1/requests/{answer.request_id}", wait_ms=round(left_s * 1000), timeout_s=left_s, missing_ok=True
             )
@@ -133,7 +133,7 @@ class Asking:
         return [line for line in map(LogLine.of, found) if line.ts >= self._began]
 
     def report(self) -> Steps[str]:
-        """What was printed and what went wrong in this test, for whoever wonders why it failed."""
+        """What was printed and what went wrong during this test, to explain a failure."""
         yield from self._catch_up()
         found = yield from self._events({"limit": KEPT_EVENTS})
         return _shown(
@@ -146,7 +146,7 @@ class Asking:
         )
 
     def _catch_up(self) -> Steps[bytes]:
-        """An answer can get here before the server knows what the function has printed and started for it."""
+        """Needed because a response can arrive before the server knows what the function has printed and started."""
         return self._ask("/v1/catch-up", method="POST")
 
     def _events(self, asked: Mapping[str, Any]) -> Steps[list[dict[str, Any]]]:

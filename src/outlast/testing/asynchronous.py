@@ -1,4 +1,4 @@
-"""What the fixture `outlast` gives: for tests that have an event loop."""
+"""The fixture `outlast`, for async tests."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,7 +15,7 @@ __tracebackhide__ = True
 
 
 class Response(Answer):
-    """The answer of a function, and what comes after it."""
+    """The response of a function, and access to what comes after it."""
 
     def __init__(self, function: str, response: httpx.Response, asking: Asking) -> None:
         super().__init__(function, response)
@@ -24,7 +24,7 @@ class Response(Answer):
     async def background(self, timeout: float = 10.0) -> list[TaskRecord]:
         """Waits until the background tasks of this request have settled; returns them, oldest first.
 
-        ``timeout``: seconds. Raises `NotSettled`, an AssertionError, which names those that are open then.
+        ``timeout``: in seconds. Raises `NotSettled`, an AssertionError, which names those that are still open.
         """
         return await carry_out_async(self._asking.background(self, timeout))
 
@@ -45,21 +45,21 @@ class Outlast(Served):
         files: Any = None,
         timeout: float = 60.0,
     ) -> Response:
-        """Calls a function, and reads its answer to the end.
+        """Calls a function, and reads the whole response.
 
-        It shows the project's anon key where the function verifies its callers.
+        If the function checks tokens, the project's anon key is sent.
 
         Args:
-            method: of HTTP; without it POST with a body, GET without one.
+            method: default: POST with a body, GET without one.
             path: what follows the function's name in the URL.
             params: the query.
-            headers: a value of None leaves out what would be sent otherwise, such as `authorization`.
+            headers: a value of None leaves out a header that would be sent otherwise, such as `authorization`.
             json: the body, as JSON.
-            data: the body: a text, bytes, or the fields of a form.
-            files: of a multipart form, as httpx takes them.
-            timeout: seconds of silence; the first call of a function may have packages to fetch.
+            data: the body: text, bytes, or the fields of a form.
+            files: the files of a multipart form, as httpx takes them.
+            timeout: seconds of silence; a function's first call may have packages to fetch.
 
-        Raises `Failure` where there is no whole answer, and for more than one body.
+        Raises `Failure` if there is no complete response, and for more than one body.
         """
         call = Call(function, method, path, params, headers, json, data, files, timeout)
         return Response(function, await carry_out_async(self._asking.invoke(call)), self._asking)
@@ -72,9 +72,9 @@ class Outlast(Served):
         name: str | None = None,
         request: Answer | str | None = None,
     ) -> list[TaskRecord]:
-        """The background tasks that were started since the test began, oldest first.
+        """The background tasks started since the test began, oldest first.
 
-        ``outcome``: also ``open``. ``request``: an answer, or the id of a request.
+        ``outcome``: as in the records, or ``open``. ``request``: a response, or the id of a request.
         """
         return await carry_out_async(self._asking.tasks(function, outcome, name, request))
 
@@ -88,6 +88,6 @@ class Outlast(Served):
     ) -> list[LogLine]:
         """What functions have printed since the test began, oldest first.
 
-        ``level``: this one or a higher one. ``event``: another kind of event of the log; None: all of them.
+        ``level``: this level or higher. ``event``: another kind of event; None: all kinds.
         """
         return await carry_out_async(self._asking.logs(function, request, level, event))

@@ -1,9 +1,9 @@
-"""What goes wrong in a test besides what it asserts itself."""
+"""Errors in tests, other than failed assertions of their own."""
 
 
 class Failure(Exception):
-    """What was asked of the server could not be done; the text says why."""
+    """The server could not do what it was asked to; the text says why."""
 
 
 class NotSettled(AssertionError):
-    """A background task is still open although it has been waited for."""
+    """A background task was waited for, and is still open."""

@@ -1,4 +1,4 @@
-"""Settings that tests give over those of the project's files, as `PUT /v1/settings` takes them."""
+"""Settings by which tests override the project's files, in the form of `PUT /v1/settings`."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -12,7 +12,7 @@ OF_ALL = ("limits", "scale", "env", "oneshot_background", "policy")
 
 
 def settings(function: str | None = None, /, **values: Any) -> Settings:
-    """Those for one function, or for all. Raises `Failure` for what cannot be set."""
+    """Settings for one function, or for all. Raises `Failure` for what cannot be set."""
     said = {name: value for name, value in values.items() if value is not None}
     if function is not None and "policy" in said:
         raise Failure(f"policy is for all functions: it cannot be set for {function!r} alone")
@@ -23,7 +23,7 @@ def settings(function: str | None = None, /, **values: Any) -> Settings:
 
 
 def together(given: Iterable[Settings]) -> dict[str, Any]:
-    """The later ones win."""
+    """Merges settings; later ones override earlier ones."""
     found: dict[str, Any] = {}
     for one in given:
         for name, value in one.items():

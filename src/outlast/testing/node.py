@@ -1,8 +1,8 @@
 """The process that serves a project for tests: ``python -m outlast.testing.node DIR``.
 
-It ends when its standard input does. Nobody writes there: the other end is held by whoever started it, so that it does
-not outlive them, however they come to their end. On standard output it says one thing, when it listens or cannot
-start; its log goes to standard error.
+It ends when its standard input does. Nobody writes there: whoever started it holds the other end, so that it does not
+outlive them, however they end. It prints one line on standard output, when it listens or cannot start; its log goes to
+standard error.
 """
 
 import asyncio
@@ -22,11 +22,11 @@ from outlast.database import choice
 from outlast.telemetry.logs import Format, Log
 
 GRACE_S = 1.0
-"""For what the last tests have left behind."""
+"""For tasks that the last tests have left."""
 
 
 class Started(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What it says on standard output, in JSON."""
+    """The line on standard output, as JSON."""
 
     url: str = ""
     admin_url: str = ""
@@ -36,7 +36,7 @@ class Started(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 async def _run(options: app.Options) -> int:
     asyncio.get_running_loop().add_reader(sys.stdin.fileno(), _read_on)
-    # Unbuffered: the last lines matter most where a process ends badly.
+    # Unbuffered: the last lines matter most when a process ends badly.
     log = Log(lambda text: os.write(sys.stderr.fileno(), text.encode(errors="backslashreplace")), format=Format.PRETTY)
     return await app.serve(options, log, on_ready=lambda url, admin: _say(Started(url=url, admin_url=admin or "")))
 
@@ -58,7 +58,7 @@ def main(arguments: list[str], environ: Mapping[str, str]) -> int:
         environ=environ,
         port=0,
         admin=Address(port=0),
-        # Whoever works on the project has a server of his own, perhaps, and wants commands to find that one.
+        # The developer may have a server of the project running, which commands should find instead.
         announced=False,
         database=choice.OFF,
         graceful_exit_timeout_s=GRACE_S,

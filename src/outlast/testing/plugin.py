@@ -1,4 +1,4 @@
-"""The pytest plugin. It is loaded wherever Outlast is installed, and costs nothing where no test asks for it."""
+"""The pytest plugin. It is loaded wherever Outlast is installed, and costs nothing if no test uses it."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from outlast.testing.synchronous import SyncOutlast
 
 MARKER = (
-    "outlast(function=None, *, limits, scale, env, oneshot_background, policy): settings that win over the project's "
-    "files for the test, of one function or of all"
+    "outlast(function=None, *, limits, scale, env, oneshot_background, policy): settings that override the project's "
+    "files for the test, for one function or for all"
 )
 FUNCTIONS = Path("supabase", "functions")
 _asking: pytest.StashKey[Asking] = pytest.StashKey()
@@ -35,7 +35,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture(scope="session")
 def outlast_settings() -> Mapping[str, Any]:
-    """Settings for all tests, over those of the project's files. Define it anew in conftest.py."""
+    """Settings for all tests, which override the project's files. Redefine it in conftest.py."""
     return {}
 
 
@@ -63,7 +63,7 @@ def _outlast_asking(request: pytest.FixtureRequest, outlast_server: Server) -> I
     asking = node.stash[_asking] = Asking(outlast_server)
     with ExitStack() as stack:
         with _said_plainly():
-            # The closest one comes first, and wins.
+            # The closest marker comes first in iter_markers; applied last, it overrides the others.
             for marker in reversed([*node.iter_markers("outlast")]):
                 stack.enter_context(outlast_server.settings(given.settings(*marker.args, **marker.kwargs)))
         yield asking
@@ -71,7 +71,7 @@ def _outlast_asking(request: pytest.FixtureRequest, outlast_server: Server) -> I
 
 @pytest.fixture
 def outlast(_outlast_asking: Asking) -> Outlast:
-    """The project, served: calls its functions, knows what became of their tasks. For async tests."""
+    """The served project: calls its functions and knows the outcomes of their tasks. For async tests."""
     from outlast.testing.asynchronous import Outlast
 
     return Outlast(_outlast_asking)
@@ -79,7 +79,7 @@ def outlast(_outlast_asking: Asking) -> Outlast:
 
 @pytest.fixture
 def outlast_sync(_outlast_asking: Asking) -> SyncOutlast:
-    """The same as `outlast` for tests that are not async."""
+    """The same as `outlast`, for sync tests."""
     from outlast.testing.synchronous import SyncOutlast
 
     return SyncOutlast(_outlast_asking)
@@ -114,7 +114,7 @@ def _installed() -> Iterator[None]:
 
 @contextmanager
 def _said_plainly() -> Iterator[None]:
-    """What keeps a test from being set up is told in words, without the code that it was noticed in."""
+    """Reports why a test cannot be set up in words, without a traceback."""
     from outlast.testing.errors import Failure
 
     try:

@@ -1,4 +1,4 @@
-"""What there is in every test, with and without an event loop."""
+"""What both fixtures, sync and async, have in common."""
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
@@ -10,19 +10,19 @@ __tracebackhide__ = True
 
 
 class Served:
-    """The project that is served."""
+    """The served project."""
 
     def __init__(self, asking: Asking) -> None:
         self._asking = asking
 
     @property
     def url(self) -> str:
-        """Where functions are called, up to the function's name."""
+        """The URL of functions, without the function's name."""
         return self._asking.server.url
 
     @property
     def anon_key(self) -> str:
-        """What callers show to functions that verify their callers."""
+        """The key that callers send to functions that check tokens."""
         return self._asking.server.anon_key
 
     def settings(
@@ -36,12 +36,12 @@ class Served:
         oneshot_background: str | None = None,
         policy: str | None = None,
     ) -> AbstractContextManager[None]:
-        """For one function, or for all: they win over the project's files within the block.
+        """Overrides the project's files within the block, for one function or for all.
 
         Args:
             limits, scale, oneshot_background: as in outlast.toml.
-            env: variables.
-            policy: for all functions alone.
+            env: environment variables.
+            policy: only for all functions.
 
         Raises `Failure` for what cannot be set.
         """

@@ -34,7 +34,7 @@ class Server:
         """Starts it, and waits until it listens. Raises `Failure`."""
         self.project = project
         self.log_file = log_file
-        """What the server and the functions say."""
+        """Has the log of the server and its functions."""
         self.admin_token = secrets.token_urlsafe(32)
         self._given: list[given.Settings] = []
         environ = {**os.environ, "OUTLAST_ADMIN_TOKEN": self.admin_token}
@@ -55,10 +55,10 @@ class Server:
             self.close()
             raise
         self.url = f"{started.url}/functions/v1"
-        """Where functions are called."""
+        """The URL of functions, without the function's name."""
         self.admin_url = started.admin_url
         self.anon_key: str = self._admin("GET", "/v1/node")["anon_key"]
-        """What callers show to functions that verify their callers."""
+        """The key that callers send to functions that check tokens."""
         self._verifies: dict[str, bool] = {}
 
     def _started(self) -> Started:
@@ -88,11 +88,11 @@ class Server:
 
     @property
     def pid(self) -> int:
-        """Of its process."""
+        """Its process id."""
         return self._process.pid
 
     def close(self) -> None:
-        """Ends it, and what it has started with it."""
+        """Ends the server, and everything that it has started."""
         process = self._process
         for pipe in (process.stdin, process.stdout):
             if pipe is not None:
@@ -111,7 +111,7 @@ class Server:
 
     @contextlib.contextmanager
     def settings(self, settings: given.Settings) -> Iterator[None]:
-        """They win over the files, and over those of the blocks around, within the block. Raises `Failure`."""
+        """Within the block, overrides the files and the settings of enclosing blocks. Raises `Failure`."""
         if not settings:
             yield
             return
@@ -130,7 +130,7 @@ class Server:
         self._admin("PUT", "/v1/settings", given.together(self._given))
 
     def verifies(self, name: str) -> bool:
-        """Whether a function wants to know who calls it."""
+        """Whether a function checks tokens."""
         if name not in self._verifies:
             about = self._admin("GET", "/v1/functions")["items"]
             self._verifies = {function["name"]: function["verify_jwt"] for function in about}
@@ -151,9 +151,9 @@ class Server:
         return {"authorization": f"Bearer {self.admin_token}"}
 
     def what_became_of_it(self) -> str:
-        """To go on with after what went wrong: nothing where the server runs as it should."""
+        """How the server has ended, to be appended to an error; empty if it still runs."""
         try:
-            # One whose connections break is about to end.
+            # A server whose connections break is about to end.
             code = self._process.wait(GRACE_S)
         except subprocess.TimeoutExpired:
             return ""
@@ -161,7 +161,7 @@ class Server:
         return f"; its process has ended ({how}), its log is in {self.log_file}"
 
     def last_lines(self) -> str:
-        """Of its log."""
+        """The last lines of its log."""
         return "\n".join(self.log_file.read_text(errors="replace").splitlines()[-SHOWN_LINES:])
 
     def _end_of_log(self) -> str:

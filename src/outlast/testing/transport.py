@@ -1,7 +1,7 @@
-"""What is asked of the server, and how it gets there: the same for tests with and without an event loop.
+"""Carries out requests to the server, for sync and async tests alike.
 
-What a test wants takes one or more requests. It is written once, as a generator that yields requests, is sent their
-answers, and returns what has come of them; here are the two ways to carry that out.
+What a test asks for takes one or more requests. It is written once, as a generator that yields requests, is sent the
+responses, and returns the result; these are the two ways to run it.
 """
 
 import ssl
@@ -16,9 +16,9 @@ T = TypeVar("T")
 Steps = Generator[httpx.Request, httpx.Response, T]
 
 NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-"""The server speaks none, and to load the certificates that the machine trusts would take longer than a call."""
+"""The server does not use TLS, and loading the machine's trusted certificates would take longer than a call."""
 _OPTIONS: dict[str, Any] = {
-    # A proxy is not for this machine.
+    # No proxies: the server is on this machine.
     "trust_env": False,
     "verify": NO_TLS,
 }
@@ -40,7 +40,7 @@ def carry_out(steps: Steps[T]) -> T:
 
 
 async def carry_out_async(steps: Steps[T]) -> T:
-    # One for each: an event loop may last no longer than its test.
+    # A new client for each call, because an event loop may last only for one test.
     async with httpx.AsyncClient(**_OPTIONS) as client:
         try:
             request = next(steps)

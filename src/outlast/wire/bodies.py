@@ -1,4 +1,4 @@
-"""Where a message's body ends, and what it holds: the three framings of RFC 9112 section 6, sans-I/O."""
+"""Where a message's body ends and what it contains: the three framings of RFC 9112 section 6, sans-I/O."""
 
 import re
 from typing import Protocol
@@ -31,9 +31,9 @@ class Body(Protocol):
         """Whether the whole body has been seen."""
 
     def feed(self, data: bytes) -> tuple[bytes, bytes]:
-        """Take what was received; return the content in it, and what lies beyond the end of the body.
+        """Take received bytes; return the content in them, and what follows the end of the body.
 
-        The second is empty until ``done``, and belongs to the next message. Raises ``BadBody``.
+        The latter is empty until ``done``, and belongs to the next message. Raises ``BadBody``.
         """
 
     def eof(self) -> None:
@@ -55,11 +55,11 @@ def chunk(data: bytes) -> bytes:
 
 
 LARGE = 16 * 1024
-"""From so many bytes on, copying a chunk costs more than sending it in pieces."""
+"""From this many bytes on, copying a chunk costs more than sending it in pieces."""
 
 
 def chunk_pieces(data: bytes) -> list[bytes]:
-    """What `chunk` returns, not joined."""
+    """What `chunk` returns, in pieces."""
     return [b"%x\r\n" % len(data), data, b"\r\n"]
 
 

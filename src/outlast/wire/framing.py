@@ -10,7 +10,7 @@ class LineTooLong(OutlastError):
 
 
 class Lines:
-    """Cuts what arrives into lines, however it was split on its way."""
+    """Cuts a stream into lines, however it was split on its way."""
 
     __slots__ = ("_pending",)
 

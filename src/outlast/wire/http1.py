@@ -5,8 +5,8 @@ is anchored at line starts and each of its matches runs through that line's CRLF
 feeds" means that every line is a field line from end to end: one pass both checks and takes apart. Then one
 loop keeps the end-to-end fields and sets aside the few that speak about this connection or this frame.
 
-Clients and workers say the same thing again and again, so the last readings of short heads are kept: the same bytes
-give the same object, which nobody can change. What is refused is read anew each time.
+Clients and workers send the same heads again and again, so the latest short heads that were parsed are cached: the
+same bytes give the same, immutable object. A head that is refused is parsed anew each time.
 
 Where the RFCs let a recipient choose between repairing and refusing, this module refuses: a repaired message
 is read differently by the next hop, and that difference is what request smuggling is made of.
@@ -21,9 +21,9 @@ from outlast.core.errors import OutlastError
 
 MAX_HEAD_BYTES = 32 * 1024
 MAX_FIELDS = 100
-MAX_KEPT_BYTES = 1024
-"""A longer head is not kept: so few repeat, and it may take a lot of memory."""
-KEPT_HEADS = 512
+MAX_CACHED_BYTES = 1024
+"""A longer head is not cached: few of those repeat, and they may take a lot of memory."""
+CACHED_HEADS = 512
 
 CHUNKED = -1
 """``length`` of a message whose body is chunked."""
@@ -101,7 +101,7 @@ class RequestHead:
 
     method: bytes
     target: bytes
-    """As it was sent."""
+    """As the client sent it."""
     path: bytes
     """Still percent-encoded; begins with a slash, has no dot segments."""
     query: bytes
@@ -168,7 +168,7 @@ def response_head_end(buffer: bytes | bytearray, start: int = 0) -> int:
 
 def parse_request(head: bytes) -> RequestHead:
     """Read a complete request head, up to and including its empty line. Raises ``Refusal``."""
-    return _kept_request(head) if len(head) <= MAX_KEPT_BYTES else _parse_request(head)
+    return _cached_request(head) if len(head) <= MAX_CACHED_BYTES else _parse_request(head)
 
 
 def _parse_request(head: bytes) -> RequestHead:
@@ -210,8 +210,8 @@ def parse_response(head: bytes, request_method: bytes) -> ResponseHead:
     ``request_method`` is the method of the request that it answers: it decides whether a body follows.
     """
     try:
-        if len(head) <= MAX_KEPT_BYTES:
-            return _kept_response(head, request_method)
+        if len(head) <= MAX_CACHED_BYTES:
+            return _cached_response(head, request_method)
         return _parse_response(head, request_method)
     except Refusal as refusal:
         raise MalformedResponse(str(refusal)) from None
@@ -261,8 +261,8 @@ def _parse_response(head: bytes, request_method: bytes) -> ResponseHead:
     )
 
 
-_kept_request = lru_cache(KEPT_HEADS)(_parse_request)
-_kept_response = lru_cache(KEPT_HEADS)(_parse_response)
+_cached_request = lru_cache(CACHED_HEADS)(_parse_request)
+_cached_response = lru_cache(CACHED_HEADS)(_parse_response)
 
 
 def _read_fields(head: bytes, position: int, apart: frozenset[bytes]) -> tuple[Fields, _SetAside]:

@@ -1,4 +1,4 @@
-"""A time-out for silence that costs one attribute store each time something is heard."""
+"""A timeout for silence that costs one attribute store for each sign of life."""
 
 import math
 from collections.abc import Callable
@@ -18,10 +18,10 @@ class Clock(Protocol):
 
 
 class IdleTimer:
-    """Calls ``on_idle`` once, when `expect` or `touch` was last called ``limit_s`` ago.
+    """Calls ``on_idle`` once, ``limit_s`` after the last call of `expect` or `touch`.
 
-    The timer of the event loop is not moved at each sign of life: when it fires it looks at the last one and, if that
-    is too fresh, sets itself again for what remains.
+    A sign of life does not move the event loop's timer. When that fires, it looks at the last sign of life and, if that
+    is too recent, sets itself again for the time that remains.
     """
 
     __slots__ = ("_clock", "_handle", "_heard_at", "_limit_s", "_looks_at", "_now", "_on_idle")
@@ -36,7 +36,7 @@ class IdleTimer:
         self._handle: Handle | None = None
 
     def expect(self, limit_s: float) -> None:
-        """From now on, something must be heard every ``limit_s``; 0 stops the watch."""
+        """From now on, `touch` must be called at least every ``limit_s``; 0 stops the watch."""
         self._limit_s = limit_s
         if limit_s:
             heard_at = self._heard_at = self._now()
@@ -44,7 +44,7 @@ class IdleTimer:
                 self._look_in(limit_s)
 
     def touch(self) -> None:
-        """Something was heard."""
+        """There was a sign of life."""
         self._heard_at = self._now()
 
     def cancel(self) -> None:

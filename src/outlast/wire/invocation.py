@@ -1,4 +1,4 @@
-"""One call of a function, and the two ends that see it through.
+"""One call of a function, and the two ends that carry it out.
 
 A source of invocations (the gateway; later a queue, a schedule) makes an `Invocation`, hands it over with a `Reply`,
 and gets an `Exchange`. What happens at the worker comes back through the `Reply`; what happens at the source goes in
@@ -21,46 +21,46 @@ class Invocation(msgspec.Struct, eq=False):
     head: bytes
     """The request head as the worker will read it, its blank line included."""
     chunked: bool = False
-    """The body has no known length: it is sent in chunks."""
+    """The length of the body is not known: it is sent in chunks."""
     upgrades: bool = False
     """The caller offers to change the protocol of its connection (WebSocket)."""
     trace: Trace | None = None
-    """None where no traces are wanted."""
+    """None if the request is not traced."""
 
 
 class Reply(Protocol):
-    """How a source learns what came of its invocation.
+    """How a source learns what becomes of its invocation.
 
-    `proceed` may come first; then `begin`, and `data` until one of the two said ``last``. `fail` may come at any time
-    before that. None of these may raise.
+    The calls come in this order: perhaps `proceed`; `begin`; `data`, until one of these two says ``last``. Before that,
+    `fail` may come at any time and is then the last call. None of these may raise.
     """
 
     def proceed(self) -> None:
-        """A worker has been found: now is the time for the (rest of the) body."""
+        """A worker has been found: send the (rest of the) body now."""
 
     def begin(self, head: http1.ResponseHead, execution_id: str, content: bytes, last: bool) -> None:
-        """The answer of the function, with as much of its body as is there.
+        """The function's response begins, with as much of its body as has arrived.
 
-        With status 101 the connection has changed its protocol: what follows both ways is passed on as it is.
+        With status 101 the connection has changed its protocol: what follows in both directions is passed on as it is.
         """
 
     def data(self, content: bytes, last: bool) -> None:
-        """More of the body; empty only where it is the ``last``."""
+        """More of the body; empty only if it is the ``last``."""
 
     def fail(self, end: outcome.RequestEnd, execution_id: str, why: str = "", **detail: object) -> None:
-        """There will be no (further) answer of the function.
+        """The function gives no (further) response.
 
-        ``why``: for the log, where it is more than ``end.words``. ``detail``: what else the caller may know.
+        ``why``: for the log, if it says more than ``end.words``. ``detail``: more fields that the caller may see.
         """
 
     def pause(self) -> None:
-        """The worker takes the body slower than it comes: send no more until `resume`."""
+        """The worker reads the body more slowly than it comes: send no more until `resume`."""
 
     def resume(self) -> None: ...
 
 
 class Exchange(Protocol):
-    """How a source goes on with an invocation that it has handed over."""
+    """How a source continues an invocation that it has handed over."""
 
     def write(self, data: bytes) -> None:
         """More of the body, not empty."""
@@ -72,6 +72,6 @@ class Exchange(Protocol):
         """The caller is gone. The function's request is aborted; its tasks go on."""
 
     def pause(self) -> None:
-        """The caller takes the response slower than it comes."""
+        """The caller reads the response more slowly than it comes: send no more until `resume`."""
 
     def resume(self) -> None: ...

@@ -1,8 +1,8 @@
-"""What node and worker say to each other over the control channel: one JSON object a line.
+"""The messages that node and worker exchange over the control channel: one JSON object a line.
 
-A message names its kind in ``type``. Unknown fields are ignored, so that either side may be the newer one; an unknown
-kind or a broken value raises `BrokenMessage`, which ends that worker and never the node. The vectors in
-``tests/wire/vectors.json`` hold for every guest language.
+A message names its kind in ``type``. Unknown fields are ignored, so that either side may be newer; an unknown kind or
+a broken value raises `BrokenMessage`, which ends that worker and never the node. The vectors in
+``tests/wire/vectors.json`` test the guests of every language.
 """
 
 from collections.abc import Iterable, Iterator
@@ -24,7 +24,7 @@ class _Message(msgspec.Struct, tag_field="type", gc=False, omit_defaults=True):
     pass
 
 
-# What the node says.
+# From the node.
 
 
 class Boot(_Message, tag="boot"):
@@ -46,16 +46,16 @@ class Exit(_Message, tag="exit"):
 
 
 class Ping(_Message, tag="ping"):
-    """Answered by `Pong` behind whatever was to be said before it."""
+    """Answered by `Pong`, after everything that was to be said before it."""
 
     number: int
 
 
-# What a worker says.
+# From a worker.
 
 
 class Ready(_Message, tag="ready"):
-    """The code is evaluated and requests can be sent."""
+    """The code has been evaluated; requests can be sent."""
 
     socket: str = "http.sock"
     """The file in the worker's folder that it listens on."""
@@ -72,7 +72,7 @@ class TaskStarted(_Message, tag="task_started"):
     request: str = ""
     """Request id; empty for a task that the top level of the module started."""
     unloading: bool = False
-    """Begun by a listener of `beforeunload`: other tasks are waited for, this one has a grace."""
+    """Started by a `beforeunload` listener: other tasks are waited for, this one has only a grace."""
 
 
 class TaskSettled(_Message, tag="task_settled"):
@@ -83,7 +83,7 @@ class TaskSettled(_Message, tag="task_settled"):
 
 
 class Logged(_Message, tag="log"):
-    """What the function printed."""
+    """The function printed this."""
 
     level: Level
     text: str
@@ -98,13 +98,13 @@ class Uncaught(_Message, tag="uncaught"):
 
 
 class Loop(_Message, tag="loop"):
-    """The worker's event loop has stood still for a while, or goes on again: requests go to other workers meanwhile."""
+    """The event loop has been blocked for a while, or goes on again: meanwhile requests go to other workers."""
 
     stuck: bool
 
 
 class Unloaded(_Message, tag="unloaded"):
-    """Every listener of `beforeunload` has returned, and what it passed to `waitUntil` has settled."""
+    """Every `beforeunload` listener has returned, and what it passed to `waitUntil` has settled."""
 
     reason: outcome.UnloadReason
 
@@ -122,12 +122,12 @@ _to_worker: msgspec.json.Decoder[ToWorker] = msgspec.json.Decoder(ToWorker)
 
 
 def encode(message: ToWorker | FromWorker) -> bytes:
-    """The message as one line, its newline included."""
+    """The message as one line, including the newline."""
     return _encoder.encode(message) + b"\n"
 
 
 def decode_from_worker(lines: Iterable[bytes]) -> Iterator[FromWorker]:
-    """Lines without their newlines, one after the other. Raises `BrokenMessage` where it comes to one that is none."""
+    """Decodes lines, given without newlines, one by one. Raises `BrokenMessage` at the first that is no message."""
     decode, line = _from_worker.decode, b""
     try:
         for line in lines:
@@ -137,7 +137,7 @@ def decode_from_worker(lines: Iterable[bytes]) -> Iterator[FromWorker]:
 
 
 def decode_to_worker(line: bytes) -> ToWorker:
-    """One line without its newline. Raises `BrokenMessage`."""
+    """Decodes one line, given without its newline. Raises `BrokenMessage`."""
     try:
         return _to_worker.decode(line)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:

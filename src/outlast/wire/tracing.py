@@ -1,6 +1,6 @@
-"""What is told of a request to whoever follows it from one system to the next (W3C Trace Context).
+"""The interface for tracing requests from one system to the next (W3C Trace Context).
 
-A request that is followed has a `Trace`, which the gateway begins and ends, and the supervisor sees on its way.
+A traced request has a `Trace`, which the gateway begins and ends, and to which the supervisor adds.
 """
 
 from dataclasses import dataclass
@@ -15,38 +15,38 @@ class RequestEnding:
     """How a request ended."""
 
     status: int
-    """0 if the client left before there was an answer."""
+    """0 if the client left before there was a response."""
     execution_id: str
-    """Of the worker that it was with; empty if it was with none."""
+    """The worker that had it; empty if none did."""
     ms: float
-    """From its head to the end of its answer."""
+    """From the request's head to the end of the response."""
     failure: RequestEnd | None
-    """Where the function's own answer did not come, or not to its end."""
+    """Why the function's own response, or a part of it, is missing; None if it is complete."""
     reason: str
-    """Of that, where there is one: the limit that was reached."""
+    """The limit that was reached, if that was it; otherwise empty."""
     refused: str
-    """What was wrong with the request, where the gateway refused it."""
+    """What was wrong with the request, if the gateway refused it; otherwise empty."""
     is_cut: bool
-    """Whether the client's connection was gone before the answer was complete."""
+    """Whether the client's connection was gone before the response was complete."""
 
 
 class Trace(Protocol):
-    """Follows one request. Its methods never raise."""
+    """Traces one request. Its methods never raise."""
 
     @property
     def context(self) -> bytes:
-        """For the function: whole field lines of a head that say where in which trace it is."""
+        """Whole header lines for the function, which say which trace and span the request belongs to."""
 
     def waited(self, *, is_first: bool) -> None:
-        """A worker takes it only now. ``is_first``: it is the first that this worker takes."""
+        """Called when a worker takes the request after a wait. ``is_first``: it is that worker's first request."""
 
     def end(self, ending: RequestEnding) -> None: ...
 
 
 class Tracer(Protocol):
-    """Follows every request whose head was read. Never raises."""
+    """Traces every request whose head was read. Never raises."""
 
     def begin(
         self, request_id: str, head: http1.RequestHead, *, function: str, route: str, scheme: str, client: str
     ) -> Trace:
-        """``function`` and ``route`` are empty for what nobody serves. ``client``: its address."""
+        """``function`` and ``route`` are empty if there is no such function. ``client``: its address."""

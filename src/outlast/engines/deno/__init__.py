@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from outlast.config.settings import FunctionSettings
-from outlast.core.language import BY_SUFFIX
 from outlast.core.outcome import EndReason
 from outlast.engines import backstop, reach
 from outlast.engines.deno import import_map, memory, walls
@@ -20,14 +19,14 @@ from outlast.wire import notes
 SOCKETS = ("control.sock", "http.sock", "node.sock")
 HARMLESS_SYS = "hostname,osRelease,osUptime,cpus,homedir,loadavg,systemMemoryInfo,uid,gid,statfs,username"
 DENO_SETTINGS = ("DENO_TLS_CA_STORE", "DENO_CERT", "NPM_CONFIG_REGISTRY", "JSR_URL")
-"""What of the node's own environment Deno needs to find what it fetched; functions do not see it."""
+"""Variables of the node's own environment that Deno needs to find what it fetched; functions do not see them."""
 
 QUIET = {
     "NO_COLOR": "1",
     "DENO_NO_UPDATE_CHECK": "1",
     # Without it Deno puts a `node` of its own on PATH, which functions would find in their environment.
     "DENO_DISABLE_NODE_SHIM": "1",
-    # For this one module of its own: `export default { fetch }` would be told to use `deno serve`.
+    # Deno would answer `export default { fetch }` with the advice to use `deno serve`.
     "DENO_LOG": "error,ext:runtime_main=off",
 }
 
@@ -49,8 +48,8 @@ class DenoEngine:
         """
         Args:
             run: for programs that prepare functions.
-            root: of the project.
-            layers: of the sandbox; None: functions may do anything.
+            root: the project's root folder.
+            layers: of the sandbox; None: functions are not confined.
         """
         self._run = run
         self._folders = state_dir / "functions"
@@ -110,11 +109,11 @@ class DenoProgram:
 
     prepared: Prepared
     state: Path
-    """Where what was made for the function lies."""
+    """The folder with what was made for the function."""
     functions_dir: Path
     own: Sequence[Path]
     elsewhere: Sequence[Path]
-    """Files and folders that it may read, and other files that it is made of."""
+    """``own``: files and folders that it may read; ``elsewhere``: other files that it is made of."""
     hidden_env: Mapping[str, str]
     inspector_port: int | None
     layers: Sequence[str] | None
@@ -186,14 +185,11 @@ class DenoProgram:
         return self.prepared.modules
 
     def concerns(self, path: Path) -> bool:
-        if path in self.prepared.modules:
-            return True
-        # A file of _shared that no import names may be data that the code reads.
-        return (self.functions_dir / "_shared").resolve() in path.parents and path.suffix not in BY_SUFFIX
+        return path in self.prepared.modules or reach.is_shared_data(path, self.functions_dir)
 
 
 def permission(paths: Sequence[Path]) -> str:
-    """As Deno's flags take them. Raises `PrepareError`."""
+    """The paths as Deno's permission flags take them. Raises `PrepareError`."""
     for path in paths:
         if "," in os.fspath(path):
             raise PrepareError(f"{path}: holds a comma, and Deno has no way to permit such a path: rename it")

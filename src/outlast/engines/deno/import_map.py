@@ -1,7 +1,7 @@
-"""The import map a function runs with: the user's own, and our answers to what needs no network.
+"""The import map of a function: the user's own, plus what Outlast itself provides without the network.
 
-The user's map is the one that Deno would have taken (``import_map`` of config.toml, ``imports`` of deno.json or the
-file that its ``importMap`` names), its relative addresses made absolute because ours lies elsewhere.
+The user's map is the one that Deno would have used (``import_map`` of config.toml, ``imports`` of deno.json or the file
+that its ``importMap`` names). Its relative addresses are made absolute, because the merged map lies elsewhere.
 """
 
 import re
@@ -34,8 +34,8 @@ def merged(function: FunctionSettings, imported: Mapping[str, str]) -> dict[str,
     """The import map for ``function``. Raises `ImportMapError`.
 
     Args:
-        imported: the names that its code imports, and where the user's own map leads from there. An import map answers
-            exact names only and is applied once, so every name for what Outlast answers gets an entry of its own.
+        imported: the names that its code imports, and what the user's own map resolves them to. An import map knows
+            only exact names and is applied once, so every name of something that Outlast provides gets its own entry.
     """
     imports, scopes = _own(function)
     answers = {
@@ -48,7 +48,7 @@ def merged(function: FunctionSettings, imported: Mapping[str, str]) -> dict[str,
 
 
 def files(function: FunctionSettings) -> list[Path]:
-    """What the map is made from. Raises `ImportMapError`."""
+    """The user's files that the map is made from. Raises `ImportMapError`."""
     if function.import_map is not None:
         return [function.import_map]
     if function.deno_config is None:
@@ -67,7 +67,7 @@ def _own(function: FunctionSettings) -> tuple[dict[str, str], dict[str, Any]]:
 
 
 def _with_subpaths(config: dict[str, Any]) -> dict[str, Any]:
-    """What Deno itself adds to the ``imports`` of a deno.json: a package may be imported by its sub-paths."""
+    """Adds what Deno itself adds to the ``imports`` of a deno.json: entries for the sub-paths of packages."""
     imports = config.get("imports", {})
     more = {}
     for name, address in imports.items():

@@ -1,20 +1,20 @@
-"""The memory that a worker of Deno may have, as V8 and the kernel see to it.
+"""The memory limits of a Deno worker that V8 and the kernel enforce.
 
-V8 ends the process when its heap is full. What is not in the heap, typed arrays above all, counts for RLIMIT_DATA
-alone: private memory that can be written, touched or not. Deno has half a gigabyte of that from the beginning, most of
-it set aside for machine code, so that the limit begins there. Every Web Worker sets aside as much again: a function
-that has any gets no RLIMIT_DATA.
+V8 ends the process when its heap is full. What is not in the heap, above all typed arrays, counts only towards
+RLIMIT_DATA: private writable memory, touched or not. Deno has half a gigabyte of that from the beginning, most of it
+reserved for machine code, so the limit starts from there. Every Web Worker reserves as much again: a function with Web
+Workers gets no RLIMIT_DATA.
 """
 
 from outlast.core.limits import Limits
 
 ROOM_MB = 128
-"""Beyond what a worker may have: stacks of threads, which count as a whole. Deno has 32 for files and the like, 2 MiB
-each."""
+"""Added to what a worker may have, for the stacks of threads, which count in full. Deno has 32 for files and the like,
+2 MiB each."""
 
 
 def v8_flags(limits: Limits) -> list[str]:
-    """For the command line. The heap is a part of what is resident: the node, unless it is too slow, is the first."""
+    """For the command line. The heap is only part of what is resident, so the node's limit normally comes first."""
     return [f"--v8-flags=--max-old-space-size={limits.memory_mb}"] if limits.memory_mb else []
 
 

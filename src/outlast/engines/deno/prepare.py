@@ -1,7 +1,7 @@
-"""Making a TypeScript function ready to run: its import map, its dependencies, what it imports, compiled.
+"""Prepares a TypeScript function: its import map, its dependencies, and the compiled code of what it imports.
 
-Everything that Outlast writes for a function lies in one folder of the project's state, never in the user's own: the
-merged import map, and a copy of the user's lock file, which Deno may bring up to date.
+Everything that Outlast writes for a function goes into one folder of the project's state, never into the user's own:
+the merged import map, and a copy of the user's lock file, which Deno may update.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ from outlast.core.errors import OutlastError
 from outlast.engines.deno import import_map
 from outlast.engines.processes import Command, Result
 
-GUEST = Path(__file__).with_name("guest")
+GUEST = import_map.GUEST
 BOOTSTRAP = GUEST / "bootstrap.ts"
 STOP = GUEST / "stop.ts"
 DENO = find_deno_bin()
@@ -34,7 +34,7 @@ _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class PrepareError(OutlastError):
-    """A function cannot be run; the text is what Deno said of it."""
+    """A function cannot be run; the text is what Deno said about it."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Prepared:
     modules: frozenset[Path]
     """The local files that it is made of, links resolved."""
     uses_workers: bool
-    """Whether one of them speaks of Web Workers, or of those of Node.js."""
+    """Whether one of them mentions Web Workers, or those of Node.js."""
 
 
 Run = Callable[[Command], Awaitable[Result]]
@@ -57,13 +57,13 @@ async def prepare(function: FunctionSettings, *, folder: Path, env: Mapping[str,
     """Fetches what ``function`` imports. Raises `PrepareError`.
 
     Args:
-        folder: where to write what is made for this function.
+        folder: where to write the files made for this function.
         env: the environment to run Deno in; names the cache (``DENO_DIR``).
         run: runs a program to its end.
     """
 
     async def deno(*arguments: str) -> bytes:
-        # A backtrace would be Deno's own, and say nothing of the function.
+        # A backtrace would be Deno's own, and say nothing about the function.
         told = {name: value for name, value in env.items() if name not in ("RUST_BACKTRACE", "RUST_LIB_BACKTRACE")}
         told |= {"NO_COLOR": "1", "DENO_NO_UPDATE_CHECK": "1"}
         result = await run(Command([DENO, *arguments], told, function.folder))
@@ -86,17 +86,17 @@ async def prepare(function: FunctionSettings, *, folder: Path, env: Mapping[str,
 async def _local_modules(
     function: FunctionSettings, folder: Path, info: Callable[..., Awaitable[bytes]]
 ) -> list[dict[str, Any]]:
-    """What Deno knows of the files that the function is made of, before it has fetched anything."""
+    """What Deno knows about the function's own files, before it has fetched anything."""
     own_map = _write(folder / "own_import_map.json", _json(import_map.merged(function, {})))
     graph = json.loads(await info("--no-remote", "--no-npm", f"--import-map={own_map}", str(function.entrypoint)))
     return [module for module in graph["modules"] if module["specifier"].startswith("file:") and "local" in module]
 
 
 async def _compile(function: FunctionSettings, folder: Path, start: Callable[..., Awaitable[bytes]]) -> None:
-    """Has Deno keep what V8 makes of the function's modules, as workers cannot. None of them is evaluated."""
+    """Has Deno cache V8's code of the function's modules, which workers cannot. None of them is evaluated."""
     imports = [f"import {json.dumps(module.as_uri())};\n" for module in (STOP, function.entrypoint)]
     program = _write(folder / "compile.js", "".join(imports).encode())
-    # It ends with an error in any case.
+    # This always ends with an error.
     with contextlib.suppress(PrepareError):
         await start(str(program))
 
@@ -105,19 +105,19 @@ def _speaks_of_workers(file: Path) -> bool:
     try:
         return _WORKERS.search(file.read_bytes()) is not None
     except OSError:
-        # Gone meanwhile: another preparation follows.
+        # It was removed in the meantime: another preparation follows.
         return False
 
 
 def _import(dependency: dict[str, Any]) -> tuple[str, str]:
-    """What the code says, and where that leads to as far as Deno can tell."""
+    """The name that the code imports, and what it resolves to as far as Deno can tell."""
     name = dependency["specifier"]
     found = dependency.get("code") or dependency.get("type") or {}
     return name, found.get("specifier", name)
 
 
 def _lock_file(function: FunctionSettings, folder: Path) -> Path:
-    """A copy of the user's, which Deno may bring up to date."""
+    """A copy of the user's, which Deno may update."""
     lock_file = folder / "deno.lock"
     with contextlib.suppress(FileNotFoundError):
         _write(lock_file, (function.folder / "deno.lock").read_bytes())
@@ -129,7 +129,7 @@ def _json(value: object) -> bytes:
 
 
 def _write(file: Path, content: bytes) -> Path:
-    """Replaces a file whole, and leaves it alone if it says this already: workers may be reading it."""
+    """Replaces a file atomically, since workers may be reading it; leaves it alone if nothing changes."""
     with contextlib.suppress(OSError):
         if file.read_bytes() == content:
             return file

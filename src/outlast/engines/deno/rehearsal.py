@@ -1,8 +1,8 @@
-"""The start of a worker, played through once for all of them.
+"""Plays through the start of a worker once, so that all workers find the compiled code in Deno's cache.
 
-V8 compiles what it loads anew in every process, unless it finds it in Deno's cache: half of the start of a worker. The
-workers of functions may read that cache, not write it, so that no function can plant code there that another one runs.
-What every worker loads is put there before the first one.
+V8 compiles what it loads in every process anew, unless Deno's cache has the result: that is half of a worker's start.
+Workers may read that cache but not write it, so that no function can plant code there that another one runs. So the
+code of what every worker loads is put there before the first worker.
 """
 
 import asyncio
@@ -22,19 +22,19 @@ PATIENCE_S = 30.0
 
 class Learnt(NamedTuple):
     baseline: int | None
-    """Bytes of data (proc(5): VmData) that the installed Deno has of its own; None where the kernel does not tell."""
+    """Bytes of data (proc(5): VmData) that Deno itself has; None if the kernel does not say."""
     keeps_code: bool
-    """Whether there is compiled code for workers to find. To look for it in vain costs more than to compile."""
+    """Whether there is compiled code for workers to find: looking for it in vain costs more than compiling."""
 
 
 NOTHING = Learnt(None, False)
 
 
 class Rehearsal:
-    """Takes place when it is first asked for."""
+    """Takes place when its result is first asked for."""
 
     def __init__(self, run: Run, env: Mapping[str, str]) -> None:
-        """``env``: that of Deno; names the cache (``DENO_DIR``)."""
+        """``env``: Deno's environment; names the cache (``DENO_DIR``)."""
         self._run = run
         self._env = env
         self._under_way: asyncio.Task[Learnt] | None = None
@@ -55,5 +55,5 @@ class Rehearsal:
             except (OutlastError, TimeoutError):
                 return NOTHING
         found = re.search(rb"^VmData:\s*(\d+) kB$", result.out, re.MULTILINE)
-        # It fails where it finds no such cache.
+        # It fails if it finds no such cache.
         return Learnt(int(found[1]) * 1024 if found is not None else None, keeps_code=result.code == 0)

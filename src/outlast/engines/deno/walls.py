@@ -32,9 +32,9 @@ def around(
 
     Args:
         folder: the worker's own.
-        own, elsewhere: of the function, see `outlast.engines.reach`.
-        state: where what was made for the function lies.
-        rlimits: as in `Walls`, besides those for all.
+        own, elsewhere: the function's files, see `outlast.engines.reach`.
+        state: the folder with what was made for the function.
+        rlimits: as in `Walls`, in addition to those of all workers.
     """
     function = prepared.function
     readable = [*own, state, *_configured(function)]
@@ -56,11 +56,11 @@ def around(
 def while_preparing(
     function: FunctionSettings, *, layers: Sequence[str], root: Path, state: Path, env: Mapping[str, str]
 ) -> Walls:
-    """For Deno itself while it fetches what a function imports: no script of a package runs.
+    """For Deno itself while it fetches what a function imports. No scripts of packages run.
 
     Args:
         root: where the function may import from.
-        state: where what is made for the function is to lie.
+        state: the folder for what is made for the function.
     """
     cache = Path(env["DENO_DIR"])
     named = [env[name] for name in ("DENO_CERT", *system.CERTIFICATE_VARIABLES) if name in env]
@@ -86,7 +86,7 @@ def _configured(function: FunctionSettings) -> list[Path]:
 
 
 def _packages_beside(function: FunctionSettings) -> list[Path]:
-    """Folders that Deno fills beside its configuration, where that asks for it."""
+    """Folders that Deno fills beside its configuration file, if that says so."""
     if function.deno_config is None:
         return []
     with contextlib.suppress(OSError):
@@ -98,7 +98,7 @@ def _packages_beside(function: FunctionSettings) -> list[Path]:
 
 @functools.cache
 def _loader() -> list[str]:
-    """The program that the kernel runs to load Deno: the interpreter of its ELF header (elf(5))."""
+    """The program that the kernel runs to load Deno: the interpreter named in its ELF header (elf(5))."""
     with Path(DENO).open("rb") as program:
         header = program.read(64)
         if header[:5] != b"\x7fELF\x02":

@@ -1,4 +1,4 @@
-"""The channel between this worker and its node."""
+"""The control channel between this worker and its node."""
 
 import collections
 import fcntl
@@ -19,8 +19,8 @@ from outlast.wire.kept import Kept
 
 EAGER_SENDS = 4
 PAUSE_S = 0.002
-"""When nothing was sent for so long, so many messages are handed to the kernel one by one. What follows waits for the
-loop's next turn, or no longer than this if there are more."""
+"""After a pause of this length, the next `EAGER_SENDS` messages are handed to the kernel one by one. Further ones wait
+for the loop's next turn, or for this long."""
 MAX_TEXT = 256 * 1024
 MAX_NAME = 1024
 """Characters. A line is limited to 1 MiB by the node, and a character takes up to six bytes in JSON."""
@@ -30,11 +30,11 @@ _LONG_LINE = 64 * 1024
 class Channel:
     """``on_message`` is called for each message of the node; ``on_lost`` when the node is gone.
 
-    Any thread may send, and so may a signal handler in the middle of another send: nothing here waits for a lock. Who
-    finds the channel taken leaves the message to whoever has it.
+    Any thread may send, and so may a signal handler in the middle of another send, so nothing here waits for a lock:
+    whoever finds the channel taken leaves the message to the one who has it.
 
-    With ``memory``, which the node reads when this process has died, a message is safe when `send` returns. Without
-    it, the start of a task is, having been handed to the kernel.
+    With ``memory``, which the node reads when this process has died, every message is safe once `send` returns. Without
+    it, only the start of a task is, because that is handed to the kernel at once.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class Channel:
         # Receiving.
         self._lines = Lines()
         self._heard: collections.deque[bytes] = collections.deque()
-        """Lines of the node that have not been acted on."""
+        """Lines of the node that have not been handled yet."""
         self._reading = False
         # Sending.
         self._queue: collections.deque[bytes] = collections.deque()
@@ -62,12 +62,12 @@ class Channel:
         self._is_kept = memory is not None
         self._taken = threading.Lock()
         self._shall_send = False
-        """Whoever has the channel is to hand over what there is."""
+        """Tells whoever has the channel to send everything."""
         self._home = threading.get_ident()
         self._flush_is_due = False
         self._sent_at = 0.0
         self._eager = 0
-        """How many of the next messages are handed over at once."""
+        """How many of the next messages are sent at once."""
         loop.add_reader(self._socket, self.receive)
 
     def send(self, message: messages.FromWorker) -> None:
@@ -89,13 +89,13 @@ class Channel:
                     self._loop.call_soon_threadsafe(self._flush_now)
 
     def flush(self) -> None:
-        """Hands over all there is; it waits for the node only when the kernel's buffer is full."""
+        """Sends everything. Waits for the node only when the kernel's buffer is full."""
         if self._queue or self._kept.said != self._kept.sent:
             self._shall_send = True
             self.proceed()
 
     def proceed(self) -> None:
-        """Does what is to be done, unless somebody is at it. It waits for the node when both buffers are full."""
+        """Does what is due, unless somebody else is doing it. Waits for the node when both buffers are full."""
         while (self._queue or self._shall_send) and self._taken.acquire(False):
             try:
                 while self._queue:
@@ -107,15 +107,15 @@ class Channel:
                 self._taken.release()
 
     def signal_arrivals(self) -> None:
-        """From now on SIGIO comes whenever the node has said something. Its handler has to be there already."""
+        """Has SIGIO sent whenever the node has said something. The handler must be installed already."""
         fcntl.fcntl(self._socket, fcntl.F_SETOWN, os.getpid())
         flags = fcntl.fcntl(self._socket, fcntl.F_GETFL)
         fcntl.fcntl(self._socket, fcntl.F_SETFL, flags | os.O_ASYNC)
 
     def receive(self) -> None:
-        """Takes in what the node has said by now. Never blocks.
+        """Handles what the node has said so far. Never blocks.
 
-        A signal handler may call it in the middle of another call, and even of what that leads to.
+        A signal handler may call it in the middle of another call of it, and of whatever that calls.
         """
         if not self._reading:
             self._reading = True
@@ -127,7 +127,7 @@ class Channel:
             self._on_message(messages.decode_to_worker(self._heard.popleft()))
 
     def abandon(self) -> None:
-        """In a child process: the channel is the parent's."""
+        """For a child process: the channel is the parent's."""
         self._queue.clear()
         self._kept.release()
         self._socket.close()
@@ -172,7 +172,7 @@ class Channel:
                 select.select([], [self._socket], [])
             except OSError:
                 self._on_lost()
-                # Nobody is to hear it.
+                # Nobody is left to hear it.
                 return len(data)
 
 

@@ -1,4 +1,4 @@
-"""Python functions, run in copies of a zygote or in interpreters of their own."""
+"""Python functions, run in forks of a zygote or in interpreters of their own."""
 
 import asyncio
 import os
@@ -10,7 +10,6 @@ from pathlib import Path
 
 from outlast.config.settings import FunctionSettings
 from outlast.core.errors import OutlastError
-from outlast.core.language import BY_SUFFIX
 from outlast.core.outcome import EndReason
 from outlast.engines import backstop, reach
 from outlast.engines.processes import Command, Exit, Spawner
@@ -28,14 +27,14 @@ ZYGOTE = (
 )
 """The program to give to a `Spawner`."""
 KEEPS = hasattr(os, "memfd_create")
-"""Where it does not (macOS), a worker hands each start of a task to the kernel at once."""
+"""Where there is no such memory (macOS), a worker hands each start of a task to the kernel at once."""
 
 Report = Callable[[str, str, int | None], None]
-"""Called with a function's name, words on the progress of its preparation, and milliseconds where it is done."""
+"""Called with a function's name, words on the progress of its preparation, and, once done, milliseconds."""
 
 
 class PrepareError(OutlastError):
-    """A function cannot be run; the text is what Python said of it."""
+    """A function cannot be run; the text is what Python said about it."""
 
 
 class PythonEngine:
@@ -57,8 +56,8 @@ class PythonEngine:
         Args:
             zygote: a spawner of `ZYGOTE`.
             run: for programs that prepare functions.
-            root: of the project.
-            layers: of the sandbox; None: functions may do anything.
+            root: the project's root folder.
+            layers: of the sandbox; None: functions are not confined.
         """
         self._zygote = zygote
         self._functions_dir = functions_dir
@@ -68,7 +67,7 @@ class PythonEngine:
         self._report = report
         self._layers = layers
         self._told: dict[str, str] = {}
-        """What was said of a function's start, so that it is said once."""
+        """What was reported about each function's start, so that it is reported once."""
 
     async def prepare(self, function: FunctionSettings) -> "PythonProgram":
         preloaded: Mapping[str, str] = (await self._zygote.hello())["versions"]
@@ -137,7 +136,7 @@ class PythonProgram:
     modules: frozenset[Path]
     own: Sequence[Path]
     elsewhere: Sequence[Path]
-    """Files and folders that it may read, and other files that it is made of."""
+    """``own``: files and folders that it may read; ``elsewhere``: other files that it is made of."""
     layers: Sequence[str] | None
 
     def command(self, folder: Path, execution_id: str) -> Command:
@@ -177,11 +176,7 @@ class PythonProgram:
         return backstop.limit_reached(used, errors, self.function.limits)
 
     def concerns(self, path: Path) -> bool:
-        if path in self.modules:
-            return True
-        # A file of _shared that is no code may be data that the code reads.
-        shared = (self.functions_dir / "_shared").resolve()
-        return shared in path.parents and path.suffix not in BY_SUFFIX
+        return path in self.modules or reach.is_shared_data(path, self.functions_dir)
 
 
 def _around_uv(
@@ -210,7 +205,7 @@ def _modules(function: FunctionSettings, roots: Sequence[Path], environment: Env
         return local_imports.find(function.entrypoint, roots)
     except SyntaxError as error:
         if environment is not None and environment.version != OURS:
-            # Its own Python may be of another mind.
+            # It may be valid for the function's own Python.
             return frozenset({function.entrypoint.resolve()})
         line = f"\n    {error.text.strip()}" if error.text else ""
         raise PrepareError(

@@ -1,8 +1,8 @@
 """The packages of Python functions: one environment for each set of requirements, built by uv and kept.
 
-An environment is complete as soon as it is there, because it is built elsewhere and then renamed; from then on it is
-used without a look at any network, and never changed. Functions that ask for the same share it. One that no function
-asks for any more is kept for a while: they may be of another branch.
+An environment is complete as soon as it exists, because it is built elsewhere and then renamed. From then on it is used
+without the network, and never changed. Functions with the same requirements share it. One that no function requires any
+more is kept for a while, since functions of another branch may.
 """
 
 import asyncio
@@ -27,19 +27,19 @@ from outlast.engines.python.uv import Builds, Uv, UvError
 
 OURS = sys.version_info[:2]
 OLDEST = "3.11"
-"""The oldest Python that functions can run on, as pyproject.toml has it for Outlast itself."""
+"""The oldest Python that functions can run on: the same as for Outlast itself, in pyproject.toml."""
 UNUSED_S = 30 * 86_400.0
-"""An environment that nobody has used for so long is removed."""
+"""An environment that nobody has used for this long is removed."""
 _SCRATCH = ".building-"
 FORMAT = "1"
-"""Part of every environment's key: another one when what is in an environment changes with Outlast."""
+"""Part of every environment's key. Change it when Outlast changes what an environment contains."""
 
 Report = Callable[[str, int | None], None]
 """Called with words for the user while an environment is built; the last time with the milliseconds it took."""
 
 
 class EnvironmentFailed(OutlastError):
-    """A function's packages cannot be installed; the text is what uv said of it."""
+    """A function's packages cannot be installed; the text is what uv said about it."""
 
 
 class Environment(msgspec.Struct, frozen=True):
@@ -75,7 +75,7 @@ class _Interpreter:
 
 class Environments:
     def __init__(self, folder: Path, uv: Uv) -> None:
-        """``folder``: for the environments."""
+        """``folder``: holds the environments."""
         self._folder = folder
         self._uv = uv
         self._leases = Leases(folder, _SCRATCH)
@@ -86,9 +86,9 @@ class Environments:
     async def provide(
         self, requirements: Requirements, preferred: Mapping[str, str], report: Report
     ) -> Environment | None:
-        """The environment that fulfils the requirements, built first where it is not there yet.
+        """The environment that meets the requirements; built first if there is none yet.
 
-        None where this process's own interpreter, as it is, does. Raises `EnvironmentFailed`.
+        None if this process's own interpreter meets them as it is. Raises `EnvironmentFailed`.
 
         Args:
             preferred: versions by name, taken where the requirements leave a choice.
@@ -109,15 +109,17 @@ class Environments:
             build = _Build(requirements, interpreter, wanted, guest, folder, self._uv, report)
             building = self._building[key] = asyncio.create_task(build.run())
             building.add_done_callback(lambda _: self._building.pop(key))
-        # Whoever else waits for it must not suffer from this one's being cancelled.
+        # Cancelling this call must not cancel the build for others that wait for it.
         environment = await asyncio.shield(building)
         self._leases.take(key)
         return environment
 
     async def remove_unused(self) -> list[Path]:
-        """Those that no function of this node asks for, and nobody has used for `UNUSED_S`. Returns them. Never raises.
+        """Removes environments that no function of this node requires and nobody has used for `UNUSED_S`.
 
-        For when all functions have been asked what they need.
+        Returns those that were removed. Never raises.
+
+        Call it when the requirements of all functions have been read.
         """
         self._asked = {source: key for source, key in self._asked.items() if source.exists()}
         self._leases.keep({*self._asked.values()})
@@ -154,7 +156,7 @@ class _Build:
     interpreter: _Interpreter
     preferred: list[str]
     guest: list[str]
-    """Our own requirements, where that Python cannot use the libraries of this one."""
+    """Outlast's own requirements, if that Python cannot use the libraries of this one."""
     folder: Path
     uv: Uv
     report: Report
@@ -178,7 +180,7 @@ class _Build:
         return environment
 
     async def _resolve(self, scratch: Path) -> Path:
-        """Writes down exactly what to install."""
+        """Writes a file that says exactly what to install."""
         source, cwd = self.requirements.source, self.requirements.source.parent
         exported, locked, excluded = (scratch / name for name in ("exported.txt", "locked.txt", "excluded.txt"))
         if self.requirements.lock is not None:
@@ -186,9 +188,9 @@ class _Build:
             without = ["--no-emit-project", "--no-dev"] if source.suffix != ".py" else []
             await self.uv("export", "--frozen", *which, *without, "--no-hashes", f"--output-file={exported}", cwd=cwd)
             source = exported
-        # Functions import Outlast, and so they may ask for it; the one that runs them is the one they get.
+        # Functions import Outlast and may list it; they always get the one that runs them.
         excluded.write_text("outlast\n")
-        # uv keeps to the versions that its output names already, as far as they fit.
+        # uv keeps the versions that are in its output file already, as far as they fit.
         locked.write_text("\n".join(self.preferred))
         guest = scratch / "guest.txt"
         guest.write_text("\n".join(self.guest))
@@ -202,7 +204,7 @@ class _Build:
 
     async def _install(self, locked: Path, scratch: Path) -> Environment:
         cwd = self.requirements.source.parent
-        # Relocatable: its scripts still work when it has moved to its place.
+        # Relocatable: its scripts must still work after it was renamed.
         await self.uv(
             "venv", "--relocatable", "--no-project", f"--python={self.interpreter.path}", str(scratch), cwd=cwd
         )
@@ -225,7 +227,7 @@ class _Build:
 
 
 def _put(scratch: Path, environment: Environment) -> Environment:
-    """Makes an environment usable, all at once."""
+    """Puts a finished environment into its place, in one step."""
     folder = Path(environment.folder)
     (scratch / "outlast.json").write_bytes(msgspec.json.encode(environment))
     if (theirs := _read(folder)) is not None:
@@ -254,7 +256,7 @@ def _versions(site_packages: Path) -> dict[str, str]:
 
 @contextlib.contextmanager
 def _scratch(folder: Path) -> Iterator[Path]:
-    """A folder beside the environments, so that they can be renamed; gone afterwards, as are those of dead nodes."""
+    """A folder on the same file system as the environments. It is removed afterwards, as are those of dead nodes."""
     for left in folder.glob(f"{_SCRATCH}*"):
         with contextlib.suppress(OSError), alone(left):
             shutil.rmtree(left, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""What stands between the server and the function's application: every request passes here."""
+"""Stands between the server and the function's application: every request passes through here."""
 
 import asyncio
 from collections import deque
@@ -21,7 +21,7 @@ from outlast.runtime.serving import HandlerApp, internal_server_error, log, repo
 from outlast.runtime.tasks import plain_name
 
 TURNS_TO_RETURN = 16
-"""Of the event loop. Middleware may take a few from the end of the response to the end of the application's call."""
+"""Of the event loop. Middleware may take a few turns between the end of the response and that of the call."""
 
 _current: ContextVar["Exchange | None"] = ContextVar("outlast_exchange", default=None)
 
@@ -35,7 +35,7 @@ class Gate:
     ) -> None:
         self.app: ASGIApp | None = None
         self.state: dict[str, Any] = {}
-        """Of the application's lifespan; each request gets a copy."""
+        """The state of the application's lifespan; each request gets a copy."""
         self._running: set[object] = set()
         self._on_request = on_request
         self._on_end = on_end
@@ -43,7 +43,7 @@ class Gate:
 
     @property
     def is_busy(self) -> bool:
-        """Whether the code of any request still runs."""
+        """Whether the code of any request is still running."""
         return len(self._running) > 0
 
     async def serve(self, stream: Stream) -> None:
@@ -52,7 +52,7 @@ class Gate:
         assert app is not None, "no request comes before the worker is ready"
         request_id.set(stream.request_id)
         stream.scope["state"] = self.state.copy()
-        # Nobody else keeps the task alive once the connection has gone on to the next request.
+        # Nothing else keeps the task alive once the connection has moved on to the next request.
         self._running.add(stream)
         self._on_request()
         try:
@@ -67,7 +67,7 @@ class Gate:
         except SystemExit as exit_:
             self._on_exit(exit_)
         except BaseException:
-            # It was reported where it came up.
+            # It was reported where it was raised.
             return
         finally:
             stream.fail()
@@ -110,19 +110,19 @@ async def _answer(app: HandlerApp, stream: Stream) -> None:
         else:
             await answer(stream.scope, request.receive, stream.send)
     except Exception as error:
-        # The handler's own errors have been answered: this comes of the response, or of what it left behind.
+        # The handler's own errors have been answered: this one comes from the response or its background tasks.
         if not getattr(error, _REPORTED, False):
             report(error)
 
 
 class Exchange:
-    """A request to an ASGI application of the function's own.
+    """A request to an ASGI application.
 
     What is left of the application's call when its response is complete is a background task, whatever the framework
-    calls it. The server is ready for the connection's next request then: nothing may reach it from here any more.
+    calls it. By then the connection may serve its next request: nothing may be sent on it from here any more.
 
-    Invariant: until the application's call has ended, the node knows of a request or a task that goes on. A retired
-    worker is ended when it has neither. So the end of a response or of a task is held back until the node knows what
+    Invariant: until the application's call has ended, the node knows of a request or a task that is still running. It
+    ends a retired worker that has neither. So the end of a response or of a task is held back until the node knows what
     follows: another task, the rest of the call, or nothing.
     """
 
@@ -136,18 +136,18 @@ class Exchange:
         self._send = send
         self._started = False
         self._missing: int | None = None
-        """Bytes of the body, where the head tells how many there are."""
+        """Bytes of the body that are still to come; None if the head does not say how many there are."""
         self._complete = False
-        """Whether the application has given all that the client needs."""
+        """Whether the application has sent the whole response."""
         self._ended = False
         self._number: int | None = None
-        """Of the task that is the rest of the call."""
+        """The number of the task that is the rest of the call."""
         self._running_named = 0
         self._held: deque[Message] = deque()
-        """What completes the response, held back."""
+        """The messages that complete the response, held back."""
         self._released = False
         self._settled: tuple[int, BaseException | None] | None = None
-        """A task of the framework that has ended, and how; held back."""
+        """A task of the framework that has ended, and its error if it failed; held back."""
         self._releasing: asyncio.Task[None] | None = None
 
     async def run(self, app: ASGIApp, receive: Receive) -> None:
@@ -190,12 +190,12 @@ class Exchange:
             await self._send(message)
 
     async def begin_named(self) -> None:
-        """The node has been told of a task of the framework's."""
+        """The node has been told of a task of the framework."""
         self._running_named += 1
         completes = len(self._held) > 0
         await self._release()
         if completes:
-            # What is written leaves at the end of the loop's turn, which the task may hold up.
+            # What is written leaves at the end of the loop's turn, which the task may delay.
             await asyncio.sleep(0)
 
     def end_named(self, number: int, error: BaseException | None) -> None:
@@ -207,7 +207,7 @@ class Exchange:
             asyncio.get_running_loop().call_soon(self._look)
 
     async def _release(self) -> None:
-        """The node knows what follows."""
+        """Sends what was held back: the node knows what follows."""
         if self._settled is not None:
             (number, error), self._settled = self._settled, None
             tasks.settle(number, error, asyncio.current_task())
@@ -231,7 +231,7 @@ class Exchange:
         try:
             await self._release()
         except Exception as error:
-            # The response is not what its head had promised.
+            # The response does not match its head.
             log("error", describe(error))
 
     def _name(self) -> str:
@@ -247,7 +247,7 @@ class Exchange:
 
 
 def _body_length(method: str, start: Message) -> int | None:
-    """What the client goes by (RFC 9112, section 6.3); None where the last piece says that it is the last."""
+    """The length that the client goes by (RFC 9112, section 6.3); None if only the last piece ends the body."""
     if method == "HEAD" or start["status"] in (204, 304):
         return 0
     for name, value in start.get("headers", ()):
@@ -257,11 +257,11 @@ def _body_length(method: str, start: Message) -> int | None:
 
 
 _REPORTED = "__outlast_reported__"
-"""Set on an exception that a task has ended with: frameworks pass it on."""
+"""Set on an exception that a task has ended with, because frameworks pass it on."""
 
 
 def install() -> None:
-    """From now on Starlette's background tasks, which are FastAPI's too, are reported one by one, by their names."""
+    """Has Starlette's background tasks, which FastAPI uses too, reported one by one, by name."""
     run = BackgroundTask.__call__
 
     async def run_reported(self: BackgroundTask) -> None:
@@ -291,5 +291,5 @@ def _mark(error: Any) -> None:
     try:
         setattr(error, _REPORTED, True)
     except AttributeError:
-        # An exception with slots: it is logged once more.
+        # An exception with slots: it will be logged twice.
         return

@@ -1,4 +1,4 @@
-"""What runs inside the worker process of a Python function: it connects to the node, listens, and waits to be told."""
+"""Runs inside the worker process of a Python function: connects to the node, listens, and waits to be told."""
 
 import asyncio
 import atexit
@@ -32,21 +32,21 @@ from outlast.wire import kept, messages
 try:
     import uvloop
 except ImportError:
-    # An interpreter or environment of the function's own may be without it.
+    # An interpreter or environment of the function's own may lack it.
     uvloop = None  # type: ignore[assignment]
 
 REHEARSES_AFTER_S = 0.005
-"""From being connected. A worker that is needed at once is told before."""
+"""After connecting. A worker that is needed at once is told before that."""
 TURNS_TO_SETTLE = 16
-"""Of the event loop. A task that waits for nothing takes a few to its end, and is not to be cut off in them."""
+"""Of the event loop. A task that waits for nothing takes a few turns to finish, and must not be cut off meanwhile."""
 
 
 def main(folder: str, seal: Callable[[], None] = lambda: None, *, keeps: bool = False) -> NoReturn:
-    """Never returns. Call it in a process that is to become a worker, single-threaded and without an event loop.
+    """Turns this process, which must be single-threaded and without an event loop, into a worker. Never returns.
 
-    ``folder`` holds ``control.sock``, where the node listens; ``http.sock`` is made there. ``seal`` is called once both
-    are open, and before any code of the function runs: no others will be needed. ``keeps``: this process was given the
-    memory of `outlast.wire.kept`.
+    ``folder`` contains ``control.sock``, on which the node listens; ``http.sock`` is created there. ``seal`` is called
+    when both are open, before any code of the function runs: no other sockets will be needed. ``keeps``: whether this
+    process was given the memory of `outlast.wire.kept`.
     """
     loop: asyncio.AbstractEventLoop = (uvloop or asyncio).new_event_loop()
     asyncio.set_event_loop(loop)
@@ -68,11 +68,11 @@ class Guest:
         self._loop = loop
         self._end_process = os._exit
         self._told: dict[UnloadReason, list[AnyFuture]] = {}
-        """The reasons that `beforeunload` was dispatched with, and what its listeners have started."""
+        """The reasons for which `beforeunload` was dispatched, and what the listeners have started."""
         self._interrupts = False
-        """Whether what runs has interrupted other code, so that the event loop may be stuck."""
+        """Whether the present code has interrupted other code, so that the event loop may be blocked."""
         self._outside = contextvars.copy_context()
-        """That of no request."""
+        """A context that belongs to no request."""
         self._said_stuck = False
         self._work: set[asyncio.Task[None]] = set()
         self._lifespan: Lifespan | None = None
@@ -82,7 +82,7 @@ class Guest:
         reports.connect(self._channel.send, self._channel.flush)
         self._output = Output(self._on_thread_error)
         self._output.install()
-        # A listener that runs in the middle of a sending, and takes long, would send nothing itself meanwhile.
+        # A listener that interrupts the sending of messages could send none itself for as long as it runs.
         sending = Channel.proceed.__code__
         self._pulse = Pulse(loop, self._is_busy, self._on_stuck, self._on_moving, self._hear, sending)
         self._channel.signal_arrivals()
@@ -100,12 +100,12 @@ class Guest:
             return Connection(self._loop, self._gate.serve, self._websockets.take_over)
 
         self._server = await self._loop.create_unix_server(connection, str(self._folder / "http.sock"), backlog=1024)
-        # Here, because the loop might have begun with the function's code by the next turn.
+        # Called here, because by its next turn the loop may have begun with the function's code.
         then()
         self._rehearsing = self._loop.call_later(REHEARSES_AFTER_S, lambda: self._do(self._rehearse()))
 
     def end(self, status: int) -> NoReturn:
-        """Ends the process at once; what it has said is not lost."""
+        """Ends the process at once, without losing what it has said."""
         self._output.finish()
         self._channel.flush()
         self._end_process(status)
@@ -141,7 +141,7 @@ class Guest:
             module = loading.load(path)
         except BaseException as error:
             self._fail(loading.why_it_broke_off(path, error))
-        # What is loaded stays: there is no garbage in it worth a look at each collection.
+        # What is loaded stays, and is not worth a look at each garbage collection.
         gc.freeze()
         dispatch(Event("load"))
         app = serving.app or getattr(module, "app", None)
@@ -154,7 +154,7 @@ class Guest:
         await self._serve(app)
 
     def _use(self, app: Any) -> None:
-        """`serve` was called; while the module is evaluated, its end is waited for."""
+        """`serve` was called. While the module is still being evaluated, this waits for its end."""
         if self._gate.app is not None:
             self._gate.app = app
         elif not self._is_booting():
@@ -217,7 +217,7 @@ class Guest:
         self._channel.flush()
 
     def _hear(self) -> None:
-        """Called in the middle of other code, by a signal handler."""
+        """Called by a signal handler, in the middle of other code."""
         interrupts, self._interrupts = self._interrupts, True
         try:
             self._channel.flush()
@@ -225,7 +225,7 @@ class Guest:
             self._channel.flush()
         finally:
             self._interrupts = interrupts
-        # Should it have been waiting, it does not know of what was begun just now.
+        # If it was waiting, it does not know of what was begun just now.
         self._loop.call_soon_threadsafe(lambda: None)
 
     def _on_moving(self) -> None:
@@ -233,7 +233,7 @@ class Guest:
         self._channel.send(messages.Loop(stuck=False))
 
     def _on_lost(self) -> None:
-        """The node is gone: nobody is left to hear anything."""
+        """The node is gone: nobody is left to report to."""
         self._end_process(1)
 
     def _on_exit(self, exit_: SystemExit) -> None:
@@ -248,7 +248,7 @@ class Guest:
     def _on_loop_error(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         error = context.get("exception")
         if isinstance(error, SystemExit):
-            # It ends the process, which tells of it.
+            # It ends the process, and that is reported.
             return
         promise = context.get("future") or context.get("task")
         if error is None:
@@ -262,7 +262,7 @@ class Guest:
             dispatch_error(error)
 
     def _become_stranger(self) -> None:
-        """In a child process that the function has forked: neither the channel nor the output is its own."""
+        """Called in a child process that the function has forked: channel and output belong to the parent."""
         self._channel.abandon()
         self._output.uninstall()
         os._exit = self._end_process
@@ -270,14 +270,14 @@ class Guest:
 
 
 def _context_of(promise: asyncio.Future[Any]) -> contextvars.Context:
-    """A copy of what a task ran in: asyncio tells of what nobody retrieved wherever it happens to find out.
+    """A copy of the context that a task ran in: asyncio reports unretrieved exceptions in whatever context it is.
 
-    For a future, which has not run in anything, a copy of what runs now.
+    For a future, which has no context, a copy of the present one.
     """
     if hasattr(promise, "get_context"):
         context: contextvars.Context = promise.get_context()
         return context.copy()
-    # Before Python 3.12, tasks do not tell.
+    # Before Python 3.12, tasks do not say.
     contexts = (held for held in gc.get_referents(promise) if isinstance(held, contextvars.Context))
     found = next(contexts, None)
     return contextvars.copy_context() if found is None else found.copy()
@@ -285,13 +285,13 @@ def _context_of(promise: asyncio.Future[Any]) -> contextvars.Context:
 
 def _kept_memory() -> mmap.mmap:
     memory = mmap.mmap(KEPT_FD, kept.SIZE)
-    # It is not for what the function starts.
+    # Processes that the function starts must not inherit it.
     os.close(KEPT_FD)
     return memory
 
 
 def exit_code(exit_: SystemExit) -> int:
-    """As Python itself ends: a text is an error message."""
+    """The exit code, as Python itself has it: a text is an error message."""
     if exit_.code is None or isinstance(exit_.code, int):
         return exit_.code or 0
     sys.stderr.write(f"{exit_.code}\n")

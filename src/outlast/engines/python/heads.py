@@ -1,7 +1,8 @@
-"""Heads of HTTP messages: those of the node's requests as ASGI has them, and those of responses.
+"""HTTP heads: turns those of the node's requests into ASGI scopes, and writes those of responses.
 
-Requests of one client repeat all of their head but the request id, which the node writes behind what the client has
-said; responses of one function repeat theirs. So both are kept, and read or written anew only where they are new.
+The requests of one client repeat their whole head but for the request id, which the node writes after the client's
+fields; the responses of one function repeat theirs. So both are cached, and parsed or written anew only if they are
+new.
 """
 
 import functools
@@ -15,7 +16,7 @@ from typing import Any
 from outlast.core.errors import OutlastError
 from outlast.wire import http1
 
-KEPT = 256
+CACHED_HEADS = 256
 _ID = b"\r\nsb-request-id: "
 _PHRASES = {status.value: status.phrase.encode() for status in http.HTTPStatus}
 _FIELD = re.compile(rb"%b: %b\r\n" % (http1.TOKEN, http1.TEXT))
@@ -26,16 +27,16 @@ Fields = tuple[Field, ...]
 
 
 class BadResponse(OutlastError):
-    """What an application has sent is no HTTP response."""
+    """An application sent something that is not an HTTP response."""
 
 
 class BadRequest(OutlastError):
-    """What has come is no HTTP request."""
+    """Something came that is not an HTTP request."""
 
 
 @dataclass(slots=True, frozen=True, eq=False)
-class _Kept:
-    """What requests have in common that differ in their ids alone."""
+class _Head:
+    """What requests that differ only in their ids have in common."""
 
     scope: Scope
     fields: Fields
@@ -49,7 +50,7 @@ class Request:
     """The head of a request."""
 
     scope: Scope
-    """Of ASGI, without ``state``."""
+    """The ASGI scope, without ``state``."""
     id: str
     length: int
     """Bytes of the body, or `http1.CHUNKED`."""
@@ -63,33 +64,33 @@ class Response:
     """The head of a response."""
 
     data: bytes
-    """Its blank line included."""
+    """Including the blank line."""
     length: int
-    """Bytes of the body that has to follow, or `http1.CHUNKED`."""
+    """Bytes of the body that must follow, or `http1.CHUNKED`."""
     keep_alive: bool
 
 
 def request(head: bytes) -> Request:
-    """``head`` as the node writes it, its blank line included. Raises `BadRequest`."""
+    """Parses a head as the node writes it, including the blank line. Raises `BadRequest`."""
     said, _, told = head.rpartition(_ID)
     id_, _, more = told.partition(b"\r\n")
     own: list[Field] = []
     if said and (more == b"\r\n" or more.startswith(b"traceparent: ")):
-        kept = _kept(said) if len(said) <= http1.MAX_KEPT_BYTES else _read(said)
+        parsed = _cached(said) if len(said) <= http1.MAX_CACHED_BYTES else _read(said)
         own.append((b"sb-request-id", id_))
         if len(more) > 2:
             own += _fields(more[:-4])
     else:
-        kept = _read(head[:-4])
-        id_ = next((value for name, value in kept.fields if name == b"sb-request-id"), b"")
-    scope = kept.scope.copy()
+        parsed = _read(head[:-4])
+        id_ = next((value for name, value in parsed.fields if name == b"sb-request-id"), b"")
+    scope = parsed.scope.copy()
     scope["asgi"] = {"version": "3.0", "spec_version": "2.3"}
-    scope["headers"] = [*kept.fields, *own]
-    return Request(scope, id_.decode("latin-1"), kept.length, kept.keep_alive, kept.upgrade)
+    scope["headers"] = [*parsed.fields, *own]
+    return Request(scope, id_.decode("latin-1"), parsed.length, parsed.keep_alive, parsed.upgrade)
 
 
-def _read(head: bytes) -> _Kept:
-    """``head``: without the end of its last line."""
+def _read(head: bytes) -> _Head:
+    """Parses a head that is given without the end of its last line."""
     line, _, rest = head.partition(b"\r\n")
     try:
         method, target, version = line.split(b" ")
@@ -115,10 +116,10 @@ def _read(head: bytes) -> _Kept:
     }
     connection = said.get(b"connection", b"").lower()
     upgrade = said.get(b"upgrade", b"").lower() if connection == b"upgrade" else b""
-    return _Kept(scope, fields, length, version == b"HTTP/1.1" and connection != b"close", upgrade)
+    return _Head(scope, fields, length, version == b"HTTP/1.1" and connection != b"close", upgrade)
 
 
-_kept = functools.lru_cache(KEPT)(_read)
+_cached = functools.lru_cache(CACHED_HEADS)(_read)
 
 
 def _fields(lines: bytes) -> Fields:
@@ -130,7 +131,7 @@ def _fields(lines: bytes) -> Fields:
 def introduced(fields: Iterable[Field], scheme: str) -> tuple[tuple[str, int] | None, str, tuple[str, int]]:
     """Client, scheme and server as the client sees them; ``scheme`` is ``http`` or ``ws``.
 
-    The node writes its own fields behind those of the client, so that the last of a name is the one to believe.
+    The node writes its own fields after those of the client, so the last field of a name is the one to believe.
     """
     said = dict(fields)
     client = None
@@ -152,7 +153,7 @@ def _server(host: bytes, default_port: int) -> tuple[str, int]:
 
 
 def response(status: int, fields: Iterable[Field], method: str, keep_alive: bool) -> Response:
-    """``keep_alive``: whether the connection is to carry another response. Raises `BadResponse`."""
+    """Writes a head. ``keep_alive``: whether the connection will carry another response. Raises `BadResponse`."""
     try:
         return _response(status, tuple(fields), method, keep_alive)
     except TypeError:
@@ -160,7 +161,7 @@ def response(status: int, fields: Iterable[Field], method: str, keep_alive: bool
         return _response(status, tuple((bytes(name), bytes(value)) for name, value in fields), method, keep_alive)
 
 
-@functools.lru_cache(KEPT)
+@functools.lru_cache(CACHED_HEADS)
 def _response(status: int, fields: Fields, method: str, keep_alive: bool) -> Response:
     lines = [b"HTTP/1.1 %d %b\r\n" % (status, _PHRASES.get(status, b""))]
     length: int | None = None

@@ -1,4 +1,4 @@
-"""Outlast itself and the libraries that it needs inside a Python worker."""
+"""The libraries that Outlast needs inside a Python worker, and where they are."""
 
 import importlib.metadata
 import importlib.util
@@ -21,19 +21,19 @@ _MODULES = {
 
 
 def folders() -> list[str]:
-    """Where this process finds them: what a bare interpreter of the same version needs on its path."""
+    """The folders in which this process finds them, for the path of a bare interpreter of the same version."""
     modules = ("outlast", *_MODULES.values())
     origins = [spec.origin for spec in map(importlib.util.find_spec, modules) if spec is not None]
     return [*dict.fromkeys(str(Path(origin).parents[1]) for origin in origins if origin is not None)]
 
 
 def own_folder() -> str:
-    """Where this process finds Outlast."""
+    """The folder in which this process finds Outlast."""
     return str(Path(__file__).parents[3])
 
 
 def requirements() -> "list[Requirement]":
-    """The versions of them that Outlast can work with."""
+    """The versions of these libraries that Outlast works with."""
     from packaging.requirements import Requirement
 
     declared = map(Requirement, importlib.metadata.requires("outlast") or ())

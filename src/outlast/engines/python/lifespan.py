@@ -22,7 +22,7 @@ class Lifespan:
         self._from_app: asyncio.Queue[Message] = asyncio.Queue()
 
     async def startup(self) -> None:
-        """Raises `StartupFailed`. An application that knows no lifespan has none."""
+        """Raises `StartupFailed`. Does nothing for an application without lifespan support."""
         scope = {"type": "lifespan", "asgi": {"version": "3.0", "spec_version": "2.0"}, "state": self.state}
         self._task = asyncio.create_task(self._run(scope))
         answer = await self._say("lifespan.startup")
@@ -40,11 +40,11 @@ class Lifespan:
         try:
             await self._app(scope, self._to_app.get, self._from_app.put)
         except Exception:
-            # How an application says that it knows no lifespan: there is no other way.
+            # Raising is how an application says that it does not support lifespan.
             return
 
     async def _say(self, what: str) -> Message | None:
-        """The answer, or None from an application that has left its lifespan."""
+        """Sends an event. Returns the answer, or None if the application's lifespan call has ended."""
         if self._task is None or self._task.done():
             return None
         self._to_app.put_nowait({"type": what})

@@ -1,4 +1,4 @@
-"""The function's module."""
+"""Loads the function's module."""
 
 import errno
 import importlib.util
@@ -18,15 +18,14 @@ _OWN_LOOP = re.compile("from a running event loop|loop is already running|anothe
 
 
 def path_of(entrypoint: str) -> Path:
-    """Of a ``file:`` URL."""
+    """The path in a ``file:`` URL."""
     return Path(unquote(urlsplit(entrypoint).path))
 
 
 def load(path: Path) -> ModuleType:
-    """Evaluates the file as the module of its name, so that what is beside it can import it.
+    """Evaluates the file as the module of its name, so that modules beside it can import it.
 
-    Modules beside it can be imported, and so can the project's ``_shared`` folder, as a package. Raises whatever the
-    module raises.
+    It can import those modules, and the project's ``_shared`` folder as a package. Raises whatever the module raises.
     """
     _extend_path(path)
     # A bytecode file written beside the function would look like a change to it.
@@ -65,7 +64,7 @@ def why_it_broke_off(path: Path, error: BaseException) -> str:
 
 
 def why_it_cannot_serve(path: Path, app: object) -> str | None:
-    """Why ``app``, the module's attribute or None, is no ASGI application; None if it may be one."""
+    """Why ``app`` (the module's attribute, or None) is not an ASGI application; None if it may be one."""
     where = "/".join(path.parts[-2:])
     if app is None:
         return f"{where} serves nothing: call serve(handler), or define an ASGI application `app` (FastAPI, Starlette)"
@@ -80,7 +79,7 @@ def why_it_cannot_serve(path: Path, app: object) -> str | None:
 
 
 def _takes_two(app: Callable[..., object]) -> bool:
-    """As WSGI applications do (``environ`` and ``start_response``, PEP 3333), where those of ASGI take three."""
+    """Whether it takes two arguments, as WSGI applications do (PEP 3333), rather than the three of ASGI."""
     try:
         signature = inspect.signature(app)
         signature.bind(None, None)

@@ -1,4 +1,4 @@
-"""Which files of the user's own a Python function is made of, as far as its import statements tell."""
+"""Finds the user's own files that a Python function is made of, as far as its import statements tell."""
 
 import ast
 from collections.abc import Iterable, Iterator, Sequence
@@ -6,10 +6,10 @@ from pathlib import Path
 
 
 def find(entrypoint: Path, roots: Sequence[Path]) -> frozenset[Path]:
-    """The files that ``entrypoint`` imports, itself among them, links resolved.
+    """The files that ``entrypoint`` imports, including itself, links resolved.
 
-    ``roots`` is where Python will look for them. Raises SyntaxError for an entrypoint that is not Python; what is
-    wrong with other files comes out when they are imported.
+    ``roots``: where Python will look for them. Raises SyntaxError if the entrypoint is not Python; errors in other
+    files come out when they are imported.
     """
     found: set[Path] = set()
     open_files = [entrypoint.resolve()]
@@ -38,12 +38,12 @@ def _imported(tree: ast.Module, file: Path, roots: Sequence[Path]) -> Iterator[P
             parts = node.module.split(".") if node.module else []
             yield from _files(bases, parts)
             for alias in node.names:
-                # It may be a name in that module, or a module of its own.
+                # It may be a name in that module, or a module itself.
                 yield from _files(bases, [*parts, alias.name])
 
 
 def _files(bases: Iterable[Path], parts: Sequence[str]) -> Iterator[Path]:
-    """The module's file and those of the packages on the way to it."""
+    """The module's file, and those of its parent packages."""
     for base in bases:
         for depth in range(len(parts) + 1):
             package = base.joinpath(*parts[:depth])

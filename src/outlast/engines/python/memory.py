@@ -1,7 +1,7 @@
-"""The memory that a Python worker may have, as the kernel sees to it: RLIMIT_AS, which makes of too much a MemoryError.
+"""The memory limit of a Python worker that the kernel enforces: beyond RLIMIT_AS there is a MemoryError.
 
-It counts addresses, used or not, and so leaves room for what is set aside and hardly touched: stacks of threads (8 MiB
-each, and there may be some 70), heaps of the C library, the code of libraries, the buffers that these make at once.
+It counts address space, used or not. So it leaves room for what is reserved and hardly touched: stacks of threads (8
+MiB each, and there may be some 70), heaps of the C library, the code of libraries, and the buffers that these allocate.
 """
 
 import contextlib
@@ -13,18 +13,18 @@ from pathlib import Path
 from outlast.runtime import memory
 
 ROOM_MB = 1024
-"""Beyond twice of what may be resident."""
+"""Added to twice the memory that may be resident."""
 RESERVE_MB = 16
-"""Kept for telling of a MemoryError: see `outlast.runtime.memory`."""
+"""Kept for reporting a MemoryError: see `outlast.runtime.memory`."""
 HEAPS = 2
-"""Of the C library. It would make up to eight for each processor and set aside 64 MiB for each, although one thread at
-a time runs Python."""
+"""Of the C library, which would make up to eight for each processor and reserve 64 MiB for each, although only one
+thread at a time runs Python."""
 
 _M_ARENA_MAX = -8
 
 
 def confine(memory_mb: int) -> None:
-    """Holds this process to so much more than it has by now. Call it before any code of the function."""
+    """Limits this process, relative to what it has now. Call it before any code of the function runs."""
     if not memory_mb or sys.platform != "linux":
         return
     with contextlib.suppress(OSError, AttributeError):

@@ -1,4 +1,4 @@
-"""What the function prints, logs and warns of becomes messages that know their level and their request."""
+"""Turns what the function prints, logs and warns of into messages with a level and a request id."""
 
 import faulthandler
 import io
@@ -23,8 +23,8 @@ OnThreadError = Callable[[BaseException], None]
 class Writer(io.TextIOBase):
     """Stands for `sys.stdout` or `sys.stderr`.
 
-    A message is what was written up to a line end that ends a `write`: one `print` is one message, however many lines
-    it has. Threads and requests do not mix within a line.
+    A message ends where a `write` ends with a newline: one `print` is one message, however many lines it has. Threads
+    and requests do not mix within a line.
     """
 
     def __init__(self, level: Level, raw: TextIO) -> None:
@@ -39,7 +39,7 @@ class Writer(io.TextIOBase):
         begun = self._pending.pop(key, None) if self._pending else None
         whole = begun + text if begun else text
         if text.endswith("\n"):
-            # The end of a line that was too long to wait for.
+            # Just the newline of a line that was sent early because of its length.
             if whole != "\n" or begun is None:
                 self.say(self._level, whole[:-1])
         elif len(whole) > MAX_PENDING:
@@ -58,14 +58,14 @@ class Writer(io.TextIOBase):
             self.say(self._level, text)
 
     def finish(self) -> None:
-        """Says everything that has not come to the end of its line."""
+        """Sends all unfinished lines."""
         while self._pending:
             (_, request), text = self._pending.popitem()
             if text:
                 reports.send(Logged(self._level, text, request))
 
     def end_request(self) -> None:
-        """The request of this context is over, and its lines with it."""
+        """The request of this context is over: sends its unfinished line."""
         if self._pending:
             self.flush()
 
@@ -77,7 +77,7 @@ class Writer(io.TextIOBase):
 
     @property
     def buffer(self) -> Any:
-        """Bytes go past the channel: the node reads them from the process's output, without their request."""
+        """Bytes bypass the channel: the node reads them from the process's output, without a request id."""
         return self._raw.buffer
 
     @property
@@ -90,8 +90,8 @@ class Writer(io.TextIOBase):
 
 
 class _LastResort(logging.Handler):
-    """For loggers that nothing is configured for. Not a handler of the root logger: whatever the function configures,
-    with `logging.basicConfig` for one, finds `logging` as fresh as in any Python process."""
+    """For loggers without any configuration. It is not a handler of the root logger, so that `logging.basicConfig` and
+    the like work as in any fresh Python process."""
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
@@ -127,7 +127,7 @@ class Output:
         traceback.TracebackException.print = _print_traceback  # type: ignore[method-assign, assignment]
 
     def uninstall(self) -> None:
-        """For a child process of the function's own."""
+        """For a child process that the function has forked."""
         sys.stdout, sys.stderr = self._raw
 
     def end_request(self) -> None:
@@ -148,7 +148,7 @@ class Output:
 def _install_logging() -> None:
     logging.lastResort = _LastResort()
     logging.getLogger().setLevel(logging.INFO)
-    # The gate logs what goes wrong in an application, and this says the same once more, with frames that mean nothing.
+    # The gate logs errors of an application; this would log them once more, with frames that mean nothing.
     logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL + 1)
     emit = logging.StreamHandler.emit
 
@@ -161,7 +161,7 @@ def _install_logging() -> None:
         except Exception:
             self.handleError(record)
 
-    # A handler's line has its record's level, whichever stream the handler was made for.
+    # A line gets the level of its record, whichever stream the handler was made for.
     logging.StreamHandler.emit = emit_with_level  # type: ignore[method-assign, assignment]
 
 
@@ -188,5 +188,5 @@ def _show_unraisable(unraisable: Any) -> None:
 
 
 def _print_traceback(self: traceback.TracebackException, *, file: TextIO | None = None, chain: bool = True) -> None:
-    """In one piece: `traceback.print_exc()` writes line by line otherwise."""
+    """Writes it in one piece, where `traceback.print_exc()` would write line by line."""
     (file or sys.stderr).write("".join(self.format(chain=chain)))

@@ -1,11 +1,11 @@
-"""Notices that the event loop is stuck, and by what; and that the node has said something to it.
+"""A watchdog: notices when the event loop is blocked, and by what; and when the node has said something to it.
 
-While there is something to do, a timer's signal asks the loop for a sign of life. Python runs the handler of a signal
-between two steps of whatever code holds up the loop, so that it sees that code's own frame, and can still do what
+While there is something to do, a timer's signal asks the loop for a sign of life. Python runs a signal's handler
+between two steps of whatever code blocks the loop. So the handler sees that code's own frame, and can still do what
 cannot wait: pass on what was printed, and hear the node.
 
-What the node says comes with a signal too (`Channel.signal_arrivals`). A moment later it is heard in the middle of
-whatever runs then, unless the loop has taken it, as it does when it is not held up.
+What the node says also comes with a signal (`Channel.signal_arrivals`). A moment later it is heard in the middle of
+whatever runs then, unless the loop has handled it, as it does when it is not blocked.
 """
 
 import linecache
@@ -22,14 +22,14 @@ from outlast.runtime.serving import log
 TICK_S = 0.5
 STUCK_AFTER_S = 1.0
 HEARS_WITHIN_S = 0.01
-"""How long the loop has to take what the node says. From the warning to the end by the CPU limit it can be 100 ms."""
+"""How long the loop has to handle what the node says. From the CPU limit's warning to its end it can be 100 ms."""
 TRIES_AGAIN_AFTER_S = 0.001
 
 
 class Pulse:
-    """``is_busy`` is asked at each tick, and the ticks end when it says no; ``on_stuck`` is called at each tick of a
-    stuck loop, ``on_moving`` once it goes on. ``hear`` is to take in what the node has said, if there is anything; it
-    is not called in the middle of the function whose code is ``undisturbed``."""
+    """``is_busy`` is called at each tick, and the ticks end when it returns False. ``on_stuck`` is called at each tick
+    of a blocked loop, ``on_moving`` once it goes on. ``hear`` handles what the node has said, if there is anything; it
+    is not called in the middle of the function with the code ``undisturbed``."""
 
     def __init__(
         self,
@@ -50,9 +50,9 @@ class Pulse:
         self._called = False
         """Whether the node has said something since the last tick."""
         self._asked_at = 0.0
-        """When the loop was asked for a sign of life that it has not given; or 0."""
+        """When the loop was asked for a sign of life that it has not given yet; or 0."""
         self._named = False
-        """Whether what holds up the loop has been named already."""
+        """Whether what blocks the loop has been logged already."""
         signal.signal(signal.SIGALRM, self._tick)
         signal.signal(signal.SIGIO, self._call)
 
@@ -63,20 +63,20 @@ class Pulse:
             self._wind()
 
     def _call(self, _number: int, _frame: FrameType | None) -> None:
-        # The signal also comes when the node, having been slow, has room again for what is printed without end.
+        # The signal also comes when a slow node has room again for what is printed without end.
         if not self._called:
             self._called = self._ticking = True
             self._wind()
 
     def _wind(self, first_s: float = HEARS_WITHIN_S) -> None:
-        """Sets the timer to what is next."""
+        """Sets the timer for what is next."""
         while True:
             called = self._called
             next_s = first_s if called else TICK_S
             signal.setitimer(signal.ITIMER_REAL, next_s if self._ticking else 0, TICK_S)
             if called is self._called:
                 return
-            # The signal has come in between.
+            # The signal came in between.
 
     def _beat(self) -> None:
         self._asked_at = 0.0
@@ -110,7 +110,7 @@ class Pulse:
             log(
                 "warning",
                 f"the event loop has been blocked for {blocked_s:.1f} s by {_where(frame)}: no other request or task "
-                "of this worker goes on meanwhile. Call something that can be awaited, or asyncio.to_thread(...)",
+                "of this worker can go on meanwhile. Call something that can be awaited, or asyncio.to_thread(...)",
             )
         self._on_stuck()
         if not _is_inside(frame, self._undisturbed):

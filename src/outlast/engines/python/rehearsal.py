@@ -1,7 +1,7 @@
-"""What a worker on standby does while nobody needs it: once, all that it will have to do when a request waits for it.
+"""Has a worker on standby, while nobody needs it, do once everything that it will have to do for the first request.
 
-What a forked process touches for the first time is copied by the kernel, page by page, and that would be most of the
-time from being told to evaluate a function to the end of its first answer.
+The first time a forked process writes to a page of memory, the kernel copies it. That would be most of the time from
+being told to evaluate a function to the end of its first response.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ _REQUEST = (
 
 
 async def rehearse() -> bytes:
-    """Returns what a client would have got."""
+    """Returns the response that a client would have got."""
     loop = asyncio.get_running_loop()
     boot = messages.decode_to_worker(_BOOT)
     assert isinstance(boot, messages.Boot)

@@ -1,4 +1,4 @@
-"""What a Python function says it needs: in its own head (PEP 723), or in a file beside it."""
+"""Reads what a Python function requires: from its own head (PEP 723), or from a file beside it."""
 
 import hashlib
 import re
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _BLOCK = re.compile(r"^# /// script[ \t]*\n((?:#(?: .*)?\n)*)# ///[ \t]*$", re.MULTILINE)
 _INCLUDED = re.compile(r"(?:-r|-c|--requirements?|--constraints?)[ =]*(\S+)")
 _LOCAL = re.compile(r"\.{1,2}/|file:|-e\b|\bpath\b|\bworkspace\b")
-"""May name something that lies beside the source: the same text elsewhere asks for something else."""
+"""May refer to something beside the source: the same text in another place then means something else."""
 _COMMENT = re.compile(r"(?:^|\s)#.*")
 
 
@@ -33,7 +33,7 @@ class _Table(msgspec.Struct, rename="kebab"):
     dynamic: list[str] = []
     requires_python: str = ""
     tool: _Tool = _Tool()
-    """Of a script only."""
+    """Only in a script."""
 
 
 class _Project(msgspec.Struct):
@@ -45,25 +45,25 @@ _Shape = TypeVar("_Shape", _Table, _Project)
 
 
 class RequirementsError(OutlastError):
-    """What a function says it needs cannot be read."""
+    """A function's requirements cannot be read."""
 
 
 @dataclass(frozen=True)
 class Requirements:
-    """What one function asks for."""
+    """The requirements of one function."""
 
     source: Path
-    """The file that says so, in a form that uv reads: main.py, requirements.txt or pyproject.toml."""
+    """The file that states them, in a form that uv reads: main.py, requirements.txt or pyproject.toml."""
     packages: bool
-    """Whether it asks for any package."""
+    """Whether it requires any package."""
     python: "SpecifierSet"
     lock: Path | None
-    """Of uv, beside the source: the exact packages."""
+    """uv's lock file beside the source, if there is one."""
     text: str = field(repr=False)
-    """All that decides what is installed, and nothing else."""
+    """Everything that decides what is installed, and nothing else."""
 
     def key(self, *more: str) -> str:
-        """Names the environment that fulfils this: another one whenever the text or any of ``more`` is another."""
+        """The name of the environment that meets them, which depends on the text and on ``more``."""
         parts = [self.text, self.lock.read_text("utf-8") if self.lock is not None else "", *more]
         if _LOCAL.search(self.text):
             parts.append(str(self.source.parent))
@@ -71,7 +71,7 @@ class Requirements:
 
 
 def read(function: FunctionSettings) -> Requirements | None:
-    """None for a function that asks for nothing. Raises `RequirementsError`."""
+    """None for a function without requirements. Raises `RequirementsError`."""
     try:
         return _of_script(function.entrypoint) or _of_files(function)
     except (OSError, UnicodeDecodeError) as error:
@@ -93,7 +93,7 @@ def _of_files(function: FunctionSettings) -> Requirements | None:
     for folder in dict.fromkeys((function.entrypoint.parent, function.folder)):
         listed, project = folder / "requirements.txt", folder / "pyproject.toml"
         if listed.is_file():
-            # Here, because most projects have no function that asks for anything.
+            # Imported here, because most projects have no function with requirements.
             from packaging.specifiers import SpecifierSet
 
             lines = [*_lines(listed, set())]
@@ -128,7 +128,7 @@ def _toml(file: Path, text: str, shape: type[_Shape]) -> _Shape:
 
 
 def _lines(file: Path, seen: set[Path]) -> Iterator[str]:
-    """The lines of a requirements file and of those that it includes, comments and empty ones left out."""
+    """The lines of a requirements file and of those it includes, without comments and empty lines."""
     seen.add(file)
     for raw in file.read_text("utf-8-sig").splitlines():
         line = _COMMENT.sub("", raw).strip()
@@ -137,6 +137,6 @@ def _lines(file: Path, seen: set[Path]) -> Iterator[str]:
         yield line
         if included := _INCLUDED.match(line):
             other = file.parent / included[1]
-            # What is not there, uv will complain of in better words.
+            # For a missing file, uv has a better message.
             if other not in seen and other.is_file():
                 yield from _lines(other, seen)

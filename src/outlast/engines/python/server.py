@@ -1,7 +1,7 @@
-"""HTTP/1.1 for one client, the node: it sends the requests of a connection one after the other, heads well-formed.
+"""An HTTP/1.1 server for one client, the node, which sends well-formed requests one after the other on a connection.
 
-An application of ASGI gets what that specification says (version 2.3 of its part on HTTP). Who has the whole of a
-response at hand writes it at once, with `Stream.respond`.
+ASGI applications get what that specification says (version 2.3 of its HTTP part). A response that is at hand as a whole
+is written at once, with `Stream.respond`.
 """
 
 import asyncio
@@ -18,13 +18,13 @@ from outlast.runtime.serving import internal_server_error
 from outlast.wire import bodies, http1
 
 MAX_UNREAD = 64 * 1024
-"""Bytes of a request's body, or of what follows it, before the connection is not read any further."""
+"""Bytes of a request's body, or of what follows it, from which on the connection is not read any further."""
 MAX_HEAD = 2 * http1.MAX_HEAD_BYTES
-"""The node adds to what it has from its clients."""
+"""The node adds to the heads of its clients."""
 HEAD_WAITS_S = 0.01
-"""For a body that its Content-Length has announced, to leave with it."""
+"""How long a head with a Content-Length waits for the body, to leave together with it."""
 JOINED = 64 * 1024
-"""Up to so many bytes it is cheaper to copy a body than to hand it over beside its head."""
+"""Up to this many bytes, copying a body behind its head is cheaper than sending it separately."""
 
 DISCONNECT = "http.disconnect"
 
@@ -55,9 +55,9 @@ class Stream:
         self.request_id = head.id
         self.task: asyncio.Task[None] | None = None
         self.started = False
-        """Whether the head of the response is on its way, or about to be."""
+        """Whether the head of the response has been written, or is about to be."""
         self.ended = False
-        """Whether the response is complete. The connection is not this request's any more."""
+        """Whether the response is complete: then the connection is not this request's any more."""
         self.gone = False
         """Whether the connection was lost before that."""
         self._connection = connection
@@ -65,15 +65,15 @@ class Stream:
         self._keep_alive = head.keep_alive
         # Of the request.
         self._content = b""
-        """Of its body, what has come and was not asked for yet."""
+        """The part of its body that has come but was not asked for yet."""
         self._complete = head.length == 0
         self._told_last = False
         self._arrived: asyncio.Event | None = None
         # Of the response.
         self._head = b""
-        """Waits for the body, to leave with it."""
+        """The head, while it waits for the body."""
         self._length = 0
-        """Bytes of the body that have to follow, or `http1.CHUNKED`."""
+        """Bytes of the body that must follow, or `http1.CHUNKED`."""
 
     # For the application.
 
@@ -108,17 +108,17 @@ class Stream:
             if self._length == http1.CHUNKED:
                 self._send_head()
             else:
-                # The body is likely to be at hand, or nearly so.
+                # The body probably comes at once.
                 self._loop.call_later(HEAD_WAITS_S, self._send_head)
 
     def respond(self, response: Response) -> None:
-        """The whole of it at once: it must be no more than its status, headers and body. Raises `heads.BadResponse`."""
+        """Sends a response as a whole; only its status, headers and body count. Raises `heads.BadResponse`."""
         if not self.gone:
             self._start(response.status_code, response.raw_headers)
             self._send_body(bytes(response.body), more=False)
 
     def fail(self) -> None:
-        """There will be no (more) response, because of an error."""
+        """There will be no (further) response, because of an error."""
         if self.ended or self.gone:
             return
         if self.started and not self._head:
@@ -129,7 +129,7 @@ class Stream:
     # For the connection.
 
     def feed(self, content: bytes, last: bool) -> int:
-        """Returns how much of the body waits to be asked for."""
+        """Takes a part of the body. Returns how many bytes wait to be asked for."""
         if self.ended:
             return 0
         self._content = self._content + content if self._content else content
@@ -182,7 +182,7 @@ class Stream:
 
 
 class Connection(asyncio.Protocol):
-    """``serve`` is called for each request, as a task that the stream refers to."""
+    """Calls ``serve`` for each request, as a task that the stream refers to."""
 
     __slots__ = (
         "_body",
@@ -203,7 +203,7 @@ class Connection(asyncio.Protocol):
         serve: Callable[[Stream], Coroutine[Any, Any, None]],
         upgrade: Callable[[asyncio.Transport, bytes], None],
     ) -> None:
-        """``upgrade`` takes over a connection that asks to become one of WebSocket, and what has come by it."""
+        """``upgrade`` takes over a connection that asks for WebSocket, with the bytes that have come on it."""
         self._loop = loop
         self._serve = serve
         self._upgrade = upgrade
@@ -211,13 +211,13 @@ class Connection(asyncio.Protocol):
         self._context: contextvars.Context
         self._paused = False
         self._buffer = b""
-        """What nobody has looked into: the beginning of a head, or what came before its turn."""
+        """Bytes not parsed yet: the beginning of a head, or a request that came before its turn."""
         self._stream: Stream | None = None
-        """The request that is not answered yet."""
+        """The request that is being answered."""
         self._body: bodies.Body | None = None
-        """That of the request, as long as it is not complete."""
+        """Decodes the request's body; None once that is complete."""
         self.drained: asyncio.Event | None = None
-        """To be waited for before more is written, where there is one."""
+        """Wait for it before writing more; None if there is no need to."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
@@ -260,7 +260,7 @@ class Connection(asyncio.Protocol):
         self._transport.write(data)
 
     def close(self) -> None:
-        """What was written is sent before."""
+        """Closes the connection after what was written has been sent."""
         self._transport.close()
 
     def next(self, keep_alive: bool) -> None:
@@ -273,13 +273,13 @@ class Connection(asyncio.Protocol):
             self._paused = False
             self._transport.resume_reading()
         if self._buffer:
-            # The context of the request is none of the next one's business.
+            # The next request must not run in this one's context.
             self._loop.call_soon(self.data_received, b"", context=self._context)
 
     # Reading.
 
     def _take(self, data: bytes) -> None:
-        """The beginning of a request, or a part of it."""
+        """Takes the beginning of a request, or a part of one."""
         if self._stream is not None:
             self._buffer = data
             self._pause(len(data))

@@ -1,4 +1,4 @@
-"""The first that runs in a Python worker, forked or not: where modules are found, then the guest."""
+"""Runs first in a Python worker, forked or not: sets up where modules are found, then starts the guest."""
 
 import functools
 import json
@@ -14,23 +14,23 @@ from outlast.engines.python.unlisted import UnlistedFinder
 
 
 class Start(TypedDict):
-    """What a worker is told, as JSON, before it can be told anything over its control channel."""
+    """What a worker is told, as JSON, before its control channel is open."""
 
     folder: str
-    """The worker's own."""
+    """The worker's own folder."""
     script: str
     code: Sequence[str]
     """Folders of the function: its modules come before all others."""
     shared: Sequence[str]
     """Folders of all functions: their modules come after all others."""
     environment: str | None
-    """Of the function's own, where a forked worker is to use it."""
+    """The folder of the function's own environment, if a forked worker should use it."""
     layers: Sequence[str]
-    """Of the sandbox that holds the worker."""
+    """The layers of the sandbox that confine the worker."""
     memory_mb: int
-    """What it may have; 0 for no limit."""
+    """Its memory limit in MiB; 0: none."""
     keeps: bool
-    """Whether it was given memory for what it has not sent."""
+    """Whether it was given the memory of `outlast.wire.kept`."""
 
 
 IN_A_NEW_INTERPRETER = (
@@ -41,13 +41,13 @@ IN_A_NEW_INTERPRETER = (
 
 
 def arguments(own: Sequence[str], start: Start) -> list[str]:
-    """What follows the name of the interpreter to run `IN_A_NEW_INTERPRETER`."""
+    """The interpreter's arguments to run `IN_A_NEW_INTERPRETER`."""
     return ["-I", "-B", "-X", "utf8", "-c", IN_A_NEW_INTERPRETER, json.dumps(own), json.dumps(start)]
 
 
 def run(start: Start) -> None:
-    """Called once, on the main thread. What follows is the end of the process."""
-    # The node imports this module too, and has no use for what the guest is made of.
+    """Becomes the worker; call it on the main thread. Returns only when the process is about to end."""
+    # The node imports this module too, but does not need the guest.
     from outlast.engines.python import guest, memory
     from outlast.sandbox import confine, kernel
 
@@ -56,9 +56,9 @@ def run(start: Start) -> None:
     sys.path[:] = [*dict.fromkeys([*start["code"], *sys.path, *start["shared"]])]
     sys.meta_path.append(UnlistedFinder(start["shared"]))
     sys.argv[:] = [start["script"]]
-    # The user's folders are the user's, and an environment is not to be changed by what runs in it.
+    # The user's folders are the user's own, and workers must not change their environment.
     sys.dont_write_bytecode = True
-    # Both may have looked at another environment than this worker's.
+    # Both may have read another process's environment variables.
     tempfile.tempdir = None
     time.tzset()
     if sys.platform == "linux":
@@ -69,7 +69,7 @@ def run(start: Start) -> None:
 
 
 def _enter(environment: Path) -> None:
-    """Makes the packages of an environment found before those of this process, yet after the standard library."""
+    """Has an environment's packages found before those of this process, but after the standard library."""
     before = len(sys.path)
     site.addsitedir(str(next(environment.glob("lib/python3*/site-packages"))))
     added = sys.path[before:]

@@ -1,4 +1,4 @@
-"""Imports from folders that may not be listed: Python's own way begins with a list of what is there."""
+"""Imports from folders that must not be listed, as Python's own finder would."""
 
 import importlib.util
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from types import ModuleType
 class UnlistedFinder:
     """Finds modules by trying their names.
 
-    For the end of ``sys.meta_path``: whatever can be listed has been searched by then.
+    Put it at the end of ``sys.meta_path``, after the finders for folders that can be listed.
     """
 
     def __init__(self, folders: Sequence[str]) -> None:

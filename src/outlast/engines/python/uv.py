@@ -1,4 +1,4 @@
-"""Running uv, which knows Python's interpreters and packages."""
+"""Runs uv, which finds Python interpreters and installs packages."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
@@ -16,7 +16,7 @@ MAX_REPORT = 16 * 1024
 """A function under development reports an error far more often than it passes this."""
 
 _OURS_TO_SAY = ("VIRTUAL_ENV", "UV_PYTHON", "UV_PROJECT", "UV_PROJECT_ENVIRONMENT", "UV_SYSTEM_PYTHON")
-"""Which interpreter and which folder uv works for."""
+"""Variables that would choose another interpreter or folder for uv."""
 
 Run = Callable[[Command], Awaitable[Result]]
 """Runs a program to its end."""
@@ -24,7 +24,7 @@ Run = Callable[[Command], Awaitable[Result]]
 
 @dataclass(frozen=True)
 class Builds:
-    """A build runs anybody's code: it may write to ``scratch``, and gets the interpreter."""
+    """What a package's build, which may run anybody's code, may use: a folder to write to, and the interpreter."""
 
     scratch: Path
     interpreter: Path
@@ -35,30 +35,30 @@ Confine = Callable[[Path, Builds, Mapping[str, str]], Walls]
 
 
 class UvError(OutlastError):
-    """The text is what uv said."""
+    """uv failed; the text is what it said."""
 
 
 class Uv:
     def __init__(self, run: Run, environ: Mapping[str, str], confine: Confine | None = None) -> None:
-        """``environ``: the user's; it says which index uv is to ask, and how. ``confine``: None for no walls."""
+        """``environ``: the user's, which says which index to ask, and how. ``confine``: None for no sandbox."""
         given = {name: value for name, value in environ.items() if name not in _OURS_TO_SAY}
         self._run = run
         self._confine = confine
-        # To fetch a whole interpreter is more than what a function asks for, unless the user says so.
+        # Downloading a whole interpreter is for the user to allow, not for a function to demand.
         self._env = {"UV_PYTHON_DOWNLOADS": "never", **given, "UV_NO_PROGRESS": "1", "NO_COLOR": "1"}
 
     async def __call__(self, *arguments: str, cwd: Path, builds: "Builds | None" = None) -> None:
-        """Raises `UvError`. ``builds``: where it might have to build a package, and with what."""
+        """Runs uv. Raises `UvError`. ``builds``: for a run that may have to build packages."""
         command = Command([UV, *arguments, "--quiet"], self._env, cwd)
         if builds is not None and self._confine is not None:
-            # Temporary files, too, are its own.
+            # Its temporary files are kept apart as well.
             env = {**self._env, "TMPDIR": str(builds.scratch), "UV_CACHE_DIR": await self._cache(cwd)}
             command = Command(command.argv, env, cwd, walls=self._confine(cwd, builds, env))
         await self._run_to_end(command)
 
     async def find_python(self, versions: str, *, cwd: Path) -> tuple[str, str]:
         """The path of an interpreter, and its version in full. Raises `UvError`."""
-        # Asked to be quiet, uv would not say what it has found.
+        # With --quiet, uv would not say what it has found.
         found = (await self._run_program([UV, "python", "find", "--no-project", versions], cwd)).strip()
         tell = "import platform; print(platform.python_version())"
         return found, (await self._run_program([found, "-I", "-c", tell], cwd)).strip()

@@ -29,8 +29,8 @@ def around(
 
     Args:
         folder: the worker's own.
-        own, elsewhere: of the function, see `outlast.engines.reach`.
-        rlimits: as in `Walls`, besides those for all.
+        own, elsewhere: the function's files, see `outlast.engines.reach`.
+        rlimits: as in `Walls`, in addition to those of all workers.
     """
     named = [function.env[name] for name in system.CERTIFICATE_VARIABLES if name in function.env]
     pythons = [*_OUR_PYTHON, *libraries.folders()]
@@ -57,12 +57,12 @@ def while_installing(
     interpreter: Path,
     env: Mapping[str, str],
 ) -> Walls:
-    """For uv while it finds and installs packages: code of theirs runs when one has to be built.
+    """For uv while it finds and installs packages, whose code runs if they have to be built.
 
     Args:
-        source: the folder that names the requirements; local packages are built there.
+        source: the folder with the requirements, in which local packages are built.
         scratch: where the environment is made.
-        env: of uv; names its cache.
+        env: uv's environment; names its cache.
     """
     home = Path(env.get("HOME", "/nonexistent"))
     named = [env[name] for name in ("UV_CONFIG_FILE", "NETRC", *system.CERTIFICATE_VARIABLES) if name in env]

@@ -17,7 +17,7 @@ class WebSockets:
         self._loop = loop
 
     def take_over(self, transport: asyncio.Transport, data: bytes) -> None:
-        """``data``: all that has come by the connection, which is a request to change to WebSocket."""
+        """``data``: everything that has come on the connection, which is a WebSocket request."""
         from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
         config, state = self._uvicorn
@@ -28,7 +28,7 @@ class WebSockets:
 
     @functools.cached_property
     def _uvicorn(self) -> "tuple[uvicorn.Config, ServerState]":
-        # Few functions have WebSockets: the others need not wait until all of this is loaded.
+        # Few functions use WebSockets; the others need not wait for this to be loaded.
         import uvicorn
         from uvicorn.server import ServerState
 

@@ -1,4 +1,4 @@
-/** From the moment the function's code may be evaluated to the moment requests can be sent. */
+/** Boots a function: from when its code may be evaluated until requests can be sent. */
 
 import { describe } from "./describe.ts";
 import type { Send } from "./messages.ts";
@@ -8,10 +8,10 @@ const { setTimeout } = globalThis;
 
 export interface BootHooks {
   send: Send;
-  /** Called when the process must not end by running out of work any more. */
+  /** Called when the process must no longer end by running out of work. */
   stay(): void;
   serving: () => Serving;
-  /** Called when the module's own evaluation failed; ends the process. */
+  /** Called when the evaluation of the module failed; ends the process. */
   fail(error: string): void;
 }
 
@@ -27,7 +27,7 @@ export class Boot {
     this.#hooks = hooks;
   }
 
-  /** `name` is how messages call the function's file. Call it when the code is about to be evaluated. */
+  /** `name` is what messages call the function's file. Call it just before the code is evaluated. */
   begin(name: string): void {
     addEventListener("load", () => {
       this.#hooks.stay();
@@ -36,8 +36,8 @@ export class Boot {
   }
 
   /**
-   * A module that throws later in the same turn has not booted, so this waits for the next one; not for the end of the
-   * module, which may await for ever once it serves.
+   * A module that throws later in the same turn has not booted, so this waits for the next turn, but not for the end of
+   * the module, which may await for ever once it serves.
    */
   handlerFound = (): void => {
     this.#hooks.stay();
@@ -75,7 +75,7 @@ export class Boot {
     }
   }
 
-  /** Settles when the function's module does: this joins its evaluation, and never starts it. */
+  /** Settles when the function's module does. This waits for its evaluation, and never starts it. */
   async #module(): Promise<Record<string, unknown> | undefined> {
     try {
       return await import(Deno.mainModule);

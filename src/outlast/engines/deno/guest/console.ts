@@ -1,4 +1,4 @@
-/** `console` speaks to the node, so that each line is known by its level and its request. */
+/** Sends what `console` prints to the node, each line with its level and request. */
 
 import { requestId } from "./context.ts";
 import type { Level, Send } from "./messages.ts";
@@ -6,12 +6,12 @@ import type { Level, Send } from "./messages.ts";
 type Print = (text: string, level: number) => void;
 type ConsoleClass = new (print: Print) => Console;
 
-/** By the numbers that Deno's console passes to its `print`; 4 is `console.trace`. */
+/** Indexed by the numbers that Deno's console passes to its `print`; 4 is `console.trace`. */
 const LEVELS: Level[] = ["debug", "info", "warning", "error", "error"];
 
 /**
- * Replaces what every method of the global `console` does. The formatting is Deno's own: its class takes a `print`. A
- * release without that class keeps its console: the node reads it from the process's output then, without request id.
+ * Replaces every method of the global `console`. The formatting is Deno's own, whose class takes a `print`. A release
+ * without that class keeps its console, and the node reads the process's output instead, without request ids.
  */
 export function install(send: Send): void {
   const DenoConsole = denoConsole();
@@ -30,7 +30,7 @@ export function denoConsole(): ConsoleClass | undefined {
 export function printTo(send: Send): Print {
   return (printed, number) => {
     const text = printed.endsWith("\n") ? printed.slice(0, -1) : printed;
-    // `trace` prints its text and its line end one by one.
+    // `trace` prints its text and its newline separately.
     if (number === 4 && text === "") return;
     send({ type: "log", level: LEVELS[number] ?? "info", text, request: requestId() });
   };

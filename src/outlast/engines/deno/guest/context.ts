@@ -1,4 +1,4 @@
-/** Which request the running code belongs to: in its handler, and in all that the handler has started. */
+/** The request that the running code belongs to, in its handler and in everything that the handler has started. */
 
 import { AsyncLocalStorage } from "node:async_hooks";
 
@@ -13,7 +13,7 @@ export function run<Args extends unknown[], Result>(
   return ids.run(id, action, ...args);
 }
 
-/** `undefined` outside of requests, so that a message leaves the field out. */
+/** `undefined` outside requests, so that messages leave the field out. */
 export function requestId(): string | undefined {
   return ids.getStore() || undefined;
 }

@@ -1,4 +1,4 @@
-/** What `jsr:@edge-runtime/js` is here: the runtime's own API. */
+/** Replaces `jsr:@edge-runtime/js`: the runtime's own API. */
 
 const { EdgeRuntime } = globalThis;
 export { EdgeRuntime };

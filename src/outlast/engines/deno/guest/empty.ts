@@ -1,2 +1,2 @@
-/** What an import made for its types alone gives when it is evaluated. */
+/** Replaces modules that are imported only for their types. */
 export {};

@@ -1,4 +1,4 @@
-/** What node and worker say to each other, as `outlast.wire.messages` defines it: one JSON object a line. */
+/** The messages between node and worker, as `outlast.wire.messages` defines them: one JSON object a line. */
 
 export type UnloadReason = "wall_clock" | "cpu" | "memory" | "early_drop" | "termination";
 
@@ -28,12 +28,12 @@ export type Send = (message: FromWorker) => void;
 const { stringify } = JSON;
 const encoder = new TextEncoder();
 
-/** A line is limited to 1 MiB by the node; the rest of the message needs a little of it. */
+/** The node limits a line to 1 MiB, of which the rest of the message needs a little. */
 const MAX_TEXT_BYTES = 1000 * 1024;
 const MAX_TEXT_CHARS = 256 * 1024;
 const MAX_NAME_CHARS = 1024;
 
-/** One line, its newline included. */
+/** One line, including the newline. */
 export function encode(message: FromWorker): string {
   const json = ofTask(message) ?? stringify(message);
   // Most messages are short and well-formed. `\ud` is how JSON writes a lone surrogate, which the node refuses.
@@ -45,7 +45,7 @@ export function encode(message: FromWorker): string {
   ) + "\n";
 }
 
-/** The messages that there are most of: put together here they take a third of the time. */
+/** The most frequent messages, which take a third of the time when put together here. */
 function ofTask(message: FromWorker): string | undefined {
   if (message.type === "task_settled" && message.error === undefined) {
     return `{"type":"task_settled","task":${message.task},"outcome":"${message.outcome}"}`;
@@ -58,7 +58,7 @@ function ofTask(message: FromWorker): string | undefined {
 
 function cut(text: string, maxChars: number): string {
   let kept = text.slice(0, maxChars).toWellFormed();
-  // A character takes up to six bytes in JSON, so that few characters can still be too long a line.
+  // A character takes up to six bytes in JSON, so even few characters can make too long a line.
   while (encoder.encode(stringify(kept)).length > MAX_TEXT_BYTES) {
     kept = kept.slice(0, kept.length / 2).toWellFormed();
   }

@@ -1,4 +1,4 @@
-/** Servers of node:http (Express, Fastify, ...) listen on the worker's socket, whatever port they name. */
+/** Has servers of node:http (Express, Fastify, ...) listen on the worker's socket, whatever port they name. */
 
 import { EventEmitter } from "node:events";
 import type { Server as HttpServer } from "node:http";
@@ -9,9 +9,9 @@ type Emitter = EventEmitter & { listen?: unknown };
 type Init = (this: Emitter, options: unknown) => void;
 
 /**
- * To import node:http just to change it would cost each worker 20 ms. Its servers are event emitters, though, and these
- * are cheap to watch: the first one that can listen shows that it has been imported. `onListening` is called when a
- * server listens on `socket`.
+ * Importing node:http just to change it would cost each worker 20 ms. But its servers are event emitters, and these are
+ * cheap to watch: the first HTTP server among them shows that node:http has been imported. `onListening` is called when
+ * a server listens on `socket`.
  */
 export function install(socket: string, onListening: () => void): void {
   const emitters = EventEmitter as unknown as { init: Init };
@@ -36,7 +36,7 @@ function ownerOf(object: object, name: string): object {
   return owner;
 }
 
-/** The class that owns `listen` may be that of node:net. */
+/** `prototype`: of the class that has `listen`, which may be that of node:net. */
 function redirect(prototype: HttpServer, socket: string, onListening: () => void): void {
   const listen = prototype.listen as (...args: unknown[]) => HttpServer;
 
@@ -50,7 +50,7 @@ function redirect(prototype: HttpServer, socket: string, onListening: () => void
   } as HttpServer["listen"];
 }
 
-/** Each request's listeners run in its context, and see the client's address. */
+/** Has each request's listeners run in its context, and see the client's address. */
 function enterContexts(server: HttpServer): void {
   const emit = server.emit as (event: string, ...args: unknown[]) => boolean;
   server.emit = function (this: HttpServer, event: string, ...args: unknown[]): boolean {
@@ -65,12 +65,12 @@ function enterContexts(server: HttpServer): void {
   } as HttpServer["emit"];
 }
 
-/** One connection carries the requests of many clients: the next one defines it anew. */
+/** Configurable, because one connection carries the requests of many clients, and each one redefines it. */
 function defineValue(target: object, name: string, value: unknown): void {
   Object.defineProperty(target, name, { value, configurable: true, writable: true });
 }
 
-/** From the forms `listen(port, host?)`, `listen({ port, host })` and `listen()`. */
+/** The address in the arguments `(port, host?)`, `({ port, host })` or `()` of `listen`. */
 function addressAskedFor(args: unknown[]): { address: string; family: string; port: number } {
   const options = (typeof args[0] === "object" && args[0] !== null ? args[0] : {}) as Record<string, unknown>;
   const host = options.host ?? (typeof args[1] === "string" ? args[1] : undefined);

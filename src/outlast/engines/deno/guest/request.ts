@@ -1,11 +1,11 @@
-/** Makes a request that came over the worker's Unix socket look as if the client had sent it to the function itself. */
+/** Makes a request from the worker's Unix socket look as if the client had sent it to the function directly. */
 
-/** The gateway's headers, and all that this worker relies on in a request. */
+/** Headers that the gateway sets, and the only ones that this worker relies on. */
 const ID = "sb-request-id";
 const PEER = "x-outlast-peer";
 const PROTOCOL = "x-forwarded-proto";
 
-/** What Deno keeps behind a `Request` that it serves. */
+/** Deno's own object behind a `Request` that it serves. */
 interface Inner {
   header?(name: string): string | null;
 }
@@ -13,9 +13,9 @@ interface Inner {
 let innerKey: symbol | undefined;
 
 /**
- * Read at the start of each request: Deno forgets the headers when the response is sent. `request.headers` would make it
- * copy them all, for every request, which takes a third of the time that a small one takes; so this asks for the one
- * header as Deno itself does, and only a release that has no such way takes the other.
+ * Read at the start of each request, because Deno forgets the headers when the response is sent. `request.headers` would
+ * copy them all, which is a third of the time that a small request takes. So this reads the one header as Deno itself
+ * does, and uses `request.headers` only in a release without that way.
  */
 export function idOf(request: Request): string {
   innerKey ??= Object.getOwnPropertySymbols(request).find((symbol) => symbol.description === "request");
@@ -24,7 +24,7 @@ export function idOf(request: Request): string {
   return id ?? "";
 }
 
-/** Mends `url`, which Deno begins with `http+unix:`. */
+/** Corrects `url`, which Deno begins with `http+unix:`. */
 export function install(): void {
   const property = Object.getOwnPropertyDescriptor(Request.prototype, "url")!;
   const native = property.get!;
@@ -48,12 +48,12 @@ function schemeOf(request: Request): string {
   try {
     return request.headers.get(PROTOCOL) === "https" ? "https:" : "http:";
   } catch {
-    // Deno itself asks for the address of a WebSocket's request when its headers are gone.
+    // Deno itself reads the URL of a WebSocket's request after its headers are gone.
     return "http:";
   }
 }
 
-/** What a handler gets as its second argument. */
+/** The second argument of a handler. */
 export class ServeInfo implements Deno.ServeHandlerInfo<Deno.NetAddr> {
   #request: Request;
   #native: Deno.ServeHandlerInfo;

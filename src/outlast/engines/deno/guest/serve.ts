@@ -9,7 +9,7 @@ import { answer } from "./warm_up.ts";
 type Answer = Response | Promise<Response>;
 type Handler = (request: Request, info: Deno.ServeHandlerInfo<Deno.NetAddr>) => Answer;
 
-/** What the call forms of `Deno.serve` have in common. */
+/** The options of all call forms of `Deno.serve`. */
 interface Options {
   handler?: Handler;
   fetch?: Handler;
@@ -21,7 +21,7 @@ interface Options {
   onError?: (error: unknown) => Answer;
 }
 
-// User code may replace the global one with a class of its own, whose instances are instances of this one too.
+// User code may replace the global class with one of its own, whose instances are also instances of this one.
 const NativeResponse = Response;
 
 export class Serving {
@@ -30,7 +30,7 @@ export class Serving {
   #warmingUp = new Server(answer, {});
   #current = this.#warmingUp;
 
-  /** `onHandler` is called each time there is a handler to send requests to. */
+  /** `onHandler` is called whenever there is a new handler to send requests to. */
   constructor(send: Send, onHandler: () => void) {
     this.#send = send;
     this.#onHandler = onHandler;
@@ -107,7 +107,7 @@ function parse(first: Options | Handler, second?: Options | Handler): [Handler, 
   return [given, options];
 }
 
-/** What `Deno.serve` returns. It claims the address that was asked for: the worker's socket is nobody's business. */
+/** What `Deno.serve` returns. It reports the address that was asked for, not the worker's socket. */
 class Server implements Deno.HttpServer {
   readonly handler: Handler;
   readonly onError: Options["onError"];

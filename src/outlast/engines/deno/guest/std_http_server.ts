@@ -1,4 +1,4 @@
-/** What `https://deno.land/std/http/server.ts` is here, in any of its versions: its `serve`, by way of `Deno.serve`. */
+/** Replaces `https://deno.land/std/http/server.ts`, in any version: its `serve`, by means of `Deno.serve`. */
 
 export interface ConnInfo {
   readonly localAddr: Deno.Addr;

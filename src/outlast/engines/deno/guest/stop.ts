@@ -1,2 +1,2 @@
-/** Imported before another module, it keeps that from being evaluated. By then both have been compiled. */
+/** Imported before another module, this keeps it from being evaluated. By then both have been compiled. */
 throw new Error("not to be evaluated");

@@ -1,4 +1,4 @@
-/** Background tasks: what was passed to `EdgeRuntime.waitUntil`. */
+/** Background tasks: the work passed to `EdgeRuntime.waitUntil`. */
 
 import { AsyncLocalStorage } from "node:async_hooks";
 import { requestId } from "./context.ts";
@@ -34,13 +34,13 @@ export class Tasks {
   }
 
   /**
-   * Returns its argument, or for a function the promise of its result.
-   * Throws `TypeError` for options that are no `WaitUntilOptions`.
+   * Returns its argument; for a function, the promise of its result.
+   * Throws `TypeError` for invalid options.
    */
   waitUntil = (work: unknown, options?: WaitUntilOptions): unknown => {
     check(options);
     if (isThenable(work)) {
-      // The same work twice is one task.
+      // The same promise passed twice is one task.
       if (!this.#known.has(work)) {
         this.#known.add(work);
         const name = options?.name ?? "";
@@ -54,8 +54,8 @@ export class Tasks {
   };
 
   /**
-   * The tasks that `action`, the listeners of `beforeunload`, starts. Those are added that start later, in what it has
-   * begun. The node hears of each that it is one of these.
+   * The tasks that `action`, which calls the `beforeunload` listeners, starts. Tasks that these start later are added.
+   * The node is told of each that a listener started it.
    */
   startedBy(action: () => void): Promise<unknown>[] {
     const collected: Promise<unknown>[] = [];
@@ -66,7 +66,7 @@ export class Tasks {
   #start(start: Start, options?: WaitUntilOptions): Promise<unknown> {
     const controller = new AbortController();
     const name = options?.name ?? start.name;
-    // Said before any of its code runs: should that end the process, the task has a record.
+    // Announced before any of its code runs: should that end the process, the task has a record.
     const task = this.#announce(name);
     const promise = new Promise((resolve) => resolve(start(controller.signal)));
     this.#known.add(promise);
@@ -136,7 +136,7 @@ function isThenable(value: unknown): value is PromiseLike<unknown> {
     typeof (value as { then?: unknown }).then === "function";
 }
 
-/** A query of supabase-js, for one, does its work when `then` is called, each time: this calls it once. */
+/** Calls `then` once. A query of supabase-js, for instance, does its work each time that `then` is called. */
 function adopt(work: PromiseLike<unknown>): Promise<unknown> {
   return work instanceof Promise ? work : new Promise((resolve, reject) => work.then(resolve, reject));
 }

@@ -1,8 +1,8 @@
 /**
- * `beforeunload`: user code hears why its worker is about to end.
+ * `beforeunload`: tells user code why its worker is about to end.
  *
- * A listener may be `async`: what it returns is waited for like what it passes to `waitUntil`. As `dispatchEvent` shows
- * nobody what the listeners return, each is registered with a wrapper round it.
+ * A listener may be `async`: what it returns is waited for, like what it passes to `waitUntil`. Since `dispatchEvent`
+ * does not reveal what listeners return, each is registered with a wrapper around it.
  */
 
 import type { UnloadReason } from "./messages.ts";
@@ -13,15 +13,15 @@ type Listener = Callback | { handleEvent: Callback } | null;
 
 const own = new WeakSet<Event>();
 
-/** Call before any listener of the user's is registered. */
+/** Call before the user's code can register listeners. */
 export function install(tasks: Tasks): void {
   addEventListener("beforeunload", (event) => {
-    // Deno has its own idea of when this happens: when its event loop runs empty.
+    // Deno also dispatches this by itself, when its event loop runs empty.
     if (!own.has(event)) event.stopImmediatePropagation();
   });
 
   const wrappers = new WeakMap<object, Callback>();
-  /** The same for the same listener, so that it is known again when it is added twice, or removed. */
+  /** Always the same wrapper for a listener, so that it can be added twice or removed. */
   const wrapped = (type: string, listener: Listener): Listener => {
     if (type !== "beforeunload" || listener === null || !/^(function|object)$/.test(typeof listener)) {
       return listener;
@@ -75,8 +75,8 @@ export class Unloading {
   }
 
   /**
-   * Dispatches the event, at most once for each reason. Settles when its listeners are done: async ones, and what they
-   * have passed to `waitUntil`.
+   * Dispatches the event, at most once for each reason. Settles when its listeners are done, including async ones and
+   * what they pass to `waitUntil`.
    */
   tell(reason: UnloadReason): Promise<void> {
     let told = this.#told.get(reason);
@@ -90,7 +90,7 @@ export class Unloading {
   }
 }
 
-/** Waits for those too that are added meanwhile. */
+/** Also waits for promises that are added meanwhile. */
 async function settled(promises: Promise<unknown>[]): Promise<void> {
   for (let done = 0; done < promises.length;) {
     const next = promises.slice(done);

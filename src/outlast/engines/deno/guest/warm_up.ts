@@ -1,6 +1,6 @@
 /**
- * A worker that stands by answers a request of its own. What Deno and V8 have to load and compile for the first one, and
- * for the first message and timer, takes 4 ms of CPU time: here nobody waits for it.
+ * Has a worker on standby answer a request of its own. What Deno and V8 load and compile for the first request, message
+ * and timer takes 4 ms of CPU time: now nobody waits for it.
  */
 
 const { connect } = Deno;
@@ -17,11 +17,11 @@ export async function warmUp(socket: string): Promise<void> {
     await connection.write(new TextEncoder().encode(REQUEST));
     await connection.read(new Uint8Array(1024));
   } catch {
-    // The function's first request takes longer, and that is all.
+    // Then the function's first request just takes longer.
   }
 }
 
-/** Answers that request: until the function has called `Deno.serve`, no other can come. */
+/** Answers that request. Until the function has called `Deno.serve`, no other one can come. */
 export function answer(request: Request): Response {
   return new Response(request.url);
 }

@@ -13,14 +13,14 @@ from outlast.engines.processes import Command, Exit, Process
 from outlast.supervisor.channel import Channel, Output
 from outlast.telemetry.logs import Level
 from outlast.telemetry.pressure import Pressure
-from outlast.wire import kept, messages, notes
+from outlast.wire import kept, notes
 
 LAST_WORDS_S = 1.0
-"""How long what a dead worker has said is waited for, should a stranger hold its pipes open."""
+"""How long to wait for the rest of what a dead worker has said, should another process hold its pipes open."""
 KEPT_ERROR_LINES = 200
 
 
-class Vessel:
+class WorkerProcess:
     """Runs one process. ``on_output`` is called with each line that it prints."""
 
     def __init__(self, folder: Path, channel: Channel, on_output: Callable[[Level, str], None]) -> None:
@@ -41,9 +41,9 @@ class Vessel:
         spawn: Callable[[Command], Awaitable[Process]],
         on_started: Callable[[], None],
     ) -> Exit:
-        """From start to end; ``on_started`` is called when the process id is known.
+        """Runs it from start to end; ``on_started`` is called when the process id is known.
 
-        Raises OutlastError or OSError where it cannot be started. `bury` has to follow in any case.
+        Raises OutlastError or OSError if it cannot be started. Call `bury` afterwards in any case.
         """
         (self.folder / "tmp").mkdir(mode=0o700, parents=True)
         (self.folder / notes.FILE).touch(mode=0o600)
@@ -66,15 +66,12 @@ class Vessel:
             control.close()
             if self._process is not None and self._process.kept is not None:
                 os.close(self._process.kept)
-            # It is gone already, unless it was something here that failed.
+            # It is gone already, unless something failed here.
             self.kill()
 
     async def bury(self) -> None:
-        """Nothing of it stays behind."""
+        """Removes its folder."""
         await asyncio.to_thread(shutil.rmtree, self.folder, ignore_errors=True)
-
-    def send(self, message: messages.ToWorker) -> None:
-        self._channel.send(message)
 
     def kill(self) -> None:
         self._is_doomed = True
@@ -82,7 +79,7 @@ class Vessel:
             self._process.kill()
 
     def hold_back(self, pressure: Pressure) -> None:
-        """Listens to nothing that it says as long as the log is behind."""
+        """Stops reading what it says, as long as the log is behind."""
         if not self._is_held_back:
             self._is_held_back = True
             pressure.when_low(self._listen_again)
@@ -98,7 +95,7 @@ class Vessel:
                 output.resume()
 
     async def _last_words(self) -> None:
-        """What was written before the end is in the sockets still."""
+        """Reads what it wrote before its end, which is still in the sockets and in the memory that it shared."""
         self._listen_again()
         pending = [output.closed for output in self._outputs]
         if self._channel.is_open:
