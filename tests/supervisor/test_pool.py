@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from tests.supervisor.stub_workers import House, Stub, house
@@ -209,6 +210,26 @@ class TestReload:
             new.answer()
             assert await third.end() == 200
             assert third.execution_id != first.execution_id
+
+    async def test_ends_the_preparation_of_what_nobody_waits_for(self) -> None:
+        async with house() as there:
+            there.engine.gate.clear()
+            caller = there.call()
+            await asyncio.sleep(0)
+            there.pool.reload(there.function, at_once=True)
+            caller.exchange.cancel()
+            await asyncio.sleep(0)
+            assert there.engine.cancelled
+            there.pool.close(EndReason.TERMINATION)
+            await there.ended()
+
+    async def test_leaves_what_it_imported_under_watch(self) -> None:
+        async with house() as there:
+            imported = there.engine.modules = frozenset([Path("/elsewhere/lib.ts")])
+            await there.pool.prepare()
+            there.engine.gate.clear()
+            there.pool.reload(there.function)
+            assert there.pool.modules == imported
 
     async def test_does_not_wait_long_for_a_start_that_hangs(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(change, "MAX_HOLD_S", 0.01)

@@ -233,23 +233,25 @@ async def test_what_runs_in_the_old_worker_goes_on_to_its_end(served: Site) -> N
 SAVE_EVERY_S = 0.15
 
 
-@pytest.mark.parametrize("lasting_s", [3])
-async def test_a_file_saved_under_load_fails_no_request_and_cuts_no_task(served: Site, lasting_s: float) -> None:
+@pytest.mark.parametrize("versions", [4])
+async def test_a_file_saved_under_load_fails_no_request_and_cuts_no_task(served: Site, versions: int) -> None:
+    """Until so many have answered: how long one takes to come up, when the next is saved already, is the machine's."""
     since = served.now
-    loop = asyncio.get_running_loop()
-    over = loop.time() + lasting_s
     answers: list[httpx.Response] = []
+    answered: set[str] = set()
 
     async def call() -> None:
         async with connected(served.node) as client:
-            while loop.time() < over:
-                answers.append(await client.get("/functions/v1/saved"))
+            while len(answered) < versions:
+                response = await client.get("/functions/v1/saved")
+                answers.append(response)
+                answered.add(response.text)
 
     async def save() -> None:
-        versions = 0
-        while loop.time() < over:
-            versions += 1
-            (served.functions / "saved/index.ts").write_text(SAVED % versions)
+        saved = 0
+        while len(answered) < versions:
+            saved += 1
+            (served.functions / "saved/index.ts").write_text(SAVED % saved)
             # The pace of the saves is what is tested.
             await asyncio.sleep(SAVE_EVERY_S)
 
@@ -258,7 +260,6 @@ async def test_a_file_saved_under_load_fails_no_request_and_cuts_no_task(served:
         for _ in range(8):
             group.create_task(call())
     assert {response.status_code for response in answers} == {200}
-    assert len({response.text for response in answers}) > 3
     await served.node.wait_for("task", count=len(answers), since=since, function="saved", timeout=60)
     outcomes = {event["outcome"] for event in served.node.found("task", since, function="saved")}
     assert outcomes == {"fulfilled"}

@@ -180,6 +180,32 @@ async def test_no_change_between_two_sets_of_files_goes_unseen(functions: Path, 
     await asyncio.wait([following])
 
 
+async def test_a_change_right_before_another_set_of_files_is_told_of_and_once(functions: Path, outside: Path) -> None:
+    file, other = outside / "a/lib.ts", outside / "b/lib.ts"
+    for folder in (file.parent, other.parent):
+        folder.mkdir()
+    watched = Watched()
+    watch = Watch(functions, ignored=Path("/nowhere"), on_trouble=watched.troubles.append)
+    await watch.files([file, other])
+
+    async def follow() -> None:
+        async for paths in watch.changes():
+            watched.add(paths)
+
+    following = asyncio.create_task(follow())
+    file.write_text("1")
+    await watch.files([file])
+    await watched.sees(file)
+    watched.seen.clear()
+    file.write_text("2")
+    await watched.sees(file)
+    (functions / "hello/index.ts").write_text("1")
+    await watched.sees(functions / "hello/index.ts")
+    assert watched.times[file] == 2
+    following.cancel()
+    await asyncio.wait([following])
+
+
 async def test_without_a_folder_only_the_files_count(functions: Path) -> None:
     async with watching(None, functions / "hello/index.ts") as watched:
         (functions / "hello/other.ts").write_text("1")

@@ -76,6 +76,9 @@ class Crew:
         self._quota = Quota(function.name, function.log, resources.log)
         self._change: Change[FunctionSettings] = Change(self._is_bringing_up, self._turn_over)
         self._preparation = Preparation(function, resources, self._change.started)
+        self._modules_before: frozenset[Path] = frozenset()
+        self._outdated: dict[int, Preparation] = {}
+        """Under way when their generation ended, by its number."""
         self._standby_kept: asyncio.TimerHandle | None = None
 
     @property
@@ -211,6 +214,10 @@ class Crew:
 
         ``is_awaited``: whether a request waits for a worker of this generation.
         """
+        for generation, preparation in [*self._outdated.items()]:
+            if not (preparation.is_under_way and is_awaited(generation)):
+                preparation.cancel()
+                del self._outdated[generation]
         if self.closing is not None and not is_awaited(self.generation):
             # Its files may be gone, which is no news then.
             self._preparation.cancel()
@@ -261,7 +268,8 @@ class Crew:
 
     @property
     def modules(self) -> frozenset[Path]:
-        return self._preparation.modules
+        """As of the last time that it could be prepared."""
+        return self._preparation.modules or self._modules_before
 
     def is_concerned(self, path: Path) -> bool:
         return self._preparation.is_concerned(path)
@@ -279,6 +287,8 @@ class Crew:
         self._quota.use(function.log)
         self.brake.reset()
         self.generation += 1
+        self._modules_before = self.modules
         self._preparation.is_outdated = True
+        self._outdated[self.generation - 1] = self._preparation
         self._preparation = Preparation(function, self._resources, self._change.started)
         self._owner.turned_over()

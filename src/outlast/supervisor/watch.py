@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import math
+import time
 from collections.abc import AsyncGenerator, Callable, Iterable
 from pathlib import Path
 
@@ -11,6 +13,26 @@ DEBOUNCE_MS = 200
 """The longest that a series of changes is collected."""
 STEP_MS = 100
 """The silence that ends a series. watchfiles also looks this often, which is most of what an idle node does."""
+LAST_WORDS_S = 2.0
+"""How long a watcher that was replaced has for what it had found before."""
+CLOCK_STEP_S = 0.02
+"""Of the clock that file systems go by, at most: it lags behind."""
+
+
+class _Term:
+    """The time that a watcher is the only one that tells of its folders."""
+
+    def __init__(self) -> None:
+        self.over = math.inf
+        """Since the epoch."""
+
+    def holds(self, path: Path) -> bool:
+        """Whether the change of this path fell into it, as far as can be told."""
+        if self.over == math.inf:
+            return True
+        with contextlib.suppress(OSError):
+            return path.lstat().st_ctime < self.over + CLOCK_STEP_S
+        return True
 
 
 class Watch:
@@ -27,8 +49,10 @@ class Watch:
         self._loop = asyncio.get_running_loop()
         self._files: frozenset[Path] = frozenset()
         self._found: asyncio.Queue[set[Path]] = asyncio.Queue()
-        self._watchers: dict[bool, tuple[_Folders, asyncio.Task[None]]] = {}
+        self._watchers: dict[bool, tuple[_Folders, _Term, asyncio.Task[None]]] = {}
         """One for whole trees (True), and one for what lies directly in a folder (False)."""
+        self._running: set[asyncio.Task[None]] = set()
+        """Those, and some that were replaced a moment ago."""
 
     async def files(self, files: Iterable[Path]) -> None:
         """Replaces the single files to watch, which need not exist. They are watched once this returns."""
@@ -46,7 +70,7 @@ class Watch:
                 self._renew()
                 yield changed
         finally:
-            for _, watcher in self._watchers.values():
+            for watcher in self._running:
                 watcher.cancel()
 
     def _renew(self) -> None:
@@ -61,22 +85,27 @@ class Watch:
         # A second watcher of the same folder would report each change again, and reload the function twice.
         beside = {folder for folder in beside if not any(folder.is_relative_to(tree) for tree, _ in whole)}
         for deep, folders in ((True, whole), (False, _present(beside))):
-            watched, watcher = self._watchers.get(deep, (None, None))
-            if folders == watched:
+            before = self._watchers.get(deep)
+            if before is not None and before[0] == folders:
                 continue
-            self._watchers[deep] = (folders, self._loop.create_task(self._watch(folders, deep)))
-            if watcher is not None:
-                # Not before the new one has begun: a change between the two would go unseen.
-                self._loop.call_soon(watcher.cancel)
+            term = _Term()
+            watcher = self._loop.create_task(self._watch(folders, deep, term))
+            self._watchers[deep] = (folders, term, watcher)
+            self._running.add(watcher)
+            watcher.add_done_callback(self._running.discard)
+            if before is not None:
+                # It tells what it has found already, and goes on until the new one has begun.
+                before[1].over = time.time()
+                self._loop.call_later(LAST_WORDS_S, before[2].cancel)
 
-    async def _watch(self, folders: "_Folders", deep: bool) -> None:
+    async def _watch(self, folders: "_Folders", deep: bool, term: _Term) -> None:
         if not folders:
             return
         try:
             async for found in watchfiles.awatch(
                 *(folder for folder, _ in folders), recursive=deep, debounce=DEBOUNCE_MS, step=STEP_MS, rust_timeout=0
             ):
-                self._report({Path(path) for _, path in found}, deep)
+                self._report({path for _, name in found if term.holds(path := Path(name))}, deep)
         except OSError as error:
             self._on_trouble(f"changes of files are not noticed: {error}")
 
