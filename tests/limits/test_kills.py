@@ -112,3 +112,14 @@ async def test_a_task_that_computes_is_its_workers_end_too(site: Served, work: s
     assert task["request_id"] == response.headers["sb-request-id"]
     await shutdown_by_limit(site, worker_of(response), "task", "cpu", "cpu_hard_ms", 500)
     await next_is_served(site, "task", after=worker_of(response))
+
+
+async def test_every_task_is_known_of_a_worker_that_has_only_begun_them(site: Served, work: str) -> None:
+    """What a single turn of its event loop has started, which was its last."""
+    response = await site.call("task/leaves-many-and-computes", params={"work": work})
+    is_limit_answer(response, "cpu", 500)
+    await shutdown_by_limit(site, worker_of(response), "task", "cpu", "cpu_hard_ms", 500)
+    tasks = site.node.found("task", execution_id=worker_of(response))
+    assert [task["name"] for task in tasks] == [f"{work}-{number}" for number in range(2000)]
+    assert {(task["outcome"], task["reason"]) for task in tasks} == {("interrupted", "cpu")}
+    await next_is_served(site, "task", after=worker_of(response))

@@ -20,6 +20,7 @@ from outlast.core.policy import OneshotBackground, Policy
 from outlast.engines.processes import Command, Exit, Process
 from outlast.ledger.memory import MemoryLedger
 from outlast.supervisor.exchange import Exchange
+from outlast.supervisor.lifecycle import STANDBY_PING
 from outlast.supervisor.meter import Meter
 from outlast.supervisor.pool import Pool
 from outlast.supervisor.register import Register
@@ -43,6 +44,9 @@ class Stub:
         """What the node has said, by the kind of message."""
         self.unloads_for = ""
         """The reason that `beforeunload` came with last."""
+        self.keeps_silent = False
+        """Whether it leaves it to the test to answer when it is asked whether it has more to say."""
+        self._questions: asyncio.Queue[int] = asyncio.Queue()
         self.connections = 0
         self.requests = 0
         self.held: list[asyncio.StreamWriter] = []
@@ -71,8 +75,17 @@ class Stub:
     async def _listen(self, reader: asyncio.StreamReader) -> None:
         while line := await reader.readline():
             message = json.loads(line)
+            if message["type"] == "ping" and message["number"] != STANDBY_PING:
+                self._be_asked(message["number"])
+                continue
             self.unloads_for = message.get("reason", self.unloads_for)
             self.heard.put_nowait(message["type"])
+
+    def _be_asked(self, number: int) -> None:
+        if self.keeps_silent:
+            self._questions.put_nowait(number)
+        else:
+            self.say(type="pong", number=number)
 
     def say(self, **message: object) -> None:
         assert self._control is not None
@@ -81,6 +94,10 @@ class Stub:
     async def told(self, kind: str) -> None:
         """Waits until the node has said this, which must be the next that it says."""
         assert await asyncio.wait_for(self.heard.get(), PATIENCE_S) == kind
+
+    async def question(self) -> int:
+        """Waits until it is asked whether it has more to say: the number for its answer."""
+        return await asyncio.wait_for(self._questions.get(), PATIENCE_S)
 
     async def booted(self) -> None:
         """Comes up and serves."""

@@ -123,6 +123,42 @@ async def test_listeners_that_never_come_to_an_end_have_their_grace() -> None:
         await worker.told("exit")
 
 
+async def test_a_task_outlasts_a_response_that_is_heard_of_before_it() -> None:
+    async with house() as there:
+        worker = await busy_worker(there)
+        worker.keeps_silent = True
+        there.pool.reload(there.function)
+        await worker.told("beforeunload")
+        worker.say(type="unloaded", reason="termination")
+        worker.answer()
+        question = await worker.question()
+        worker.say(type="task_started", task=1, name="send-email")
+        worker.say(type="pong", number=question)
+        heard = asyncio.create_task(there.worker_of(worker).catch_up())
+        worker.say(type="pong", number=await worker.question())
+        await heard
+        worker.say(type="task_settled", task=1, outcome="fulfilled")
+        # Asked again, so that it was not ended before.
+        question = await worker.question()
+        assert worker.heard.empty()
+        worker.say(type="pong", number=question)
+        await worker.told("exit")
+        worker.exit(0)
+        await there.logged("shutdown")
+        assert [task["outcome"] for task in there.events("task")] == ["fulfilled"]
+
+
+async def test_a_worker_that_does_not_say_whether_it_has_more_to_say_has_its_grace() -> None:
+    async with house(unload_grace_ms=10) as there:
+        worker = await busy_worker(there)
+        worker.keeps_silent = True
+        there.pool.reload(there.function)
+        worker.answer()
+        await worker.told("beforeunload")
+        await worker.question()
+        await worker.told("exit")
+
+
 async def test_what_listeners_begin_has_its_grace_when_all_else_is_done() -> None:
     async with house(unload_grace_ms=10) as there:
         worker = await busy_worker(there)
@@ -167,9 +203,9 @@ async def test_open_tasks_keep_a_retired_worker_and_are_named_when_it_dies() -> 
 async def test_what_it_had_to_say_is_known_when_it_has_answered_a_ping() -> None:
     async with house() as there:
         worker = await busy_worker(there)
+        worker.keeps_silent = True
         first, second = (asyncio.create_task(there.worker_of(worker).catch_up()) for _ in range(2))
-        await worker.told("ping")
-        await worker.told("ping")
+        assert [await worker.question(), await worker.question()] == [1, 2]
         worker.say(type="pong", number=3)
         worker.say(type="task_started", task=1, name="just-begun")
         worker.say(type="pong", number=1)

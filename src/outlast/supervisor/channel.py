@@ -7,7 +7,7 @@ from typing import cast
 
 from outlast.core.errors import OutlastError
 from outlast.engines.processes import ReadEnd
-from outlast.wire import kept, messages
+from outlast.wire import kept, messages, notes
 from outlast.wire.framing import Lines
 
 
@@ -50,6 +50,7 @@ class Channel(_Reading):
         super().__init__()
         self.received = 0
         """Bytes."""
+        self._lines_received = 0
         self._on_open = on_open
         self._on_messages = on_messages
         self._on_broken = on_broken
@@ -77,7 +78,9 @@ class Channel(_Reading):
     def data_received(self, data: bytes) -> None:
         self.received += len(data)
         try:
-            self._on_messages(messages.decode_from_worker(self._lines.feed(data)))
+            lines = self._lines.feed(data)
+            self._lines_received += len(lines)
+            self._on_messages(messages.decode_from_worker(lines))
         except OutlastError as error:
             self._is_broken = True
             self._lines = Lines()
@@ -86,8 +89,17 @@ class Channel(_Reading):
 
     def hear_what_was_kept(self, memory: bytes) -> None:
         """Delivers what a worker that is gone had left unsent in ``memory``. Call it when nothing more comes."""
-        if self.is_open and not self._is_broken:
-            self.data_received(kept.left_behind(memory, self.received))
+        self._hear_what_was_left(kept.left_behind(memory, self.received))
+
+    def hear_what_was_noted(self, content: bytes) -> None:
+        """Likewise, what it had left unsent in its notes."""
+        # What has come in part is there as a whole.
+        self._lines = Lines()
+        self._hear_what_was_left(notes.left_behind(content, self._lines_received))
+
+    def _hear_what_was_left(self, left: bytes) -> None:
+        if left and self.is_open and not self._is_broken:
+            self.data_received(left)
 
     def send(self, message: messages.ToWorker) -> None:
         if self._transport is not None:

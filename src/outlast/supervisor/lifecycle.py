@@ -1,6 +1,7 @@
 """The life of one worker process: carries out what `outlast.core.lifecycle` decides, and tells it what happens."""
 
 import asyncio
+import contextlib
 import functools
 from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
@@ -53,6 +54,9 @@ class Owner(Protocol):
     def warned(self, reason: UnloadReason) -> None:
         """It was told to dispatch `beforeunload`."""
 
+    def is_drained(self) -> bool:
+        """Whether it has nothing left that it must finish."""
+
     def has_tasks(self) -> bool:
         """Whether any are open."""
 
@@ -81,6 +85,8 @@ class Lifecycle:
         self._exit = Exit(0, 0, 0)
         self._ending = Ending()
         self._timers: list[asyncio.TimerHandle] = []
+        self._inquiry: asyncio.Task[None] | None = None
+        """Whether it has more to say."""
 
     async def run(self, spawn: Callable[[Command], Awaitable[Process]]) -> None:
         """Runs the process from start to end. Never raises: an error becomes the boot error."""
@@ -128,8 +134,9 @@ class Lifecycle:
             self.unloading.warn(UnloadReason.TERMINATION)
 
     def drained(self) -> None:
-        """A retired worker has finished everything that it must."""
-        self._tell(Event.DRAINED)
+        """A retired worker has finished everything that it must, as far as is known."""
+        if self._inquiry is None:
+            self._inquiry = asyncio.create_task(self._end_if_drained())
 
     def kill(self, reason: EndReason, *, limit: Verdict | None = None, boot_error: str | None = None) -> None:
         """Kills it now. The first reason given counts, with the ``limit`` that was reached."""
@@ -165,6 +172,15 @@ class Lifecycle:
 
     def _bar(self) -> None:
         self._owner.barred()
+
+    async def _end_if_drained(self) -> None:
+        # A response can overtake the news of a task that outlasts it.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._limits.unload_grace_ms / 1000 or None):
+                await self.channel.catch_up()
+        self._inquiry = None
+        if self.state is State.RETIRED and self._owner.is_drained():
+            self._tell(Event.DRAINED)
 
     def _unload(self) -> None:
         assert self._ending.retired_for is not None

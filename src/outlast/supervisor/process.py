@@ -1,6 +1,7 @@
 """The process that a worker lives in: its folder, its control channel and what it prints."""
 
 import asyncio
+import contextlib
 import functools
 import os
 import shutil
@@ -12,7 +13,7 @@ from outlast.engines.processes import Command, Exit, Process
 from outlast.supervisor.channel import Channel, Output
 from outlast.telemetry.logs import Level
 from outlast.telemetry.pressure import Pressure
-from outlast.wire import kept
+from outlast.wire import kept, notes
 
 LAST_WORDS_S = 1.0
 """How long to wait for the rest of what a dead worker has said, should another process hold its pipes open."""
@@ -46,6 +47,8 @@ class WorkerProcess:
         """
         self.folder.mkdir(mode=0o700)
         (self.folder / "tmp").mkdir(mode=0o700)
+        if not command.keeps:
+            (self.folder / notes.FILE).touch(mode=0o600)
         loop = asyncio.get_running_loop()
         control = await loop.create_unix_server(self._channel.protocol, self.folder / "control.sock")
         try:
@@ -68,13 +71,6 @@ class WorkerProcess:
                 os.close(memory)
             # It is gone already, unless something failed here.
             self.kill()
-
-    @property
-    def is_heard_out(self) -> bool:
-        """Whether nothing that it has said by now is still to be heard. Unless it keeps that, this is not known."""
-        if self._process is None or (memory := self._process.kept) is None:
-            return True
-        return kept.said(os.pread(memory, kept.COUNT_SIZE, 0)) == self._channel.received
 
     async def bury(self) -> None:
         """Removes its folder."""
@@ -114,6 +110,16 @@ class WorkerProcess:
         assert self._process is not None
         if self._process.kept is not None:
             self._channel.hear_what_was_kept(os.pread(self._process.kept, kept.SIZE, 0))
+        else:
+            self._channel.hear_what_was_noted(self._notes())
+
+    def _notes(self) -> bytes:
+        # Without the sandbox, anything may lie there.
+        with contextlib.suppress(OSError):
+            descriptor = os.open(self.folder / notes.FILE, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            with os.fdopen(descriptor, "rb", buffering=0) as file:
+                return file.read(notes.MAX_BYTES) or b""
+        return b""
 
     def _on_error_line(self, line: str) -> None:
         self.last_errors.append(line)

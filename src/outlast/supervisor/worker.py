@@ -252,6 +252,10 @@ class Worker:
     def warned(self, reason: UnloadReason) -> None:
         self._journal.warned(reason)
 
+    def is_drained(self) -> bool:
+        open_tasks = self.tasks.waited_for
+        return lifecycle.is_drained(requests=self.requests, open_tasks=open_tasks, cuts_tasks=self._cuts_tasks)
+
     def has_tasks(self) -> bool:
         return len(self.tasks) > 0
 
@@ -270,16 +274,10 @@ class Worker:
 
     def _check_drained(self) -> None:
         if self._lifecycle.state is _RETIRED or self._enforcer.near is not None:
-            # A response and the report of a task that outlasts it come on two sockets: one turn of the loop reads both.
             self._loop.call_soon(self._end_if_drained)
 
     def _end_if_drained(self) -> None:
-        if not lifecycle.is_drained(
-            requests=self.requests, open_tasks=self.tasks.waited_for, cuts_tasks=self._cuts_tasks
-        ):
-            return
-        if not self._lifecycle.process.is_heard_out:
-            # It may be the start of a task that its last response has overtaken. When it comes, this is asked again.
+        if not self.is_drained():
             return
         if self.state is State.RETIRED:
             self._lifecycle.drained()

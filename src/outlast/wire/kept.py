@@ -17,8 +17,7 @@ import struct
 
 SIZE = 64 * 1024
 _COUNT = struct.Struct("=Q")
-COUNT_SIZE = _COUNT.size
-RING = SIZE - COUNT_SIZE
+RING = SIZE - _COUNT.size
 
 
 class Kept:
@@ -67,17 +66,13 @@ class Kept:
         self._ring.release()
 
 
-def said(memory: bytes) -> int:
-    """How many bytes the worker has said by now. ``memory``: at least the first `COUNT_SIZE` bytes of it."""
-    return int(_COUNT.unpack_from(memory)[0])
-
-
 def left_behind(memory: bytes, received: int) -> bytes:
     """What a worker has said after the first ``received`` bytes, or nothing if the memory makes no sense.
 
     The worker may have written anything there: what comes back is no more trustworthy than what it sends.
     """
-    missing = said(memory) - received
+    (said,) = _COUNT.unpack_from(memory)
+    missing = said - received
     if not 0 < missing <= RING:
         return b""
     ring = memory[_COUNT.size : SIZE]

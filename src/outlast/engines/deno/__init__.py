@@ -14,6 +14,7 @@ from outlast.engines.deno.prepare import BOOTSTRAP, DENO, Prepared, PrepareError
 from outlast.engines.deno.rehearsal import Learnt, Rehearsal
 from outlast.engines.processes import Command, Exit
 from outlast.sandbox.walls import Walls
+from outlast.wire import notes
 
 SOCKETS = ("control.sock", "http.sock", "node.sock")
 HARMLESS_SYS = "hostname,osRelease,osUptime,cpus,homedir,loadavg,systemMemoryInfo,uid,gid,statfs,username"
@@ -156,7 +157,7 @@ class DenoProgram:
             "--allow-import",
             f"--allow-sys={HARMLESS_SYS}",
             f"--allow-read={permission(read)}",
-            f"--allow-write={permission([folder / 'tmp', *sockets])}",
+            f"--allow-write={permission([folder / 'tmp', folder / notes.FILE, *sockets])}",
         ]
 
     def _walls(self, folder: Path) -> Walls | None:

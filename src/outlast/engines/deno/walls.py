@@ -11,6 +11,7 @@ from outlast.config.settings import FunctionSettings
 from outlast.engines.deno.prepare import DENO, GUEST, Prepared
 from outlast.sandbox import system
 from outlast.sandbox.walls import MOUNTS, Walls
+from outlast.wire import notes
 
 _PT_INTERP = 3
 
@@ -44,7 +45,7 @@ def around(
         files=[*system.facts(), *map(str, elsewhere)],
         read=[*system.libraries(), *system.more_facts(), str(GUEST), *map(str, readable), *named],
         run=[DENO, *_loader()],
-        change=[str(folder / "tmp")],
+        change=[str(folder / "tmp"), str(folder / notes.FILE)],
         devices=system.DEVICES,
         sockets=[str(folder)],
         listen_on=[inspector_port] if inspector_port is not None else [],

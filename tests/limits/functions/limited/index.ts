@@ -70,6 +70,13 @@ const cases: Record<string, (work: string) => Response | Promise<Response>> = {
     for (;;);
   },
 
+  "leaves-many-and-computes": (work) => {
+    for (let number = 0; number < 2000; number++) {
+      EdgeRuntime.waitUntil(new Promise(() => {}), { name: `${work}-${number}` });
+    }
+    for (;;);
+  },
+
   "computes-a-little": async () => {
     await compute();
     return new Response("ok");

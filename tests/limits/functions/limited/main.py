@@ -89,6 +89,12 @@ def save(work: str) -> None:
     saved = work
 
 
+def leave_many(work: str) -> None:
+    for number in range(2000):
+        start(asyncio.sleep(600), f"{work}-{number}")
+    for_ever(lambda: None)
+
+
 def for_ever(doing: Callable[[], None]) -> None:
     while True:
         doing()
@@ -112,6 +118,7 @@ CASES: dict[str, Callable[[str], Any]] = {
     "computes-until-told": lambda work: until_told(work, lambda: None),
     "fills-until-told": fill_slowly,
     "computes": lambda work: for_ever(lambda: None),
+    "leaves-many-and-computes": leave_many,
     "computes-a-little": lambda work: compute_for(0.005),
     "computes-a-while": lambda work: compute_for(0.3),
     "computes-in-task": lambda work: start(compute(), work),

@@ -9,6 +9,7 @@ import { Channel } from "./control.ts";
 import * as events from "./events.ts";
 import type { ToWorker } from "./messages.ts";
 import * as nodeHttp from "./node_http.ts";
+import { Notes } from "./notes.ts";
 import * as requests from "./request.ts";
 import { Serving } from "./serve.ts";
 import { Tasks } from "./tasks.ts";
@@ -21,7 +22,7 @@ const hidden = (Deno.env.get("OUTLAST_HIDE") ?? "").split(",").filter(Boolean);
 for (const name of ["OUTLAST_WORKER_DIR", "OUTLAST_HIDE", ...hidden]) Deno.env.delete(name);
 
 const connection = await Deno.connect({ transport: "unix", path: `${folder}/control.sock` });
-const channel = new Channel(connection);
+const channel = new Channel(connection, Notes.open(`${folder}/notes`));
 const { send } = channel;
 
 const boot = new Boot({ send, stay, serving: () => serving, fail });

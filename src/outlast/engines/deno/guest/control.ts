@@ -1,6 +1,7 @@
 /** The channel between this worker and its node. */
 
 import { encode, type FromWorker, type ToWorker } from "./messages.ts";
+import type { Notes } from "./notes.ts";
 
 const { setTimeout } = globalThis;
 
@@ -18,6 +19,8 @@ const EAGER_LINES = 4;
  */
 const MAX_WRITES = Deno.build.os === "linux" ? 128 : 1;
 const MAX_SMALL = 16 * 1024;
+/** Not so much is gathered: the event loop may never come to its next turn. */
+const MUCH = MAX_SMALL / 2;
 const BLOCK = 64 * 1024;
 
 const encoder = new TextEncoder();
@@ -30,7 +33,9 @@ export interface Stream {
 
 export class Channel {
   #stream: Stream;
+  #notes: Notes | undefined;
   #queued = "";
+  #lines = 0;
   #room = new Uint8Array(0);
   #writes = 0;
   #largeWrites = 0;
@@ -40,20 +45,29 @@ export class Channel {
   #spoke = false;
   #ending = false;
 
-  constructor(stream: Stream) {
+  /** `notes`: what is put there is heard of, whenever the process dies. */
+  constructor(stream: Stream, notes?: Notes) {
     this.#stream = stream;
+    this.#notes = notes;
   }
 
   /**
    * Never blocks, never throws. A `Deno.Conn` has handed what it is given to the kernel when `write` returns, not when
-   * its promise settles: what is written is heard of even if the process dies the next moment. The start of a task is
-   * written at once, and so are the first few lines of each moment, and the end of a task that follows a pause. The rest
-   * goes out together when the moment is over, or with what is written at once.
+   * its promise settles: what is written is heard of even if the process dies the next moment. The first few lines of each
+   * moment are written at once, of tasks only the first one after a pause. The rest goes out together when the moment is
+   * over, or with what is written at once. The start of a task is noted meanwhile, so that it is heard of too; if it cannot
+   * be, it is written at once.
    */
   send = (message: FromWorker): void => {
     this.#spoke = true;
-    this.#queued += encode(message);
-    if (this.#ending || this.#isEager(message)) this.#flush();
+    const line = encode(message);
+    const number = this.#lines++;
+    this.#queued += line;
+    if (this.#ending || this.#isEager(message)) {
+      this.#flush();
+    } else if (message.type === "task_started" && !this.#notes?.put(line, number) && this.#hasRoom) {
+      this.#flush();
+    }
     if (this.#inBurst) return;
     this.#inBurst = true;
     setTimeout(this.#endMoment, GATHER_MS);
@@ -87,16 +101,20 @@ export class Channel {
     }
   }
 
-  #isEager(message: FromWorker): boolean {
-    if (message.type !== "task_started") {
-      const canWait = message.type === "task_settled" && this.#inBurst;
+  #isEager({ type }: FromWorker): boolean {
+    const isMuch = this.#queued.length > MUCH;
+    if (!isMuch) {
+      const canWait = (type === "task_started" || type === "task_settled") && this.#inBurst;
       if (canWait || this.#eagerLeft === 0) return false;
     }
-    const isAlone = this.#writes === 0;
-    const hasRoom = this.#writes < MAX_WRITES && this.#largeWrites === 0 && this.#queued.length <= MAX_SMALL;
-    if (!isAlone && !hasRoom) return false;
-    if (message.type !== "task_started") this.#eagerLeft--;
+    if (!this.#hasRoom) return false;
+    if (!isMuch) this.#eagerLeft--;
     return true;
+  }
+
+  get #hasRoom(): boolean {
+    if (this.#writes === 0) return true;
+    return this.#writes < MAX_WRITES && this.#largeWrites === 0 && this.#queued.length <= MAX_SMALL;
   }
 
   #endMoment = (): void => {
@@ -141,6 +159,7 @@ export class Channel {
     }
     this.#writes--;
     if (isLarge) this.#largeWrites--;
+    if (this.#writes === 0 && this.#queued === "") this.#notes?.clear();
     // The burst ended while the kernel had no room.
     if (this.#writes === 0 && !this.#inBurst) this.#flush();
   }

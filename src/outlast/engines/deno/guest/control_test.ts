@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { Channel, type Stream } from "./control.ts";
 import type { FromWorker } from "./messages.ts";
+import { Notes } from "./notes.ts";
 
 const decoder = new TextDecoder();
 
@@ -37,11 +38,40 @@ class FakeStream implements Stream {
   }
 }
 
+/** A channel with notes, and what the node would know if the process died now: `outlast.wire.notes`. */
+class Rig {
+  stream = new FakeStream();
+  #notes = "";
+  #at = 0;
+  channel = new Channel(
+    this.stream,
+    new Notes({
+      writeSync: (bytes) => {
+        this.#notes = this.#notes.slice(0, this.#at) + decoder.decode(bytes) +
+          this.#notes.slice(this.#at + bytes.length);
+        this.#at += bytes.length;
+        return bytes.length;
+      },
+      seekSync: (offset) => this.#at = offset,
+    }),
+  );
+
+  known(): FromWorker[] {
+    const received = messages(this.stream.writes.join(""));
+    const notes = [...this.#notes.matchAll(/^(\d+) (.*) \1$/gm)].filter(([, number]) =>
+      Number(number) >= received.length
+    );
+    return [...received, ...notes.map(([, , line]) => JSON.parse(line))];
+  }
+}
+
 /** Timers of the same length end in the order in which they were set: the channel's comes first. */
 const moment = () => new Promise((resolve) => setTimeout(resolve, 1));
 
 const log = (text: string): FromWorker => ({ type: "log", level: "info", text });
 const started = (task: number): FromWorker => ({ type: "task_started", task });
+const messages = (lines: string) =>
+  lines.split("\n").filter(Boolean).map((line) => JSON.parse(line) as FromWorker);
 const texts = (stream: FakeStream) =>
   stream.writes.join("").trim().split("\n").map((line) => JSON.parse(line).text);
 
@@ -126,6 +156,69 @@ Deno.test("Channel writes the start of a task at once, after what waited", () =>
     }
   }
   assert.deepEqual(stream.writes.join("").trim().split("\n").map((line) => JSON.parse(line)), all);
+});
+
+Deno.test("Channel gathers the starts of tasks where they are noted, after the first of a burst", async () => {
+  const { stream, channel } = new Rig();
+  const all = Array.from({ length: 50 }, (_, number) => started(number));
+  all.forEach(channel.send);
+  assert.equal(stream.writes.length, 1);
+  await stream.acceptAll();
+  await moment();
+  assert.equal(stream.writes.length, 2);
+  assert.deepEqual(messages(stream.writes.join("")), all);
+});
+
+Deno.test("Channel has said each start of a task once, whenever the process dies", async () => {
+  const rig = new Rig();
+  const all: FromWorker[] = [];
+  const check = () => {
+    const known = rig.known();
+    const starts = (some: FromWorker[]) => some.filter(({ type }) => type === "task_started");
+    assert.deepEqual(starts(known), starts(all));
+    // Of the rest, what was said last may be missing.
+    const others = (some: FromWorker[]) => some.filter(({ type }) => type !== "task_started");
+    assert.deepEqual(others(known), others(all).slice(0, others(known).length));
+  };
+  const say = (message: FromWorker) => {
+    all.push(message);
+    rig.channel.send(message);
+    check();
+  };
+  for (let turn = 0; turn < 9; turn++) {
+    for (let number = 0; number < turn * 10; number++) {
+      say(number % 5 ? started(number) : { type: "task_settled", task: number, outcome: "fulfilled" });
+      if (number % 13 === 0) say(log(`${turn} ${"x".repeat(number * 20)}`));
+      if (number % 29 === 28) await rig.stream.acceptAll();
+      check();
+    }
+    if (turn % 3 === 0) await moment();
+    check();
+    if (turn % 2 === 0) await rig.stream.acceptAll();
+    check();
+  }
+  const drained = rig.channel.drain();
+  await rig.stream.acceptAll();
+  await drained;
+  assert.deepEqual(messages(rig.stream.writes.join("")), all);
+});
+
+Deno.test("Channel writes the starts of tasks at once that could not be noted, after what waited", async () => {
+  const stream = new FakeStream();
+  let room = 1000;
+  const writeSync = (bytes: Uint8Array) => {
+    if ((room -= bytes.length) < 0) throw new Error("No space left on device");
+    return bytes.length;
+  };
+  const channel = new Channel(stream, new Notes({ writeSync, seekSync: () => 0 }));
+  const all = Array.from({ length: 100 }, (_, number) => started(number));
+  all.forEach(channel.send);
+  assert(stream.writes.length > 50, `${stream.writes.length}`);
+  assert.deepEqual(messages(stream.writes.join("")), all);
+  await stream.acceptAll();
+  room = 1000;
+  channel.send(started(100));
+  assert.equal(messages(stream.writes.join("")).length, 100);
 });
 
 Deno.test("Channel has a bounded number of writes under way", async () => {
