@@ -49,6 +49,12 @@ async def api(node: Node) -> AsyncIterator[httpx.AsyncClient]:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def functions(node: Node) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=node.url, timeout=PATIENCE_S) as client:
+async def functions(node: Node, api: httpx.AsyncClient) -> AsyncIterator[httpx.AsyncClient]:
+    """When it has a response, the node knows of all tasks that the function had started by then."""
+
+    async def catch_up(_: httpx.Response) -> None:
+        (await api.post("/v1/catch-up", params={"wait_ms": 100})).raise_for_status()
+
+    hooks = {"response": [catch_up]}
+    async with httpx.AsyncClient(base_url=node.url, timeout=PATIENCE_S, event_hooks=hooks) as client:
         yield client

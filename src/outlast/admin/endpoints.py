@@ -48,6 +48,8 @@ WORKER_EVENTS = 50
 """So many events around any task that belong to its worker, but to no request."""
 NAMED_FUNCTIONS = 10
 """So many are named to whoever asked for one that is not served."""
+CATCH_UP_WITHIN_S = 0.1
+"""A worker that does not answer within this time is busy with something else."""
 AFTERMATH = timedelta(seconds=1)
 """A worker's end is told just after that of its tasks."""
 
@@ -191,6 +193,9 @@ class Endpoints:
 
     async def _settled(self, request_id: str, wait_s: float) -> None:
         """Until none of its tasks is open, not longer than ``wait_s``."""
+        if wait_s:
+            # Its response may have overtaken the news of them.
+            await self._node.fleet.catch_up(CATCH_UP_WITHIN_S)
         still_open = TaskQuery(request_id=request_id, is_open=True)
         until = time.monotonic() + wait_s
         with closing(self._node.log.feed.listen(Wanted(request_id=request_id, names=TASK_EVENTS))) as listener:
