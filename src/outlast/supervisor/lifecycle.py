@@ -134,9 +134,9 @@ class Lifecycle:
             self.unloading.warn(UnloadReason.TERMINATION)
 
     def drained(self) -> None:
-        """A retired worker has finished everything that it must, as far as is known."""
+        """A retired worker has finished all that it must, as far as is known: it is asked whether that is all."""
         if self._inquiry is None:
-            self._inquiry = asyncio.create_task(self._end_if_drained())
+            self._inquiry = asyncio.create_task(self._end_once_heard_out())
 
     def kill(self, reason: EndReason, *, limit: Verdict | None = None, boot_error: str | None = None) -> None:
         """Kills it now. The first reason given counts, with the ``limit`` that was reached."""
@@ -173,7 +173,7 @@ class Lifecycle:
     def _bar(self) -> None:
         self._owner.barred()
 
-    async def _end_if_drained(self) -> None:
+    async def _end_once_heard_out(self) -> None:
         # A response can overtake the news of a task that outlasts it.
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._limits.unload_grace_ms / 1000 or None):
