@@ -6,7 +6,8 @@ import json
 import pytest
 from tests.supervisor.stub_workers import House, Stub, house
 
-from outlast.core.outcome import RequestEnd
+from outlast.core.outcome import EndReason, RequestEnd
+from outlast.core.policy import Policy
 from outlast.supervisor import lifecycle
 
 
@@ -146,6 +147,20 @@ async def test_a_task_outlasts_a_response_that_is_heard_of_before_it() -> None:
         worker.exit(0)
         await there.logged("shutdown")
         assert [task["outcome"] for task in there.events("task")] == ["fulfilled"]
+
+
+async def test_listeners_are_told_of_the_shutdown_alone_where_that_comes_just_before_another_end() -> None:
+    async with house(Policy.ONESHOT) as there:
+        worker = await busy_worker(there)
+        worker.keeps_silent = True
+        worker.answer()
+        question = await worker.question()
+        there.pool.close(EndReason.TERMINATION)
+        await worker.told("beforeunload")
+        assert worker.unloads_for == "termination"
+        worker.say(type="unloaded", reason="termination")
+        worker.say(type="pong", number=question)
+        await worker.told("exit")
 
 
 async def test_a_worker_that_does_not_say_whether_it_has_more_to_say_has_its_grace() -> None:

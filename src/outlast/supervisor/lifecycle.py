@@ -185,7 +185,7 @@ class Lifecycle:
     def _unload(self) -> None:
         assert self._ending.retired_for is not None
         reason = self._ending.retired_for.unload_reason
-        if self._owner.has_tasks():
+        if self._owner.has_tasks() or self.unloading.was_told(UnloadReason.TERMINATION):
             reason = UnloadReason.TERMINATION
         self._after_ms(self._limits.unload_grace_ms, self.unloading.wait_no_longer)
         self.unloading.wait_for(reason)
