@@ -2,6 +2,9 @@
 
 from enum import Enum, StrEnum
 
+SHUT_DOWN = "the server shut down before its answer was complete"
+"""Why a request that was under way has no answer, or not the whole of it."""
+
 
 class UnloadReason(StrEnum):
     """``detail.reason`` of `beforeunload`."""

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from http import HTTPStatus
 from typing import cast
 
+from outlast.core.outcome import SHUT_DOWN
 from outlast.gateway import answers, forward
 from outlast.gateway.call import Call, new_request_id
 from outlast.gateway.ports import Ports, Served
@@ -154,7 +155,7 @@ class Connection(asyncio.Protocol):
 
     def abort(self) -> None:
         if self._call is not None:
-            self._call.give_up("the server shut down before its answer was complete")
+            self._call.give_up(SHUT_DOWN)
         self._transport.abort()
 
     # What the present call asks for (`outlast.gateway.call.Client`).

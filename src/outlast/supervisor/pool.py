@@ -8,7 +8,7 @@ from pathlib import Path
 from outlast.config.settings import FunctionSettings
 from outlast.core import balance
 from outlast.core.balance import Place
-from outlast.core.outcome import EndReason, RequestEnd
+from outlast.core.outcome import SHUT_DOWN, EndReason, RequestEnd
 from outlast.core.policy import Policy
 from outlast.supervisor.backlog import RETRY_AFTER_S, Backlog
 from outlast.supervisor.crew import Crew
@@ -16,7 +16,6 @@ from outlast.supervisor.exchange import Exchange
 from outlast.supervisor.resources import Program, Resources
 from outlast.supervisor.rotation import Rotation
 from outlast.supervisor.snapshot import FunctionSnapshot
-from outlast.supervisor.traffic import SHUT_DOWN
 from outlast.supervisor.worker import Worker
 from outlast.telemetry.counts import Histogram
 from outlast.wire.invocation import Invocation, Reply

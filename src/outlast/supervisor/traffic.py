@@ -6,7 +6,7 @@ from typing import Protocol
 
 from outlast.core.errors import OutlastError
 from outlast.core.limits import Verdict
-from outlast.core.outcome import EndReason, RequestEnd
+from outlast.core.outcome import SHUT_DOWN, EndReason, RequestEnd
 from outlast.supervisor.exchange import Exchange
 from outlast.supervisor.link import Link
 
@@ -14,7 +14,6 @@ MAX_LINK_IDLE_S = 3.0
 """Servers close idle connections (node:http after 5 s); a request must not meet one that is about to close."""
 LOST_GRACE_S = 1.0
 """After a connection is lost, how long the end of the process is waited for, which tells the reason."""
-SHUT_DOWN = "the server shut down before its answer was complete"
 
 
 class Owner(Protocol):
