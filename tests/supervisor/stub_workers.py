@@ -225,15 +225,16 @@ class Engine:
         self.gate = asyncio.Event()
         self.gate.set()
         self.error: Exception | None = None
-        self.cancelled = False
+        self.asked, self.cancelled = asyncio.Event(), asyncio.Event()
 
     async def prepare(self, function: FunctionSettings) -> "Engine":
         self.prepared += 1
+        self.asked.set()
         error = self.error
         try:
             await self.gate.wait()
         except asyncio.CancelledError:
-            self.cancelled = True
+            self.cancelled.set()
             raise
         if error is not None:
             raise error

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.supervisor.stub_workers import House, Stub, house
+from tests.supervisor.stub_workers import PATIENCE_S, House, Stub, house
 
 from outlast.core.errors import OutlastError
 from outlast.core.limits import Limits
@@ -215,11 +215,10 @@ class TestReload:
         async with house() as there:
             there.engine.gate.clear()
             caller = there.call()
-            await asyncio.sleep(0)
+            await there.engine.asked.wait()
             there.pool.reload(there.function, at_once=True)
             caller.exchange.cancel()
-            await asyncio.sleep(0)
-            assert there.engine.cancelled
+            await asyncio.wait_for(there.engine.cancelled.wait(), PATIENCE_S)
             there.pool.close(EndReason.TERMINATION)
             await there.ended()
 
@@ -318,11 +317,10 @@ class TestTheEnd:
         async with house() as there:
             there.engine.gate.clear()
             there.pool.prepare()
-            await asyncio.sleep(0)
+            await there.engine.asked.wait()
             there.pool.close(EndReason.TERMINATION)
             await there.ended()
-            await asyncio.sleep(0)
-            assert there.engine.cancelled
+            await asyncio.wait_for(there.engine.cancelled.wait(), PATIENCE_S)
 
     async def test_a_kill_while_the_function_is_prepared(self) -> None:
         async with house() as there:

@@ -91,7 +91,7 @@ def save(work: str) -> None:
 
 def leave_many(work: str) -> None:
     for number in range(2000):
-        start(asyncio.sleep(600), f"{work}-{number}")
+        start(asyncio.Event().wait(), f"{work}-{number}")
     for_ever(lambda: None)
 
 
