@@ -71,7 +71,10 @@ class DenoWorker:
             return next((heard for heard in self.messages if wanted.items() <= heard.items()), None)
 
         async with self._heard:
-            await asyncio.wait_for(self._heard.wait_for(lambda: found() or self._closed), PATIENCE_S)
+            try:
+                await asyncio.wait_for(self._heard.wait_for(lambda: found() or self._closed), PATIENCE_S)
+            except TimeoutError:
+                raise AssertionError(f"the worker did not say {kind} {fields}: {self.messages}") from None
         message = found()
         if message is None:
             raise AssertionError(f"the worker ended without {kind} {fields}: {self.messages}")

@@ -23,13 +23,13 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="macOS holds no 
 FILL = """
 def fill(held=None):
     \"\"\"Leaves room neither for much nor for little, and touches next to nothing.\"\"\"
-    held = [] if held is None else held
-    for size in (2**26, 2**20, 2**16):
+    held = held or [None]
+    for size in (2**26, 2**20, 2**16, *range(496, 0, -16)):
         try:
-            while True: held.append(bytes(size))
+            while True: held[0] = held[0], bytes(size)
         except MemoryError:
             pass
-    while True: held.append({"some": [str(len(held))]})
+    while True: held[0] = held[0],
 """
 
 
@@ -41,7 +41,7 @@ class TestMemoryError:
             "async def handler(request):\n    fill()",
             "def handler(request):\n    fill()",
             # What nothing gives back.
-            "kept = []\nasync def handler(request):\n    fill(kept)",
+            "kept = [None]\nasync def handler(request):\n    fill(kept)",
         ],
     )
     async def test_a_handler_that_gets_one_answers_500(self, function: MakeFunction, handler: str) -> None:
@@ -64,22 +64,25 @@ async def router(request):
             # It is to be replaced; until then it goes on.
             assert (await worker.get("/other")).body == b"ok"
 
-    async def test_an_application_that_gets_one(self, function: MakeFunction) -> None:
+    @pytest.mark.parametrize("held", ["None", "kept"])
+    async def test_an_application_that_gets_one(self, function: MakeFunction, held: str) -> None:
         source = f"""{FILL}
+kept = [None]
 async def app(scope, receive, send):
     if scope["type"] == "http":
-        fill()
+        fill({held})
 """
         async with booted(function(source), memory_mb=64) as worker:
             await worker.message("ready")
             assert (await worker.get()).status == 500
             assert (await worker.message("uncaught"))["error"].endswith("\nMemoryError")
 
+    @pytest.mark.parametrize("work", ["bytes(2**36)", "fill()"])
     async def test_a_task_that_gets_one_is_told_of_as_an_error_that_nothing_caught(
-        self, function: MakeFunction
+        self, function: MakeFunction, work: str
     ) -> None:
-        source = """
-async def work(): bytes(2**36)
+        source = f"""{FILL}
+async def work(): {work}
 
 @serve
 async def handler(request):

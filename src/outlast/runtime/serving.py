@@ -10,7 +10,7 @@ import starlette.responses
 from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from outlast.runtime import reports
+from outlast.runtime import memory, reports
 from outlast.runtime.context import request_id
 from outlast.runtime.describe import describe
 from outlast.runtime.requests import ClientDisconnect, Request
@@ -55,6 +55,8 @@ class HandlerApp:
             raise
         except BaseException as error:
             # BaseException, because the handler may have awaited something that was cancelled, for instance.
+            if isinstance(error, MemoryError):
+                memory.use_reserve()
             task = asyncio.current_task()
             if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
                 raise

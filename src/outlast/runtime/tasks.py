@@ -11,7 +11,7 @@ from contextvars import ContextVar
 from types import CoroutineType
 from typing import Any
 
-from outlast.runtime import reports
+from outlast.runtime import memory, reports
 from outlast.runtime.context import request_id
 from outlast.runtime.describe import describe
 from outlast.wire.messages import Logged, TaskSettled, TaskStarted
@@ -133,6 +133,9 @@ class Tasks:
             future.cancel()
 
     def _on_done(self, future: AnyFuture) -> None:
+        error = None if future.cancelled() else future.exception()
+        if isinstance(error, MemoryError):
+            memory.use_reserve()
         number, given, limit = self._open.pop(future)
         try:
             setattr(future, _SETTLED, True)
@@ -141,7 +144,6 @@ class Tasks:
         self._by_awaitable.pop(id(given), None)
         if limit is not None:
             limit.timer.cancel()
-        error = None if future.cancelled() else future.exception()
         if isinstance(error, SystemExit | KeyboardInterrupt):
             # The process is about to end, and that is what interrupts the task.
             return

@@ -83,10 +83,14 @@ class Channel:
             self.proceed()
             if not self._flush_is_due:
                 self._flush_is_due = True
-                if threading.get_ident() == self._home:
-                    self._loop.call_soon(self._flush_now)
-                else:
-                    self._loop.call_soon_threadsafe(self._flush_now)
+                try:
+                    if threading.get_ident() == self._home:
+                        self._loop.call_soon(self._flush_now)
+                    else:
+                        self._loop.call_soon_threadsafe(self._flush_now)
+                except MemoryError:
+                    self._flush_is_due = False
+                    raise
 
     def flush(self) -> None:
         """Sends everything. Waits for the node only when the kernel's buffer is full."""
@@ -100,7 +104,12 @@ class Channel:
             try:
                 while self._queue:
                     line = self._queue.popleft()
-                    if not self._kept.put(line):
+                    try:
+                        fits = self._kept.put(line)
+                    except MemoryError:
+                        self._queue.appendleft(line)
+                        raise
+                    if not fits:
                         self._keep(line)
                 if self._shall_send:
                     self._shall_send = False

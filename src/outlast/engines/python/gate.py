@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from outlast.engines.python import heads
 from outlast.engines.python.server import Stream
-from outlast.runtime import reports
+from outlast.runtime import memory, reports
 from outlast.runtime.context import request_id
 from outlast.runtime.describe import describe
 from outlast.runtime.edge_runtime import tasks
@@ -66,9 +66,12 @@ class Gate:
                     log("error", "the application has returned without a complete response")
         except SystemExit as exit_:
             self._on_exit(exit_)
-        except BaseException:
-            # It was reported where it was raised.
-            return
+        except BaseException as error:
+            # It was reported where it was raised, unless there was no memory left even for that.
+            if isinstance(error, MemoryError):
+                memory.use_reserve()
+                if not getattr(error, _REPORTED, False):
+                    report(error)
         finally:
             stream.fail()
             self._running.discard(stream)
@@ -157,6 +160,8 @@ class Exchange:
         except SystemExit:
             raise
         except BaseException as error:
+            if isinstance(error, MemoryError):
+                memory.use_reserve()
             self._ended = True
             self._report(error)
             await self._release()
@@ -243,6 +248,7 @@ class Exchange:
             tasks.settle(self._number, None if reported else error, asyncio.current_task())
         elif not reported:
             report(error)
+            _mark(error)
 
 
 def _body_length(method: str, start: Message) -> int | None:

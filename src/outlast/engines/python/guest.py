@@ -21,7 +21,7 @@ from outlast.engines.python.pulse import Pulse
 from outlast.engines.python.server import Connection
 from outlast.engines.python.websockets import WebSockets
 from outlast.engines.spawner import KEPT_FD
-from outlast.runtime import reports
+from outlast.runtime import memory, reports
 from outlast.runtime.describe import describe
 from outlast.runtime.edge_runtime import dispatch, dispatch_error, dispatch_rejection, settled, tasks
 from outlast.runtime.events import BeforeUnloadEvent, Event, UnloadDetail
@@ -250,6 +250,8 @@ class Guest:
         if isinstance(error, SystemExit):
             # It ends the process, and that is reported.
             return
+        if isinstance(error, MemoryError):
+            memory.use_reserve()
         promise = context.get("future") or context.get("task")
         if error is None:
             text = context.get("message", "")

@@ -6,6 +6,7 @@ MiB each, and there may be some 70), heaps of the C library, the code of librari
 
 import contextlib
 import ctypes
+import functools
 import os
 import resource
 import sys
@@ -35,7 +36,8 @@ def confine(memory_mb: int) -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
     if hard == resource.RLIM_INFINITY or hard > most:
         resource.setrlimit(resource.RLIMIT_AS, (most - RESERVE_MB * 2**20, most))
-        memory.has_reserve = True
+        # Called through, it needs not even the memory for a frame of Python.
+        memory.use_reserve = functools.partial(resource.setrlimit, resource.RLIMIT_AS, (most, most))
 
 
 def _pages() -> int:

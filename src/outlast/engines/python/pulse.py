@@ -53,8 +53,8 @@ class Pulse:
         """When the loop was asked for a sign of life that it has not given yet; or 0."""
         self._named = False
         """Whether what blocks the loop has been logged already."""
-        signal.signal(signal.SIGALRM, self._tick)
-        signal.signal(signal.SIGIO, self._call)
+        signal.signal(signal.SIGALRM, self._on_alarm)
+        signal.signal(signal.SIGIO, self._on_call)
 
     def quicken(self) -> None:
         """There is something to do."""
@@ -62,11 +62,22 @@ class Pulse:
             self._ticking = True
             self._wind()
 
-    def _call(self, _number: int, _frame: FrameType | None) -> None:
+    def _on_alarm(self, _number: int, frame: FrameType | None) -> None:
+        try:
+            self._tick(frame)
+        except MemoryError:
+            # The code that has filled the memory gets one itself. Raised from here, it could hit any other code.
+            self._called = True
+
+    def _on_call(self, _number: int, _frame: FrameType | None) -> None:
         # The signal also comes when a slow node has room again for what is printed without end.
         if not self._called:
             self._called = self._ticking = True
-            self._wind()
+            try:
+                self._wind()
+            except MemoryError:
+                # The timer is set; there was no room to say what it was set to before.
+                return
 
     def _wind(self, first_s: float = HEARS_WITHIN_S) -> None:
         """Sets the timer for what is next."""
@@ -84,7 +95,7 @@ class Pulse:
             self._named = False
             self._on_moving()
 
-    def _tick(self, _number: int, frame: FrameType | None) -> None:
+    def _tick(self, frame: FrameType | None) -> None:
         if self._called:
             if _is_inside(frame, self._undisturbed):
                 self._wind(TRIES_AGAIN_AFTER_S)
