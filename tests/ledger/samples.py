@@ -9,6 +9,7 @@ from outlast.core import ids
 from outlast.core.language import Language
 from outlast.core.outcome import TaskOutcome
 from outlast.core.records import RequestRecord, TaskRecord, WorkerRecord
+from outlast.ledger.ledger import Ledger
 
 _ids = ids.Sequence(random.Random().getrandbits)
 NODE = ids.uuid7(1, 1)
@@ -37,6 +38,11 @@ def task(function: str = "hello", at: datetime | None = None, **fields: object) 
 def settled(record: TaskRecord, outcome: TaskOutcome = TaskOutcome.FULFILLED, **fields: object) -> TaskRecord:
     record.settle(outcome, record.started + timedelta(milliseconds=5), 5.0, **fields)  # type: ignore[arg-type]
     return record
+
+
+def tell_settled(ledger: Ledger, record: TaskRecord) -> None:
+    ledger.task_started(record)
+    ledger.tasks_settled([settled(record)])
 
 
 def worker(function: str = "hello", at: datetime | None = None, **fields: object) -> WorkerRecord:

@@ -120,3 +120,14 @@ def test_one_that_has_settled_meanwhile_is_given_back_once(five: Buffer[TaskReco
     five.add(samples.settled(record))
     five.give_back(batch)
     assert five.take(at_once=True) == Batch([other], [record])
+
+
+def test_what_has_settled_does_not_stay_though_nobody_takes_anything(five: Buffer[TaskRecord]) -> None:
+    long, *short = (samples.task() for _ in range(20))
+    five.add(long)
+    for record in short:
+        five.add(record)
+        five.add(samples.settled(record))
+        assert five.at_most <= 5 + buffer.BATCH
+    assert (len(five), five.dropped) == (6, 14)
+    assert five.take().new + five.take().new + five.take().new == [*short[-5:], long]

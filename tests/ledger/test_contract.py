@@ -40,7 +40,7 @@ class TestTasks:
         assert (await ledger.tasks(TaskQuery())).items[0].is_open
         samples.settled(record, TaskOutcome.INTERRUPTED, reason=EndReason.CRASH, error="it broke")
         record.cpu_ms = 3.5
-        ledger.task_settled(record)
+        ledger.tasks_settled([record])
         [found] = (await ledger.tasks(TaskQuery())).items
         assert found == record
         assert (found.outcome, found.reason, found.error, found.cpu_ms) == (
@@ -50,7 +50,7 @@ class TestTasks:
     async def test_one_that_settles_at_once_is_one_record(self, ledger: Ledger) -> None:
         record = samples.task()
         ledger.task_started(record)
-        ledger.task_settled(samples.settled(record))
+        ledger.tasks_settled([samples.settled(record)])
         assert (await ledger.tasks(TaskQuery())).items == [record]
 
     async def test_one_of_which_there_is_everything_to_tell_when_it_is_told_of(self, ledger: Ledger) -> None:
@@ -58,7 +58,7 @@ class TestTasks:
         samples.settled(record, TaskOutcome.INTERRUPTED, reason=EndReason.CRASH, error='it\n\t"broke" \\N')
         record.cpu_ms = 3.5
         ledger.task_started(record)
-        ledger.task_settled(record)
+        ledger.tasks_settled([record])
         assert await ledger.task(record.id) == record
 
     async def test_one_that_nobody_knows(self, ledger: Ledger) -> None:
@@ -90,7 +90,7 @@ class TestQueries:
             ledger.task_started(record)
             if number < 18:
                 outcome = TaskOutcome.FULFILLED if number % 3 else TaskOutcome.REJECTED
-                ledger.task_settled(samples.settled(record, outcome))
+                ledger.tasks_settled([samples.settled(record, outcome)])
         return records
 
     async def test_the_newest_come_first(self, ledger: Ledger, records: list[TaskRecord]) -> None:

@@ -25,7 +25,7 @@ async def with_open_tasks(url: str, count: int = 3, **options: object) -> tuple[
     there.ledger.worker_started(samples.worker(node=there.id))
     settled = samples.task(node=there.id)
     there.ledger.task_started(settled)
-    there.ledger.task_settled(samples.settled(settled))
+    there.ledger.tasks_settled([samples.settled(settled)])
     await there.until_written()
     return there, records
 
@@ -91,7 +91,7 @@ async def test_one_that_comes_back_knows_better(url: str) -> None:
             await other.until_connected()
             await other.ledger._upkeep.beat(connection, connected_s=60)
             assert len(await lost(other)) == 3
-            absent.ledger.task_settled(samples.settled(first))
+            absent.ledger.tasks_settled([samples.settled(first)])
             await absent.until_written()
             found = await other.ledger.task(first.id)
             assert found is not None

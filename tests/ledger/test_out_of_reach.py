@@ -27,7 +27,7 @@ def tell(there: Node, count: int) -> list[str]:
     records = [samples.task(node=there.id) for _ in range(count)]
     for record in records:
         there.ledger.task_started(record)
-        there.ledger.task_settled(samples.settled(record))
+        there.ledger.tasks_settled([samples.settled(record)])
     return [record.id for record in records]
 
 
@@ -150,7 +150,7 @@ async def test_what_was_written_without_an_answer_is_written_again_and_there_onc
         await there.until_written()
         assert answers == []
         answers += [True, False]
-        there.ledger.task_settled(samples.settled(open_one))
+        there.ledger.tasks_settled([samples.settled(open_one)])
         told += tell(there, 10)
         await there.until_written()
         assert answers == []
@@ -164,7 +164,7 @@ async def test_a_record_that_the_database_refuses_does_not_take_others_with_it(
         await there.until_connected()
         told = tell(there, 5)
         for function in ("a\0b", "half of a pair: \ud83d"):
-            there.ledger.task_started(samples.settled(samples.task(function, node=there.id)))
+            samples.tell_settled(there.ledger, samples.task(function, node=there.id))
         told += tell(there, 5)
         await there.until_written()
         assert (there.ledger.status.written, there.ledger.status.dropped) == (10, 2)

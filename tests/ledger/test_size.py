@@ -109,7 +109,7 @@ class TestRetention:
             there.ledger.task_started(open_one)
             for number in range(100):
                 at = samples.BEGIN + timedelta(seconds=1 + number)
-                there.ledger.task_started(samples.settled(samples.task(at=at)))
+                samples.tell_settled(there.ledger, samples.task(at=at))
                 there.ledger.request_ended(samples.request(at=at))
             await there.until_written()
             assert await there.ledger.forget() == 80 + 95
@@ -123,7 +123,7 @@ class TestRetention:
             now = datetime.now(UTC)
             for days in range(5):
                 at = now - timedelta(days=days, seconds=-30)
-                there.ledger.task_started(samples.settled(samples.task(at=at)))
+                samples.tell_settled(there.ledger, samples.task(at=at))
                 there.ledger.worker_started(samples.worker(at=at, ended=at))
             await there.until_written()
             assert await there.ledger.forget() == 2 * 2
@@ -132,6 +132,6 @@ class TestRetention:
 
     async def test_all_is_kept_where_that_is_wanted(self, url: str) -> None:
         async with node(url, retention=Retention(days=0, tasks=0, requests=0)) as there:
-            there.ledger.task_started(samples.settled(samples.task(at=datetime(1999, 1, 1, tzinfo=UTC))))
+            samples.tell_settled(there.ledger, samples.task(at=datetime(1999, 1, 1, tzinfo=UTC)))
             await there.until_written()
             assert await there.ledger.forget() == 0

@@ -1,10 +1,12 @@
 """Buffers records that wait to be written: bounded, each record once, however often it was added.
 
-Nearly all tasks settle before they are written, so open ones are kept apart, where removing them is cheap.
+Nearly all tasks settle before they are written. So one that starts is only appended to a list, and whether it is still
+open is looked up when a batch is made.
 """
 
+import itertools
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -30,6 +32,8 @@ class Batch(Generic[R]):
 
 
 class Buffer(Generic[R]):
+    """Records change in place: one that was open when it was added is looked at again when it is taken."""
+
     def __init__(self, capacity: int, wake: Callable[[], None]) -> None:
         """``capacity``: for records that have ended; open ones are not limited here.
 
@@ -39,38 +43,51 @@ class Buffer(Generic[R]):
         """How many records were dropped for want of room."""
         self._capacity = capacity
         self._wake = wake
-        self._open: dict[str, R] = {}
+        # What was open when it was added, since the last call of `take`.
+        self._opened: list[R] = []
+        self._look_at = BATCH
+        # What has stayed open once, oldest first.
+        self._stayed: list[R] = []
         self._ended: deque[R] = deque()
         # Ids of what has been in a batch, and is open or waits again.
         self._known: set[str] = set()
-        # Ids of what is open, waits and has stayed once.
-        self._stayed: set[str] = set()
 
     def __len__(self) -> int:
-        return len(self._open) + len(self._ended)
+        return len(self._ended) + len(self._open())
+
+    @property
+    def at_most(self) -> int:
+        """No less than its length, and found at once."""
+        return len(self._ended) + len(self._stayed) + len(self._opened)
 
     def add(self, record: R) -> None:
         if record.is_open:
             self.add_open(record)
         else:
-            self.add_ended(record)
+            self.add_ended((record,))
 
     def add_open(self, record: R) -> None:
         """May be called again when the record has changed."""
-        waiting = self._open
-        waiting[record.id] = record
-        if len(waiting) == 1:
+        opened = self._opened
+        opened.append(record)
+        count = len(opened)
+        if count == 1:
             self._wake()
+        elif count >= self._look_at:
+            # Nobody takes anything at present.
+            self._opened = self._open()
+            self._stayed.clear()
+            self._look_at = max(BATCH, 2 * len(self._opened))
 
-    def add_ended(self, record: R) -> None:
-        """The record does not change any more."""
-        self._open.pop(record.id, None)
+    def add_ended(self, records: Sequence[R]) -> None:
+        """The records do not change any more."""
         ended = self._ended
-        ended.append(record)
+        before = len(ended)
+        ended.extend(records)
         count = len(ended)
-        if count == 1 or count == BATCH:
+        if not before or before < BATCH <= count:
             self._wake()
-        elif count > self._capacity:
+        while len(ended) > self._capacity:
             self._drop_oldest()
 
     def take(self, *, at_once: bool = False) -> Batch[R]:
@@ -86,13 +103,15 @@ class Buffer(Generic[R]):
             batch.again = [record for record in batch.new if record.id in known]
             batch.new = [record for record in batch.new if record.id not in known]
             known.difference_update(record.id for record in batch.again)
-        for id_ in [*self._open]:
-            if len(batch) >= BATCH:
-                break
-            if at_once or id_ in self._stayed:
-                (batch.again if id_ in known else batch.new).append(self._open.pop(id_))
-                known.add(id_)
-        self._stayed = set(self._open)
+        open_ = self._open()
+        due = len(open_) if at_once else len(self._stayed)
+        due = min(due, BATCH - len(batch))
+        for record in open_[:due]:
+            (batch.again if record.id in known else batch.new).append(record)
+            known.add(record.id)
+        self._stayed = open_[due:]
+        self._opened = []
+        self._look_at = BATCH
         return batch
 
     def give_back(self, batch: Batch[R]) -> None:
@@ -102,12 +121,19 @@ class Buffer(Generic[R]):
         for record in batch.again + batch.new:
             self._known.add(record.id)
             if record.is_open:
-                self._open[record.id] = record
+                self._opened.append(record)
             elif record.id not in have_ended:
                 ended.append(record)
         self._ended.extendleft(reversed(ended))
         while len(self._ended) > self._capacity:
             self._drop_oldest()
+
+    def _open(self) -> list[R]:
+        """Each once, oldest first, those that have stayed before the others."""
+        self._stayed = [record for record in self._stayed if record.is_open]
+        opened = (record for record in self._opened if record.is_open)
+        by_id = {record.id: record for record in itertools.chain(self._stayed, opened)}
+        return list(by_id.values())
 
     def _drop_oldest(self) -> None:
         self._known.discard(self._ended.popleft().id)

@@ -1,5 +1,6 @@
 """The interface of ledgers."""
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import msgspec
@@ -51,7 +52,7 @@ class Ledger(Protocol):
 
     def task_started(self, record: TaskRecord) -> None: ...
 
-    def task_settled(self, record: TaskRecord) -> None: ...
+    def tasks_settled(self, records: Sequence[TaskRecord]) -> None: ...
 
     def worker_started(self, record: WorkerRecord) -> None: ...
 

@@ -1,7 +1,7 @@
 """A ledger in memory: bounded, available from the first moment, and gone with the node."""
 
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeVar
 from uuid import UUID
 
@@ -37,7 +37,7 @@ class MemoryLedger:
         self.worker_started = self._workers.append
         self.request_ended = self._requests.append
 
-    def task_settled(self, record: TaskRecord) -> None:
+    def tasks_settled(self, records: Sequence[TaskRecord]) -> None:
         pass
 
     def worker_changed(self, record: WorkerRecord) -> None:

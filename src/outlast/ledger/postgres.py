@@ -99,7 +99,7 @@ class PostgresLedger:
         self._sinks: tuple[Sink[Any], ...] = (tasks, workers, requests)
         self._workers, self._requests = workers.buffer, requests.buffer
         self._add_task = tasks.buffer.add_open
-        self.task_settled = tasks.buffer.add_ended
+        self.tasks_settled = tasks.buffer.add_ended
         self._loop = asyncio.get_running_loop()
         self._error: str | None = None
         self._out_of_reach_since: float | None = self._loop.time()
@@ -242,7 +242,7 @@ class PostgresLedger:
 
     def _wake(self) -> None:
         self._news.set()
-        if any(len(sink.buffer) >= BATCH for sink in self._sinks):
+        if any(sink.buffer.at_most >= BATCH for sink in self._sinks):
             self._full.set()
 
     async def _write_for_ever(self) -> None:
@@ -277,7 +277,7 @@ class PostgresLedger:
             while await self._write_batches(connection):
                 pass
             self._under_load = self._written - before >= MANY
-            if any(len(sink.buffer) for sink in self._sinks):
+            if any(sink.buffer.at_most for sink in self._sinks):
                 # What was left for the next time.
                 self._news.set()
             if closing:
@@ -300,12 +300,12 @@ class PostgresLedger:
     async def _write_batches(self, connection: "asyncpg.Connection") -> bool:
         """One of each kind. Returns whether there is another."""
         asked, self._caught_up = self._caught_up, []
-        is_all = all(len(sink.buffer) <= BATCH for sink in self._sinks)
+        is_all = all(sink.buffer.at_most <= BATCH for sink in self._sinks)
         at_once = bool(asked) or self._closing or not self._under_load
         count = 0
         try:
             for sink in self._sinks:
-                if len(sink.buffer):
+                if sink.buffer.at_most:
                     count += await sink.write(connection, at_once=at_once)
         except BaseException:
             self._caught_up += asked
@@ -316,7 +316,7 @@ class PostgresLedger:
         for done in asked:
             if not done.done():
                 done.set_result(None)
-        return count > 0 and any(len(sink.buffer) >= BATCH for sink in self._sinks)
+        return count > 0 and any(sink.buffer.at_most >= BATCH for sink in self._sinks)
 
     async def _forget_for_ever(self) -> None:
         while True:

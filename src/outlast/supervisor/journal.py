@@ -75,13 +75,13 @@ class Journal:
         self._emit("uncaught", level=Level.ERROR, msg=error, request_id=request_id or None)
 
     def tasks_fulfilled(self, tasks: Sequence[Task], moment: Moment) -> None:
-        log, now, at, tell = self._log, moment.loop_s, moment.at, self._life.task_settled
-        durations_ms = []
+        log, now, at = self._log, moment.loop_s, moment.at
+        records, durations_ms = [task.record for task in tasks], []
         for task in tasks:
             ms = round((now - task.started_at) * 1000)
             task.record.settle(_FULFILLED, at, ms)
-            tell(task.record)
             durations_ms.append(ms)
+        self._life.tasks_settled(records)
         log.observer.tasks_fulfilled(self._function, durations_ms)
         if log.hears(_FULFILLED_LEVEL):
             for task, ms in zip(tasks, durations_ms, strict=True):
@@ -103,7 +103,7 @@ class Journal:
         """``outcome``: any but fulfilled."""
         ms = round((moment.loop_s - task.started_at) * 1000)
         task.record.settle(outcome, moment.at, ms, None, error)
-        self._life.task_settled(task.record)
+        self._life.tasks_settled((task.record,))
         self._task(task, outcome, ms, stack=error or None)
 
     def task_cut_off(self, task: Task, end: End, ms: int) -> None:

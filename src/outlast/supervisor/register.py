@@ -3,9 +3,9 @@
 import asyncio
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import msgspec
 
@@ -17,9 +17,10 @@ from outlast.ledger.ledger import Ledger
 from outlast.supervisor.ending import End
 from outlast.wire import messages
 
+T = TypeVar("T")
+
 # Ids need not be secret, only unique.
 _ids = ids.Sequence(random.Random().getrandbits)  # noqa: S311
-_Teller = Callable[[TaskRecord], None]
 
 
 class Moment(msgspec.Struct, frozen=True, gc=False):
@@ -36,7 +37,7 @@ class Observer(Protocol):
 
     def task_started(self, record: TaskRecord) -> None: ...
 
-    def task_settled(self, record: TaskRecord) -> None: ...
+    def tasks_settled(self, records: Sequence[TaskRecord]) -> None: ...
 
 
 class Register:
@@ -45,11 +46,11 @@ class Register:
     def __init__(self, ledger: Ledger, node: str, observer: Observer | None = None) -> None:
         """``node``: its id, a UUID. ``observer``: hears of tasks in addition to the ledger."""
         self.ledger = ledger
-        self.task_started: _Teller = ledger.task_started
-        self.task_settled: _Teller = ledger.task_settled
+        self.task_started: Callable[[TaskRecord], None] = ledger.task_started
+        self.tasks_settled: Callable[[Sequence[TaskRecord]], None] = ledger.tasks_settled
         if observer is not None:
             self.task_started = _both(ledger.task_started, observer.task_started)
-            self.task_settled = _both(ledger.task_settled, observer.task_settled)
+            self.tasks_settled = _both(ledger.tasks_settled, observer.tasks_settled)
         self.node = node
         self._loop_time = asyncio.get_running_loop().time
         self._unix_ms = 0
@@ -71,13 +72,13 @@ class Register:
 class Life:
     """The record of one worker, and those of its tasks."""
 
-    __slots__ = ("_function", "_language", "_record", "_started", "_worker_changed", "now", "task_settled")
+    __slots__ = ("_function", "_language", "_record", "_started", "_worker_changed", "now", "tasks_settled")
 
     def __init__(self, register: Register, execution_id: str, function: FunctionSettings) -> None:
         self.now = register.now
         self._started = register.task_started
-        self.task_settled = register.task_settled
-        """Call it with a record that has been settled."""
+        self.tasks_settled = register.tasks_settled
+        """Call it with records that have been settled."""
         self._worker_changed = register.ledger.worker_changed
         self._function = function.name
         self._language = function.language
@@ -109,7 +110,7 @@ class Life:
 
     def task_cut_off(self, record: TaskRecord, end: End, ms: float) -> None:
         record.settle(TaskOutcome.INTERRUPTED, self.now().at, ms, end.reason, end.words)
-        self.task_settled(record)
+        self.tasks_settled((record,))
 
     def ready(self) -> None:
         self._record.ready = self.now().at
@@ -126,9 +127,9 @@ class Life:
         self._worker_changed(record)
 
 
-def _both(first: _Teller, second: _Teller) -> _Teller:
-    def tell(record: TaskRecord) -> None:
-        first(record)
-        second(record)
+def _both(first: Callable[[T], None], second: Callable[[T], None]) -> Callable[[T], None]:
+    def tell(what: T) -> None:
+        first(what)
+        second(what)
 
     return tell

@@ -6,6 +6,7 @@ span is also linked, which says that the request started the task but did not wa
 
 import time
 from collections import OrderedDict
+from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 from opentelemetry.context import Context
@@ -190,7 +191,11 @@ class Tracing:
         )
         self._tasks[record.id] = span, request
 
-    def task_settled(self, record: TaskRecord) -> None:
+    def tasks_settled(self, records: Sequence[TaskRecord]) -> None:
+        for record in records:
+            self._task_settled(record)
+
+    def _task_settled(self, record: TaskRecord) -> None:
         span, request = self._tasks.pop(record.id)
         if request is not None:
             self._requests.release(request)
