@@ -12,7 +12,7 @@ from tests.support.postgres import Server
 from outlast.core.records import TaskQuery
 from outlast.database import connections, migrations
 from outlast.database.connections import Database, DatabaseError
-from outlast.ledger import sql
+from outlast.ledger import queries, sql
 
 SCHEMA = Path(migrations.__file__).parent / "schema.sql"
 
@@ -73,12 +73,14 @@ async def test_what_is_there_is_found_after_them(postgres: Server, monkeypatch: 
     with monkeypatch.context() as patch:
         patch.setattr(migrations, "known", lambda: (first,))
         connection = await Database(lambda: url).connect()
-    await connection.execute(sql.WRITE["tasks"], msgspec.json.encode(records).decode())
+    await connection.execute(
+        sql.WRITE[queries.SINGLE].replace("single_tasks", "tasks"), msgspec.json.encode(records).decode()
+    )
     assert [one.number for one in await migrations.migrate(connection)] == [
         one.number for one in migrations.known()[1:]
     ]
     for record in records[:3]:
-        text, values = sql.page("tasks", TaskQuery(request_id=record.request_id), None, 10)
+        text, values = queries.page(queries.SINGLE, TaskQuery(request_id=record.request_id), None, 10)
         assert [row["id"] for row in await connection.fetch(text, *values)] == [record.id]
     await connection.close()
 

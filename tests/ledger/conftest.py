@@ -52,7 +52,9 @@ async def ledger(backend: str | None, monkeypatch: pytest.MonkeyPatch) -> AsyncI
     database = Database(lambda: backend)
     connection: asyncpg.Connection = await database.connect()
     # With few rows much faster than `truncate`.
-    await connection.execute("".join(f"delete from outlast.{table};" for table in ("nodes", *sql.TABLES)))
+    await connection.execute(
+        "".join(f"delete from outlast.{table};" for table in ("nodes", "task_batches", *sql.TABLES))
+    )
     await connection.close()
     troubles: list[str] = []
     made = PostgresLedger(database.connect, samples.NODE, report=lambda text, is_trouble: troubles.append(text))

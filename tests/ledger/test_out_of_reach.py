@@ -66,7 +66,7 @@ async def test_slow_it_is_waited_for_and_what_there_is_no_room_for_is_counted(
     async with node(url, capacity=100) as there:
         await there.until_connected()
         async with other.transaction():
-            await other.execute("lock table outlast.tasks in access exclusive mode")
+            await other.execute("lock table outlast.single_tasks in access exclusive mode")
             told = tell(there, 60)
             await there.until(lambda: there.ledger._sinks[0].in_flight)
             told += tell(there, 130)
@@ -81,7 +81,7 @@ async def test_a_connection_that_breaks_while_a_batch_is_written(url: str, other
     async with node(url) as there:
         await there.until_connected()
         async with other.transaction():
-            await other.execute("lock table outlast.tasks in access exclusive mode")
+            await other.execute("lock table outlast.single_tasks in access exclusive mode")
             told = tell(there, 60)
             await there.until(lambda: there.ledger._sinks[0].in_flight)
             await other.execute(
@@ -101,7 +101,7 @@ async def test_what_it_cannot_count_in_time_is_not_counted_in_memory(
         tell(there, 3)
         await there.until_written()
         async with other.transaction():
-            await other.execute("lock table outlast.tasks in access exclusive mode")
+            await other.execute("lock table outlast.single_tasks in access exclusive mode")
             monkeypatch.setattr(module, "ASK_WITHIN_S", 0.05)
             with pytest.raises(TooMany, match=r"not counted them within 0\.05 s"):
                 await there.ledger.counts(TaskQuery())

@@ -131,7 +131,7 @@ class TestInTheEmbeddedDatabase:
             assert "100 background tasks" in told["msg"]
             connection = await ledger_of(embedded)
             assert await outcomes(connection) == {("interrupted", "node_lost"): 100}
-            await connection.execute("delete from outlast.tasks")
+            await connection.execute("delete from outlast.single_tasks")
             await connection.close()
 
     async def test_a_database_that_is_killed_under_load_costs_no_request_and_no_record(self, embedded: Path) -> None:

@@ -1,12 +1,13 @@
 """Encodes tasks for PostgreSQL's COPY, in its binary format (PostgreSQL's manual, "COPY", "Binary Format").
 
-Nearly every task of a busy node goes this way. JSON would be made in half the time, but parsing it costs PostgreSQL as
-much as all else that it does for a record. asyncpg's own encoding takes many times as long as this one, which relies on
-nearly all tasks being fulfilled, and on those of a batch being of few workers and having few names.
+Nearly every task that is not in a batch (`outlast.ledger.batching`) goes this way. JSON would be made in half the
+time, but parsing it costs PostgreSQL as much as all else that it does for a record. asyncpg's own encoding takes many
+times as long as this one, which relies on nearly all tasks being fulfilled, and on those written together being of few
+workers and having few names.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from datetime import UTC, datetime
 from struct import Struct
 
@@ -26,8 +27,8 @@ note is appended after all earlier ones (https://postgr.es/m/84f20db7-7d57-4dc0-
 AT_ONCE = 100
 """This many records take the node a fifth of a millisecond, and PostgreSQL a whole one."""
 
-_HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
-_TRAILER = b"\xff\xff"
+HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
+TRAILER = b"\xff\xff"
 _COLUMN_COUNT = len(COLUMNS).to_bytes(2, "big")
 _NULL = b"\xff\xff\xff\xff"
 _DOUBLE = Struct("!id")
@@ -46,11 +47,16 @@ async def rows(records: Sequence[TaskRecord], within_s: float = 0.0) -> AsyncIte
     """
     encoder = _Encoder()
     pause_s = within_s * AT_ONCE / max(len(records), AT_ONCE)
-    yield _HEADER
+    yield HEADER
     for first in range(0, len(records), AT_ONCE):
         yield encoder.rows(records[first : first + AT_ONCE])
         await asyncio.sleep(pause_s)
-    yield _TRAILER
+    yield TRAILER
+
+
+async def whole(rows: Iterable[bytes]) -> AsyncIterator[bytes]:
+    """As `rows`, in one piece, of rows that are encoded already."""
+    yield b"".join((HEADER, *rows, TRAILER))
 
 
 class _Encoder:
@@ -82,13 +88,13 @@ class _Encoder:
                 size = len(request_id)
             if record.started is not started:
                 started = record.started
-                started_us = _microseconds(started)
+                started_us = microseconds(started)
             if record.settled is None:
                 fixed = _OPEN(16, id_, 8, started_us, -1, -1, size)
             else:
                 if record.settled is not settled:
                     settled = record.settled
-                    settled_us = _microseconds(settled)
+                    settled_us = microseconds(settled)
                 fixed = _SETTLED(16, id_, 8, started_us, 8, settled_us, 8, record.ms, size)
             pieces += (begin, fixed, request_id)
         self._started, self._started_us, self._settled, self._settled_us = started, started_us, settled, settled_us
@@ -98,22 +104,22 @@ class _Encoder:
 def _begin(record: TaskRecord) -> bytes:
     """Encodes the columns before ``id``."""
     cpu_ms = _DOUBLE.pack(8, record.cpu_ms) if record.cpu_ms is not None else _NULL
-    texts = (_text(record.name), _text(record.outcome), _text(record.reason), _text(record.error))
-    worker = (_text(record.function), _text(record.language), _uuid(record.execution_id), _uuid(record.node))
+    texts = (text(record.name), text(record.outcome), text(record.reason), text(record.error))
+    worker = (text(record.function), text(record.language), uuid(record.execution_id), uuid(record.node))
     return b"".join((_COLUMN_COUNT, *worker, *texts, cpu_ms))
 
 
-def _uuid(value: str) -> bytes:
+def uuid(value: str) -> bytes:
     return (16).to_bytes(4, "big") + bytes.fromhex(value.replace("-", ""))
 
 
-def _text(value: str | None) -> bytes:
+def text(value: str | None) -> bytes:
     if value is None:
         return _NULL
     data = value.encode()
     return len(data).to_bytes(4, "big") + data
 
 
-def _microseconds(moment: datetime) -> int:
+def microseconds(moment: datetime) -> int:
     since = moment - _EPOCH
     return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds

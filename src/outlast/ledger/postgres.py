@@ -31,7 +31,7 @@ from outlast.core.records import (
     WorkerQuery,
     WorkerRecord,
 )
-from outlast.ledger import sql
+from outlast.ledger import queries
 from outlast.ledger.buffer import BATCH, R
 from outlast.ledger.ledger import DEFAULT_LIMIT, Status, TooMany
 from outlast.ledger.memory import MemoryLedger, checked
@@ -93,7 +93,7 @@ class PostgresLedger:
         self._remember_task = self._ring.task_started
         self._news = asyncio.Event()
         self._full = asyncio.Event()
-        tasks = TaskSink("tasks", capacity, self._wake, self._refuse)
+        tasks = TaskSink(queries.SINGLE, capacity, self._wake, self._refuse)
         workers: Sink[WorkerRecord] = Sink("workers", capacity, self._wake, self._refuse)
         requests: Sink[RequestRecord] = Sink("requests", capacity, self._wake, self._refuse)
         self._sinks: tuple[Sink[Any], ...] = (tasks, workers, requests)
@@ -161,13 +161,13 @@ class PostgresLedger:
     # What is asked.
 
     async def tasks(self, query: TaskQuery, cursor: str | None = None, limit: int = DEFAULT_LIMIT) -> TaskPage:
-        found = await self._page("tasks", TaskRecord, query, cursor, limit)
+        found = await self._page(queries.SINGLE, TaskRecord, query, cursor, limit)
         if found is None:
             return await self._ring.tasks(query, cursor, limit)
         return TaskPage(items=found[0], cursor=found[1])
 
     async def task(self, id: str) -> TaskRecord | None:  # noqa: A002
-        return await self._one("tasks", TaskRecord, id) or await self._ring.task(id)
+        return await self._one(queries.task(), TaskRecord, id) or await self._ring.task(id)
 
     async def requests(self, query: RequestQuery, cursor: str | None = None, limit: int = DEFAULT_LIMIT) -> RequestPage:
         found = await self._page("requests", RequestRecord, query, cursor, limit)
@@ -176,7 +176,7 @@ class PostgresLedger:
         )
 
     async def request(self, id: str) -> RequestRecord | None:  # noqa: A002
-        return await self._one("requests", RequestRecord, id) or await self._ring.request(id)
+        return await self._one(queries.one("requests"), RequestRecord, id) or await self._ring.request(id)
 
     async def workers(self, query: WorkerQuery, cursor: str | None = None, limit: int = DEFAULT_LIMIT) -> WorkerPage:
         found = await self._page("workers", WorkerRecord, query, cursor, limit)
@@ -185,7 +185,7 @@ class PostgresLedger:
         return WorkerPage(items=found[0], cursor=found[1])
 
     async def counts(self, query: TaskQuery) -> list[TaskCount]:
-        rows = await self._ask(*sql.counts(query))
+        rows = await self._ask(*queries.counts(query))
         if rows is None:
             if self._out_of_reach_since is None:
                 # What is in memory is the latest part of it, and no answer.
@@ -199,18 +199,18 @@ class PostgresLedger:
         self, table: str, kind: type[R], query: Query, cursor: str | None, limit: int
     ) -> tuple[list[R], str | None] | None:
         limit, cursor = checked(cursor, limit)
-        rows = await self._ask(*sql.page(table, query, cursor, limit + 1))
+        rows = await self._ask(*queries.page(table, query, cursor, limit + 1))
         if rows is None:
             return None
         found = [msgspec.convert(dict(row), kind) for row in rows[:limit]]
         return found, found[-1].id if len(rows) > limit else None
 
-    async def _one(self, table: str, kind: type[R], id_: str) -> R | None:
+    async def _one(self, text: str, kind: type[R], id_: str) -> R | None:
         try:
             UUID(id_)
         except ValueError:
             return None
-        rows = await self._ask(sql.one(table), [id_])
+        rows = await self._ask(text, [id_])
         return msgspec.convert(dict(rows[0]), kind) if rows else None
 
     async def _ask(self, text: str, values: list[object]) -> list[Any] | None:
@@ -277,7 +277,7 @@ class PostgresLedger:
             while await self._write_batches(connection):
                 pass
             self._under_load = self._written - before >= MANY
-            if any(sink.buffer.at_most for sink in self._sinks):
+            if any(sink.has_work for sink in self._sinks):
                 # What was left for the next time.
                 self._news.set()
             if closing:
@@ -305,7 +305,7 @@ class PostgresLedger:
         count = 0
         try:
             for sink in self._sinks:
-                if sink.buffer.at_most:
+                if sink.has_work:
                     count += await sink.write(connection, at_once=at_once)
         except BaseException:
             self._caught_up += asked

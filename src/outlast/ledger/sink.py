@@ -1,13 +1,15 @@
 """Writes buffered records to a table."""
 
-from collections.abc import Awaitable, Callable, Sequence
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Generic
 
 import asyncpg
 import msgspec
 
 from outlast.core.records import TaskRecord
-from outlast.ledger import copying, sql
+from outlast.ledger import batching, copying, sql
 from outlast.ledger.buffer import BATCH, Buffer, R
 
 _Send = Callable[["asyncpg.Connection", Sequence[R]], Awaitable[None]]
@@ -32,9 +34,17 @@ class Sink(Generic[R]):
         """``capacity`` and ``wake``: for its buffer. ``refuse``: called with the reason when a record is refused."""
         self.buffer: Buffer[R] = Buffer(capacity, wake)
         self.in_flight = self.written = self.refused = 0
-        self._spread_s = 0.0
         self._table = table
         self._refuse = refuse
+
+    @property
+    def has_work(self) -> bool:
+        return self.buffer.at_most > 0
+
+    @property
+    def _unsure(self) -> int:
+        """How many records may or may not have been written."""
+        return 0
 
     async def write(self, connection: "asyncpg.Connection", *, at_once: bool) -> int:
         """Writes a batch; ``at_once``: including all open records. Returns how many records that were.
@@ -42,17 +52,20 @@ class Sink(Generic[R]):
         Raises what asyncpg raises; then what was not written waits again.
         """
         batch = self.buffer.take(at_once=at_once)
-        count = self.in_flight = len(batch)
-        self._spread_s = SPREAD_S if not at_once and count < BATCH else 0.0
+        count = self.in_flight = len(batch) + self._unsure
         try:
-            await self._insist(self._insert, connection, batch.new)
-            batch.new.clear()
+            await self._write_new(connection, batch.new, 0.0 if at_once or count >= BATCH else SPREAD_S)
             await self._insist(self._upsert, connection, batch.again)
             batch.again.clear()
         finally:
             self.buffer.give_back(batch)
-            self.in_flight = 0
+            self.in_flight = self._unsure
         return count
+
+    async def _write_new(self, connection: "asyncpg.Connection", new: list[R], within_s: float) -> None:
+        """Writes records that cannot be there already, and removes from ``new`` those that are written."""
+        await self._insist(self._upsert, connection, new)
+        new.clear()
 
     async def _insist(self, send: _Send[R], connection: "asyncpg.Connection", records: Sequence[R]) -> None:
         if not records:
@@ -71,23 +84,73 @@ class Sink(Generic[R]):
         else:
             self.written += len(records)
 
-    async def _insert(self, connection: "asyncpg.Connection", records: Sequence[R]) -> None:
-        """Inserts records that cannot be there already."""
-        await self._upsert(connection, records)
-
     async def _upsert(self, connection: "asyncpg.Connection", records: Sequence[R]) -> None:
         await connection.execute(sql.WRITE[self._table], msgspec.json.encode(records).decode())
 
 
 class TaskSink(Sink[TaskRecord]):
-    """Writes tasks, which are the most numerous, with COPY."""
+    """Writes tasks, which are the most numerous, with COPY: many together where they are alike, the others singly."""
 
-    async def _insert(self, connection: "asyncpg.Connection", records: Sequence[TaskRecord]) -> None:
-        await connection.copy_to_table(
-            self._table,
-            schema_name="outlast",
-            source=copying.rows(records, self._spread_s),
-            columns=copying.COLUMNS,
-            format="binary",
-            where=copying.ONE_BY_ONE,
-        )
+    def __init__(self, table: str, capacity: int, wake: Callable[[], None], refuse: Callable[[str], None]) -> None:
+        super().__init__(table, capacity, wake, refuse)
+        self._lots: list[list[TaskRecord]] = []
+        """Groups of tasks, from `batching.split`, that are being written, or were when the connection broke. They are
+        written again as they are, so that those that were there already are found out by their ids."""
+
+    @property
+    def has_work(self) -> bool:
+        return super().has_work or len(self._lots) > 0
+
+    @property
+    def _unsure(self) -> int:
+        return sum(map(len, self._lots))
+
+    async def _write_new(self, connection: "asyncpg.Connection", new: list[TaskRecord], within_s: float) -> None:
+        await self._write_lots(connection, new, 0.0)
+        self._lots, new[:] = batching.split(new)
+        await self._write_lots(connection, new, within_s)
+
+        async def send(connection: "asyncpg.Connection", records: Sequence[TaskRecord]) -> None:
+            await _copy(connection, self._table, copying.COLUMNS, copying.rows(records, within_s), copying.ONE_BY_ONE)
+
+        await self._insist(send, connection, new)
+        new.clear()
+
+    async def _write_lots(self, connection: "asyncpg.Connection", singly: list[TaskRecord], within_s: float) -> None:
+        """Writes all of them, or none. What must be written singly is added to ``singly``."""
+        if not self._lots:
+            return
+        lots: list[list[TaskRecord]] = []
+        rows: list[bytes] = []
+        misfits: list[TaskRecord] = []
+        for lot in self._lots:
+            fitting, others = batching.sift(lot)
+            misfits += others
+            if fitting:
+                lots.append(fitting)
+                rows.append(batching.row(fitting))
+            await asyncio.sleep(within_s / len(self._lots))
+        self._lots = lots
+        singly += misfits
+        try:
+            await _copy(connection, "task_batches", batching.COLUMNS, copying.whole(rows))
+        except asyncpg.UniqueViolationError:
+            # They were there already.
+            self.written += self._unsure
+        except UNWRITABLE:
+            singly += itertools.chain.from_iterable(lots)
+        else:
+            self.written += self._unsure
+        self._lots = []
+
+
+async def _copy(
+    connection: "asyncpg.Connection",
+    table: str,
+    columns: Sequence[str],
+    source: AsyncIterator[bytes],
+    where: str | None = None,
+) -> None:
+    await connection.copy_to_table(
+        table, schema_name="outlast", source=source, columns=columns, format="binary", where=where
+    )

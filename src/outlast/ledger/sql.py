@@ -1,11 +1,4 @@
-"""The SQL statements of the ledger. ``outlast/database/migrations`` creates the tables."""
-
-import re
-from collections.abc import Callable
-from typing import Any
-
-from outlast.core.outcome import EndReason, TaskOutcome
-from outlast.core.records import Query, TaskQuery
+"""The SQL statements that change the ledger. ``outlast/database/migrations`` creates the tables."""
 
 # Upserts. The records are one JSON text, which costs the node a tenth of what as many values would. Writing a record
 # again changes nothing: a task's first outcome stays, unless it was only assumed while the task's node was out of
@@ -56,7 +49,7 @@ _REQUEST_FIELDS = {
     "ms": "double precision",
     "error": "text",
 }
-TABLES = {"tasks": _TASK_FIELDS, "workers": _WORKER_FIELDS, "requests": _REQUEST_FIELDS}
+TABLES = {"single_tasks": _TASK_FIELDS, "workers": _WORKER_FIELDS, "requests": _REQUEST_FIELDS}
 
 
 def _write(table: str, on_conflict: str) -> str:
@@ -75,8 +68,8 @@ def _update(*names: str) -> str:
 
 
 WRITE = {
-    "tasks": _write(
-        "tasks",
+    "single_tasks": _write(
+        "single_tasks",
         f"""{_update("settled", "outcome", "reason", "error", "ms", "cpu_ms")}
         where excluded.outcome is not null and (old.outcome is null or old.reason = 'node_lost')""",
     ),
@@ -104,7 +97,7 @@ FIND_LOST = """
 """Locks them, so that only one node finds each. $3 is very long if only those in $2 are meant."""
 
 LOSE_TASKS = """
-    update outlast.tasks task
+    update outlast.single_tasks task
     set outcome = 'interrupted', reason = 'node_lost', settled = greatest(node.last_seen, task.started),
         ms = extract(epoch from greatest(node.last_seen, task.started) - task.started) * 1000
     from outlast.nodes node
@@ -123,25 +116,31 @@ END_NODES = "update outlast.nodes set ended = now() where id = any($1)"
 
 # Deleting what is beyond the retention, a little at a time.
 
-FORGET = {
-    "tasks": "outcome is not null",
-    "workers": "ended is not null",
-    "requests": "true",
-    "nodes": "ended is not null",
+_FORGET = {
+    "single_tasks": ("id", "1", "outcome is not null"),
+    "task_batches": ("last_id", "count", "true"),
+    "workers": ("id", "1", "ended is not null"),
+    "requests": ("id", "1", "true"),
+    "nodes": ("id", "1", "ended is not null"),
 }
-"""What may be deleted: nothing that is still open."""
+"""The key, how many records a row is, and what may be deleted: nothing that is still open."""
 
 
 def forget(table: str) -> str:
-    """$1: the first id to be kept; $2: how many at most are deleted now."""
+    """$1: the first id to be kept; $2: how many rows at most go now. Gives the number of rows and of records."""
+    key, count, condition = _FORGET[table]
     return f"""
-        delete from outlast.{table} where id = any(array(
-            select id from outlast.{table} where id < $1 and {FORGET[table]} order by id limit $2
-        ))
+        with gone as (
+            delete from outlast.{table} where {key} = any(array(
+                select {key} from outlast.{table} where {key} < $1 and {condition} order by {key} limit $2
+            )) returning {count} as records
+        )
+        select count(*) as rows, coalesce(sum(records), 0) as records from gone
     """  # noqa: S608
 
 
 ESTIMATE = "select reltuples::bigint from pg_class where oid = $1::regclass"
+COUNT_BATCHED = "select coalesce(sum(count), 0) from outlast.task_batches"
 
 
 def oldest_kept(table: str) -> str:
@@ -149,75 +148,18 @@ def oldest_kept(table: str) -> str:
     return f"select id from outlast.{table} order by id desc offset $1 - 1 limit 1"  # noqa: S608
 
 
-# Queries.
-
-_OPEN = {"tasks": "outcome", "workers": "ended"}
-_SPELT_OUT: dict[str, Callable[[Any], str | int]] = {
-    "outcome": lambda value: TaskOutcome(value).value,
-    "reason": lambda value: EndReason(value).value,
-    "status": int,
-}
-"""Members of closed lists, and numbers. With parameters the planner would not see that a partial index applies."""
-_AS_TEXT = ("id", "execution_id", "node")
-_FOUR_SECONDS = re.compile("[0-9a-f]{8}-[0-9a-f]")
-"""The beginning of an id of version 7, which everything made within the same 4,096 ms has in common."""
-_BEGINS_OTHERWISE = "left(request_id, 10) <> left(id::text, 10)"
-"""Exactly as in the index `tasks_of_earlier_requests`."""
-
-
-def page(table: str, query: Query, cursor: str | None, limit: int) -> tuple[str, list[object]]:
-    """A page of records, newest first."""
-    where, values = _where(table, query)
-    if cursor is not None:
-        values.append(cursor)
-        where.append(f"id < ${len(values)}::uuid")
-    values.append(limit)
-    conditions = " and ".join(where) or "true"
-    text = f"select {_columns(table)} from outlast.{table} where {conditions} order by id desc limit ${len(values)}"  # noqa: S608
-    # The table's own `id`, because the selected one is a text, and has no index.
-    return text.replace("order by id", f"order by {table}.id"), values
-
-
-def one(table: str) -> str:
-    return f"select {_columns(table)} from outlast.{table} where id = $1::uuid"  # noqa: S608
-
-
-def counts(query: TaskQuery) -> tuple[str, list[object]]:
-    where, values = _where("tasks", query)
-    return (
-        f"""select function, outcome, reason, count(*) as count from outlast.tasks
-        where {" and ".join(where) or "true"} group by 1, 2, 3 order by 1, 2, 3""",  # noqa: S608
-        values,
+FIRST_KEPT_TASK = """
+    with bound as (
+        select id from (
+            select id, sum(count) over (order by id desc rows unbounded preceding) as newer from (
+                select id, 1 as count from outlast.single_tasks
+                union all select last_id, count from outlast.task_batches
+            ) as tasks
+        ) as counted
+        where newer >= $1 order by id desc limit 1
     )
-
-
-def _columns(table: str) -> str:
-    return ", ".join(f"{name}::text" if name in _AS_TEXT else name for name in TABLES[table])
-
-
-def _where(table: str, query: Query) -> tuple[list[str], list[object]]:
-    where: list[str] = []
-    values: list[object] = []
-    for name, value in query.fields.items():
-        if name == "is_open":
-            where.append(f"{_OPEN[table]} is {'null' if value else 'not null'}")
-        elif name in _SPELT_OUT:
-            where.append(f"{name} = {_SPELT_OUT[name](value)!r}")
-        else:
-            values.append(value)
-            where.append(f"{name} = ${len(values)}")
-            if name == "request_id":
-                where.append(_near(str(value)))
-    for sign, bound in ((">=", query.lowest_id), ("<", query.bound_id)):
-        if bound is not None:
-            values.append(bound)
-            where.append(f"id {sign} ${len(values)}::uuid")
-    return where, values
-
-
-def _near(request_id: str) -> str:
-    """A condition that all tasks of a request meet, and that an index supports."""
-    if (begin := _FOUR_SECONDS.match(request_id)) is None:
-        return _BEGINS_OTHERWISE
-    first, last = (f"{begin[0]}{3 * digit}-{4 * digit}-{4 * digit}-{12 * digit}" for digit in "0f")
-    return f"(id between '{first}' and '{last}' or {_BEGINS_OTHERWISE})"
+    select id from bound
+    union all select batch.first_id from outlast.task_batches as batch, bound where batch.last_id >= bound.id
+    order by 1 limit 1
+"""
+"""$1: how many are kept. Batches stay whole, so there can be some more."""

@@ -74,34 +74,44 @@ class Upkeep:
 
     async def forget(self, connection: "asyncpg.Connection") -> int:
         """Deletes records beyond the retention. Returns how many that were."""
-        forgotten = 0
         keep_days = self.retention.days
         by_age = first_id(datetime.now(UTC) - timedelta(days=keep_days)) if keep_days else None
-        for table, count in (
-            ("tasks", self.retention.tasks),
-            ("requests", self.retention.requests),
-            ("workers", 0),
-            ("nodes", 0),
+        first_task = await self._first_task_kept(connection, self.retention.tasks)
+        first_request = await self._first_kept(connection, "requests", self.retention.requests)
+        forgotten = 0
+        for table, by_count in (
+            ("single_tasks", first_task),
+            ("task_batches", first_task),
+            ("requests", first_request),
+            ("workers", None),
+            ("nodes", None),
         ):
-            bounds = [by_age, await self._first_kept(connection, table, count) if count else None]
-            if given := [bound for bound in bounds if bound is not None]:
+            if given := [bound for bound in (by_age, by_count) if bound is not None]:
                 forgotten += await self._forget_before(connection, table, max(given))
         return forgotten
 
     async def _first_kept(self, connection: "asyncpg.Connection", table: str, count: int) -> str | None:
         """Counting through an index is expensive, so the planner's estimate is consulted first."""
-        estimate = await connection.fetchval(sql.ESTIMATE, f"outlast.{table}")
-        if 0 <= estimate < count * 0.8:
+        if not count or 0 <= await connection.fetchval(sql.ESTIMATE, f"outlast.{table}") < count * 0.8:
             return None
         found = await connection.fetchval(sql.oldest_kept(table), count)
+        return str(found) if found is not None else None
+
+    async def _first_task_kept(self, connection: "asyncpg.Connection", count: int) -> str | None:
+        if not count:
+            return None
+        single = await connection.fetchval(sql.ESTIMATE, "outlast.single_tasks")
+        if 0 <= single < count * 0.8 - await connection.fetchval(sql.COUNT_BATCHED):
+            return None
+        found = await connection.fetchval(sql.FIRST_KEPT_TASK, count)
         return str(found) if found is not None else None
 
     async def _forget_before(self, connection: "asyncpg.Connection", table: str, first_kept: str) -> int:
         forgotten = 0
         while True:
-            deleted = _affected(await connection.execute(sql.forget(table), first_kept, FORGET_AT_ONCE))
-            forgotten += deleted
-            if deleted < FORGET_AT_ONCE:
+            deleted = await connection.fetchrow(sql.forget(table), first_kept, FORGET_AT_ONCE)
+            forgotten += int(deleted["records"])
+            if deleted["rows"] < FORGET_AT_ONCE:
                 return forgotten
 
 

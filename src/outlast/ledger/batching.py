@@ -1,0 +1,170 @@
+"""Encodes many fulfilled tasks of one worker and one name as one row of arrays, for COPY.
+
+See ``outlast.task_batches`` in ``outlast/database/migrations``. When a task was started is in its id, to the
+millisecond.
+"""
+
+import sys
+from array import array
+from binascii import unhexlify
+from collections.abc import Sequence
+from datetime import datetime
+from struct import Struct
+from typing import Any
+
+from outlast.core.ids import uuid7
+from outlast.core.outcome import TaskOutcome
+from outlast.core.records import TaskRecord
+from outlast.ledger.copying import microseconds, text, uuid
+
+COLUMNS = (
+    *("last_id", "first_id", "function", "language", "name", "execution_id", "node"),
+    *("count", "ids", "request_ids", "settled", "ms"),
+)
+FEWEST = 25
+"""Fewer tasks than that are written singly."""
+MOST = 250
+"""Encoding so many takes the node a third of a millisecond, and a question may have to unpack all of them."""
+SPAN_MS = 5_000
+"""What is in a batch was started, and requested, within this time. So whoever knows when a task or a request was made
+knows which batches can contain it."""
+
+_FULFILLED = TaskOutcome.FULFILLED
+_ID = 36
+"""Characters of an id."""
+_DASHES = (8, 13, 18, 23)
+_UP_TO_MS = 13
+"""The characters of an id that say in which millisecond it was made."""
+_COLUMN_COUNT = len(COLUMNS).to_bytes(2, "big")
+_COUNT = Struct("!ii").pack
+_ARRAY = Struct("!iiiiii").pack
+# Type ids of PostgreSQL, from its catalog file ``pg_type.dat``.
+_UUID, _TIMESTAMPTZ, _FLOAT8 = 2950, 1184, 701
+
+
+def split(records: Sequence[TaskRecord]) -> tuple[list[list[TaskRecord]], list[TaskRecord]]:
+    """Returns groups for `sift`, each of one worker and one name, and those that must be written singly."""
+    groups: dict[tuple[str, str | None], list[TaskRecord]] = {}
+    others: list[TaskRecord] = []
+    for record in records:
+        if (
+            record.outcome is _FULFILLED
+            and record.request_id is not None
+            and record.reason is None is record.error
+            and record.cpu_ms is None
+        ):
+            kind = (record.execution_id, record.name)
+            group = groups.get(kind)
+            if group is None:
+                groups[kind] = [record]
+            else:
+                group.append(record)
+        else:
+            others.append(record)
+    large: list[list[TaskRecord]] = []
+    for group in groups.values():
+        for first in range(0, len(group), MOST):
+            part = group[first : first + MOST]
+            if len(part) < FEWEST:
+                others += part
+            else:
+                large.append(part)
+    return large, others
+
+
+def sift(group: list[TaskRecord]) -> tuple[list[TaskRecord], list[TaskRecord]]:
+    """Parts a group of `split` into the tasks that can be in one row, and the others.
+
+    Sifted again, the former stay together.
+    """
+    try:
+        text(group[0].name)
+    except UnicodeEncodeError:
+        return [], group
+    ids, request_ids = _ids(group)
+    last = max(ids)
+    earliest = uuid7(max(0, int(last[:8] + last[9:_UP_TO_MS], 16) - SPAN_MS + 1), 0)
+    if (
+        _are_ids(request_ids)
+        and min(min(ids), min(request_ids)) >= earliest
+        and max(request_ids)[:_UP_TO_MS] <= last[:_UP_TO_MS]
+    ):
+        return group, []
+    fitting: list[TaskRecord] = []
+    others: list[TaskRecord] = []
+    for record, id_, request_id in zip(group, ids, request_ids, strict=True):
+        fits = _are_ids([request_id]) and earliest <= min(id_, request_id) and request_id[:_UP_TO_MS] <= id_[:_UP_TO_MS]
+        (fitting if fits else others).append(record)
+    return fitting, others
+
+
+def row(group: Sequence[TaskRecord]) -> bytes:
+    """Encodes tasks that can be in one row."""
+    ids, request_ids = _ids(group)
+    last, first = max(ids), min(min(ids), min(request_ids))
+    worker, count = group[0], len(group)
+    return b"".join(
+        (
+            *(_COLUMN_COUNT, uuid(last), uuid(first), text(worker.function), text(worker.language), text(worker.name)),
+            *(uuid(worker.execution_id), uuid(worker.node), _COUNT(4, count)),
+            _array(_UUID, 16, count, _uuids(ids)),
+            _array(_UUID, 16, count, _uuids(request_ids)),
+            _array(_TIMESTAMPTZ, 8, count, _times([record.settled for record in group])),
+            _array(_FLOAT8, 8, count, _numbers("d", [record.ms for record in group])),
+        )
+    )
+
+
+def _ids(group: Sequence[TaskRecord]) -> tuple[list[str], list[str]]:
+    """Those of the tasks, and those of their requests."""
+    return [record.id for record in group], [record.request_id or "" for record in group]
+
+
+def _are_ids(texts: Sequence[str]) -> bool:
+    """Whether all of them are UUIDs as the ledger spells them."""
+    joined = "".join(texts)
+    dashes = "-" * len(texts)
+    try:
+        digits = _uuids(texts).hex()
+    except ValueError:
+        return False
+    return (
+        set(map(len, texts)) == {_ID}
+        and all(joined[at::_ID] == dashes for at in _DASHES)
+        and len(digits) == 32 * len(texts)
+        and joined.encode().translate(None, b"-") == digits.encode()
+    )
+
+
+def _uuids(ids: Sequence[str]) -> bytes:
+    return unhexlify("".join(ids).encode().translate(None, b"-"))
+
+
+def _times(moments: Sequence[datetime | None]) -> bytes:
+    # Successive records mostly have the same times, and then the same datetime objects.
+    last: datetime | None = None
+    last_us = 0
+    found = []
+    for moment in moments:
+        if moment is not last and moment is not None:
+            last, last_us = moment, microseconds(moment)
+        found.append(last_us)
+    return _numbers("q", found)
+
+
+def _numbers(kind: str, values: Sequence[Any]) -> bytes:
+    """Big-endian; ``kind``: a type code of `array`."""
+    numbers = array(kind, values)
+    if sys.byteorder == "little":
+        numbers.byteswap()
+    return numbers.tobytes()
+
+
+def _array(kind: int, size: int, count: int, elements: bytes) -> bytes:
+    """An array of ``count`` elements of ``size`` bytes each, of the type with the id ``kind``."""
+    # Each element has its size before it. A slice for each of its bytes is faster than anything for each element.
+    step = 4 + size
+    body = bytearray((size.to_bytes(4, "big") + bytes(size)) * count)
+    for at in range(size):
+        body[4 + at :: step] = elements[at::size]
+    return _ARRAY(20 + len(body), 1, 0, kind, count, 1) + body
