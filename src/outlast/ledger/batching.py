@@ -10,7 +10,7 @@ from binascii import unhexlify
 from collections.abc import Sequence
 from datetime import datetime
 from struct import Struct
-from typing import Any
+from typing import Any, NamedTuple
 
 from outlast.core.ids import uuid7
 from outlast.core.outcome import TaskOutcome
@@ -23,8 +23,8 @@ COLUMNS = (
 )
 FEWEST = 25
 """Fewer tasks than that are written singly."""
-MOST = 250
-"""Encoding so many takes the node a third of a millisecond, and a question may have to unpack all of them."""
+MOST = 500
+"""Encoding so many takes the node half a millisecond, and a question may have to unpack all of them."""
 SPAN_MS = 5_000
 """What is in a batch was started, and requested, within this time. So whoever knows when a task or a request was made
 knows which batches can contain it."""
@@ -43,7 +43,7 @@ _UUID, _TIMESTAMPTZ, _FLOAT8 = 2950, 1184, 701
 
 
 def split(records: Sequence[TaskRecord]) -> tuple[list[list[TaskRecord]], list[TaskRecord]]:
-    """Returns groups for `sift`, each of one worker and one name, and those that must be written singly."""
+    """Returns groups for `encode`, each of one worker and one name, and those that must be written singly."""
     groups: dict[tuple[str, str | None], list[TaskRecord]] = {}
     others: list[TaskRecord] = []
     for record in records:
@@ -72,72 +72,58 @@ def split(records: Sequence[TaskRecord]) -> tuple[list[list[TaskRecord]], list[T
     return large, others
 
 
-def sift(group: list[TaskRecord]) -> tuple[list[TaskRecord], list[TaskRecord]]:
-    """Parts a group of `split` into the tasks that can be in one row, and the others.
-
-    Sifted again, the former stay together.
-    """
-    try:
-        text(group[0].name)
-    except UnicodeEncodeError:
-        return [], group
-    ids, request_ids = _ids(group)
-    last = max(ids)
-    earliest = uuid7(max(0, int(last[:8] + last[9:_UP_TO_MS], 16) - SPAN_MS + 1), 0)
-    if (
-        _are_ids(request_ids)
-        and min(min(ids), min(request_ids)) >= earliest
-        and max(request_ids)[:_UP_TO_MS] <= last[:_UP_TO_MS]
-    ):
-        return group, []
-    fitting: list[TaskRecord] = []
-    others: list[TaskRecord] = []
-    for record, id_, request_id in zip(group, ids, request_ids, strict=True):
-        fits = _are_ids([request_id]) and earliest <= min(id_, request_id) and request_id[:_UP_TO_MS] <= id_[:_UP_TO_MS]
-        (fitting if fits else others).append(record)
-    return fitting, others
+class Encoded(NamedTuple):
+    row: bytes
+    """Empty if nothing fits into one."""
+    records: list[TaskRecord]
+    """What is in the row. Encoded again, it is the same row."""
+    others: list[TaskRecord]
+    """What does not fit."""
 
 
-def row(group: Sequence[TaskRecord]) -> bytes:
-    """Encodes tasks that can be in one row."""
-    ids, request_ids = _ids(group)
-    last, first = max(ids), min(min(ids), min(request_ids))
+def encode(group: list[TaskRecord]) -> Encoded:
+    """Encodes a group of `split`, or as much of it as was started and requested within `SPAN_MS` and has proper ids."""
     worker, count = group[0], len(group)
-    return b"".join(
-        (
-            *(_COLUMN_COUNT, uuid(last), uuid(first), text(worker.function), text(worker.language), text(worker.name)),
-            *(uuid(worker.execution_id), uuid(worker.node), _COUNT(4, count)),
-            _array(_UUID, 16, count, _uuids(ids)),
-            _array(_UUID, 16, count, _uuids(request_ids)),
-            _array(_TIMESTAMPTZ, 8, count, _times([record.settled for record in group])),
-            _array(_FLOAT8, 8, count, _numbers("d", [record.ms for record in group])),
-        )
+    try:
+        name = text(worker.name)
+    except UnicodeEncodeError:
+        return Encoded(b"", [], group)
+    ids = [record.id for record in group]
+    # A worker may say anything.
+    request_ids = [record.request_id or "" for record in group]
+    last, first = max(ids), min(min(ids), min(request_ids))
+    earliest = uuid7(max(0, int(last[:8] + last[9:_UP_TO_MS], 16) - SPAN_MS + 1), 0)
+    requests = _uuids(request_ids)
+    if requests is None or first < earliest or max(request_ids)[:_UP_TO_MS] > last[:_UP_TO_MS]:
+        fitting: list[TaskRecord] = []
+        others: list[TaskRecord] = []
+        for record, id_, request_id in zip(group, ids, request_ids, strict=True):
+            fits = earliest <= min(id_, request_id) and request_id[:_UP_TO_MS] <= id_[:_UP_TO_MS]
+            (fitting if fits and _uuids([request_id]) is not None else others).append(record)
+        return encode(fitting)._replace(others=others) if fitting else Encoded(b"", [], others)
+    row = (
+        *(_COLUMN_COUNT, uuid(last), uuid(first), text(worker.function), text(worker.language), name),
+        *(uuid(worker.execution_id), uuid(worker.node), _COUNT(4, count)),
+        _array(_UUID, 16, count, unhexlify("".join(ids).encode().translate(None, b"-"))),
+        _array(_UUID, 16, count, requests),
+        _array(_TIMESTAMPTZ, 8, count, _times([record.settled for record in group])),
+        _array(_FLOAT8, 8, count, _numbers("d", [record.ms for record in group])),
     )
+    return Encoded(b"".join(row), group, [])
 
 
-def _ids(group: Sequence[TaskRecord]) -> tuple[list[str], list[str]]:
-    """Those of the tasks, and those of their requests."""
-    return [record.id for record in group], [record.request_id or "" for record in group]
-
-
-def _are_ids(texts: Sequence[str]) -> bool:
-    """Whether all of them are UUIDs as the ledger spells them."""
+def _uuids(texts: Sequence[str]) -> bytes | None:
+    """The bytes of all of them together; None if any is not a UUID as the ledger spells it."""
     joined = "".join(texts)
     dashes = "-" * len(texts)
     try:
-        digits = _uuids(texts).hex()
+        digits = joined.encode().translate(None, b"-")
+        data = unhexlify(digits)
     except ValueError:
-        return False
-    return (
-        set(map(len, texts)) == {_ID}
-        and all(joined[at::_ID] == dashes for at in _DASHES)
-        and len(digits) == 32 * len(texts)
-        and joined.encode().translate(None, b"-") == digits.encode()
-    )
-
-
-def _uuids(ids: Sequence[str]) -> bytes:
-    return unhexlify("".join(ids).encode().translate(None, b"-"))
+        return None
+    if len(data) != 16 * len(texts) or data.hex().encode() != digits or set(map(len, texts)) != {_ID}:
+        return None
+    return data if all(joined[at::_ID] == dashes for at in _DASHES) else None
 
 
 def _times(moments: Sequence[datetime | None]) -> bytes:

@@ -116,6 +116,8 @@ class Buffer(Generic[R]):
 
     def give_back(self, batch: Batch[R]) -> None:
         """Takes back a batch, of which some may have been written."""
+        if not len(batch):
+            return
         have_ended = {record.id for record in self._ended}
         ended: list[R] = []
         for record in batch.again + batch.new:

@@ -124,11 +124,11 @@ class TaskSink(Sink[TaskRecord]):
         rows: list[bytes] = []
         misfits: list[TaskRecord] = []
         for lot in self._lots:
-            fitting, others = batching.sift(lot)
-            misfits += others
-            if fitting:
-                lots.append(fitting)
-                rows.append(batching.row(fitting))
+            encoded = batching.encode(lot)
+            if encoded.row:
+                lots.append(encoded.records)
+                rows.append(encoded.row)
+            misfits += encoded.others
             await asyncio.sleep(within_s / len(self._lots))
         self._lots = lots
         singly += misfits
