@@ -1,6 +1,7 @@
 """``python -m bench``: chooses what to measure and for how long, and where the figures go."""
 
 import argparse
+import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -36,6 +37,8 @@ def main() -> int:
         help="put the figures into docs/performance.md, .json and .svg, replacing those of the same works",
     )
     arguments = parser.parse_args()
+    # Ended by a signal, too, it ends the servers that it has started.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     effort = Effort.SMOKE if arguments.smoke else Effort.QUICK if arguments.quick else Effort.FULL
     try:
         works = table.chosen(arguments.works, effort)

@@ -77,7 +77,7 @@ UNION ALL
    FROM outlast.task_batches batch,
     LATERAL UNNEST(batch.ids, batch.request_ids, batch.settled, batch.ms) task(id, request_id, settled, ms);
 CREATE FUNCTION outlast.tasks_of(request uuid) RETURNS SETOF outlast.tasks
-    LANGUAGE sql STABLE STRICT
+    LANGUAGE sql STABLE
     AS $$
     select id, function, language, name, request_id, execution_id, node, started, settled, outcome, reason, error, ms, cpu_ms
     from outlast.single_tasks

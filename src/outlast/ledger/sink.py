@@ -132,6 +132,8 @@ class TaskSink(Sink[TaskRecord]):
             await asyncio.sleep(within_s / len(self._lots))
         self._lots = lots
         singly += misfits
+        if not lots:
+            return
         try:
             await _copy(connection, "task_batches", batching.COLUMNS, copying.whole(rows))
         except asyncpg.UniqueViolationError:

@@ -53,7 +53,7 @@ create view outlast.tasks as
 
 -- Finds them without reading all batches, as a condition on the view would.
 create function outlast.tasks_of(request uuid) returns setof outlast.tasks
-language sql stable strict as $$
+language sql stable as $$
     select id, function, language, name, request_id, execution_id, node, started, settled, outcome, reason, error, ms, cpu_ms
     from outlast.single_tasks
     where request_id = request::text
