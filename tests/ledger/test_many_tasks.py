@@ -136,6 +136,7 @@ AT = samples.BEGIN.replace(microsecond=0)
         *(samples.new_id(AT).upper(), f" {samples.new_id(AT)[1:]}", samples.new_id(AT)[:-1]),
         *(samples.new_id(AT - timedelta(seconds=5)), samples.new_id(AT + timedelta(seconds=1))),
     ],
+    ids=["none", "words", "letters", "empty", "dashes", "capitals", "a space", "too short", "too early", "too late"],
 )
 async def test_what_does_not_fit_into_a_batch_is_kept_singly(
     url: str, connection: "asyncpg.Connection", request_id: str | None

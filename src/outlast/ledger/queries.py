@@ -94,7 +94,11 @@ def counts(query: TaskQuery) -> tuple[str, list[object]]:
         where {_where(SINGLE, query, query.bound_id, values)} group by 1, 2, 3
     """  # noqa: S608
     if batched := _batched(query, query.bound_id, values, None):
-        text += f" union all select function, 'fulfilled', null, count(*) from {_UNPACKED} where {batched} group by 1"  # noqa: S608
+        takes_whole_batches = not (query.since or query.until or query.request_id)
+        count, source = (
+            ("sum(count)", "outlast.task_batches as batch") if takes_whole_batches else ("count(*)", _UNPACKED)
+        )
+        text += f" union all select function, 'fulfilled', null, {count} from {source} where {batched} group by 1"  # noqa: S608
     return (
         f"select function, outcome, reason, sum(count)::bigint as count from ({text}) as part "  # noqa: S608
         "group by 1, 2, 3 order by 1, 2, 3",
