@@ -74,13 +74,20 @@ async def test_what_is_there_is_found_after_them(postgres: Server, monkeypatch: 
         patch.setattr(migrations, "known", lambda: (first,))
         connection = await Database(lambda: url).connect()
     await connection.execute(
-        sql.WRITE[queries.SINGLE].replace("single_tasks", "tasks"), msgspec.json.encode(records).decode()
+        sql.WRITE[sql.SINGLE].replace("single_tasks", "tasks"), msgspec.json.encode(records).decode()
     )
+    reader = f"reader_{at_once[-12:]}"
+    await connection.execute(f"create role {reader}; grant usage on schema outlast to {reader}")
+    await connection.execute(f"grant select on outlast.tasks to {reader}, public")
     assert [one.number for one in await migrations.migrate(connection)] == [
         one.number for one in migrations.known()[1:]
     ]
+    await connection.execute(f"set role {reader}")
+    assert await connection.fetchval("select count(*) from outlast.tasks") == len(records)
+    assert len(await connection.fetch("select * from outlast.tasks_of($1)", at_once)) == 1
+    await connection.execute(f"reset role; drop owned by {reader}; drop role {reader}")
     for record in records[:3]:
-        text, values = queries.page(queries.SINGLE, TaskQuery(request_id=record.request_id), None, 10)
+        text, values = queries.page(sql.SINGLE, TaskQuery(request_id=record.request_id), None, 10)
         assert [row["id"] for row in await connection.fetch(text, *values)] == [record.id]
     await connection.close()
 

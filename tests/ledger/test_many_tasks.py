@@ -1,5 +1,6 @@
 """Tasks of which there are many alike are kept together, and nobody can tell."""
 
+import asyncio
 import itertools
 import random
 from collections import Counter
@@ -21,6 +22,8 @@ from outlast.core.records import Retention, TaskQuery, TaskRecord
 from outlast.database.connections import Database
 from outlast.ledger import batching
 from outlast.ledger.ledger import Ledger
+from outlast.ledger.sink import TaskSink
+from outlast.ledger.sql import SINGLE
 
 COUNT = 2_000
 FEWEST, MOST = 3, 40
@@ -204,6 +207,32 @@ async def test_what_was_being_written_when_a_connection_broke_is_there_once(
         assert await batched(connection) > 50
         rows = await connection.fetch("select id::text from outlast.tasks order by id")
         assert [row["id"] for row in rows] == sorted(record.id for record in records)
+
+
+async def test_what_settles_while_that_is_written_again_is_there_once(
+    url: str, connection: "asyncpg.Connection"
+) -> None:
+    sink = TaskSink(SINGLE, 1_000, lambda: None, pytest.fail)
+
+    def start(count: int) -> list[TaskRecord]:
+        records = [samples.task(request_id=samples.new_id()) for _ in range(count)]
+        for record in records:
+            sink.buffer.add(record)
+        return records
+
+    def settle(records: list[TaskRecord]) -> None:
+        for record in records:
+            sink.buffer.add(samples.settled(record))
+
+    settle(start(30))
+    with pytest.raises(ConnectionResetError):
+        await sink.write(Breaking(connection, times=itertools.count(), is_written=False), at_once=True)
+    # They settle as soon as the next write waits for something.
+    asyncio.get_running_loop().call_soon(settle, start(30))
+    while sink.has_work:
+        await sink.write(connection, at_once=True)
+    assert await connection.fetchval("select count(*) from outlast.tasks where outcome = 'fulfilled'") == 60
+    assert await connection.fetchval("select count(distinct id) from outlast.tasks") == 60
 
 
 async def test_what_was_never_written_is_told(url: str) -> None:

@@ -15,7 +15,7 @@ from outlast.core import ids
 from outlast.core.outcome import EndReason, TaskOutcome
 from outlast.core.records import RequestQuery, Retention, TaskQuery
 from outlast.database.connections import Database
-from outlast.ledger import queries
+from outlast.ledger import queries, sql
 from outlast.ledger import upkeep as upkeep_module
 
 ROWS = 30_000
@@ -102,7 +102,7 @@ async def test_a_page_reads_little_more_than_what_is_on_it(
     cursor = None
     if with_cursor:
         cursor = str(await filled.fetchval("select id from outlast.tasks order by id offset $1 limit 1", ROWS // 2))
-    await assert_reads_little(filled, *queries.page(queries.SINGLE, query, cursor, 101))
+    await assert_reads_little(filled, *queries.page(sql.SINGLE, query, cursor, 101))
 
 
 async def test_so_does_a_question_for_a_task_or_a_request(filled: "asyncpg.Connection") -> None:

@@ -7,7 +7,7 @@ $$;
 CREATE FUNCTION outlast.made_at(id uuid) RETURNS timestamp with time zone
     LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
     AS $$
-    select timestamptz '1970-01-01 00:00:00+00' + outlast.unix_ms(id) * interval '1 millisecond'
+    select to_timestamp(outlast.unix_ms(id) / 1000.0::double precision)
 $$;
 CREATE TABLE outlast.single_tasks (
     id uuid CONSTRAINT tasks_id_not_null NOT NULL,

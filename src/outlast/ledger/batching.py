@@ -9,6 +9,7 @@ from array import array
 from binascii import unhexlify
 from collections.abc import Sequence
 from datetime import datetime
+from operator import attrgetter
 from struct import Struct
 from typing import Any, NamedTuple
 
@@ -30,6 +31,7 @@ SPAN_MS = 5_000
 knows which batches can contain it."""
 
 _FULFILLED = TaskOutcome.FULFILLED
+_id_of = attrgetter("id")
 _ID = 36
 """Characters of an id."""
 _DASHES = (8, 13, 18, 23)
@@ -43,7 +45,10 @@ _UUID, _TIMESTAMPTZ, _FLOAT8 = 2950, 1184, 701
 
 
 def split(records: Sequence[TaskRecord]) -> tuple[list[list[TaskRecord]], list[TaskRecord]]:
-    """Returns groups for `encode`, each of one worker and one name, and those that must be written singly."""
+    """Returns groups for `encode`, and those that must be written singly.
+
+    Each group is of one worker and one name, and is sorted by id.
+    """
     groups: dict[tuple[str, str | None], list[TaskRecord]] = {}
     others: list[TaskRecord] = []
     for record in records:
@@ -63,6 +68,8 @@ def split(records: Sequence[TaskRecord]) -> tuple[list[list[TaskRecord]], list[T
             others.append(record)
     large: list[list[TaskRecord]] = []
     for group in groups.values():
+        # So that the groups overlap in time as little as they can: a question has fewer of them to unpack.
+        group.sort(key=_id_of)
         for first in range(0, len(group), MOST):
             part = group[first : first + MOST]
             if len(part) < FEWEST:
@@ -78,7 +85,7 @@ class Encoded(NamedTuple):
     records: list[TaskRecord]
     """What is in the row. Encoded again, it is the same row."""
     others: list[TaskRecord]
-    """What does not fit."""
+    """What must be written singly."""
 
 
 def encode(group: list[TaskRecord]) -> Encoded:
@@ -91,7 +98,7 @@ def encode(group: list[TaskRecord]) -> Encoded:
     ids = [record.id for record in group]
     # A worker may say anything.
     request_ids = [record.request_id or "" for record in group]
-    last, first = max(ids), min(min(ids), min(request_ids))
+    last, first = ids[-1], min(ids[0], min(request_ids))
     earliest = uuid7(max(0, int(last[:8] + last[9:_UP_TO_MS], 16) - SPAN_MS + 1), 0)
     requests = _uuids(request_ids)
     if requests is None or first < earliest or max(request_ids)[:_UP_TO_MS] > last[:_UP_TO_MS]:
@@ -100,7 +107,9 @@ def encode(group: list[TaskRecord]) -> Encoded:
         for record, id_, request_id in zip(group, ids, request_ids, strict=True):
             fits = earliest <= min(id_, request_id) and request_id[:_UP_TO_MS] <= id_[:_UP_TO_MS]
             (fitting if fits and _uuids([request_id]) is not None else others).append(record)
-        return encode(fitting)._replace(others=others) if fitting else Encoded(b"", [], others)
+        if len(fitting) < FEWEST:
+            return Encoded(b"", [], group)
+        return encode(fitting)._replace(others=others)
     row = (
         *(_COLUMN_COUNT, uuid(last), uuid(first), text(worker.function), text(worker.language), name),
         *(uuid(worker.execution_id), uuid(worker.node), _COUNT(4, count)),

@@ -36,6 +36,7 @@ from outlast.ledger.buffer import BATCH, R
 from outlast.ledger.ledger import DEFAULT_LIMIT, Status, TooMany
 from outlast.ledger.memory import MemoryLedger, checked
 from outlast.ledger.sink import Sink, TaskSink
+from outlast.ledger.sql import SINGLE
 from outlast.ledger.upkeep import BEAT_EVERY_S, FORGET_EVERY_S, LOST_AFTER_S, Lost, Siblings, Upkeep
 
 DEFAULT_CAPACITY = 100_000
@@ -93,7 +94,7 @@ class PostgresLedger:
         self._remember_task = self._ring.task_started
         self._news = asyncio.Event()
         self._full = asyncio.Event()
-        tasks = TaskSink(queries.SINGLE, capacity, self._wake, self._refuse)
+        tasks = TaskSink(SINGLE, capacity, self._wake, self._refuse)
         workers: Sink[WorkerRecord] = Sink("workers", capacity, self._wake, self._refuse)
         requests: Sink[RequestRecord] = Sink("requests", capacity, self._wake, self._refuse)
         self._sinks: tuple[Sink[Any], ...] = (tasks, workers, requests)
@@ -161,7 +162,7 @@ class PostgresLedger:
     # What is asked.
 
     async def tasks(self, query: TaskQuery, cursor: str | None = None, limit: int = DEFAULT_LIMIT) -> TaskPage:
-        found = await self._page(queries.SINGLE, TaskRecord, query, cursor, limit)
+        found = await self._page(SINGLE, TaskRecord, query, cursor, limit)
         if found is None:
             return await self._ring.tasks(query, cursor, limit)
         return TaskPage(items=found[0], cursor=found[1])

@@ -12,9 +12,7 @@ from uuid import UUID
 
 from outlast.core.outcome import EndReason, TaskOutcome
 from outlast.core.records import Query, TaskQuery
-from outlast.ledger.sql import TABLES
-
-SINGLE = "single_tasks"
+from outlast.ledger.sql import SINGLE, TABLES
 
 _OPEN = {SINGLE: "outcome", "workers": "ended"}
 _SPELT_OUT: dict[str, Callable[[Any], str | int]] = {
@@ -82,7 +80,7 @@ def task() -> str:
         select {_columns(SINGLE)} from (
             select {_unpacked()} from {_UNPACKED}
             where batch.last_id >= $1::uuid and batch.last_id < outlast.five_seconds_after($1::uuid)
-                and batch.first_id <= $1::uuid and task.id = $1::uuid
+                and batch.first_id <= $1::uuid and $1::uuid = any(batch.ids) and task.id = $1::uuid
         ) as record
     """  # noqa: S608
 
@@ -147,11 +145,12 @@ def _batched(query: TaskQuery, upper: str | None, values: _Values, most: str | N
     if query.request_id is not None and not _is_id(query.request_id):
         return None
     alike = [f"batch.{name} = {values.bind(fields[name], 'text')}" for name in ("function", "name") if name in fields]
-    where = [*alike]
+    of_task = []
     if query.lowest_id is not None:
         lowest = values.bind(query.lowest_id)
         alike.append(f"batch.last_id >= {lowest}")
-        where += [f"batch.last_id >= {lowest}", f"task.id >= {lowest}"]
+        of_task.append(f"task.id >= {lowest}")
+    where = [*alike, *of_task]
     if upper is not None:
         bound = values.bind(upper)
         alike.append(f"batch.last_id < {bound}")

@@ -10,7 +10,7 @@ import msgspec
 
 from outlast.core.records import TaskRecord
 from outlast.ledger import batching, copying, sql
-from outlast.ledger.buffer import BATCH, Buffer, R
+from outlast.ledger.buffer import BATCH, Batch, Buffer, R
 
 _Send = Callable[["asyncpg.Connection", Sequence[R]], Awaitable[None]]
 
@@ -105,21 +105,31 @@ class TaskSink(Sink[TaskRecord]):
     def _unsure(self) -> int:
         return sum(map(len, self._lots))
 
+    async def write(self, connection: "asyncpg.Connection", *, at_once: bool) -> int:
+        if self._lots:
+            # Before anything is taken that could settle while this goes on, and would then be in a lot as well.
+            rows, misfits = await self._encode_lots(0.0)
+            self.buffer.give_back(Batch([], misfits))
+            self.buffer.give_back(Batch([], await self._write_lots(connection, rows)))
+        return await super().write(connection, at_once=at_once)
+
     async def _write_new(self, connection: "asyncpg.Connection", new: list[TaskRecord], within_s: float) -> None:
-        await self._write_lots(connection, new, 0.0)
+        pause_s = within_s / max(len(new), 1)
         self._lots, new[:] = batching.split(new)
-        await self._write_lots(connection, new, within_s)
+        if self._lots:
+            rows, misfits = await self._encode_lots(pause_s)
+            new += misfits
+            new += await self._write_lots(connection, rows)
 
         async def send(connection: "asyncpg.Connection", records: Sequence[TaskRecord]) -> None:
-            await _copy(connection, self._table, copying.COLUMNS, copying.rows(records, within_s), copying.ONE_BY_ONE)
+            source = copying.rows(records, pause_s * len(records))
+            await _copy(connection, self._table, copying.COLUMNS, source, copying.ONE_BY_ONE)
 
         await self._insist(send, connection, new)
         new.clear()
 
-    async def _write_lots(self, connection: "asyncpg.Connection", singly: list[TaskRecord], within_s: float) -> None:
-        """Writes all of them, or none. What must be written singly is added to ``singly``."""
-        if not self._lots:
-            return
+    async def _encode_lots(self, pause_s: float) -> tuple[list[bytes], list[TaskRecord]]:
+        """Returns the rows and, taken out of the lots, what must be written singly. ``pause_s``: for each task."""
         lots: list[list[TaskRecord]] = []
         rows: list[bytes] = []
         misfits: list[TaskRecord] = []
@@ -129,21 +139,25 @@ class TaskSink(Sink[TaskRecord]):
                 lots.append(encoded.records)
                 rows.append(encoded.row)
             misfits += encoded.others
-            await asyncio.sleep(within_s / len(self._lots))
+            await asyncio.sleep(pause_s * len(lot))
         self._lots = lots
-        singly += misfits
-        if not lots:
-            return
-        try:
-            await _copy(connection, "task_batches", batching.COLUMNS, copying.whole(rows))
-        except asyncpg.UniqueViolationError:
-            # They were there already.
-            self.written += self._unsure
-        except UNWRITABLE:
-            singly += itertools.chain.from_iterable(lots)
-        else:
-            self.written += self._unsure
+        return rows, misfits
+
+    async def _write_lots(self, connection: "asyncpg.Connection", rows: Sequence[bytes]) -> list[TaskRecord]:
+        """Writes all lots or, if the database refuses any, none. Returns what must be written singly."""
+        refused: list[TaskRecord] = []
+        if rows:
+            try:
+                await _copy(connection, "task_batches", batching.COLUMNS, copying.whole(rows))
+            except asyncpg.UniqueViolationError:
+                # They were there already.
+                self.written += self._unsure
+            except UNWRITABLE:
+                refused += itertools.chain.from_iterable(self._lots)
+            else:
+                self.written += self._unsure
         self._lots = []
+        return refused
 
 
 async def _copy(

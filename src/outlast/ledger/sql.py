@@ -49,7 +49,8 @@ _REQUEST_FIELDS = {
     "ms": "double precision",
     "error": "text",
 }
-TABLES = {"single_tasks": _TASK_FIELDS, "workers": _WORKER_FIELDS, "requests": _REQUEST_FIELDS}
+SINGLE = "single_tasks"
+TABLES = {SINGLE: _TASK_FIELDS, "workers": _WORKER_FIELDS, "requests": _REQUEST_FIELDS}
 
 
 def _write(table: str, on_conflict: str) -> str:
@@ -68,8 +69,8 @@ def _update(*names: str) -> str:
 
 
 WRITE = {
-    "single_tasks": _write(
-        "single_tasks",
+    SINGLE: _write(
+        SINGLE,
         f"""{_update("settled", "outcome", "reason", "error", "ms", "cpu_ms")}
         where excluded.outcome is not null and (old.outcome is null or old.reason = 'node_lost')""",
     ),
@@ -117,7 +118,7 @@ END_NODES = "update outlast.nodes set ended = now() where id = any($1)"
 # Deleting what is beyond the retention, a little at a time.
 
 _FORGET = {
-    "single_tasks": ("id", "1", "outcome is not null"),
+    SINGLE: ("id", "1", "outcome is not null"),
     "task_batches": ("last_id", "count", "true"),
     "workers": ("id", "1", "ended is not null"),
     "requests": ("id", "1", "true"),
@@ -135,7 +136,7 @@ def forget(table: str) -> str:
                 select {key} from outlast.{table} where {key} < $1 and {condition} order by {key} limit $2
             )) returning {count} as records
         )
-        select count(*) as rows, coalesce(sum(records), 0) as records from gone
+        select count(*) as rows, coalesce(sum(records), 0)::bigint as records from gone
     """  # noqa: S608
 
 

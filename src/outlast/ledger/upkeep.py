@@ -80,7 +80,7 @@ class Upkeep:
         first_request = await self._first_kept(connection, "requests", self.retention.requests)
         forgotten = 0
         for table, by_count in (
-            ("single_tasks", first_task),
+            (sql.SINGLE, first_task),
             ("task_batches", first_task),
             ("requests", first_request),
             ("workers", None),
@@ -100,7 +100,7 @@ class Upkeep:
     async def _first_task_kept(self, connection: "asyncpg.Connection", count: int) -> str | None:
         if not count:
             return None
-        single = await connection.fetchval(sql.ESTIMATE, "outlast.single_tasks")
+        single = await connection.fetchval(sql.ESTIMATE, f"outlast.{sql.SINGLE}")
         if 0 <= single < count * 0.8 - await connection.fetchval(sql.COUNT_BATCHED):
             return None
         found = await connection.fetchval(sql.FIRST_KEPT_TASK, count)

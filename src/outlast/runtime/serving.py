@@ -55,8 +55,7 @@ class HandlerApp:
             raise
         except BaseException as error:
             # BaseException, because the handler may have awaited something that was cancelled, for instance.
-            if isinstance(error, MemoryError):
-                memory.use_reserve()
+            memory.make_room(error)
             task = asyncio.current_task()
             if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
                 raise

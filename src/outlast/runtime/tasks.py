@@ -134,8 +134,8 @@ class Tasks:
 
     def _on_done(self, future: AnyFuture) -> None:
         error = None if future.cancelled() else future.exception()
-        if isinstance(error, MemoryError):
-            memory.use_reserve()
+        if error is not None:
+            memory.make_room(error)
         number, given, limit = self._open.pop(future)
         try:
             setattr(future, _SETTLED, True)

@@ -17,7 +17,7 @@ from outlast.ledger.ledger import Ledger
 from outlast.supervisor.ending import End
 from outlast.wire import messages
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 # Ids need not be secret, only unique.
 _ids = ids.Sequence(random.Random().getrandbits)  # noqa: S311
@@ -127,8 +127,8 @@ class Life:
         self._worker_changed(record)
 
 
-def _both(first: Callable[[T], None], second: Callable[[T], None]) -> Callable[[T], None]:
-    def tell(what: T) -> None:
+def _both(first: Callable[[_T], None], second: Callable[[_T], None]) -> Callable[[_T], None]:
+    def tell(what: _T) -> None:
         first(what)
         second(what)
 

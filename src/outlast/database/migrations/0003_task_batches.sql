@@ -33,7 +33,7 @@ language sql immutable strict parallel safe as $$
 $$;
 create function outlast.made_at(id uuid) returns timestamptz
 language sql immutable strict parallel safe as $$
-    select timestamptz '1970-01-01 00:00:00+00' + outlast.unix_ms(id) * interval '1 millisecond'
+    select to_timestamp(outlast.unix_ms(id) / 1000.0::double precision)
 $$;
 -- What was made less than 5 s after it is less than this.
 create function outlast.five_seconds_after(id uuid) returns uuid
@@ -41,6 +41,7 @@ language sql immutable strict parallel safe as $$
     select (lpad(to_hex(least(outlast.unix_ms(id) + 5000, 281474976710655)), 12, '0') || repeat('0', 20))::uuid
 $$;
 
+-- What it says of batches, `tasks_of` below and outlast/ledger/queries.py say as well.
 create view outlast.tasks as
     select id, function, language, name, request_id, execution_id, node, started, settled, outcome, reason, error, ms, cpu_ms
     from outlast.single_tasks
@@ -69,4 +70,19 @@ language sql stable as $$
     where batch.last_id >= (left(request::text, 13) || '-0000-0000-000000000000')::uuid
         and batch.last_id < outlast.five_seconds_after(request)
         and batch.first_id <= request and request = any(batch.request_ids) and task.request_id = request
+$$;
+
+-- Whoever could read the tasks still can.
+do $$
+declare
+    reader text;
+begin
+    for reader in
+        select distinct case grantee when 0 then 'public' else quote_ident(pg_get_userbyid(grantee)) end
+        from pg_class, aclexplode(relacl)
+        where oid = 'outlast.single_tasks'::regclass and privilege_type = 'SELECT' and grantee <> relowner
+    loop
+        execute format('grant select on outlast.tasks, outlast.task_batches to %s', reader);
+    end loop;
+end
 $$;

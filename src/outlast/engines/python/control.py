@@ -105,12 +105,14 @@ class Channel:
                 while self._queue:
                     line = self._queue.popleft()
                     try:
-                        fits = self._kept.put(line)
+                        if not (fits := self._kept.put(line)):
+                            self._send_kept()
+                            fits = self._kept.put(line)
                     except MemoryError:
                         self._queue.appendleft(line)
                         raise
                     if not fits:
-                        self._keep(line)
+                        self._send_long(line)
                 if self._shall_send:
                     self._shall_send = False
                     self._send_kept()
@@ -159,14 +161,12 @@ class Channel:
         self._flush_is_due = False
         self.flush()
 
-    def _keep(self, line: bytes) -> None:
-        """There was no room for it."""
-        self._send_kept()
-        if not self._kept.put(line):
-            rest = memoryview(line)
-            while rest:
-                rest = rest[self._hand_over(rest) :]
-            self._kept.pass_by(len(line))
+    def _send_long(self, line: bytes) -> None:
+        """There is no room for it even when all else is sent."""
+        rest = memoryview(line)
+        while rest:
+            rest = rest[self._hand_over(rest) :]
+        self._kept.pass_by(len(line))
 
     def _send_kept(self) -> None:
         while data := self._kept.unsent():

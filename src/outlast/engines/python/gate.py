@@ -68,10 +68,9 @@ class Gate:
             self._on_exit(exit_)
         except BaseException as error:
             # It was reported where it was raised, unless there was no memory left even for that.
-            if isinstance(error, MemoryError):
-                memory.use_reserve()
-                if not getattr(error, _REPORTED, False):
-                    report(error)
+            memory.make_room(error)
+            if isinstance(error, MemoryError) and not getattr(error, _REPORTED, False):
+                report(error)
         finally:
             stream.fail()
             self._running.discard(stream)
@@ -160,8 +159,7 @@ class Exchange:
         except SystemExit:
             raise
         except BaseException as error:
-            if isinstance(error, MemoryError):
-                memory.use_reserve()
+            memory.make_room(error)
             self._ended = True
             self._report(error)
             await self._release()

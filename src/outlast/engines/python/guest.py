@@ -250,8 +250,8 @@ class Guest:
         if isinstance(error, SystemExit):
             # It ends the process, and that is reported.
             return
-        if isinstance(error, MemoryError):
-            memory.use_reserve()
+        if error is not None:
+            memory.make_room(error)
         promise = context.get("future") or context.get("task")
         if error is None:
             text = context.get("message", "")

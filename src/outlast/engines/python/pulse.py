@@ -76,8 +76,8 @@ class Pulse:
             try:
                 self._wind()
             except MemoryError:
-                # The timer is set; there was no room to say what it was set to before.
-                return
+                # As in `_on_alarm`; the next signal, or what there is to do next, sets the timer.
+                self._called = self._ticking = False
 
     def _wind(self, first_s: float = HEARS_WITHIN_S) -> None:
         """Sets the timer for what is next."""
