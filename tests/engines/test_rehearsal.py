@@ -5,6 +5,7 @@ import dataclasses
 import os
 import re
 import shutil
+import sqlite3
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -35,6 +36,10 @@ async def spawner() -> AsyncIterator[Spawner]:
     await spawner.close()
 
 
+_engines: list[DenoEngine] = []
+"""Each keeps its cache open, as long as there is a reference to it."""
+
+
 async def prepared(entrypoint: Path, spawner: Spawner) -> DenoProgram:
     """With a cache that nothing else has used."""
     project = settings.load(entrypoint.parents[1], environ={})
@@ -47,6 +52,7 @@ async def prepared(entrypoint: Path, spawner: Spawner) -> DenoProgram:
         inspector_port=None,
         layers=available().names,
     )
+    _engines.append(engine)
     return await engine.prepare(project.functions["hello"])
 
 
@@ -61,6 +67,18 @@ class TestCompiledCode:
         found = re.findall(r"V8 code cache hit for ES module: (\S+),", told)
         assert {name.rsplit("/")[-1] for name in found} >= {"bootstrap.ts", "00_serve.ts", "index.ts", "answer.ts"}
         assert not re.findall(r"Updating V8 code cache for ES module: (\S+),", told)
+
+    async def test_it_is_found_whoever_else_has_closed_the_cache(
+        self, function: Callable[[str], Path], folder: Path, spawner: Spawner
+    ) -> None:
+        entrypoint = function("Deno.serve(() => new Response())")
+        program = await prepared(entrypoint, spawner)
+        [file] = (entrypoint.parents[1] / ".outlast" / "deno").glob("v8_code_cache_v?")
+        # As Deno does when it ends while no worker runs.
+        other = sqlite3.connect(file)
+        other.execute("select count(*) from sqlite_master").fetchone()
+        other.close()
+        assert "V8 code cache hit for ES module" in await self.until_ready(program, folder, spawner)
 
     async def test_it_is_not_looked_for_where_there_is_none(
         self, function: Callable[[str], Path], folder: Path, spawner: Spawner

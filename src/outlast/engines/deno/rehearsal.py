@@ -6,7 +6,9 @@ code of what every worker loads is put there before the first worker.
 """
 
 import asyncio
+import contextlib
 import re
+import sqlite3
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -38,6 +40,7 @@ class Rehearsal:
         self._run = run
         self._env = env
         self._under_way: asyncio.Task[Learnt] | None = None
+        self._kept_open: list[sqlite3.Connection] = []
 
     async def learnt(self) -> Learnt:
         if self._under_way is None:
@@ -56,4 +59,24 @@ class Rehearsal:
                 return NOTHING
         found = re.search(rb"^VmData:\s*(\d+) kB$", result.out, re.MULTILINE)
         # It fails if it finds no such cache.
-        return Learnt(int(found[1]) * 1024 if found is not None else None, keeps_code=result.code == 0)
+        keeps_code = result.code == 0
+        if keeps_code:
+            self._kept_open = await asyncio.to_thread(_keep_open, Path(self._env["DENO_DIR"]))
+        return Learnt(int(found[1]) * 1024 if found is not None else None, keeps_code)
+
+
+def _keep_open(cache: Path) -> list[sqlite3.Connection]:
+    """Opens the database of compiled code.
+
+    The last one to close it removes two files (its log and the index of that) without which those who may not write
+    cannot open it: all workers. A Deno that prepares a function closes it when it is done, so the node does not.
+    """
+    opened = []
+    for file in cache.glob("v8_code_cache_v*"):
+        if file.name.endswith(("-wal", "-shm")):
+            continue
+        with contextlib.suppress(sqlite3.Error):
+            connection = sqlite3.connect(file.absolute().as_uri() + "?mode=rw", uri=True, check_same_thread=False)
+            opened.append(connection)
+            connection.execute("select count(*) from sqlite_master").fetchone()
+    return opened

@@ -29,7 +29,8 @@ await tell({ type: "exit" });
 async function analyze(): Promise<void> {
   const { DatabaseSync } = await import("node:sqlite");
   const [{ name }] = [...Deno.readDirSync(cache)].filter(({ name }) => /^v8_code_cache_v\d+$/.test(name));
-  // Left open: the last one to close it would remove what can only be made by those who may write.
+  // Left open: the last one to close it would remove what can only be made by those who may write. Then it is the node
+  // that keeps it open.
   const database = new DatabaseSync(`${cache}/${name}`);
   // Functions are being prepared meanwhile.
   database.exec("PRAGMA busy_timeout = 5000; PRAGMA wal_checkpoint(TRUNCATE); ANALYZE");
