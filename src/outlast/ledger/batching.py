@@ -28,7 +28,7 @@ MOST = 500
 """Encoding so many takes the node half a millisecond, and a question may have to unpack all of them."""
 SPAN_MS = 5_000
 """What is in a batch was started, and requested, within this time. So whoever knows when a task or a request was made
-knows which batches can contain it."""
+knows which batches can contain it. In SQL it is `outlast.five_seconds_after`."""
 
 _FULFILLED = TaskOutcome.FULFILLED
 _id_of = attrgetter("id")

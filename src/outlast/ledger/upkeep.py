@@ -76,8 +76,11 @@ class Upkeep:
         """Deletes records beyond the retention. Returns how many that were."""
         keep_days = self.retention.days
         by_age = first_id(datetime.now(UTC) - timedelta(days=keep_days)) if keep_days else None
-        first_task = await self._first_task_kept(connection, self.retention.tasks)
-        first_request = await self._first_kept(connection, "requests", self.retention.requests)
+        batched = await connection.fetchval(sql.COUNT_BATCHED)
+        first_task = await self._first_kept(
+            connection, sql.SINGLE, self.retention.tasks, sql.FIRST_KEPT_TASK, elsewhere=batched
+        )
+        first_request = await self._first_kept(connection, "requests", self.retention.requests, sql.FIRST_KEPT_REQUEST)
         forgotten = 0
         for table, by_count in (
             (sql.SINGLE, first_task),
@@ -90,20 +93,19 @@ class Upkeep:
                 forgotten += await self._forget_before(connection, table, max(given))
         return forgotten
 
-    async def _first_kept(self, connection: "asyncpg.Connection", table: str, count: int) -> str | None:
-        """Counting through an index is expensive, so the planner's estimate is consulted first."""
-        if not count or 0 <= await connection.fetchval(sql.ESTIMATE, f"outlast.{table}") < count * 0.8:
-            return None
-        found = await connection.fetchval(sql.oldest_kept(table), count)
-        return str(found) if found is not None else None
+    async def _first_kept(
+        self, connection: "asyncpg.Connection", table: str, count: int, statement: str, *, elsewhere: int = 0
+    ) -> str | None:
+        """Counting through an index is expensive, so the planner's estimate is consulted first.
 
-    async def _first_task_kept(self, connection: "asyncpg.Connection", count: int) -> str | None:
+        ``elsewhere``: how many of these records are in another table.
+        """
         if not count:
             return None
-        single = await connection.fetchval(sql.ESTIMATE, f"outlast.{sql.SINGLE}")
-        if 0 <= single < count * 0.8 - await connection.fetchval(sql.COUNT_BATCHED):
+        estimate = await connection.fetchval(sql.ESTIMATE, f"outlast.{table}")
+        if 0 <= estimate < count * 0.8 - elsewhere:
             return None
-        found = await connection.fetchval(sql.FIRST_KEPT_TASK, count)
+        found = await connection.fetchval(statement, count)
         return str(found) if found is not None else None
 
     async def _forget_before(self, connection: "asyncpg.Connection", table: str, first_kept: str) -> int:

@@ -8,9 +8,8 @@ code of what every worker loads is put there before the first worker.
 import asyncio
 import contextlib
 import re
-import sqlite3
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -40,7 +39,7 @@ class Rehearsal:
         self._run = run
         self._env = env
         self._under_way: asyncio.Task[Learnt] | None = None
-        self._kept_open: list[sqlite3.Connection] = []
+        self._kept_open: Sequence[object] = ()
 
     async def learnt(self) -> Learnt:
         if self._under_way is None:
@@ -65,12 +64,15 @@ class Rehearsal:
         return Learnt(int(found[1]) * 1024 if found is not None else None, keeps_code)
 
 
-def _keep_open(cache: Path) -> list[sqlite3.Connection]:
-    """Opens the database of compiled code.
+def _keep_open(cache: Path) -> Sequence[object]:
+    """Opens the database of compiled code. Returns what holds it open.
 
     The last one to close it removes two files (its log and the index of that) without which those who may not write
     cannot open it: all workers. A Deno that prepares a function closes it when it is done, so the node does not.
     """
+    # Not every node has a TypeScript function.
+    import sqlite3
+
     opened = []
     for file in cache.glob("v8_code_cache_v*"):
         if file.name.endswith(("-wal", "-shm")):

@@ -36,7 +36,6 @@ def confine(memory_mb: int) -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
     if hard == resource.RLIM_INFINITY or hard > most:
         resource.setrlimit(resource.RLIMIT_AS, (most - RESERVE_MB * 2**20, most))
-        # Called through, it needs not even the memory for a frame of Python.
         memory.use_reserve = functools.partial(resource.setrlimit, resource.RLIMIT_AS, (most, most))
 
 
