@@ -52,22 +52,20 @@ export class Channel {
   }
 
   /**
-   * Never blocks, never throws. A `Deno.Conn` has handed what it is given to the kernel when `write` returns, not when
-   * its promise settles: what is written is heard of even if the process dies the next moment. The first few lines of each
-   * moment are written at once, of tasks only the first one after a pause. The rest goes out together when the moment is
-   * over, or with what is written at once. The start of a task is noted meanwhile, so that it is heard of too; if it cannot
-   * be, it is written at once.
+   * Never blocks, never throws. The first few lines of each moment are written at once, of tasks only the first one after
+   * a pause. The rest goes out together when the moment is over, or with what is written at once.
+   *
+   * A `Deno.Conn` has handed what it is given to the kernel when `write` returns, not when its promise settles: what is
+   * written is heard of even if the process dies the next moment. Only where the kernel has no room it is not, so each
+   * start of a task is noted first. One that cannot be noted is written at once.
    */
   send = (message: FromWorker): void => {
     this.#spoke = true;
     const line = encode(message);
     const number = this.#lines++;
     this.#queued += line;
-    if (this.#ending || this.#isEager(message)) {
-      this.#flush();
-    } else if (message.type === "task_started" && !this.#notes?.put(line, number) && this.#hasRoom) {
-      this.#flush();
-    }
+    const isLost = message.type === "task_started" && !this.#notes?.put(line, number);
+    if (this.#ending || this.#isEager(message) || (isLost && this.#hasRoom)) this.#flush();
     if (this.#inBurst) return;
     this.#inBurst = true;
     setTimeout(this.#endMoment, GATHER_MS);

@@ -9,12 +9,23 @@ const decoder = new TextDecoder();
 class FakeStream implements Stream {
   writes: string[] = [];
   waiting: (() => void)[] = [];
+  /** How many of the writes the kernel had room for. */
+  taken = 0;
   #chunks: Uint8Array[];
   #most: number;
+  #room: number;
+  #left: number;
 
-  constructor({ chunks = [], most = Infinity }: { chunks?: Uint8Array[]; most?: number } = {}) {
+  constructor(
+    { chunks = [], most = Infinity, room = Infinity }: {
+      chunks?: Uint8Array[];
+      most?: number;
+      room?: number;
+    } = {},
+  ) {
     this.#chunks = chunks;
     this.#most = most;
+    this.#room = this.#left = room;
   }
 
   read(into: Uint8Array): Promise<number | null> {
@@ -26,12 +37,18 @@ class FakeStream implements Stream {
 
   write(bytes: Uint8Array): Promise<number> {
     const taken = bytes.slice(0, this.#most);
+    if (this.taken === this.writes.length && taken.length <= this.#left) {
+      this.#left -= taken.length;
+      this.taken++;
+    }
     this.writes.push(decoder.decode(taken));
     return new Promise((resolve) => this.waiting.push(() => resolve(taken.length)));
   }
 
   async acceptAll(): Promise<void> {
     while (this.waiting.length > 0) {
+      this.#left = this.#room;
+      this.taken = this.writes.length;
       this.waiting.shift()!();
       for (let turn = 0; turn < 10; turn++) await null;
     }
@@ -40,12 +57,15 @@ class FakeStream implements Stream {
 
 /** A channel with notes, and what the node would know if the process died now: `outlast.wire.notes`. */
 class Rig {
-  stream = new FakeStream();
+  stream: FakeStream;
   #notes = "";
   #at = 0;
-  channel = new Channel(
-    this.stream,
-    new Notes({
+  channel: Channel;
+
+  /** `room`: so many bytes the kernel takes before somebody reads. */
+  constructor(room = Infinity) {
+    this.stream = new FakeStream({ room });
+    const notes = new Notes({
       writeSync: (bytes) => {
         this.#notes = this.#notes.slice(0, this.#at) + decoder.decode(bytes) +
           this.#notes.slice(this.#at + bytes.length);
@@ -53,11 +73,12 @@ class Rig {
         return bytes.length;
       },
       seekSync: (offset) => this.#at = offset,
-    }),
-  );
+    });
+    this.channel = new Channel(this.stream, notes);
+  }
 
   known(): FromWorker[] {
-    const received = messages(this.stream.writes.join(""));
+    const received = messages(this.stream.writes.slice(0, this.stream.taken).join(""));
     const notes = [...this.#notes.matchAll(/^(\d+) (.*) \1$/gm)].filter(([, number]) =>
       Number(number) >= received.length
     );
@@ -169,8 +190,15 @@ Deno.test("Channel gathers the starts of tasks where they are noted, after the f
   assert.deepEqual(messages(stream.writes.join("")), all);
 });
 
-Deno.test("Channel has said each start of a task once, whenever the process dies", async () => {
-  const rig = new Rig();
+const ROOMS = { "": Infinity, ", while the kernel has little room": 1000, ", while it has none": 0 };
+
+for (const [when, room] of Object.entries(ROOMS)) {
+  Deno.test(`Channel has said each start of a task once, whenever the process dies${when}`, () =>
+    saysEachOnce(room));
+}
+
+async function saysEachOnce(room: number): Promise<void> {
+  const rig = new Rig(room);
   const all: FromWorker[] = [];
   const check = () => {
     const known = rig.known();
@@ -187,7 +215,7 @@ Deno.test("Channel has said each start of a task once, whenever the process dies
   };
   for (let turn = 0; turn < 9; turn++) {
     for (let number = 0; number < turn * 10; number++) {
-      say(number % 5 ? started(number) : { type: "task_settled", task: number, outcome: "fulfilled" });
+      say(number % 5 < 4 ? started(number) : { type: "task_settled", task: number, outcome: "fulfilled" });
       if (number % 13 === 0) say(log(`${turn} ${"x".repeat(number * 20)}`));
       if (number % 29 === 28) await rig.stream.acceptAll();
       check();
@@ -197,11 +225,16 @@ Deno.test("Channel has said each start of a task once, whenever the process dies
     if (turn % 2 === 0) await rig.stream.acceptAll();
     check();
   }
+  for (let number = 0; number < 1000; number++) {
+    all.push(started(number));
+    rig.channel.send(started(number));
+  }
+  check();
   const drained = rig.channel.drain();
   await rig.stream.acceptAll();
   await drained;
   assert.deepEqual(messages(rig.stream.writes.join("")), all);
-});
+}
 
 Deno.test("Channel writes the starts of tasks at once that could not be noted, after what waited", async () => {
   const stream = new FakeStream();
