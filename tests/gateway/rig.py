@@ -239,11 +239,11 @@ class Client:
 
     async def head(self, method: bytes = b"GET") -> http1.ResponseHead:
         """The head of the next answer, interim ones included."""
-        while (end := http1.response_head_end(self.beyond)) < 0:
+        while (read := http1.read_response(self.beyond, method)) is None:
             data = await self._more()
             assert data, f"the connection ended in the head {self.beyond!r}"
             self.beyond += data
-        head = http1.parse_response(self.beyond[:end], method)
+        head, end = read
         self.beyond = self.beyond[end:]
         return head
 

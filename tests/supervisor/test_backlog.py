@@ -23,75 +23,75 @@ def busy() -> RequestEnd:
 
 async def test_the_oldest_leaves_first() -> None:
     async with house() as there:
-        waiting = Backlog(busy)
+        queue = Backlog(busy)
         first, second = exchange(there)[0], exchange(there)[0]
         for one in (first, second):
-            waiting.add(one)
-        assert (len(waiting), [*waiting]) == (2, [first, second])
-        assert (waiting.pop(), waiting.pop()) == (first, second)
-        assert not waiting
-        waiting.close()
+            queue.add(one)
+        assert [*queue.waiting] == [first, second]
+        assert (queue.pop(), queue.pop()) == (first, second)
+        assert not queue.waiting
+        queue.close()
 
 
 async def test_one_that_comes_back_is_the_next() -> None:
     async with house() as there:
-        waiting = Backlog(busy)
+        queue = Backlog(busy)
         first, second = exchange(there)[0], exchange(there)[0]
         for one in (first, second):
-            waiting.add(one)
-        since = waiting.pop().waits_since
-        waiting.add(first)
-        assert [*waiting] == [first, second]
+            queue.add(one)
+        since = queue.pop().waits_since
+        queue.add(first)
+        assert [*queue.waiting] == [first, second]
         assert first.waits_since == since
-        waiting.close()
+        queue.close()
 
 
 async def test_one_can_be_taken_out_once() -> None:
     async with house() as there:
-        waiting = Backlog(busy)
+        queue = Backlog(busy)
         first, second = exchange(there)[0], exchange(there)[0]
         for one in (first, second):
-            waiting.add(one)
-        assert waiting.remove(first)
-        assert not waiting.remove(first)
-        assert [*waiting] == [second]
-        waiting.close()
+            queue.add(one)
+        assert queue.remove(first)
+        assert not queue.remove(first)
+        assert [*queue.waiting] == [second]
+        queue.close()
 
 
 async def test_the_oldest_or_all_can_be_failed() -> None:
     async with house() as there:
-        waiting = Backlog(busy)
+        queue = Backlog(busy)
         callers = []
         for _ in range(3):
             one, caller = exchange(there)
-            waiting.add(one)
+            queue.add(one)
             callers.append(caller)
-        waiting.fail(RequestEnd.BOOT_ERROR, 1)
+        queue.fail(RequestEnd.BOOT_ERROR, 1)
         assert [caller.ended.done() for caller in callers] == [True, False, False]
         # What is told to one may bring the next, which is not meant.
         late, late_caller = exchange(there)
-        callers[1].then = lambda: waiting.add(late)
-        waiting.fail(RequestEnd.BOOT_ERROR)
+        callers[1].then = lambda: queue.add(late)
+        queue.fail(RequestEnd.BOOT_ERROR)
         assert [await caller.end() for caller in callers] == [RequestEnd.BOOT_ERROR] * 3
-        assert [*waiting] == [late]
+        assert [*queue.waiting] == [late]
         assert not late_caller.ended.done()
-        waiting.close()
+        queue.close()
 
 
 async def test_nobody_waits_for_longer_than_there_is_hope(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backlog, "MAX_WAIT_S", 0.05)
     async with house() as there:
-        waiting = Backlog(busy)
+        queue = Backlog(busy)
         gone, _ = exchange(there)
         first, first_caller = exchange(there)
         for one in (gone, first):
-            waiting.add(one)
+            queue.add(one)
         # That the one is gone which the timer was set for keeps nobody.
-        waiting.remove(gone)
+        queue.remove(gone)
         later, later_caller = exchange(there)
-        first_caller.then = lambda: waiting.add(later)
+        first_caller.then = lambda: queue.add(later)
         assert await first_caller.end() is RequestEnd.WORKER_BUSY
         assert first_caller.detail == {"retry_after_s": 1}
         assert await later_caller.end() is RequestEnd.WORKER_BUSY
         assert later.waits_since >= first.waits_since + 0.05
-        assert not waiting
+        assert not queue.waiting

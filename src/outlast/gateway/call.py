@@ -331,7 +331,7 @@ class Call:
         self._client.answered()
 
     def _report(self) -> None:
-        self._ms = self._ms_until(time.perf_counter())
+        self._ms = (time.perf_counter() - self._started_at) * 1000
         self._ports.on_served(self._function, self.status, self._ms, self._served)
 
     def _served(self) -> Served:
@@ -340,15 +340,12 @@ class Call:
             method=self._head.method.decode("latin-1"),
             path=self._head.path.decode("latin-1"),
             status=self.status,
-            ms=self._ms,
-            first_byte_ms=self._ms_until(self._first_byte_at) if self._first_byte_at else None,
+            ms=round(self._ms, 2),
+            first_byte_ms=round((self._first_byte_at - self._started_at) * 1000, 2) if self._first_byte_at else None,
             request_id=self._request_id,
             execution_id=self._execution_id,
             why=self._refused or self._missing,
         )
-
-    def _ms_until(self, moment: float) -> float:
-        return int((moment - self._started_at) * 100_000) / 100
 
 
 def new_request_id(unix_ns: int) -> str:

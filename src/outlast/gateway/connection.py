@@ -232,7 +232,6 @@ class Connection(asyncio.Protocol):
             if call.body is not None:
                 # Until the function wants it.
                 self._pause_reading()
-        self._idle.expect(0)
         call.serve()
 
     def _refuse(self, why: str, status: int) -> None:
@@ -276,12 +275,17 @@ class Connection(asyncio.Protocol):
             self._idle.expect(0)
 
     def _on_silence(self) -> None:
+        call = self._call
+        is_waiting = call is not None and (call.body is None or self._reading_paused)
+        if is_waiting and not self._over and not self._writing_paused:
+            # It is the function's turn: the timer is from before the request.
+            return
         if self._transport.get_write_buffer_size():
             # It does not even read what it was sent.
-            if self._call is not None:
-                self._call.give_up("the client did not take its answer in time")
+            if call is not None:
+                call.give_up("the client did not take its answer in time")
             self.cut(reset=True)
-        elif self._over or (self._call is None and not self._buffer):
+        elif self._over or (call is None and not self._buffer):
             self._transport.abort()
         else:
             self._refuse("the request did not arrive in time", 408)

@@ -73,8 +73,8 @@ class Ports:
     services: Mapping[str, Service]
     verifier: Verifier
     on_served: Callable[[str, int, float, Callable[[], Served]], None]
-    """Called once for each request whose head was read, when it has ended, with function, status and milliseconds as in
-    `Served`, and with a function that returns the whole `Served`, which few need."""
+    """Called once for each request whose head was read, when it has ended, with function, status and milliseconds, and
+    with a function that returns the whole `Served`, which few need."""
     on_unread: Callable[[Served], None]
     """Called once for each request that was refused before its head was read."""
     trust_proxy: bool = False

@@ -1,7 +1,5 @@
 """A call that is traced. Without traces, none of this is used."""
 
-import time
-
 from outlast.core import outcome, routes
 from outlast.gateway import forward
 from outlast.gateway.call import Call, Client
@@ -60,7 +58,7 @@ class TracedCall(Call):
                 RequestEnding(
                     status=self.status,
                     execution_id=self._execution_id,
-                    ms=self._ms_until(time.perf_counter()),
+                    ms=round(self._ms, 2),
                     failure=self._failure,
                     reason=self._reason,
                     refused=self._refused,

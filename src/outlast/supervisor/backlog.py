@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from outlast.core.outcome import RequestEnd
 from outlast.supervisor.exchange import Exchange
@@ -18,50 +18,45 @@ class Backlog:
     def __init__(self, overdue_end: Callable[[], RequestEnd]) -> None:
         """``overdue_end``: says how a request ends that has waited too long."""
         self._loop = asyncio.get_running_loop()
-        self._waiting: deque[Exchange] = deque()
+        self.waiting: deque[Exchange] = deque()
+        """Changed by nobody else."""
         self._overdue_end = overdue_end
         self._timer: asyncio.TimerHandle | None = None
         self.waits = Histogram(WAIT_BUCKETS_MS)
         """How long requests waited, those included that found no worker."""
 
-    def __len__(self) -> int:
-        return len(self._waiting)
-
-    def __iter__(self) -> Iterator[Exchange]:
-        return iter([*self._waiting])
-
     def awaits(self, generation: int) -> bool:
         """Whether a worker of this generation could serve one of them."""
-        return any(exchange.generation <= generation for exchange in self._waiting)
+        return any(exchange.generation <= generation for exchange in self.waiting)
 
     def add(self, exchange: Exchange) -> None:
         if exchange.waits_since:
             # Its worker turned out to be gone: it is next, and its waiting time goes on.
-            self._waiting.appendleft(exchange)
+            self.waiting.appendleft(exchange)
         else:
             exchange.waits_since = self._loop.time()
-            self._waiting.append(exchange)
+            self.waiting.append(exchange)
         if self._timer is None:
             self._timer = self._loop.call_at(exchange.waits_since + MAX_WAIT_S, self._fail_overdue)
 
     def remove(self, exchange: Exchange) -> bool:
         """Returns whether it was there."""
         try:
-            self._waiting.remove(exchange)
+            self.waiting.remove(exchange)
         except ValueError:
             return False
         return True
 
     def pop(self) -> Exchange:
-        exchange = self._waiting.popleft()
+        exchange = self.waiting.popleft()
         self._count(exchange)
         return exchange
 
     def fail(self, end: RequestEnd, count: int | None = None, why: str = "") -> None:
         """Fails the oldest ``count`` requests, or all. ``why``: see `outlast.wire.invocation.Reply.fail`."""
-        failed = [*self._waiting][:count]
+        failed = [*self.waiting][:count]
         for exchange in failed:
-            self._waiting.remove(exchange)
+            self.waiting.remove(exchange)
         for exchange in failed:
             self._count(exchange)
             exchange.fail(end, why)
@@ -77,7 +72,7 @@ class Backlog:
         self._timer = None
         end = self._overdue_end()
         until = self._loop.time() - MAX_WAIT_S
-        while self._waiting and self._waiting[0].waits_since <= until:
+        while self.waiting and self.waiting[0].waits_since <= until:
             self.pop().fail(end, retry_after_s=RETRY_AFTER_S)
-        if self._waiting and self._timer is None:
-            self._timer = self._loop.call_at(self._waiting[0].waits_since + MAX_WAIT_S, self._fail_overdue)
+        if self.waiting and self._timer is None:
+            self._timer = self._loop.call_at(self.waiting[0].waits_since + MAX_WAIT_S, self._fail_overdue)

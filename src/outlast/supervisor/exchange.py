@@ -51,10 +51,10 @@ class Exchange:
         """What has come of the body before a link carries it."""
         self._held_bytes = 0
         self._paused = False
-        self.body_complete = False
+        self.body_complete = complete and not body and not invocation.chunked
         if body:
             self.write(body)
-        if complete:
+        if complete and not self.body_complete:
             self.finish()
 
     # What the source does.

@@ -215,9 +215,9 @@ class Link(asyncio.Protocol):
     # Reading the response.
 
     def _read_head(self, exchange: Exchange, buffer: bytes) -> None:
-        scanned = self._scanned
-        while (end := http1.response_head_end(buffer, scanned)) >= 0:
-            head = http1.parse_response(buffer[:end], exchange.invocation.method)
+        scanned, method = self._scanned, exchange.invocation.method
+        while (read := http1.read_response(buffer, method, scanned)) is not None:
+            head, end = read
             buffer = buffer[end:]
             scanned = 0
             if head.status >= 200 or head.status == 101:

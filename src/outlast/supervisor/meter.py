@@ -118,6 +118,8 @@ class Metering:
         self.usage = Usage()
         self.load = 0.0
         """Share of a CPU that it has used of late."""
+        self.is_busy = False
+        """Whether its event loop has had no time to spare."""
         self.quick = 0
         """How many requests it was given in `QUICK_MS`, when last looked at."""
         self.rests = False
@@ -154,7 +156,7 @@ class Metering:
             )
         )
         self._looked_at = self._began_at = self._asked_at = self._meter.now()
-        self.load = 0.0
+        self.load, self.is_busy = 0.0, False
         self.usage = Usage(memory_mb=self._memory_at_ready_mb, memory_at_ready_mb=self._memory_at_ready_mb)
         self.wake()
 
@@ -190,6 +192,7 @@ class Metering:
         elapsed_ms, self._looked_at, self._cpu_ms = (now - self._looked_at) * 1000, now, cpu_ms
         share = (self._cpu_ms - before_ms) / elapsed_ms if elapsed_ms > 0 else 0.0
         self.load += (share - self.load) * (1 - math.exp(-elapsed_ms / MEMORY_OF_LOAD_MS))
+        self.is_busy = self.load >= BUSY
         worker = self._worker
         begun = worker.requests_begun - self._requests_begun
         self._requests_begun += begun
@@ -240,11 +243,6 @@ class Metering:
         self.rests = self._interval_ms > LOOK_MS
         self.due = now + self._interval_ms / 1000
         self.may_be_early_at = now + self._interval_ms * EARLIEST / 1000
-
-    @property
-    def is_busy(self) -> bool:
-        """Whether its event loop has had no time to spare."""
-        return self.load >= BUSY
 
     def _listen(self, elapsed_ms: float, share: float) -> None:
         """Tells apart an event loop that has much to do from one that does not get to do anything."""

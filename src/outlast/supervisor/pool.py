@@ -42,10 +42,7 @@ class Pool:
         """When the function was last called, on the event loop's clock, in seconds."""
         self._killed = False
         self._ended = asyncio.Event()
-
-    @property
-    def verify_jwt(self) -> bool:
-        return self._crew.function.verify_jwt
+        self.verify_jwt = function.verify_jwt
 
     # Requests.
 
@@ -64,7 +61,7 @@ class Pool:
             if len(ready) < self._capacity.max_workers and not worker.has_spare_time:
                 self._grow()
             return
-        place = Place.REFUSE if self._killed else self._find_place(len(self._backlog))
+        place = Place.REFUSE if self._killed else self._find_place(len(self._backlog.waiting))
         brake = self._crew.brake
         if place is Place.REFUSE:
             exchange.fail(RequestEnd.WORKER_BUSY, self._why_refused(), retry_after_s=RETRY_AFTER_S)
@@ -79,7 +76,7 @@ class Pool:
         if self._killed:
             return SHUT_DOWN
         return (
-            f"{len(self._backlog):,} requests were waiting already. "
+            f"{len(self._backlog.waiting):,} requests were waiting already. "
             f"To let more wait: [functions.{self._crew.function.name}.scale] max_backlog in outlast.toml"
         )
 
@@ -117,13 +114,13 @@ class Pool:
     def _serve_waiting(self) -> None:
         """Gives waiting requests to ready workers, and starts workers for the others."""
         # Each turn looks anew, because assigning a request can lead back to here.
-        while self._backlog and (worker := balance.choose(self._rotation.ready, self._capacity)) is not None:
+        while self._backlog.waiting and (worker := balance.choose(self._rotation.ready, self._capacity)) is not None:
             self._assign_waiting(self._backlog.pop(), worker)
         while (
-            self._backlog
+            self._backlog.waiting
             and not self._killed
             and not self._crew.brake.is_on
-            and self._find_place(len(self._backlog) - 1) is Place.START
+            and self._find_place(len(self._backlog.waiting) - 1) is Place.START
         ):
             self._crew.start()
         self._crew.end_needless(self._backlog.awaits)
@@ -156,14 +153,14 @@ class Pool:
             self._crew.came_up()
             return
         # It serves the requests that it was started for, which came before the files changed.
-        content = [exchange for exchange in self._backlog if exchange.generation <= worker.generation]
+        content = [exchange for exchange in self._backlog.waiting if exchange.generation <= worker.generation]
         for exchange in content[: self._capacity.per_worker]:
             self._backlog.remove(exchange)
             self._assign_waiting(exchange, worker)
         self._crew.retire(worker, closing or EndReason.RELOAD)
 
     def worker_freed(self, worker: Worker) -> None:
-        if self._backlog:
+        if self._backlog.waiting:
             self._serve_waiting()
 
     def worker_due(self, worker: Worker, cause: EndReason) -> None:
@@ -214,19 +211,21 @@ class Pool:
         self._serve_waiting()
 
     def turned_over(self) -> None:
-        self._capacity = balance.capacity(self._policy, self._crew.function.scale, self._cpus)
+        function = self._crew.function
+        self._capacity = balance.capacity(self._policy, function.scale, self._cpus)
+        self.verify_jwt = function.verify_jwt
         for worker in self._rotation.clear():
             worker.retire(EndReason.RELOAD)
         self._crew.prepare()
         self._serve_waiting()
 
     def unused_s(self) -> float:
-        if self._rotation.ready or self._crew.starting() or self._backlog:
+        if self._rotation.ready or self._crew.starting() or self._backlog.waiting:
             return 0.0
         return self._loop.time() - self._asked_at
 
     def one_less(self) -> None:
-        if self._crew.closing is not None and self._crew.is_empty and not self._backlog:
+        if self._crew.closing is not None and self._crew.is_empty and not self._backlog.waiting:
             self._crew.disband()
             self._backlog.close()
             self._ended.set()
@@ -247,7 +246,7 @@ class Pool:
             verify_jwt=function.verify_jwt,
             policy=self._policy,
             requests=sum(worker.requests for worker in workers),
-            waiting=len(self._backlog),
+            waiting=len(self._backlog.waiting),
             open_tasks=sum(worker.open_tasks for worker in workers),
             workers=workers,
         )

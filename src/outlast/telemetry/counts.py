@@ -30,6 +30,12 @@ class Histogram:
         self.counts[bisect_left(self.bounds_ms, ms)] += 1
         self.sum_ms += ms
 
+    def add_all(self, durations_ms: Sequence[float]) -> None:
+        counts, bounds_ms = self.counts, self.bounds_ms
+        for ms in durations_ms:
+            counts[bisect_left(bounds_ms, ms)] += 1
+        self.sum_ms += sum(durations_ms)
+
 
 class FunctionCounts:
     """The counts of one function since the node was started."""
@@ -88,8 +94,7 @@ class Counts:
     def tasks_fulfilled(self, function: str, durations_ms: Sequence[float]) -> None:
         counts = self.functions.get(function) or self.of(function)
         counts.fulfilled += len(durations_ms)
-        for ms in durations_ms:
-            counts.task_ms.add(ms)
+        counts.task_ms.add_all(durations_ms)
 
 
 def _task(counts: FunctionCounts, fields: Mapping[str, Any]) -> None:

@@ -158,14 +158,6 @@ def head_end(buffer: bytes | bytearray, start: int = 0) -> int:
     return -1
 
 
-def response_head_end(buffer: bytes | bytearray, start: int = 0) -> int:
-    """Do what ``head_end`` does for a response; raises ``MalformedResponse``."""
-    try:
-        return head_end(buffer, start)
-    except Refusal as refusal:
-        raise MalformedResponse(str(refusal)) from None
-
-
 def parse_request(head: bytes) -> RequestHead:
     """Read a complete request head, up to and including its empty line. Raises ``Refusal``."""
     return _cached_request(head) if len(head) <= MAX_CACHED_BYTES else _parse_request(head)
@@ -204,15 +196,20 @@ def _parse_request(head: bytes) -> RequestHead:
     )
 
 
-def parse_response(head: bytes, request_method: bytes) -> ResponseHead:
-    """Read a complete response head, interim ones (1xx) included. Raises ``MalformedResponse``.
+def read_response(buffer: bytes, request_method: bytes, start: int = 0) -> tuple[ResponseHead, int] | None:
+    """Read the response head at the beginning of ``buffer``, which may be an interim one (1xx).
 
+    Return it with the index just past it; None means that more bytes are needed, for which see ``head_end``.
     ``request_method`` is the method of the request that it answers: it decides whether a body follows.
+
+    Raises ``MalformedResponse``.
     """
     try:
-        if len(head) <= MAX_CACHED_BYTES:
-            return _cached_response(head, request_method)
-        return _parse_response(head, request_method)
+        end = head_end(buffer, start)
+        if end < 0:
+            return None
+        parse = _cached_response if end <= MAX_CACHED_BYTES else _parse_response
+        return parse(buffer[:end], request_method), end
     except Refusal as refusal:
         raise MalformedResponse(str(refusal)) from None
 
