@@ -175,7 +175,11 @@ def _address(process: subprocess.Popen[bytes], name: str) -> str:
 
 @contextlib.contextmanager
 def _running(command: Sequence[str], env: dict[str, str] | None = None) -> Iterator[subprocess.Popen[bytes]]:
-    process = subprocess.Popen(command, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+    # In a session of its own, like a service: Linux divides the CPUs among sessions first, and what the client computes
+    # would count as the server's.
+    process = subprocess.Popen(
+        command, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, start_new_session=True
+    )
     try:
         yield process
     finally:
