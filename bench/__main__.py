@@ -21,7 +21,8 @@ MARKS = {True: "[green]met[/]", False: "[red]short[/]", None: ""}
 
 
 def main() -> int:
-    """Returns the exit code: 1 if a figure misses its target, unless it was a smoke run."""
+    """Returns the exit code: 2 if something could not be measured, 1 if a figure misses its target, unless it was a
+    smoke run."""
     parser = argparse.ArgumentParser(
         prog="python -m bench",
         description="Measures Outlast beside its peers, in one run on one machine. bench/setup installs the peers.",
@@ -50,14 +51,19 @@ def main() -> int:
     described = machine.describe() | {"load_from": load.generator(throughput.seconds(effort))}
     errors = Console(stderr=True)
     errors.print(f"{described['processor']}, {described['cpus']} CPUs. Load from: {described['load_from']}")
+    failures: list[BenchError] = []
     with _progress(errors, works) as report:
-        findings = [*runner.run(works, effort, report)]
+        findings = [*runner.run(works, effort, report, failures.append)]
     Console(width=None if sys.stdout.isatty() else 160).print(_table(findings, judged=effort is not Effort.SMOKE))
     measured = page.Measured.of(described, findings)
     if arguments.json is not None:
         measured.save(arguments.json)
     if arguments.write:
         page.write(measured)
+    for failure in failures:
+        print(f"bench: {failure}", file=sys.stderr)
+    if failures:
+        return 2
     missed = any(row.is_met is False for finding in findings for row in finding.rows)
     return int(missed and effort is not Effort.SMOKE)
 

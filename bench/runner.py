@@ -12,8 +12,13 @@ Progress = Callable[[str, float], object]
 """Told what is going on, and how much of the work is done, from 0 to 1."""
 
 
-def run(works: Sequence[Work], effort: Effort, progress: Callable[[Work], Progress]) -> Iterator[Finding]:
-    """Raises BenchError."""
+def run(
+    works: Sequence[Work],
+    effort: Effort,
+    progress: Callable[[Work], Progress],
+    on_failure: Callable[[BenchError], object],
+) -> Iterator[Finding]:
+    """``on_failure``: told of each work that could not be measured; the others go on. Raises BenchError if none can."""
     shared: dict[str, Function] = {}
     for work in works:
         shared.update(work.functions)
@@ -23,7 +28,12 @@ def run(works: Sequence[Work], effort: Effort, progress: Callable[[Work], Progre
     with Stage(shared, is_frugal=effort is Effort.SMOKE) as stage:
         for work in works:
             with stage.scene():
-                yield _run(work, stage, effort, progress(work))
+                try:
+                    finding = _run(work, stage, effort, progress(work))
+                except BenchError as error:
+                    on_failure(error)
+                else:
+                    yield finding
 
 
 def _run(work: Work, stage: Stage, effort: Effort, progress: Progress) -> Finding:

@@ -175,6 +175,26 @@ async def test_a_record_that_the_database_refuses_does_not_take_others_with_it(
         assert await kept(other) == sorted(told)
 
 
+async def test_what_was_refused_before_a_connection_broke_is_refused_once(
+    url: str, other: "asyncpg.Connection"
+) -> None:
+    # Of what follows the refused record: to the first write, to the second, and to the next connection's.
+    answers = [True, False, True]
+
+    async def connect() -> Mumbling:
+        return Mumbling(await Database(lambda: url).connect(), answers)
+
+    async with node(url, connect=connect) as there:
+        await there.until_connected()
+        samples.tell_settled(there.ledger, samples.task("a\0b", node=there.id))
+        told = tell(there, 4)
+        await there.until_written()
+        assert answers == []
+        assert (there.ledger.status.written, there.ledger.status.dropped) == (4, 1)
+        assert sum("refuses a record" in text for text, _ in there.reports) == 1
+        assert await kept(other) == sorted(told)
+
+
 async def test_what_cannot_be_written_before_the_end_is_told() -> None:
     url = "postgresql://nobody@127.0.0.1:1/nowhere"
     there = Node(url)

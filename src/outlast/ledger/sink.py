@@ -56,18 +56,17 @@ class Sink(Generic[R]):
         try:
             await self._write_new(connection, batch.new, 0.0 if at_once or count >= BATCH else SPREAD_S)
             await self._insist(self._upsert, connection, batch.again)
-            batch.again.clear()
         finally:
             self.buffer.give_back(batch)
             self.in_flight = self._unsure
         return count
 
     async def _write_new(self, connection: "asyncpg.Connection", new: list[R], within_s: float) -> None:
-        """Writes records that cannot be there already, and removes from ``new`` those that are written."""
+        """Writes records that cannot be there already; see `_insist`."""
         await self._insist(self._upsert, connection, new)
-        new.clear()
 
-    async def _insist(self, send: _Send[R], connection: "asyncpg.Connection", records: Sequence[R]) -> None:
+    async def _insist(self, send: _Send[R], connection: "asyncpg.Connection", records: list[R]) -> None:
+        """Takes out of ``records`` what has been written or refused."""
         if not records:
             return
         try:
@@ -77,12 +76,18 @@ class Sink(Generic[R]):
             if len(records) == 1:
                 self.refused += 1
                 self._refuse(f"the database refuses a record of the ledger ({self._table}): {error}")
+                records.clear()
                 return
             middle = len(records) // 2
-            await self._insist(send, connection, records[:middle])
-            await self._insist(send, connection, records[middle:])
+            parts = records[:middle], records[middle:]
+            try:
+                for part in parts:
+                    await self._insist(send, connection, part)
+            finally:
+                records[:] = parts[0] + parts[1]
         else:
             self.written += len(records)
+            records.clear()
 
     async def _upsert(self, connection: "asyncpg.Connection", records: Sequence[R]) -> None:
         await connection.execute(sql.WRITE[self._table], msgspec.json.encode(records).decode())
@@ -126,7 +131,6 @@ class TaskSink(Sink[TaskRecord]):
             await _copy(connection, self._table, copying.COLUMNS, source, copying.ONE_BY_ONE)
 
         await self._insist(send, connection, new)
-        new.clear()
 
     async def _encode_lots(self, pause_s: float) -> tuple[list[bytes], list[TaskRecord]]:
         """Returns the rows and, taken out of the lots, what must be written singly. ``pause_s``: for each task."""

@@ -32,10 +32,13 @@ const encoder = new TextEncoder();
 const MAX_TEXT_BYTES = 1000 * 1024;
 const MAX_TEXT_CHARS = 256 * 1024;
 const MAX_NAME_CHARS = 1024;
+const UNLOADING = ',"unloading":true';
 
 /** One line, including the newline. */
 export function encode(message: FromWorker): string {
-  const json = ofTask(message) ?? stringify(message);
+  const line = ofTask(message);
+  if (line !== undefined) return line;
+  const json = stringify(message);
   // Most messages are short and well-formed. `\ud` is how JSON writes a lone surrogate, which the node refuses.
   if (json.length < 64 * 1024 && !json.includes("\\ud")) return json + "\n";
   const limits: Record<string, number> = { text: MAX_TEXT_CHARS, error: MAX_TEXT_CHARS };
@@ -45,14 +48,36 @@ export function encode(message: FromWorker): string {
   ) + "\n";
 }
 
+/** A field whose value many messages have, one after the other: it is made into JSON once. */
+class Field {
+  #name: string;
+  #value: string | undefined;
+  #json = "";
+
+  constructor(name: string) {
+    this.#name = name;
+  }
+
+  of(value: string | undefined): string {
+    if (value !== this.#value) {
+      this.#value = value;
+      this.#json = value === undefined ? "" : `,"${this.#name}":${stringify(cut(value, MAX_NAME_CHARS))}`;
+    }
+    return this.#json;
+  }
+}
+
+const name = new Field("name");
+const request = new Field("request");
+
 /** The most frequent messages, which take a third of the time when put together here. */
 function ofTask(message: FromWorker): string | undefined {
   if (message.type === "task_settled" && message.error === undefined) {
-    return `{"type":"task_settled","task":${message.task},"outcome":"${message.outcome}"}`;
+    return `{"type":"task_settled","task":${message.task},"outcome":"${message.outcome}"}\n`;
   }
-  if (message.type === "task_started" && message.name === undefined && message.unloading === undefined) {
-    const request = message.request === undefined ? "" : `,"request":${stringify(message.request)}`;
-    return `{"type":"task_started","task":${message.task}${request}}`;
+  if (message.type === "task_started") {
+    const fields = name.of(message.name) + request.of(message.request);
+    return `{"type":"task_started","task":${message.task}${fields}${message.unloading ? UNLOADING : ""}}\n`;
   }
 }
 

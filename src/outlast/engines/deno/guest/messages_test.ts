@@ -19,6 +19,19 @@ Deno.test("encode() leaves out what is undefined", () => {
   assert.equal(line, '{"type":"task_started","task":1}\n');
 });
 
+Deno.test("encode() keeps the starts of tasks apart", () => {
+  const values = [undefined, "a", "a", '"\ud83d"', "b", undefined];
+  for (const name of values) {
+    for (const request of values) {
+      for (const unloading of [true, undefined] as const) {
+        const message: FromWorker = { type: "task_started", task: 1, name, request, unloading };
+        const safe = { ...message, name: name?.toWellFormed(), request: request?.toWellFormed() };
+        assert.deepEqual(JSON.parse(encode(message)), JSON.parse(JSON.stringify(safe)));
+      }
+    }
+  }
+});
+
 Deno.test("encode() replaces lone surrogates, and them alone", () => {
   const lone = encode({ type: "log", level: "info", text: "a\ud83db \\ud83d 💡" });
   assert.equal(JSON.parse(lone).text, "a\ufffdb \\ud83d 💡");
