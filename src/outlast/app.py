@@ -48,6 +48,9 @@ from outlast.telemetry.logs import REQUEST_LEVEL, Level, Log
 from outlast.telemetry.quota import Quota
 
 MAX_OPEN_FILES = 10_240
+FOR_CLIENTS = 0.85
+"""So much of the limit on open files may be used when a client connects. The rest is for serving those that are there.
+"""
 UNREAD_LOGGED = LogLimits(lines_per_s=10, burst_lines=100)
 """Requests whose heads could not be read. To send such ones costs a client next to nothing."""
 _UNREAD_LEFT_OUT = "{lines:,} requests that could not be read were left out: more than {lines_per_s:,} a second"
@@ -108,7 +111,7 @@ async def serve(options: Options, log: Log, on_ready: Callable[[str, str | None]
     sandbox = await asyncio.to_thread(_sandbox, options, log)
     layers = sandbox.names if options.sandbox is not Sandbox.NONE else None
     environ = options.environ if layers is None else tools.environment(options.environ)
-    _allow_open_files()
+    open_files = _allow_open_files()
     _interrupt_what_computes()
     asyncio.get_running_loop().set_exception_handler(partial(_log_bug, log))
     prepared = asyncio.Event()
@@ -165,6 +168,7 @@ async def serve(options: Options, log: Log, on_ready: Callable[[str, str | None]
                 on_unread=partial(_unread, log, storing, unread),
                 trust_proxy=options.trust_proxy,
                 tracer=tracing,
+                max_files=int(open_files * FOR_CLIENTS),
             )
         )
         until_the_end.callback(gateway.abort)
@@ -340,14 +344,19 @@ def _spare_the_collector() -> None:
     gc.set_threshold(5_000)
 
 
-def _allow_open_files() -> None:
-    """Raises the limit on open files: a request needs two, and the usual limit (1024, macOS: 256) is low."""
+def _allow_open_files() -> int:
+    """Raises the limit on open files: a request needs two, and the usual limit (1024, macOS: 256) is low.
+
+    Returns the limit.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = MAX_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, MAX_OPEN_FILES)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         with contextlib.suppress(ValueError, OSError):
             # macOS refuses more than its maximum for any process; then the limit stays as it is.
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+            soft = wanted
+    return soft if soft != resource.RLIM_INFINITY else sys.maxsize
 
 
 def _interrupt_what_computes() -> None:

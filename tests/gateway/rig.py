@@ -5,6 +5,7 @@ import contextlib
 import json
 import socket
 import struct
+import sys
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -305,6 +306,7 @@ async def gateway(
     timeouts: Timeouts | None = None,
     trust_proxy: bool = False,
     tracer: Tracer | None = None,
+    max_files: int = sys.maxsize,
 ) -> AsyncIterator[Rig]:
     served: list[Served] = []
     news = asyncio.Event()
@@ -324,6 +326,7 @@ async def gateway(
         trust_proxy=trust_proxy,
         tracer=tracer,
         timeouts=timeouts or Timeouts(),
+        max_files=max_files,
     )
     server = Gateway(ports)
     rig = Rig(server, await server.listen("127.0.0.1", 0), served, news)

@@ -71,6 +71,16 @@ async def test_a_head_that_does_not_end_is_answered_408(play: Function, raw: byt
         assert await client.rest() == b""
 
 
+async def test_a_client_for_whom_no_file_may_be_opened_is_told(play: Function) -> None:
+    async with playing(play, max_files=0) as (shared, client):
+        answer = await client.answer()
+        assert (answer.status, answer.fields[b"sb-error-code"]) == (503, b"SERVICE_UNAVAILABLE")
+        assert answer.body.startswith(b"too many connections")
+        assert await client.rest() == b""
+        refused = await shared.until_served(1)
+        assert (refused.status, refused.client, refused.why.encode() + b"\n") == (503, "127.0.0.1", answer.body)
+
+
 async def test_a_head_that_trickles_has_no_more_time(play: Function) -> None:
     async with playing(play, timeouts=brief(head_s=0.2)) as (_, client):
 

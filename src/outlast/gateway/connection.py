@@ -23,6 +23,7 @@ from outlast.wire.idle import IdleTimer
 MAX_PIPELINED = 64 * 1024
 """Bytes read ahead while a request is being served."""
 
+_TOO_MANY = "too many connections: the server has nearly as many files open as it may (ulimit -n)"
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER without a time: close by RST (socket(7))
 
 
@@ -90,7 +91,11 @@ class Connection(asyncio.Protocol):
             local=forward.authority(local[0].encode(), local[1]),
             trusted=self._ports.trust_proxy,
         )
-        self._idle.expect(self._ports.timeouts.head_s)
+        # The least number that is free is taken, so it says how many files are open.
+        if transport.get_extra_info("socket").fileno() >= self._ports.max_files:
+            self._refuse(_TOO_MANY, 503, unread=False)
+        else:
+            self._idle.expect(self._ports.timeouts.head_s)
 
     def data_received(self, data: bytes) -> None:
         call = self._call
@@ -234,8 +239,8 @@ class Connection(asyncio.Protocol):
                 self._pause_reading()
         call.serve()
 
-    def _refuse(self, why: str, status: int) -> None:
-        """Responds to bytes that cannot be trusted, if that is still possible, and closes."""
+    def _refuse(self, why: str, status: int, *, unread: bool = True) -> None:
+        """Responds to what is not taken as a request, if that is still possible, and closes."""
         if self._call is not None:
             self._call.refuse(why, status)
             return
@@ -253,7 +258,7 @@ class Connection(asyncio.Protocol):
             connection=b"close",
         )
         self._transport.write(written)
-        self._close(unread=True)
+        self._close(unread)
         ms, client = (now_ns - began_ns) / 1e6, self.origin.address.decode()
         self._ports.on_unread(Served(request_id=request_id, client=client, status=status, ms=round(ms, 2), why=why))
 

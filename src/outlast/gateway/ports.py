@@ -1,5 +1,6 @@
 """What the gateway needs from other parts, and what its connections share."""
 
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
@@ -81,3 +82,5 @@ class Ports:
     tracer: Tracer | None = None
     """None: requests are not traced."""
     timeouts: Timeouts = Timeouts()
+    max_files: int = sys.maxsize
+    """A connection is refused if so many files are open. More have to be possible, to serve those that are there."""
