@@ -1,7 +1,7 @@
 """Requests at moments fixed beforehand, whatever becomes of those before them.
 
 A load that waits for its answers lets a slow server off: while it stands still nobody asks it anything. Here a request
-that is due is sent, and its latency counts from when it was due.
+that is due is sent, and its latency counts from when it was due, also where it had to wait for a connection.
 """
 
 import random
@@ -10,6 +10,9 @@ from collections.abc import Iterator, Sequence
 from time import perf_counter, time
 
 from bench.connection import MAX_IDLE_S, PATIENCE_S, Answer, BenchError, Connection, Target
+
+MOST_CONNECTIONS = 256
+"""More would only show what connecting costs: a server that falls behind would get another for each request."""
 
 
 def evenly(rate: float) -> Iterator[float]:
@@ -44,7 +47,7 @@ def measure(url: str, moments: Iterator[float], seconds: float) -> list[Answer]:
 
 
 def ask(url: str, moments: Iterator[float], seconds: float) -> list[Answer]:
-    """Asks at each of the moments that are less than ``seconds``, over as many connections as that takes.
+    """Asks at each of the moments that are less than ``seconds``, over up to `MOST_CONNECTIONS`.
 
     Returns when all are answered, in the order in which they were due. The event loops of Python wake up by the
     millisecond, which would count as latency: this waits with select(2) instead, whose timeout is exact.
@@ -70,12 +73,13 @@ class _Caller:
         following = next(moments, seconds)
         while following < seconds or self._busy:
             now = perf_counter()
-            while following < seconds and (due := began + following) <= now:
+            while following < seconds and (due := began + following) <= now and self._has_room:
                 self._ask(due)
                 last = now
                 following = next(moments, seconds)
-            wait = began + following - now if following < seconds else last + PATIENCE_S - now
-            if wait < 0 and following >= seconds:
+            is_next_asked = following < seconds and self._has_room
+            wait = began + following - now if is_next_asked else last + PATIENCE_S - now
+            if wait < 0 and not is_next_asked:
                 break
             if select.select([self._poll.fileno()], (), (), max(0, wait))[0]:
                 for descriptor, _ in self._poll.poll(0):
@@ -86,6 +90,10 @@ class _Caller:
         for connection in [*self._busy.values()]:
             self._settle(connection, 0, f"no answer within {PATIENCE_S:.0f} s")
         return sorted(self._answers)
+
+    @property
+    def _has_room(self) -> bool:
+        return len(self._busy) < MOST_CONNECTIONS
 
     def _ask(self, due: float) -> None:
         try:

@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Iterator
 
-from bench import load, processes
+from bench import connection, load, processes
 from bench.project import NO_CPU_LIMITS, Function
 from bench.stage import Node, Stage
 from bench.work import Effort, Entrant, Figures, Target, Work
@@ -27,7 +27,13 @@ def _entrants(stage: Stage, effort: Effort) -> Iterator[list[Entrant]]:
             one = load.run(urls, seconds=effort.of(0.05, 1, 8), connections=CONNECTIONS)
             return {"requests_per_s": one.requests_per_s, "node_mb": processes.resident_mb(node.pid)}
 
-        return Entrant(name, measure, lambda: load.run(urls, seconds=effort.of(0.01, 0.9, 3), connections=CONNECTIONS))
+        def warm_up() -> None:
+            for url in urls:
+                # All functions are prepared at first, which can take longer than the load lasts.
+                connection.get(url)
+            load.run(urls, seconds=effort.of(0.01, 0.9, 3), connections=CONNECTIONS)
+
+        return Entrant(name, measure, warm_up)
 
     yield [
         entrant("many known", stage.own_node(_own(effort))),

@@ -1,10 +1,11 @@
 """Requests at fixed moments: that they are sent when they are due, and what is counted."""
 
 import asyncio
+import contextlib
 import itertools
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
+import pytest
 from bench.connection import Answer
 
 from bench import open_loop
@@ -13,18 +14,22 @@ COUNT = 5
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 
-@asynccontextmanager
-async def answering(to_wait_for: int, answer: bytes = ANSWER) -> AsyncIterator[str]:
-    """A server that answers nobody before so many have asked."""
+@contextlib.asynccontextmanager
+async def answering(to_wait_for: int, answer: bytes = ANSWER, *, keeps: bool = False) -> AsyncIterator[str]:
+    """A server that answers nobody before so many have asked. ``keeps``: the connections are kept."""
     all_here = asyncio.Event()
     arrived = itertools.count(1)
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        if next(arrived) == to_wait_for:
-            all_here.set()
-        await all_here.wait()
-        writer.write(answer)
+        with contextlib.suppress(asyncio.IncompleteReadError):
+            while not writer.is_closing():
+                await reader.readuntil(b"\r\n\r\n")
+                if next(arrived) == to_wait_for:
+                    all_here.set()
+                await all_here.wait()
+                writer.write(answer)
+                if not keeps:
+                    writer.close()
         writer.close()
 
     async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
@@ -42,6 +47,19 @@ async def test_a_request_that_is_due_is_sent_whatever_became_of_those_before() -
     # The first had to wait for the last, which was due 40 ms later.
     assert answers[0].latency_ms >= 40
     assert [round(answer.due_at - answers[0].due_at, 2) for answer in answers] == [0, 0.01, 0.02, 0.03, 0.04]
+
+
+async def test_what_waits_for_a_connection_counts_from_when_it_was_due(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(open_loop, "MOST_CONNECTIONS", 2)
+    async with answering(3, keeps=True) as url:
+        answering_late = asyncio.create_task(asked(url, COUNT))
+        # The third cannot ask before one of the first two is answered: somebody else has to.
+        await asyncio.sleep(0.1)
+        other = await asked(url, 1)
+        answers = await answering_late
+    assert [answer.status for answer in (*other, *answers)] == [200] * (COUNT + 1)
+    assert [round(answer.due_at - answers[0].due_at, 2) for answer in answers] == [0, 0.01, 0.02, 0.03, 0.04]
+    assert answers[2].latency_ms >= 50
 
 
 async def test_a_server_may_close_its_connections_between_requests() -> None:
