@@ -42,7 +42,8 @@ def _entrants(stage: Stage, effort: Effort) -> Iterator[list[Entrant]]:
             "workers": sum(worker["state"] == "ready" for name in functions for worker in node.workers(name)),
         }
 
-    yield [Entrant("node", measure, lambda: ask(effort.of(100, 8_000, 100_000)))]
+    # After so many, which take 100 s, the node has as many of the latest requests in memory as it keeps.
+    yield [Entrant("node", measure, lambda: ask(effort.of(100, 8_000, 300_000)))]
 
 
 WORK = Work(
