@@ -15,8 +15,13 @@ ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 
 @contextlib.asynccontextmanager
-async def answering(to_wait_for: int, answer: bytes = ANSWER, *, keeps: bool = False) -> AsyncIterator[str]:
-    """A server that answers nobody before so many have asked. ``keeps``: the connections are kept."""
+async def answering(
+    to_wait_for: int, answer: bytes = ANSWER, *, asked_by: asyncio.Queue[object] | None = None
+) -> AsyncIterator[str]:
+    """A server that answers nobody before so many have asked.
+
+    With ``asked_by`` it keeps connections, and puts there by which one each request came.
+    """
     all_here = asyncio.Event()
     arrived = itertools.count(1)
 
@@ -24,11 +29,13 @@ async def answering(to_wait_for: int, answer: bytes = ANSWER, *, keeps: bool = F
         with contextlib.suppress(asyncio.IncompleteReadError):
             while not writer.is_closing():
                 await reader.readuntil(b"\r\n\r\n")
+                if asked_by is not None:
+                    asked_by.put_nowait(writer)
                 if next(arrived) == to_wait_for:
                     all_here.set()
                 await all_here.wait()
                 writer.write(answer)
-                if not keeps:
+                if asked_by is None:
                     writer.close()
         writer.close()
 
@@ -51,15 +58,20 @@ async def test_a_request_that_is_due_is_sent_whatever_became_of_those_before() -
 
 async def test_what_waits_for_a_connection_counts_from_when_it_was_due(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(open_loop, "MOST_CONNECTIONS", 2)
-    async with answering(3, keeps=True) as url:
-        answering_late = asyncio.create_task(asked(url, COUNT))
+    asked_by: asyncio.Queue[object] = asyncio.Queue()
+    async with answering(3, asked_by=asked_by) as url:
+        answering_late = asyncio.create_task(asyncio.to_thread(open_loop.ask, url, iter([0] * COUNT), 1))
+        both = {await asked_by.get(), await asked_by.get()}
+        assert len(both) == 2
         # The third cannot ask before one of the first two is answered: somebody else has to.
-        await asyncio.sleep(0.1)
         other = await asked(url, 1)
+        assert await asked_by.get() not in both
         answers = await answering_late
+        assert {asked_by.get_nowait() for _ in range(COUNT - 2)} <= both
     assert [answer.status for answer in (*other, *answers)] == [200] * (COUNT + 1)
-    assert [round(answer.due_at - answers[0].due_at, 2) for answer in answers] == [0, 0.01, 0.02, 0.03, 0.04]
-    assert answers[2].latency_ms >= 50
+    assert len({answer.due_at for answer in answers}) == 1
+    # The later ones were sent when the first had been answered, and count from when all of them were due.
+    assert min(answer.latency_ms for answer in answers[2:]) > min(answer.latency_ms for answer in answers[:2])
 
 
 async def test_a_server_may_close_its_connections_between_requests() -> None:

@@ -1,6 +1,6 @@
 """A database that is slow, down, or gone in the middle of a sentence costs nothing but patience."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import asyncpg
@@ -132,15 +132,19 @@ class Mumbling:
         return result
 
 
+def mumbling(url: str, answers: list[bool]) -> Callable[[], Awaitable[Mumbling]]:
+    async def connect() -> Mumbling:
+        return Mumbling(await Database(lambda: url).connect(), answers)
+
+    return connect
+
+
 async def test_what_was_written_without_an_answer_is_written_again_and_there_once(
     url: str, other: "asyncpg.Connection"
 ) -> None:
     answers = [True, False, False]
 
-    async def connect() -> Mumbling:
-        return Mumbling(await Database(lambda: url).connect(), answers)
-
-    async with node(url, connect=connect) as there:
+    async with node(url, connect=mumbling(url, answers)) as there:
         await there.until_connected()
         open_one = samples.task(node=there.id)
         there.ledger.task_started(open_one)
@@ -181,10 +185,7 @@ async def test_what_was_refused_before_a_connection_broke_is_refused_once(
     # Of what follows the refused record: to the first write, to the second, and to the next connection's.
     answers = [True, False, True]
 
-    async def connect() -> Mumbling:
-        return Mumbling(await Database(lambda: url).connect(), answers)
-
-    async with node(url, connect=connect) as there:
+    async with node(url, connect=mumbling(url, answers)) as there:
         await there.until_connected()
         samples.tell_settled(there.ledger, samples.task("a\0b", node=there.id))
         told = tell(there, 4)
