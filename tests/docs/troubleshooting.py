@@ -233,6 +233,8 @@ def comparable(block: str) -> tuple[list[str], list[str]]:
         (r"\d\d:\d\d:\d\d\.\d{3}", "TIME"),
         (r"\b[\d,.]+(?:e-\d+)? (ms|s|min|MiB|MB)\b(?: of CPU)?", "SOME"),
         (r" {2,}", "  "),
+        # What of a line failed, which each version of Python marks in another way.
+        (r"\n[ ~^]*[~^][ ~^]*(?=\n)", ""),
     ):
         block = re.sub(pattern, word, block)
     lines = block.splitlines()

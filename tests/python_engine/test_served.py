@@ -66,6 +66,12 @@ async def handler(request: Request) -> Response:
         leave(end)
     return Response.json(VERSIONS)
 """
+FAILS = """
+import traceback
+
+try: 1 / 0
+except ZeroDivisionError: traceback.print_exc()
+"""
 ENDS = (
     SERVES
     + """
@@ -92,8 +98,8 @@ async def handler(request: Request) -> Response:
 
 
 def other_python() -> tuple[str, str] | None:
-    """Another minor version that this machine has: its number, and the folder of its program."""
-    for minor in range(sys.version_info.minor + 1, sys.version_info.minor + 4):
+    """The latest minor version that this machine has besides this one: its number, and the folder of its program."""
+    for minor in range(sys.version_info.minor + 3, sys.version_info.minor, -1):
         name = f"python3.{minor}"
         found = [*Path("~/.pyenv/versions").expanduser().glob(f"3.{minor}.*/bin/{name}"), shutil.which(name)]
         for program in filter(None, found):
@@ -128,7 +134,7 @@ async def node(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Node]:
         version, folder = OTHER
         functions = {
             **functions,
-            "another/main.py": script("httpx==0.28.*", python=f"=={version}.*") + SERVES + VERSION,
+            "another/main.py": script("httpx==0.28.*", python=f"=={version}.*") + SERVES + VERSION + FAILS,
         }
         environment["PATH"] = f"{folder}:{os.environ['PATH']}"
     project = write_project(
@@ -197,6 +203,9 @@ async def test_another_python(node: Node, client: httpx.AsyncClient) -> None:
     assert response.status_code == 200, node.log_text()
     assert ".".join(map(str, response.json()["python"])) == OTHER[0]
     assert node.found("prepare", function="another", msg=lambda text: f"it runs on Python {OTHER[0]}" in text)
+    printed = await node.wait_for("log", function="another")
+    assert printed["msg"].startswith("Traceback")
+    assert printed["msg"].endswith("\nZeroDivisionError: division by zero")
 
 
 @pytest.mark.parametrize(

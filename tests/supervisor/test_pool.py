@@ -433,8 +433,8 @@ async def test_a_worker_that_stands_still_is_gone_round_until_it_goes_on() -> No
         one.answer()
         assert await first.end() == 200
         both = [there.call(), there.call()]
-        await one.has(1)
-        await other.has(1)
+        await one.has(2)
+        await other.has(2)
         one.answer()
         other.answer()
         assert [await caller.end() for caller in both] == [200, 200]

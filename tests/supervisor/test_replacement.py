@@ -169,6 +169,7 @@ async def test_each_new_worker_relieves_one_that_is_due() -> None:
         old = [await there.ready_worker() for _ in callers]
         for one in old:
             await one.has(1)
+        for one in old:
             there.judge(one, Step.RETIRE, UnloadReason.WALL_CLOCK)
         new = [await there.worker(), await there.worker()]
         await new[0].booted()

@@ -16,6 +16,8 @@ import pytest_asyncio
 from outlast.engines.processes import Command, Process, Spawner, SpawnError
 
 PATIENCE_S = 20
+STANDARD_SIGNALS = 2**31 - 1
+"""In a mask of signals. Python 3.13 starts the spawner by posix_spawn(3), where the C library ignores one of its own."""
 
 linux_only = pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks at processes in /proc")
 
@@ -175,8 +177,8 @@ async def test_signals_are_as_they_are_by_default(spawner: Spawner) -> None:
     program = Command(["/bin/sh", "-c", "grep ^Sig /proc/self/status"], {"PATH": "/bin:/usr/bin"}, Path("/"))
     result = await spawner.run(program)
     fields = dict(line.split(":\t") for line in result.out.decode().splitlines())
-    assert int(fields["SigIgn"], 16) == 0
-    assert int(fields["SigBlk"], 16) == 0
+    for field in ("SigIgn", "SigBlk"):
+        assert int(fields[field], 16) & STANDARD_SIGNALS == 0
 
 
 async def test_a_kill_ends_it(spawner: Spawner) -> None:

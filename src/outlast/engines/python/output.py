@@ -190,6 +190,6 @@ def _show_unraisable(unraisable: Any) -> None:
     reports.send(Logged("error", text if error is None else f"{text}\n{describe(error)}", request_id.get()))
 
 
-def _print_traceback(self: traceback.TracebackException, *, file: TextIO | None = None, chain: bool = True) -> None:
-    """Writes it in one piece, where `traceback.print_exc()` would write line by line."""
-    (file or sys.stderr).write("".join(self.format(chain=chain)))
+def _print_traceback(self: traceback.TracebackException, *, file: TextIO | None = None, **form: Any) -> None:
+    """Writes it in one piece, where `traceback.print_exc()` would write line by line. ``form``: what `format` takes."""
+    (file or sys.stderr).write("".join(self.format(**form)))

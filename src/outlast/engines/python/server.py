@@ -99,6 +99,9 @@ class Stream:
             )
         if (drained := self._connection.drained) is not None:
             await drained.wait()
+        if self._connection.is_closing:
+            # The event loop, which would say so, waits for an application that only sends.
+            self.gone = True
         if self.gone:
             return
         if self.started:
@@ -255,6 +258,11 @@ class Connection(asyncio.Protocol):
         if self._paused and self._body is not None:
             self._paused = False
             self._transport.resume_reading()
+
+    @property
+    def is_closing(self) -> bool:
+        """Whether nothing can be written any more."""
+        return self._transport.is_closing()
 
     def write(self, data: bytes) -> None:
         self._transport.write(data)
