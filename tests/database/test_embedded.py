@@ -151,9 +151,13 @@ async def test_a_number_that_is_another_process_by_now_is_no_server(folder: Path
         await (await connected(lambda: server.ledger_url)).close()
 
 
+def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.close()
+
+
 async def test_a_port_that_is_taken_is_given_up(folder: Path) -> None:
     port = Folder(folder).place().port
-    taken = await asyncio.start_server(lambda *_: None, HOST, port)
+    taken = await asyncio.start_server(hang_up, HOST, port)
     async with taken, running(folder) as server:
         assert server._place.port != port
         await (await connected(lambda: server.functions_url)).close()
@@ -164,7 +168,7 @@ async def test_a_port_that_is_taken_meanwhile_is_given_up_too(folder: Path) -> N
     async with running(folder, moved.set) as server:
         before = server.functions_url
         # It is not running yet.
-        taken = await asyncio.start_server(lambda *_: None, HOST, server._place.port)
+        taken = await asyncio.start_server(hang_up, HOST, server._place.port)
         async with taken:
             await asyncio.wait_for(moved.wait(), PATIENCE_S)
             assert server.functions_url != before

@@ -214,6 +214,7 @@ def unload(event: object) -> None:
 """
 
 
+@pytest.mark.skipif((3, 12) <= sys.version_info < (3, 12, 3), reason="this Python starts no threads at that point")
 class TestStandalone:
     @pytest.fixture
     def script(self, tmp_path: Path, unused_tcp_port: int) -> Path:

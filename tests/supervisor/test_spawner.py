@@ -17,7 +17,7 @@ from outlast.engines.processes import Command, Process, Spawner, SpawnError
 
 PATIENCE_S = 20
 STANDARD_SIGNALS = 2**31 - 1
-"""In a mask of signals. Python 3.13 starts the spawner by posix_spawn(3), where the C library ignores one of its own."""
+"""In a mask. Python 3.13 starts the spawner by posix_spawn(3), where the C library ignores a signal of its own."""
 
 linux_only = pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks at processes in /proc")
 

@@ -34,6 +34,9 @@ def _run() -> None:
 
     app, host, port = _chosen
     logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s")
+    if (3, 12) <= sys.version_info < (3, 12, 3):
+        # https://github.com/python/cpython/issues/113964
+        logging.warning("asyncio.to_thread and the like fail here in Python 3.12.0 to 3.12.2: use 3.12.3 or later")
     with contextlib.suppress(KeyboardInterrupt):
         uvicorn.run(_Started(app), host=host, port=port, lifespan="on")
 
