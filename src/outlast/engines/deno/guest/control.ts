@@ -19,7 +19,7 @@ const EAGER_LINES = 4;
  */
 const MAX_WRITES = Deno.build.os === "linux" ? 128 : 1;
 const MAX_SMALL = 16 * 1024;
-/** Not so much is gathered: the event loop may never come to its next turn. */
+/** Not so much is gathered that is not noted: the event loop may never come to its next turn. */
 const MUCH = MAX_SMALL / 2;
 const BLOCK = 64 * 1024;
 
@@ -35,6 +35,8 @@ export class Channel {
   #stream: Stream;
   #notes: Notes | undefined;
   #queued = "";
+  /** So many characters of it are not noted. */
+  #unnoted = 0;
   #lines = 0;
   #room = new Uint8Array(0);
   #writes = 0;
@@ -64,8 +66,10 @@ export class Channel {
     const line = encode(message);
     const number = this.#lines++;
     this.#queued += line;
-    const isLost = message.type === "task_started" && !this.#notes?.put(line, number);
-    if (this.#ending || this.#isEager(message) || (isLost && this.#hasRoom)) this.#flush();
+    const isStart = message.type === "task_started";
+    const isNoted = isStart && this.#notes !== undefined && this.#notes.put(line, number);
+    if (!isNoted) this.#unnoted += line.length;
+    if (this.#ending || this.#isEager(message) || (isStart && !isNoted && this.#hasRoom)) this.#flush();
     if (this.#inBurst) return;
     this.#inBurst = true;
     setTimeout(this.#endMoment, GATHER_MS);
@@ -100,7 +104,7 @@ export class Channel {
   }
 
   #isEager({ type }: FromWorker): boolean {
-    const isMuch = this.#queued.length > MUCH;
+    const isMuch = this.#unnoted > MUCH;
     if (!isMuch) {
       const canWait = (type === "task_started" || type === "task_settled") && this.#inBurst;
       if (canWait || this.#eagerLeft === 0) return false;
@@ -126,6 +130,7 @@ export class Channel {
   #flush(): void {
     const text = this.#queued;
     this.#queued = "";
+    this.#unnoted = 0;
     if (text !== "") this.#write(text);
   }
 

@@ -181,7 +181,7 @@ Deno.test("Channel writes the start of a task at once, after what waited", () =>
 
 Deno.test("Channel gathers the starts of tasks where they are noted, after the first of a burst", async () => {
   const { stream, channel } = new Rig();
-  const all = Array.from({ length: 50 }, (_, number) => started(number));
+  const all = Array.from({ length: 2000 }, (_, number) => started(number));
   all.forEach(channel.send);
   assert.equal(stream.writes.length, 1);
   await stream.acceptAll();

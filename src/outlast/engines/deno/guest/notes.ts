@@ -20,6 +20,8 @@ export class Notes {
   #file: File;
   #size = 0;
   #room = new Uint8Array(1024);
+  /** The beginning of it that was written last: most lines are as long as the one before. */
+  #written = this.#room.subarray(0, 0);
 
   constructor(file: File) {
     this.#file = file;
@@ -59,7 +61,10 @@ export class Notes {
     if (text.length * MOST > this.#room.length) {
       if (text.length > MAX_BYTES) return encoder.encode(text);
       this.#room = new Uint8Array(text.length * MOST);
+      this.#written = this.#room.subarray(0, 0);
     }
-    return this.#room.subarray(0, encoder.encodeInto(text, this.#room).written);
+    const { written } = encoder.encodeInto(text, this.#room);
+    if (this.#written.length !== written) this.#written = this.#room.subarray(0, written);
+    return this.#written;
   }
 }

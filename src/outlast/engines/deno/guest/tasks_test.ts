@@ -37,7 +37,7 @@ Deno.test("waitUntil() returns its argument and reports start and end", async ()
 Deno.test("waitUntil() counts the same work once", async () => {
   const { settled, sent, waitUntil } = make();
   const promise = Promise.resolve();
-  const thenable = { then: (resolve: () => void) => resolve() };
+  const thenable = Object.freeze({ then: (resolve: () => void) => resolve() });
   for (const work of [promise, thenable, promise, thenable]) assert.equal(waitUntil(work), work);
   await microtasks();
   waitUntil(promise);
