@@ -54,22 +54,22 @@ export class Channel {
   }
 
   /**
-   * Never blocks, never throws. The first few lines of each moment are written at once, of tasks only the first one after
-   * a pause. The rest goes out together when the moment is over, or with what is written at once.
+   * Never blocks, never throws. The first few lines of each moment are written at once, of the ends of tasks only the
+   * first one after a pause. The rest goes out together when the moment is over, or with what is written at once.
    *
    * A `Deno.Conn` has handed what it is given to the kernel when `write` returns, not when its promise settles: what is
    * written is heard of even if the process dies the next moment. Only where the kernel has no room it is not, so each
-   * start of a task is noted first. One that cannot be noted is written at once.
+   * start of a task is noted instead: the node has no use for it before the response. One that cannot be noted is written
+   * at once.
    */
   send = (message: FromWorker): void => {
     this.#spoke = true;
     const line = encode(message);
     const number = this.#lines++;
     this.#queued += line;
-    const isStart = message.type === "task_started";
-    const isNoted = isStart && this.#notes !== undefined && this.#notes.put(line, number);
+    const isNoted = message.type === "task_started" && this.#notes?.put(line, number) === true;
     if (!isNoted) this.#unnoted += line.length;
-    if (this.#ending || this.#isEager(message) || (isStart && !isNoted && this.#hasRoom)) this.#flush();
+    if (this.#ending || (!isNoted && this.#isEager(message))) this.#flush();
     if (this.#inBurst) return;
     this.#inBurst = true;
     setTimeout(this.#endMoment, GATHER_MS);
@@ -104,13 +104,9 @@ export class Channel {
   }
 
   #isEager({ type }: FromWorker): boolean {
-    const isMuch = this.#unnoted > MUCH;
-    if (!isMuch) {
-      const canWait = (type === "task_started" || type === "task_settled") && this.#inBurst;
-      if (canWait || this.#eagerLeft === 0) return false;
-    }
-    if (!this.#hasRoom) return false;
-    if (!isMuch) this.#eagerLeft--;
+    if (type === "task_started" || this.#unnoted > MUCH) return this.#hasRoom;
+    if ((type === "task_settled" && this.#inBurst) || this.#eagerLeft === 0 || !this.#hasRoom) return false;
+    this.#eagerLeft--;
     return true;
   }
 
