@@ -3,6 +3,7 @@
 import os
 import platform
 import subprocess
+import sys
 from importlib.metadata import version
 from pathlib import Path
 
@@ -16,7 +17,8 @@ def describe() -> dict[str, str | int | float]:
         "cpus": len(os.sched_getaffinity(0)),
         "memory_gb": round(int(meminfo["MemTotal"].split()[0]) / 2**20, 1),
         "system": platform.platform(),
-        "python": platform.python_version(),
+        # Which one: built with profile-guided optimisation, it needs a tenth less for the same request.
+        "python": f"{platform.python_version()} ({Path(sys.executable).resolve()})",
         "deno": _first_line([find_deno_bin(), "--version"]),
         "outlast": version("outlast"),
         "commit": _first_line(["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]),
