@@ -101,7 +101,7 @@ class Stream:
             await drained.wait()
         if self._connection.is_closing:
             # The event loop, which would say so, waits for an application that only sends.
-            self.gone = True
+            self.lose()
         if self.gone:
             return
         if self.started:
