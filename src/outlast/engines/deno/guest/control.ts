@@ -18,7 +18,8 @@ const EAGER_LINES = 4;
  * may take a part of it.
  */
 const MAX_WRITES = Deno.build.os === "linux" ? 128 : 1;
-const MAX_SMALL = 16 * 1024;
+/** In characters, of up to three bytes. What was gathered goes out in such pieces: only a line of its own can be large. */
+const MAX_SMALL = 15 * 1024;
 /** Not so much is gathered that is not noted: the event loop may never come to its next turn. */
 const MUCH = MAX_SMALL / 2;
 const BLOCK = 64 * 1024;
@@ -104,15 +105,14 @@ export class Channel {
   }
 
   #isEager({ type }: FromWorker): boolean {
-    if (type === "task_started" || this.#unnoted > MUCH) return this.#hasRoom;
+    if (type === "task_started" || this.#unnoted > MUCH) return true;
     if ((type === "task_settled" && this.#inBurst) || this.#eagerLeft === 0 || !this.#hasRoom) return false;
     this.#eagerLeft--;
     return true;
   }
 
   get #hasRoom(): boolean {
-    if (this.#writes === 0) return true;
-    return this.#writes < MAX_WRITES && this.#largeWrites === 0 && this.#queued.length <= MAX_SMALL;
+    return this.#writes < MAX_WRITES && this.#largeWrites === 0;
   }
 
   #endMoment = (): void => {
@@ -124,10 +124,20 @@ export class Channel {
   };
 
   #flush(): void {
-    const text = this.#queued;
-    this.#queued = "";
-    this.#unnoted = 0;
-    if (text !== "") this.#write(text);
+    while (this.#queued !== "" && (this.#ending || this.#hasRoom)) this.#write(this.#nextPiece());
+    this.#unnoted = Math.min(this.#unnoted, this.#queued.length);
+  }
+
+  /** Whole lines, together no more than `MAX_SMALL`, or one that is longer. */
+  #nextPiece(): string {
+    const queued = this.#queued;
+    if (queued.length <= MAX_SMALL) {
+      this.#queued = "";
+      return queued;
+    }
+    const end = queued.lastIndexOf("\n", MAX_SMALL - 1) + 1 || queued.indexOf("\n") + 1;
+    this.#queued = queued.slice(end);
+    return queued.slice(0, end);
   }
 
   #write(text: string): void {
@@ -159,7 +169,7 @@ export class Channel {
     this.#writes--;
     if (isLarge) this.#largeWrites--;
     if (this.#writes === 0 && this.#queued === "") this.#notes?.clear();
-    // The burst ended while the kernel had no room.
-    if (this.#writes === 0 && !this.#inBurst) this.#flush();
+    // What is gathered has waited for this, or the burst ended while the kernel had no room.
+    if (this.#writes === 0 && (isLarge || !this.#inBurst)) this.#flush();
   }
 }
