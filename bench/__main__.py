@@ -96,7 +96,9 @@ def _table(findings: Sequence[Finding], judged: bool) -> Table:
     whole = Table("work", "target", "result", "rounds", "", title=None if judged else "smoke: the figures mean nothing")
     for finding in findings:
         whole.add_section()
-        whole.add_row(f"[bold]{finding.title}[/]", "", "", f"{finding.began} {finding.effort}", "")
+        whole.add_row(
+            f"[bold]{finding.title}[/]", "", "", f"{finding.effort}, {finding.stolen_percent:.1f} % stolen", ""
+        )
         if shown := page.SHOWN.get(finding.work):
             for name, rounds in finding.rounds.items():
                 found = [one[shown.figure] for one in rounds]

@@ -4,6 +4,7 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
@@ -24,6 +25,23 @@ def describe() -> dict[str, str | int | float]:
         "commit": _first_line(["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]),
         "busy_before": round(os.getloadavg()[0], 2),
     }
+
+
+def stolen_percent() -> Callable[[], float]:
+    """Call what it returns to learn how much of the CPU time since then the host gave to others ("steal", proc(5))."""
+    began, stolen_before = _cpu_ticks()
+
+    def so_far() -> float:
+        now, stolen = _cpu_ticks()
+        return 100 * (stolen - stolen_before) / max(now - began, 1)
+
+    return so_far
+
+
+def _cpu_ticks() -> tuple[int, int]:
+    """All of them, and those that were stolen."""
+    ticks = [int(count) for count in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+    return sum(ticks), ticks[7]
 
 
 def _processor() -> str:

@@ -171,3 +171,5 @@ class Finding:
     rows: Sequence[Row]
     rounds: Mapping[str, Sequence[Figures]]
     missing: Mapping[str, str]
+    stolen_percent: float
+    """Of the CPU time of the machine, what its host gave to others while this was measured."""

@@ -57,7 +57,7 @@ def test_a_peer_that_is_not_there_is_not_a_target_that_is_met() -> None:
 def found(work: str, figure: str, value: float, result: str) -> Finding:
     rows = [Row("the row", ">= 2", result, is_met=False)]
     return Finding(
-        work, f"the work {work}", "full", "2026-01-02T03:04:05+00:00", rows, {"Outlast": [{figure: value}]}, {}
+        work, f"the work {work}", "full", "2026-01-02T03:04:05+00:00", rows, {"Outlast": [{figure: value}]}, {}, 4.25
     )
 
 
@@ -73,6 +73,7 @@ def test_what_is_written_replaces_the_figures_of_the_same_work_alone(tmp_path: P
     assert text.endswith(f"{END}\n\n## Findings\n\nours <b>\n")
     assert "old" not in text
     assert "first" not in text
+    assert "| **the work idle** | | | 2026-01-02, full, 4.2 % stolen | |" in text
     assert text.index("| second | | **short** |".replace("| |", "|  |")) < text.index("kept")
     assert json.loads(where.with_suffix(".json").read_text()).keys() == {"throughput-python", "idle"}
     bars = ElementTree.parse(where.with_suffix(".svg")).findall("{http://www.w3.org/2000/svg}rect")
