@@ -100,7 +100,7 @@ async def test_a_task_that_never_settles_is_named(run: Run) -> None:
 async def test_the_log_of_a_test_that_fails(run: Run) -> None:
     # Each ends at the next headline: what follows the last one, a summary, quotes the errors where CI is set.
     sections = re.findall(r"^-+ outlast log -+$(.*?)^[_=-]{3}", run.out, re.MULTILINE | re.DOTALL)
-    assert len(sections) == 2
+    assert len(sections) == 2, run.out
     assert "cat.png" in sections[0]
     assert "cat.png" not in sections[1]
     for line in SHOWN[1].splitlines():

@@ -4,6 +4,7 @@ import asyncio
 import json
 
 import pytest
+import uvloop
 from tests.supervisor.stub_workers import House, Stub, house
 
 from outlast.core.outcome import EndReason, RequestEnd
@@ -100,6 +101,28 @@ async def test_a_worker_that_hangs_up_is_ended(monkeypatch: pytest.MonkeyPatch) 
         worker._control.close()
         await there.logged("shutdown")
         assert there.events("shutdown")[0]["reason"] == "protocol"
+
+
+def test_nothing_fails_that_is_said_to_a_worker_which_has_hung_up() -> None:
+    # The event loop of a node, unlike asyncio's own, refuses what is written to a closed connection.
+    uvloop.run(_said_to_a_worker_which_has_hung_up())
+
+
+async def _said_to_a_worker_which_has_hung_up() -> None:
+    async with house() as there:
+        worker = await busy_worker(there)
+        known = there.worker_of(worker)
+        assert worker._control is not None
+        worker._control.close()
+        # This returns when the node has noticed.
+        await known.catch_up()
+        await known.catch_up()
+        there.pool.reload(there.function)
+        again = there.call()
+        other = await there.ready_worker()
+        await other.has(1)
+        other.answer()
+        assert await again.end() == 200
 
 
 async def test_a_worker_that_does_not_end_when_told_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:

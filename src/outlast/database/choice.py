@@ -13,9 +13,14 @@ def check(database: str) -> None:
     """Raises OutlastError for what it cannot be."""
     if database in (EMBEDDED, OFF):
         return
+    # No password is shown.
+    shown = repr(database.rpartition("@")[2])
     try:
-        scheme = urlsplit(database).scheme
+        url = urlsplit(database)
+        for host in url.netloc.rpartition("@")[2].split(","):
+            # uvloop takes a port as modulo 65536. This raises ValueError for one that is out of range.
+            _ = urlsplit(f"//{host}").port
     except ValueError as error:
-        raise OutlastError(f"{database!r} is no URL: {error}") from error
-    if scheme not in SCHEMES:
-        raise OutlastError(f"{database!r} is neither embedded nor off nor a URL that begins with postgresql://")
+        raise OutlastError(f"{shown} is no URL: {error}") from error
+    if url.scheme not in SCHEMES:
+        raise OutlastError(f"{shown} is neither embedded nor off nor a URL that begins with postgresql://")

@@ -9,10 +9,9 @@ from outlast.database.migrations import migrate
 
 BROKEN = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.exceptions.InternalClientError)
 """The errors of a broken connection; the last one when it is lost between two of asyncpg's own steps."""
-_NO_URL = (ValueError, OverflowError)
-"""The errors for a URL that asyncpg cannot use."""
 _LASTING = (
-    *_NO_URL,
+    # For a URL that asyncpg cannot use.
+    ValueError,
     asyncpg.InvalidAuthorizationSpecificationError,
     asyncpg.InvalidCatalogNameError,
     # Permission denied is one of these.
@@ -48,7 +47,7 @@ class Database:
                 # Poolers such as Supabase's give each transaction another session, without its prepared statements.
                 statement_cache_size=0,
             )
-        except _NO_URL as error:
+        except ValueError as error:
             raise DatabaseError(f"its URL cannot be used: {error}") from error
         except BROKEN as error:
             raise DatabaseError(str(error) or type(error).__name__) from error

@@ -102,7 +102,8 @@ class Channel(_Reading):
             self.data_received(left)
 
     def send(self, message: messages.ToWorker) -> None:
-        if self._transport is not None:
+        """Does nothing before the channel is open, and once it is closed."""
+        if self._transport is not None and not self._transport.is_closing():
             self._transport.write(messages.encode(message))
 
     async def catch_up(self) -> None:
