@@ -21,6 +21,7 @@ from outlast.admin.administration import Administration
 from outlast.admin.node import Node
 from outlast.admin.place import Unusable
 from outlast.config import address, settings
+from outlast.config.inspection import InspectMode
 from outlast.config.settings import Project
 from outlast.core.errors import OutlastError
 from outlast.core.language import Language
@@ -28,7 +29,7 @@ from outlast.core.policy import Policy
 from outlast.core.printing import LogLimits
 from outlast.database import choice
 from outlast.engines import tools
-from outlast.engines.deno import DenoEngine
+from outlast.engines.deno import DenoEngine, inspector
 from outlast.engines.processes import Command, Process, Spawner
 from outlast.engines.python.engine import ZYGOTE, PythonEngine
 from outlast.gateway.ports import Ports, Served
@@ -85,6 +86,8 @@ class Options:
     announced: bool = True
     """Whether commands find this node through the project's folder."""
     database: str = choice.EMBEDDED
+    inspect: InspectMode | None = None
+    """How debuggers of TypeScript functions are attached; None: not at all."""
 
     def load(self, url: str, database_url: str | None = None, given: Settings = NO_SETTINGS) -> Project:
         """Reads the project's settings; ``given`` overrides them. Raises ConfigError."""
@@ -96,6 +99,7 @@ class Options:
             verify_jwt=self.verify_jwt,
             url=url,
             database_url=database_url,
+            inspect=self.inspect,
             given=given,
         )
 
@@ -141,12 +145,13 @@ async def serve(options: Options, log: Log, on_ready: Callable[[str, str | None]
             functions_dir=project.functions_dir,
             root=project.root,
             environ=environ,
-            inspector_port=project.inspector_port,
             layers=layers,
         )
         engines: dict[Language, Engine] = {Language.TYPESCRIPT: deno, Language.PYTHON: python}
 
         async def spawn(command: Command) -> Process:
+            if command.port is not None:
+                await inspector.wait_until_free(command.port)
             return await (spawner if command.fork is None else zygote).spawn(command)
 
         tracing = traces.opened(options.environ, storing.node, log)
@@ -199,6 +204,10 @@ async def serve(options: Options, log: Log, on_ready: Callable[[str, str | None]
         # Programs wait for this line, whatever else they want to read.
         admin_url = administration.url if administration is not None else None
         log.emit("ready", level=max(Level.INFO, log.level), url=url, admin_url=admin_url, sandbox=sandbox.active)
+        for name, function in project.functions.items():
+            if function.inspector is not None:
+                where = inspector.address(function.inspector)
+                log.emit("config", function=name, msg=f"debuggers attach to {where} once it has a worker")
         if on_ready is not None:
             on_ready(url, admin_url)
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from outlast.config.inspection import InspectMode, Inspector
 from outlast.config.settings import ConfigError, FunctionSettings, JwtSettings
 from outlast.core.balance import Scale
 from outlast.core.errors import OutlastError
@@ -89,7 +90,7 @@ def test_a_project_without_any_settings(project: Any) -> None:
         )
     }
     assert loaded.policy is Policy.PER_WORKER
-    assert loaded.inspector_port is None
+    assert loaded.inspector_port == 8083
     assert loaded.disabled == frozenset()
     assert loaded.jwt == JwtSettings(secret=LOCAL_SECRET, jwks=None, jwks_url=None)
     assert loaded.sources == (
@@ -143,8 +144,6 @@ class TestConfigToml:
         loaded = project.load()
         assert loaded.policy is Policy.ONESHOT
         assert loaded.inspector_port == 8083
-        scales = [function.scale for function in loaded.functions.values()]
-        assert {(scale.max_workers, scale.standby) for scale in scales} == {(1, 0)}
         assert {name: f.verify_jwt for name, f in loaded.functions.items()} == {"hello": True, "open": False}
         assert loaded.disabled == {"off"}
         assert loaded.warnings == ()
@@ -168,9 +167,42 @@ class TestConfigToml:
         assert loaded.policy is Policy.PER_REQUEST
         assert not loaded.functions["hello"].verify_jwt
 
-    def test_inspector_port_0_is_none(self, project: Any) -> None:
+    def test_inspector_port_0_is_the_usual_one(self, project: Any) -> None:
         project.write({"supabase/config.toml": "edge_runtime.inspector_port = 0\n"})
-        assert project.load().inspector_port is None
+        assert project.load().inspector_port == 8083
+
+    def test_a_debugger_is_nobodys_business_until_it_is_asked_for(self, project: Any) -> None:
+        project.write({"supabase/config.toml": "edge_runtime.inspector_port = 8083\n"})
+        [function] = project.load().functions.values()
+        assert (function.inspector, function.scale, function.limits) == (None, Scale(), Limits())
+
+    def test_each_function_has_a_port_for_its_debugger_and_no_limit_ends_it_meanwhile(self, project: Any) -> None:
+        project.write(
+            {
+                "supabase/functions/alpha/index.ts": SERVE,
+                "supabase/functions/beta/main.py": "",
+                "supabase/config.toml": "edge_runtime.inspector_port = 9000\n",
+            }
+        )
+        functions = project.load(inspect=InspectMode.WAIT).functions
+        assert functions["alpha"].inspector == Inspector(InspectMode.WAIT, 9000)
+        assert functions["hello"].inspector == Inspector(InspectMode.WAIT, 9001)
+        assert (functions["beta"].inspector, functions["beta"].limits) == (None, Limits())
+        inspected = functions["hello"]
+        assert (inspected.scale.max_workers, inspected.scale.standby) == (1, 0)
+        limits = inspected.limits
+        assert (limits.wall_clock_ms, limits.cpu_soft_ms, limits.cpu_hard_ms, limits.boot_timeout_ms) == (0, 0, 0, 0)
+        assert (limits.request_idle_ms, limits.idle_timeout_ms, limits.memory_mb) == (0, 0, Limits().memory_mb)
+
+    def test_more_functions_than_ports(self, project: Any) -> None:
+        project.write(
+            {
+                "supabase/functions/alpha/index.ts": SERVE,
+                "supabase/config.toml": "edge_runtime.inspector_port = 65535\n",
+            }
+        )
+        functions = project.load(inspect=InspectMode.RUN).functions
+        assert [functions[name].inspector is None for name in ("alpha", "hello")] == [False, True]
 
     @pytest.mark.parametrize(("section", "line", "problem"), WRONG_VALUES)
     def test_wrong_values(self, project: Any, section: str, line: str, problem: str) -> None:

@@ -173,7 +173,6 @@ class TestDeno:
             functions_dir=entrypoint.parents[1],
             root=entrypoint.parents[1],
             environ={"DENO_DIR": str(DENO_DIR), "PATH": os.environ["PATH"]},
-            inspector_port=None,
             layers=[RLIMITS],
         )
         program = await engine.prepare(settings)

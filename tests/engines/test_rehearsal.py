@@ -49,7 +49,6 @@ async def prepared(entrypoint: Path, spawner: Spawner) -> DenoProgram:
         functions_dir=project.functions_dir,
         root=project.root,
         environ={"PATH": os.environ["PATH"]},
-        inspector_port=None,
         layers=available().names,
     )
     _engines.append(engine)

@@ -9,6 +9,7 @@ import click
 from outlast.admin import address
 from outlast.cli.parameters import FILE, PORT_NUMBER, Word
 from outlast.config.address import HOST, PORT
+from outlast.config.inspection import InspectMode
 from outlast.core.errors import OutlastError
 from outlast.core.policy import Policy
 from outlast.database import choice
@@ -49,6 +50,12 @@ from outlast.telemetry.pressure import Pressure
 )
 @click.option("--require-sandbox", is_flag=True, help="Refuse to start if this machine cannot confine functions.")
 @click.option("--no-sandbox", is_flag=True, help="Let functions do whatever the user who runs Outlast may do.")
+@click.option(
+    "--inspect-mode",
+    type=Word(InspectMode),
+    help="Let debuggers attach to TypeScript functions, which run at once or wait for one.",
+)
+@click.option("--inspect", is_flag=True, help="The same as --inspect-mode=wait.")
 @click.option("--trust-proxy", is_flag=True, help="Believe X-Forwarded fields: only for a server behind a proxy.")
 def serve(
     directory: Path,
@@ -68,6 +75,8 @@ def serve(
     graceful_exit_timeout: float,
     require_sandbox: bool,
     no_sandbox: bool,
+    inspect_mode: InspectMode | None,
+    inspect: bool,
     trust_proxy: bool,
 ) -> None:
     """Serve the functions of a project over HTTP, and see their background tasks through.
@@ -111,6 +120,7 @@ def serve(
         ),
         sandbox=app.Sandbox.NONE if no_sandbox else required,
         database=database,
+        inspect=inspect_mode or (InspectMode.WAIT if inspect else None),
     )
     if log_format is None:
         log_format = Format.PRETTY if sys.stdout.isatty() else Format.JSON

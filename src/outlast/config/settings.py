@@ -11,6 +11,7 @@ from types import MappingProxyType
 from outlast.config import address, discovery, layout, toml_file, variables
 from outlast.config.dotenv_file import Environment
 from outlast.config.errors import ConfigError
+from outlast.config.inspection import HIGHEST_PORT, InspectMode, Inspector, inspected
 from outlast.config.layout import Layout
 from outlast.config.local_keys import LOCAL_JWT_SECRET
 from outlast.config.overrides import Given, LedgerSettings, OwnFile
@@ -25,7 +26,9 @@ __all__ = ["ConfigError", "FunctionSettings", "JwtSettings", "LedgerSettings", "
 
 _SHORTEST_SECRET = 16
 """The same minimum as in Supabase's CLI."""
-_PORT = WholeNumber(0, 65_535)
+_PORT = WholeNumber(0, HIGHEST_PORT)
+_INSPECTOR_PORT = 8083
+"""The same as in Supabase's CLI."""
 _RUNTIME_KEYS = ("enabled", "policy", "inspector_port", "deno_version", "secrets")
 _FUNCTION_KEYS = ("enabled", "verify_jwt", "entrypoint", "import_map", "static_files", "env")
 """Of config.toml: what counts here, or is known to Supabase's own tools."""
@@ -52,6 +55,8 @@ class FunctionSettings:
     limits: Limits
     scale: Scale = field(default_factory=Scale)
     log: LogLimits = field(default_factory=LogLimits)
+    inspector: Inspector | None = None
+    """Where a debugger can be attached; None: nowhere."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +79,8 @@ class Project:
     state_dir: Path
     """For Outlast's own files; may not exist yet."""
     policy: Policy
-    inspector_port: int | None
+    inspector_port: int
+    """Of the first function that a debugger can be attached to."""
     functions: Mapping[str, FunctionSettings]
     """The enabled ones, by name."""
     disabled: frozenset[str]
@@ -95,6 +101,7 @@ def load(
     verify_jwt: bool = True,
     url: str = address.URL,
     database_url: str | None = None,
+    inspect: InspectMode | None = None,
     given: Mapping[str, object] = MappingProxyType({}),
 ) -> Project:
     """Reads the settings of the project that ``target`` names.
@@ -102,8 +109,9 @@ def load(
     ``target`` is a folder that holds ``supabase/functions``, that folder itself, any folder of functions, or
     one function file. ``environ`` is the environment of the process. ``policy`` overrides config.toml, and
     ``verify_jwt=False`` switches the check off for every function. ``url`` is where the gateway listens, and
-    ``database_url`` the database for functions that are given no other. ``given``: settings that override all
-    of these, in tables like those of outlast.toml, and also ``policy`` and ``env``.
+    ``database_url`` the database for functions that are given no other. ``inspect``: whether and how debuggers
+    can be attached. ``given``: settings that override all of these, in tables like those of outlast.toml, and also
+    ``policy`` and ``env``.
 
     Raises ConfigError for whatever is wrong or missing; nothing is guessed.
     """
@@ -112,10 +120,12 @@ def load(
     except OSError as error:
         # Any look at the disk can meet a folder without permission or a name that is too long.
         raise ConfigError(f"{error.filename}: cannot be read: {error.strerror}") from error
-    if verify_jwt:
-        return project
-    unchecked = {name: replace(function, verify_jwt=False) for name, function in project.functions.items()}
-    return replace(project, functions=MappingProxyType(unchecked))
+    functions = project.functions
+    if not verify_jwt:
+        functions = {name: replace(function, verify_jwt=False) for name, function in functions.items()}
+    if inspect is not None:
+        functions = inspected(functions, inspect, project.inspector_port)
+    return replace(project, functions=MappingProxyType(functions))
 
 
 def _read(
@@ -158,9 +168,6 @@ def _read(
         for name, candidate in candidates.found.items()
     }
     from_config = runtime.choice("policy", Policy) or Policy.PER_WORKER
-    inspector_port = runtime.number("inspector_port", _PORT, default=0) or None
-    if inspector_port is not None:
-        functions = {name: _debugged(function) for name, function in functions.items()}
     if not functions and not disabled:
         raise _nothing_to_serve(where, warnings)
 
@@ -169,7 +176,7 @@ def _read(
         functions_dir=where.functions_dir,
         state_dir=where.root / ".outlast",
         policy=given.policy or policy or from_config,
-        inspector_port=inspector_port,
+        inspector_port=runtime.number("inspector_port", _PORT, default=_INSPECTOR_PORT) or _INSPECTOR_PORT,
         functions=MappingProxyType(functions),
         disabled=disabled,
         jwt=jwt,
@@ -221,13 +228,6 @@ def _function(
         scale=overrides.scale,
         log=overrides.log,
     )
-
-
-def _debugged(function: FunctionSettings) -> FunctionSettings:
-    """A single worker, so that the one that the debugger is attached to gets all requests."""
-    if function.language is not Language.TYPESCRIPT:
-        return function
-    return replace(function, scale=replace(function.scale, max_workers=1, standby=0))
 
 
 def _first_file(paths: Iterable[Path]) -> Path | None:

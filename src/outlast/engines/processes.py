@@ -53,6 +53,8 @@ class Command:
     """What the process may touch; None: whatever the node may."""
     keeps: bool = False
     """Whether it gets shared memory for what it has not sent (`outlast.wire.kept`), as descriptor ``KEPT_FD``."""
+    port: int | None = None
+    """Of its debugger (`outlast.engines.deno.inspector`), which the worker before it may still have."""
 
 
 @dataclass(frozen=True)

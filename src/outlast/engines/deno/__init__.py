@@ -9,7 +9,7 @@ from pathlib import Path
 from outlast.config.settings import FunctionSettings
 from outlast.core.outcome import EndReason
 from outlast.engines import backstop, reach
-from outlast.engines.deno import import_map, memory, walls
+from outlast.engines.deno import import_map, inspector, memory, walls
 from outlast.engines.deno.prepare import BOOTSTRAP, DENO, Prepared, PrepareError, Run, prepare
 from outlast.engines.deno.rehearsal import Learnt, Rehearsal
 from outlast.engines.processes import Command, Exit
@@ -42,7 +42,6 @@ class DenoEngine:
         functions_dir: Path,
         root: Path,
         environ: Mapping[str, str],
-        inspector_port: int | None,
         layers: Sequence[str] | None,
     ) -> None:
         """
@@ -55,7 +54,6 @@ class DenoEngine:
         self._folders = state_dir / "functions"
         self._functions_dir = functions_dir
         self._root = root
-        self._inspector_port = inspector_port
         self._layers = layers
         self._fetch_env = {**environ, "DENO_DIR": environ.get("DENO_DIR") or str(state_dir / "deno")}
         self._rehearsal = Rehearsal(run, {**self._fetch_env, **QUIET})
@@ -79,7 +77,6 @@ class DenoEngine:
             own=own,
             elsewhere=await asyncio.to_thread(self._beyond, prepared, own),
             hidden_env=self._hidden_env,
-            inspector_port=self._inspector_port,
             layers=self._layers,
             learnt=learnt,
         )
@@ -115,14 +112,12 @@ class DenoProgram:
     elsewhere: Sequence[Path]
     """``own``: files and folders that it may read; ``elsewhere``: other files that it is made of."""
     hidden_env: Mapping[str, str]
-    inspector_port: int | None
     layers: Sequence[str] | None
     learnt: Learnt
 
     def command(self, folder: Path, execution_id: str) -> Command:
         function = self.prepared.function
         hidden = {"OUTLAST_WORKER_DIR": str(folder), **QUIET, **self.hidden_env}
-        inspector = [] if self.inspector_port is None else [f"--inspect=127.0.0.1:{self.inspector_port}"]
         argv = [
             DENO,
             "run",
@@ -132,7 +127,7 @@ class DenoProgram:
             *([] if self.learnt.keeps_code else ["--no-code-cache"]),
             *memory.v8_flags(function.limits),
             *self.prepared.flags,
-            *inspector,
+            *([] if function.inspector is None else [inspector.flag(function.inspector)]),
             *self._permissions(folder),
             f"--preload={BOOTSTRAP}",
             str(function.entrypoint),
@@ -144,7 +139,8 @@ class DenoProgram:
             **hidden,
             "OUTLAST_HIDE": ",".join(hidden),
         }
-        return Command(argv, env, function.folder, walls=self._walls(folder))
+        port = None if function.inspector is None else function.inspector.port
+        return Command(argv, env, function.folder, walls=self._walls(folder), port=port)
 
     def _permissions(self, folder: Path) -> list[str]:
         if self.layers is None:
@@ -173,7 +169,6 @@ class DenoProgram:
             elsewhere=self.elsewhere,
             state=self.state,
             hidden_env=self.hidden_env,
-            inspector_port=self.inspector_port,
             rlimits=backstop.rlimits(CPU=backstop.cpu_s(limits), DATA=data),
         )
 

@@ -25,7 +25,6 @@ def around(
     elsewhere: Sequence[Path],
     state: Path,
     hidden_env: Mapping[str, str],
-    inspector_port: int | None,
     rlimits: Mapping[str, int],
 ) -> Walls:
     """For one worker.
@@ -48,7 +47,7 @@ def around(
         change=[str(folder / "tmp"), str(folder / notes.FILE)],
         devices=system.DEVICES,
         sockets=[str(folder)],
-        listen_on=[inspector_port] if inspector_port is not None else [],
+        listen_on=[] if function.inspector is None else [function.inspector.port],
         rlimits={**system.RLIMITS, **rlimits},
     )
 
