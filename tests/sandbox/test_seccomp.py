@@ -3,6 +3,7 @@
 import errno
 import itertools
 import re
+import socket
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,9 @@ class TestTheProgram:
             ("socket", (2, 5, 0), errno.EPERM),
             ("socket", (2, 1, 262), errno.EPROTONOSUPPORT),
             ("socket", (2, 1, 132), errno.EPROTONOSUPPORT),
+            ("socketpair", (1, 1 | 0o2000000 | 0o4000, 0), 0),
+            ("socketpair", (16, 1, 0), errno.EPERM),
+            ("socketpair", (30, 1, 0), errno.EPERM),
             ("prlimit64", (0, 7), 0),
             ("prlimit64", (4711, 7), errno.EPERM),
             ("setpriority", (0, 0, 5), 0),
@@ -116,6 +120,13 @@ class TestTheProgram:
         assert says(ONCE_LISTENING, "socket", 1, 1, 0, machine=machine) == errno.EPERM
         assert says(ONCE_LISTENING, "socket", 2, 1, 0, machine=machine) == 0
         assert says(ONCE_LISTENING, "listen", 3, 1, machine=machine) == errno.EPERM
+
+    @pytest.mark.parametrize("flags", [0, 0o2000000 | 0o4000])
+    def test_pairs_once_listening(self, machine: str, flags: int) -> None:
+        passing = {
+            kind for kind in range(16) if not says(ONCE_LISTENING, "socketpair", 1, kind | flags, machine=machine)
+        }
+        assert passing == {socket.SOCK_STREAM, socket.SOCK_SEQPACKET}
 
 
 def test_the_second_set_of_numbers() -> None:

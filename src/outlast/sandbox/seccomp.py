@@ -33,7 +33,7 @@ Instruction = tuple[int, int, int, int]
 CLONE_NEW = 0x7E02_0000
 """Any new namespace, by clone(2)."""
 AF_UNIX, AF_INET, AF_INET6 = 1, 2, 10
-SOCK_STREAM, SOCK_DGRAM = 1, 2
+SOCK_STREAM, SOCK_DGRAM, SOCK_SEQPACKET = 1, 2, 5
 PROTOCOLS = (0, 6, 17)
 """The usual one, TCP, UDP. Landlock looks at TCP alone: others, such as MPTCP, would get past it."""
 PR_SET_DUMPABLE, PR_SET_PTRACER = 4, 0x59616D61
@@ -74,6 +74,7 @@ FOR_ALL: tuple[Deny, ...] = (
     Deny("socket", (Word(0, (AF_UNIX, AF_INET, AF_INET6), among=False),)),
     Deny("socket", (Word(1, (SOCK_STREAM, SOCK_DGRAM), among=False, mask=0xF),)),
     Deny("socket", (Word(2, PROTOCOLS, among=False),), errno.EPROTONOSUPPORT),
+    Deny("socketpair", (Word(0, (AF_UNIX,), among=False),)),
     # Namespaces. glibc takes ENOSYS of clone3, whose flags a filter cannot see, for a reason to call clone.
     Deny("clone", (Word(0, (0,), among=False, mask=CLONE_NEW),)),
     Deny("clone3", error=errno.ENOSYS),
@@ -115,6 +116,9 @@ ONCE_LISTENING: tuple[Deny, ...] = (
     # A worker has the two unix sockets it needs, and listens on one of them. Landlock lets pass connections to any
     # unix socket that has a path, before Linux 7.1, and listening on a TCP socket that was never bound to a port.
     Deny("socket", (Word(0, (AF_UNIX,)),)),
+    # A socket for datagrams has a peer only by default: each of a pair can send to any path, or be connected anew.
+    # Of a raw one the kernel makes one for datagrams (unix_create() in net/unix/af_unix.c).
+    Deny("socketpair", (Word(1, (SOCK_STREAM, SOCK_SEQPACKET), among=False, mask=0xF),)),
     *_calls("listen"),
 )
 

@@ -75,6 +75,25 @@ def send_to_unix_socket_outside(land: Land) -> str:
 
 
 @probe
+def send_from_pair_to_unix_socket_outside(land: Land) -> str:
+    """The peer that a datagram socket has is only where it sends by default."""
+    here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    with here, there:
+        here.sendto(b"escaped", land.datagram_socket)
+    return "sent"
+
+
+@probe
+def connect_pair_to_unix_socket_outside(land: Land) -> str:
+    """The kernel makes datagram sockets of raw ones, where they are unix sockets."""
+    here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_RAW)
+    with here, there:
+        here.connect(land.datagram_socket)
+        here.send(b"escaped")
+    return "sent"
+
+
+@probe
 def connect_to_abstract_socket(land: Land) -> str:
     return ask(f"\0{land.abstract_socket}")
 
