@@ -58,6 +58,7 @@ async def node(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Node]:
         "chatty-py/main.py": PYTHON,
         "flood": TYPESCRIPT.replace("console.debug", "//"),
         "free": TYPESCRIPT,
+        "freed": TYPESCRIPT,
     }
     async with serving(write_project(tmp_path_factory.mktemp("printing"), functions, outlast=LIMITS)) as served:
         yield served
@@ -104,6 +105,18 @@ async def test_every_line_is_logged_or_counted(node: Node, function: str) -> Non
 async def test_nothing_is_left_out_without_a_limit(node: Node) -> None:
     await print_lines(node, "free", 1_000)
     assert await all_accounted_for(node, "free", 1_000) == (1_000, 0)
+
+
+async def test_limits_given_at_run_time_win_over_the_file(node: Node) -> None:
+    given = {"log": {"burst_lines": 30}, "functions": {"freed": {"log": {"lines_per_s": 0}}}}
+    async with admin(node) as api:
+        try:
+            assert (await api.put("/v1/settings", json=given)).json() == given
+            assert (await api.get("/v1/settings")).json() == given
+            await print_lines(node, "freed", 1_000)
+            assert await all_accounted_for(node, "freed", 1_000) == (1_000, 0)
+        finally:
+            assert (await api.put("/v1/settings", json={})).json() == {}
 
 
 async def test_to_be_held_back_and_to_be_left_out_go_together(node: Node) -> None:

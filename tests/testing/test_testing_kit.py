@@ -179,6 +179,13 @@ class TestSettings:
         [task] = answer.background()
         assert (task.outcome, task.reason) == ("interrupted", EndReason.CPU)
 
+    def test_lines_that_are_logged(self, outlast_sync: SyncOutlast, jobs: str) -> None:
+        with outlast_sync.settings(jobs, log={"lines_per_s": 1, "burst_lines": 1}):
+            response = outlast_sync.invoke(jobs, params={"lines": "100"})
+            logged = [line.msg for line in outlast_sync.logs(request=response)]
+        assert logged[0] == "line 0"
+        assert len(logged) < 100
+
     def test_variables(self, outlast_sync: SyncOutlast, jobs: str) -> None:
         def found() -> str:
             return outlast_sync.invoke(jobs, params={"env": "PLACE"}).text
@@ -216,6 +223,7 @@ class TestSettings:
         ("function", "given", "problem"),
         [
             ("jobs", {"limits": {"wall_clock": 1}}, "functions.jobs.limits.wall_clock: .*did you mean wall_clock_ms?"),
+            ("jobs", {"log": {"lines": 1}}, "functions.jobs.log.lines: "),
             (None, {"limits": {"memory_mb": 1}}, "limits.memory_mb: 1 is not a whole number from 64"),
             (None, {"limits": {"cpu_hard_ms": "much"}}, r"Expected `int`, got `str` - at `\$.limits"),
             ("nobody", {"limits": {"memory_mb": 64}}, "functions.nobody: there is no such function; there are: jobs"),

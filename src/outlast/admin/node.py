@@ -64,12 +64,13 @@ class LevelBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class FunctionGiven(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
     limits: dict[str, int] = {}
     scale: dict[str, int] = {}
+    log: dict[str, int] = {}
     oneshot_background: OneshotBackground | None = None
     env: dict[str, str] = {}
 
 
 class SettingsBody(FunctionGiven, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
-    """Settings that override the project's files. The keys of `limits` and `scale` are those of outlast.toml."""
+    """Settings that override the project's files. The keys of `limits`, `scale` and `log` are those of outlast.toml."""
 
     policy: Policy | None = None
     functions: dict[str, FunctionGiven] = {}

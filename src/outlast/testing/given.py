@@ -8,7 +8,7 @@ from outlast.testing.errors import Failure
 __tracebackhide__ = True
 
 Settings = Mapping[str, Any]
-OF_ALL = ("limits", "scale", "env", "oneshot_background", "policy")
+OF_ALL = ("limits", "scale", "log", "env", "oneshot_background", "policy")
 
 
 def settings(function: str | None = None, /, **values: Any) -> Settings:

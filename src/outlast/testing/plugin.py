@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from outlast.testing.synchronous import SyncOutlast
 
 MARKER = (
-    "outlast(function=None, *, limits, scale, env, oneshot_background, policy): settings that override the project's "
-    "files for the test, for one function or for all"
+    "outlast(function=None, *, limits, scale, log, env, oneshot_background, policy): settings that override the "
+    "project's files for the test, for one function or for all"
 )
 FUNCTIONS = Path("supabase", "functions")
 _asking: pytest.StashKey[Asking] = pytest.StashKey()

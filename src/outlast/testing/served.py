@@ -32,6 +32,7 @@ class Served:
         *,
         limits: Mapping[str, int] | None = None,
         scale: Mapping[str, int] | None = None,
+        log: Mapping[str, int] | None = None,
         env: Mapping[str, str] | None = None,
         oneshot_background: str | None = None,
         policy: str | None = None,
@@ -39,13 +40,13 @@ class Served:
         """Overrides the project's files within the block, for one function or for all.
 
         Args:
-            limits, scale, oneshot_background: as in outlast.toml.
+            limits, scale, log, oneshot_background: as in outlast.toml.
             env: environment variables.
             policy: only for all functions.
 
         Raises `Failure` for what cannot be set.
         """
         settings = given.settings(
-            function, limits=limits, scale=scale, env=env, oneshot_background=oneshot_background, policy=policy
+            function, limits=limits, scale=scale, log=log, env=env, oneshot_background=oneshot_background, policy=policy
         )
         return self._asking.server.settings(settings)
