@@ -1,13 +1,17 @@
 """The functions of docs/background-tasks.md run, and do what the page says; its tables name what the code names."""
 
+import os
 import re
+import shutil
+import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import httpx
 import pytest
 import pytest_asyncio
-from tests.support.node import Node, serving, write_project
+from deno import find_deno_bin
+from tests.support.node import DENO_DIR, Node, serving, write_project
 
 from outlast.core.outcome import EndReason, TaskOutcome
 from outlast.core.policy import Policy
@@ -42,6 +46,27 @@ def test_every_function_on_the_page_is_run() -> None:
     assert len(fences) == len(FUNCTIONS)
     names = {path.partition("/")[0] for path in FUNCTIONS}
     assert names == {"report", "report_py", "rates", "mirror", "careful", "counter"}
+
+
+def test_their_types_are_those_that_the_page_names(tmp_path: Path) -> None:
+    (named,) = re.findall(r"\]\((\.\./[^)]+\.d\.ts)\)", TEXT)
+    configuration = re.findall(r"^```json\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)[0]
+    write_project(tmp_path, FUNCTIONS)
+    shutil.copy(ROOT / "docs" / named, tmp_path)
+    (tmp_path / "deno.json").write_text(configuration)
+    (functions,) = {path.parents[1] for path in tmp_path.rglob("index.ts")}
+    # One with a deno.json of its own, and that uses what other types do not know.
+    (functions / "own").mkdir()
+    (functions / "own" / "deno.json").write_text(configuration.replace("./", "../../../"))
+    (functions / "own" / "index.ts").write_text(
+        'addEventListener("beforeunload", (event) => console.log(event.detail.reason === "early_drop"));\n'
+    )
+    subprocess.run(
+        [find_deno_bin(), "check", "--quiet", functions],
+        cwd=tmp_path,
+        env={**os.environ, "DENO_DIR": str(DENO_DIR)},
+        check=True,
+    )
 
 
 @pytest.mark.parametrize("function", ["report", "report_py"])
