@@ -3,6 +3,7 @@
 import json
 import re
 from dataclasses import asdict
+from http import HTTPStatus
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,11 @@ import pytest
 from outlast.core import balance
 from outlast.core.limits import Limits, Step, Usage, Verdict, judge
 from outlast.core.outcome import EndReason, RequestEnd, TaskOutcome, UnloadReason
+from outlast.gateway import auth
+from outlast.gateway.ports import Timeouts
+from outlast.runtime.requests import Request
+from outlast.runtime.serving import HandlerApp
+from outlast.wire import http1
 
 TEXT = (Path(__file__).parents[2] / "docs" / "limits.md").read_text()
 PROSE = re.sub(r"\s+", " ", TEXT)
@@ -106,6 +112,45 @@ def test_the_end_of_a_worker(reason: EndReason) -> None:
 def test_every_answer() -> None:
     documented = {unquoted(row["code"]): (int(row["status"]), row["message"]) for row in rows("| code | status |")}
     assert documented == {end.code: (end.status, end.message) for end in RequestEnd}
+
+
+async def test_the_answers_that_a_worker_gives_itself() -> None:
+    async def throws(_: Request) -> None:
+        raise ValueError
+
+    async def returns_none(_: Request) -> None:
+        pass
+
+    found = {}
+    for handler in (throws, returns_none):
+        answer = await HandlerApp(handler).answer(Request({"type": "http"}))  # type: ignore[arg-type]
+        assert answer is not None
+        found[answer.headers["sb-error-code"]] = (answer.status_code, bytes(answer.body).decode())
+    table = rows("| code | status | body |")
+    assert {unquoted(row["code"]): (int(row["status"]), row["body"]) for row in table} == found
+
+
+def test_who_has_no_valid_token() -> None:
+    denials = [auth.MISSING, auth.MALFORMED, auth.JwtVerifier().check(b"Bearer none")]
+    found = [
+        (denial.code, denial.status, denial.body.decode()) for denial in denials if isinstance(denial, auth.Denial)
+    ]
+    table = rows("| code | status | JSON |")
+    assert [(unquoted(row["code"]), int(row["status"]), unquoted(row["JSON"])) for row in table] == found
+
+
+def test_what_is_not_a_request() -> None:
+    table = {int(row["status"]): row for row in rows("| code | status | when |")}
+    assert {status: unquoted(row["code"]) for status, row in table.items()} == {
+        status: HTTPStatus(status).name for status in (400, 408, 417, 431)
+    }
+    assert f"longer than {http1.MAX_HEAD_BYTES // 1024} KiB" in table[431]["when"]
+    assert f"more than {http1.MAX_FIELDS} fields" in table[431]["when"]
+    timeouts = Timeouts()
+    assert f"not complete {timeouts.head_s:g} s after its first byte" in table[408]["when"]
+    assert f"nothing more of the body came for {timeouts.body_s:g} s" in table[408]["when"]
+    assert f"cut off after {timeouts.send_s:g} s" in PROSE
+    assert f"closed after {timeouts.keep_alive_s:g} s, a new one after {timeouts.head_s:g} s" in PROSE
 
 
 def test_the_outcome_of_tasks_that_were_open() -> None:
