@@ -15,6 +15,7 @@ from tests.support.node import DENO_DIR, Node, serving, write_project
 
 from outlast.core.outcome import EndReason, TaskOutcome
 from outlast.core.policy import Policy
+from outlast.gateway.ports import Served
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "background-tasks.md").read_text()
@@ -118,6 +119,12 @@ def test_the_events_are_those_that_the_code_logs() -> None:
     sources = "".join(path.read_text() for path in (ROOT / "src" / "outlast").rglob("*.py"))
     logged = set(re.findall(r"emit\w*[(,]\s*\"(\w+)\"", sources))
     assert first_column("| event | fields |") == logged
+
+
+def test_the_fields_of_a_request() -> None:
+    (fields,) = re.findall(r"^\| `request` \| ([^|]+) \|", TEXT, re.MULTILINE)
+    in_all_events = {"function", "execution_id", "request_id", "msg"}
+    assert set(re.findall(r"`(\w+)`", fields)) == {*Served.__struct_encode_fields__} - in_all_events
 
 
 def test_the_outcomes_reasons_and_policies_are_those_of_the_code() -> None:
