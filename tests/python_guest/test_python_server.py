@@ -189,6 +189,21 @@ class TestRequests:
             node.say(b"x" * 199_995 + GET)
             await node.hear(b"\r\n\r\nok")
 
+    @pytest.mark.parametrize("behind", [b"", GET])
+    async def test_a_large_body_that_has_come_at_once_hides_no_disconnect(self, behind: bytes) -> None:
+        told: asyncio.Queue[str] = asyncio.Queue()
+
+        async def app(stream: Stream) -> None:
+            told.put_nowait(f"{len(await body_of(stream))} bytes")
+            told.put_nowait((await stream.receive())["type"])
+
+        async with served(app) as node:
+            head = b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 100000\r\nsb-request-id: r-1\r\n\r\n"
+            node.connection.data_received(head + bytes(100_000) + behind)
+            assert await asyncio.wait_for(told.get(), PATIENCE_S) == "100000 bytes"
+            node.writer.transport.abort()
+            assert await asyncio.wait_for(told.get(), PATIENCE_S) == "http.disconnect"
+
     @pytest.mark.parametrize(
         "data", [b"\r\n\r\n", b"nothing of the kind\r\n\r\n", b"GET / HTTP/1.1\r\nx: " + b"x" * 70_000]
     )

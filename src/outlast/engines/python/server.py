@@ -254,8 +254,9 @@ class Connection(asyncio.Protocol):
     # For the stream.
 
     def read(self) -> None:
-        """There is room for more of the body."""
-        if self._paused and self._body is not None:
+        """The stream waits for more of the body, or for the end of the connection."""
+        # While reading is paused, nobody hears of that end. So only what is behind the body is a reason to stay paused.
+        if self._paused and len(self._buffer) <= MAX_UNREAD:
             self._paused = False
             self._transport.resume_reading()
 
