@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from tests.python_guest.python_worker import PythonWorker, booted
 
 MakeFunction = Callable[[str], Path]
@@ -154,6 +155,42 @@ class TestBackgroundTasks:
             writer.close()
         assert failed["error"].endswith("ValueError: no")
         assert worker.kinds.count("task_started") == 2
+
+    @pytest.mark.parametrize(("path", "outcome"), [(b"/work", "fulfilled"), (b"/fail", "rejected")])
+    async def test_what_is_left_may_end_while_the_response_waits_for_a_slow_client(
+        self, function: MakeFunction, path: bytes, outcome: str
+    ) -> None:
+        source = """
+            opened = asyncio.Event()
+
+            async def app(scope, receive, send):
+                if scope["type"] != "http": raise RuntimeError("no lifespan here")
+                await send({"type": "http.response.start", "status": 200})
+                if scope["path"] == "/open":
+                    opened.set()
+                    await send({"type": "http.response.body", "body": b"opened"})
+                    return
+                # More than the sockets take before anybody reads.
+                await send({"type": "http.response.body", "body": bytes(8 << 20), "more_body": True})
+                await send({"type": "http.response.body", "body": b"end"})
+                await opened.wait()
+                if scope["path"] == "/fail": raise ValueError("no")
+        """
+        async with booted(function(source)) as worker:
+            await worker.message("ready")
+            reader, writer = await worker.connect()
+            writer.write(KEEP_ALIVE % (path, b"r-1"))
+            await worker.message("task_started", task=1, request="r-1")
+            assert (await worker.get("/open", request_id="r-2")).body == b"opened"
+            await worker.message("task_settled", task=1, outcome=outcome)
+            await asyncio.wait_for(reader.readuntil(b"\r\n\r\n800000\r\n"), 20)
+            await asyncio.wait_for(reader.readexactly(8 << 20), 20)
+            assert await asyncio.wait_for(reader.readuntil(b"\r\n0\r\n\r\n"), 20) == b"\r\n3\r\nend\r\n0\r\n\r\n"
+            # The connection has not been closed: it serves the next request.
+            writer.write(KEEP_ALIVE % (b"/open", b"r-3"))
+            assert (await asyncio.wait_for(reader.readuntil(b"\r\n0\r\n\r\n"), 20)).startswith(b"HTTP/1.1 200 OK\r\n")
+            writer.close()
+        assert worker.printed == []
 
 
 class TestErrors:

@@ -152,6 +152,12 @@ class Exchange:
         self._releasing: asyncio.Task[None] | None = None
 
     async def run(self, app: ASGIApp, receive: Receive) -> None:
+        await self._call(app, receive)
+        if self._releasing is not None:
+            # The end of the response may wait for a slow client, for longer than the call has lasted.
+            await self._releasing
+
+    async def _call(self, app: ASGIApp, receive: Receive) -> None:
         try:
             await app(self._scope, receive, self.send)
             self._ended = True
