@@ -193,6 +193,66 @@ class TestBackgroundTasks:
         assert worker.printed == []
 
 
+class TestCompleteBeforeItsEnd:
+    """Responses that the client has as a whole before the application says that this was all."""
+
+    SOURCE = """
+        from starlette.applications import Starlette
+        from starlette.responses import StreamingResponse
+        from starlette.routing import Route
+
+        async def ticks(waits):
+            while True:
+                yield "tick"
+                if waits: await asyncio.Event().wait()
+
+        async def live(request):
+            return StreamingResponse(ticks(request.query_params.get("waits")))
+
+        opened = asyncio.Event()
+
+        async def pieces():
+            yield "ok"
+            await opened.wait()
+            print("stored")
+
+        async def announced(request):
+            return StreamingResponse(pieces(), headers={"content-length": "2"})
+
+        async def release(request):
+            opened.set()
+            return StreamingResponse(iter(["ok"]), headers={"content-length": "2"})
+
+        app = Starlette(routes=[Route("/live", live), Route("/announced", announced), Route("/open", release)])
+    """
+
+    @pytest.mark.parametrize("path", [b"/live?waits=1", b"/live"])
+    async def test_an_endless_stream_is_not_kept_up_for_head(self, function: MakeFunction, path: bytes) -> None:
+        async with booted(function(self.SOURCE)) as worker:
+            await worker.message("ready")
+            reader, writer = await worker.connect()
+            writer.write(KEEP_ALIVE.replace(b"GET", b"HEAD") % (path, b"r-1"))
+            assert (await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 20)).startswith(b"HTTP/1.1 200 OK\r\n")
+            writer.write(KEEP_ALIVE % (b"/open", b"r-2"))
+            assert (await answer(reader))[1] == b"ok"
+            await worker.message("task_settled", task=1, outcome="fulfilled")
+            writer.close()
+        assert worker.printed == []
+
+    async def test_what_a_stream_does_behind_its_last_byte_is_a_task(self, function: MakeFunction) -> None:
+        async with booted(function(self.SOURCE)) as worker:
+            await worker.message("ready")
+            reader, writer = await worker.connect()
+            writer.write(KEEP_ALIVE % (b"/announced", b"r-1"))
+            assert (await answer(reader))[1] == b"ok"
+            await worker.message("task_started", task=1, name="announced", request="r-1")
+            writer.write(KEEP_ALIVE % (b"/open", b"r-2"))
+            assert (await answer(reader))[1] == b"ok"
+            await worker.message("task_settled", task=1, outcome="fulfilled")
+            writer.close()
+        assert worker.printed == [("info", "stored")]
+
+
 class TestErrors:
     async def test_an_application_that_raises(self, function: MakeFunction) -> None:
         async with booted(function(FASTAPI)) as worker:

@@ -322,6 +322,94 @@ class TestResponses:
             "http.disconnect",
         ]
 
+    @pytest.mark.parametrize(
+        ("method", "status", "body"),
+        [(b"HEAD", 200, b"never"), (b"GET", 200, b"ok"), (b"GET", 204, b""), (b"GET", 304, b"")],
+    )
+    async def test_its_last_byte_frees_the_connection(self, method: bytes, status: int, body: bytes) -> None:
+        go_on = asyncio.Event()
+        ended: asyncio.Queue[str] = asyncio.Queue()
+
+        async def app(stream: Stream) -> None:
+            if stream.request_id == "r-1":
+                stream.respond(Response(b"next"))
+                return
+            await stream.send({**OK, "status": status})
+            await stream.send({"type": "http.response.body", "body": body, "more_body": True})
+            await go_on.wait()
+            await stream.send({"type": "http.response.body", "body": b"", "more_body": True})
+            await stream.send({"type": "http.response.body"})
+            with pytest.raises(RuntimeError, match="after the end of the response"):
+                await stream.send({"type": "http.response.body"})
+            ended.put_nowait((await stream.receive())["type"])
+
+        async with served(app) as node:
+            node.say(method + b" / HTTP/1.1\r\nhost: x\r\n\r\n")
+            assert (await node.hear(b"\r\n\r\n")).startswith(b"HTTP/1.1 %d " % status)
+            node.say(GET)
+            assert (await node.hear(b"next")).startswith((b"ok" if body == b"ok" else b"") + b"HTTP/1.1 200 OK\r\n")
+            go_on.set()
+            assert await asyncio.wait_for(ended.get(), PATIENCE_S) == "http.disconnect"
+            node.say(GET)
+            await node.hear(b"next")
+
+    async def test_a_head_alone_frees_the_connection_and_the_application_is_told(self) -> None:
+        told: asyncio.Queue[str] = asyncio.Queue()
+
+        async def app(stream: Stream) -> None:
+            await stream.send(OK)
+            for _ in range(2):
+                told.put_nowait((await stream.receive())["type"])
+
+        async with served(app) as node:
+            for _ in range(2):
+                node.say(GET.replace(b"GET", b"HEAD"))
+                await node.hear(b"\r\n\r\n")
+                assert await asyncio.wait_for(told.get(), PATIENCE_S) == "http.request"
+                assert await asyncio.wait_for(told.get(), PATIENCE_S) == "http.disconnect"
+
+    async def test_what_follows_the_last_byte_is_not_interrupted(self) -> None:
+        told: asyncio.Queue[str] = asyncio.Queue()
+        go_on = asyncio.Event()
+        watches = []
+
+        async def app(stream: Stream) -> None:
+            await body_of(stream)
+            await stream.send(OK)
+            await stream.send({"type": "http.response.body", "body": b"ok", "more_body": True})
+            watches.append(asyncio.create_task(watch(stream)))
+            with pytest.raises(heads.BadResponse, match="longer than its Content-Length"):
+                await stream.send({"type": "http.response.body", "body": b"!", "more_body": True})
+            await go_on.wait()
+            told.put_nowait("done")
+            # It has not said that this was all.
+            stream.fail()
+
+        async def watch(stream: Stream) -> None:
+            told.put_nowait((await stream.receive())["type"])
+
+        async with served(app) as node:
+            node.say(GET)
+            await node.hear(b"\r\n\r\nok")
+            node.say(GET)
+            await node.hear(b"\r\n\r\nok")
+            assert told.empty()
+            go_on.set()
+            assert {await asyncio.wait_for(told.get(), PATIENCE_S) for _ in range(4)} == {"done", "http.disconnect"}
+
+    async def test_after_its_last_byte_no_more_of_the_request_comes(self) -> None:
+        told: asyncio.Queue[str] = asyncio.Queue()
+
+        async def app(stream: Stream) -> None:
+            await stream.send(OK)
+            await stream.send({"type": "http.response.body", "body": b"ok", "more_body": True})
+            told.put_nowait((await stream.receive())["type"])
+
+        async with served(app) as node:
+            node.say(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\nsb-request-id: r-1\r\n\r\nbegin"[:-1])
+            await node.hear(b"\r\n\r\nok")
+            assert await asyncio.wait_for(told.get(), PATIENCE_S) == "http.disconnect"
+
     async def test_who_waits_to_write_hears_of_the_end(self) -> None:
         ended = asyncio.Event()
 

@@ -194,6 +194,9 @@ class Exchange:
             self._held.append(message)
             if self._running_named:
                 await self._release()
+            elif message.get("more_body", False):
+                # An application that sends on and on would keep the loop from its turns.
+                await asyncio.sleep(0)
         else:
             await self._send(message)
 

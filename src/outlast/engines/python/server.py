@@ -27,6 +27,7 @@ JOINED = 64 * 1024
 """Up to this many bytes, copying a body behind its head is cheaper than sending it separately."""
 
 DISCONNECT = "http.disconnect"
+_TOO_LONG = "the response is longer than its Content-Length"
 
 
 class Stream:
@@ -37,6 +38,7 @@ class Stream:
         "_complete",
         "_connection",
         "_content",
+        "_finished",
         "_head",
         "_keep_alive",
         "_length",
@@ -57,7 +59,7 @@ class Stream:
         self.started = False
         """Whether the head of the response has been written, or is about to be."""
         self.ended = False
-        """Whether the response is complete: then the connection is not this request's any more."""
+        """Whether the client has the whole response: then the connection is not this request's any more."""
         self.gone = False
         """Whether the connection was lost before that."""
         self._connection = connection
@@ -74,16 +76,19 @@ class Stream:
         """The head, while it waits for the body."""
         self._length = 0
         """Bytes of the body that must follow, or `http1.CHUNKED`."""
+        self._finished = False
+        """Whether the application has said that this was all. The client goes by the length, and may know it before."""
 
     # For the application.
 
     async def receive(self) -> Message:
-        while not (self.gone or self.ended):
+        while not self._is_over:
             if self._content or (self._complete and not self._told_last):
                 content, self._content = self._content, b""
                 self._told_last = self._complete
                 return {"type": "http.request", "body": content, "more_body": not self._complete}
-            self._connection.read()
+            if not self.ended:
+                self._connection.read()
             if self._arrived is None:
                 self._arrived = asyncio.Event()
             self._arrived.clear()
@@ -93,12 +98,15 @@ class Stream:
     async def send(self, message: Message) -> None:
         kind = message["type"]
         expected = "http.response.body" if self.started else "http.response.start"
-        if kind != expected or self.ended:
+        if kind != expected or self._finished:
             raise RuntimeError(
-                f"{kind} was sent {'after the end of the response' if self.ended else f'for {expected}'}"
+                f"{kind} was sent {'after the end of the response' if self._finished else f'for {expected}'}"
             )
-        if (drained := self._connection.drained) is not None:
+        if not self.ended and (drained := self._connection.drained) is not None:
             await drained.wait()
+        if self.ended:
+            await self._take_rest(message.get("body", b""), message.get("more_body", False))
+            return
         if self._connection.is_closing:
             # The event loop, which would say so, waits for an application that only sends.
             self.lose()
@@ -121,13 +129,41 @@ class Stream:
             self._send_body(bytes(response.body), more=False)
 
     def fail(self) -> None:
-        """There will be no (further) response, because of an error."""
-        if self.ended or self.gone:
+        """The application's call is over. Unless the response is complete, that is an error."""
+        if self.gone:
             return
-        if self.started and not self._head:
+        if self.ended:
+            self._finish()
+        elif self.started and not self._head:
             self._connection.close()
         else:
             self.respond(internal_server_error())
+
+    @property
+    def _is_over(self) -> bool:
+        """Whether the application is told that nobody is there any more.
+
+        Frameworks interrupt a stream for that. So what it does behind its last byte, such as to store what it has sent,
+        is left to come to its end.
+        """
+        if self.gone or self._finished:
+            return True
+        # Nobody looks at the stream that answers HEAD, and it may be endless. Of a request, no more will come.
+        return self.ended and (self.scope["method"] == "HEAD" or not self._complete)
+
+    async def _take_rest(self, body: bytes, more: bool) -> None:
+        """What the application sends when the client has the whole response."""
+        if self.scope["method"] != "HEAD" and body:
+            raise heads.BadResponse(_TOO_LONG)
+        if more:
+            # Nothing is written that it would ever wait for, and it must hear that it is over.
+            await asyncio.sleep(0)
+        else:
+            self._finish()
+
+    def _finish(self) -> None:
+        self._finished = True
+        self._wake()
 
     # For the connection.
 
@@ -157,6 +193,8 @@ class Stream:
         if self._head and not self.gone:
             self._connection.write(self._head)
             self._head = b""
+            if not self._length:
+                self._end()
 
     def _send_body(self, body: bytes, more: bool) -> None:
         if self.scope["method"] == "HEAD":
@@ -169,7 +207,7 @@ class Stream:
         else:
             self._length -= len(body)
             if self._length < 0:
-                raise heads.BadResponse("the response is longer than its Content-Length")
+                raise heads.BadResponse(_TOO_LONG)
             if self._length and not more:
                 raise heads.BadResponse("the response is shorter than its Content-Length")
         head, self._head = self._head, b""
@@ -178,10 +216,14 @@ class Stream:
         else:
             self._connection.write(head)
             self._connection.write(body)
-        if not more:
-            self.ended = True
-            self._wake()
-            self._connection.next(self._keep_alive)
+        self._finished = not more
+        if self._finished or not self._length:
+            self._end()
+
+    def _end(self) -> None:
+        self.ended = True
+        self._wake()
+        self._connection.next(self._keep_alive)
 
 
 class Connection(asyncio.Protocol):
