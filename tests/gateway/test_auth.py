@@ -24,6 +24,8 @@ from outlast.gateway.auth import MALFORMED, MISSING, Denial, JwtVerifier, Pendin
 SECRET = "super-secret-jwt-token-with-at-least-32-characters-long"
 NOW = 1_800_000_000.0
 INVALID_BODY = b'{"msg":"Invalid JWT"}'
+TOO_DEEP = "[" * 20_000 + "]" * 20_000
+"""No decoder follows so far."""
 EC_KEY = ec.generate_private_key(ec.SECP256R1())
 OTHER_EC_KEY = ec.generate_private_key(ec.SECP256R1())
 RSA_KEY = rsa.generate_private_key(65537, 2048)
@@ -167,6 +169,18 @@ def test_text_that_is_no_token(token: bytes) -> None:
     assert_invalid(JwtVerifier(secret=SECRET).check(b"Bearer " + token), "the token")
 
 
+def test_a_header_that_is_nested_without_end() -> None:
+    header = base64.urlsafe_b64encode(b'{"alg":"HS256","x":' + TOO_DEEP[:20_000].encode())
+    verdict = JwtVerifier(secret=SECRET).check(b"Bearer " + header.rstrip(b"=") + b".e30.AAAA")
+    assert_invalid(verdict, "the token cannot be read: maximum recursion depth exceeded")
+
+
+def test_claims_that_are_nested_without_end() -> None:
+    payload = b'{"x":%b}' % TOO_DEEP.encode()
+    token = b"Bearer " + jwt.PyJWS().encode(payload, SECRET, "HS256").encode()
+    assert_invalid(JwtVerifier(secret=SECRET).check(token), "claims cannot be read: maximum recursion depth exceeded")
+
+
 @given(st.binary(max_size=200) | st.text(alphabet="eyJhbGciOi.-_=", max_size=200).map(str.encode))
 def test_any_bytes_get_an_answer(noise: bytes) -> None:
     verifier = JwtVerifier(secret=SECRET, jwks=key_set(jwk(EC_KEY, "k"), jwk(RSA_KEY, "r")))
@@ -302,7 +316,7 @@ def test_a_private_key_in_the_key_set_serves_by_its_public_half() -> None:
     assert verifier.check(bearer(EC_KEY, "ES256", kid="k")) is None
 
 
-@pytest.mark.parametrize("text", ["nonsense", "[]", "{}", '{"keys": 3}', '{"keys": null}'])
+@pytest.mark.parametrize("text", ["nonsense", "[]", "{}", '{"keys": 3}', '{"keys": null}', f'{{"keys": {TOO_DEEP}}}'])
 def test_a_text_that_is_no_key_set_stops_the_start(text: str) -> None:
     with pytest.raises(keys.UnusableKeyError, match="SUPABASE_JWKS: not a JWK set"):
         JwtVerifier(jwks=text)

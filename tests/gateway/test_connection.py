@@ -1,6 +1,7 @@
 """What a client connection goes through: timeouts, framings, tunnels, denials, and clients that leave or dawdle."""
 
 import asyncio
+import base64
 import contextlib
 import dataclasses
 import socket
@@ -22,6 +23,8 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 GET = b"GET /play HTTP/1.1\r\nHost: example.com\r\n\r\n"
 SHORT = 0.05
+NESTED = base64.urlsafe_b64encode(b'{"alg":"HS256","x":' + b"[" * 20_000).rstrip(b"=")
+"""The first part of a token, nested deeper than any decoder follows."""
 
 
 def post(*lines: bytes, body: bytes = b"", path: bytes = b"/play", version: bytes = b"HTTP/1.1") -> bytes:
@@ -600,13 +603,14 @@ async def test_health(served: Rig) -> None:
 # Denials.
 
 
-async def test_three_ways_to_be_denied(play: Function) -> None:
+async def test_the_ways_to_be_denied(play: Function) -> None:
     play.verify_jwt = True
     async with playing(play, verifier=JwtVerifier(secret="s" * 32)) as (shared, client):
         for line, body in [
             (b"A: b", b'{"msg":"Error: Missing authorization header"}'),
             (b"Authorization: Basic eDp5", b"""{"msg":"Error: Auth header is not 'Bearer {token}'"}"""),
             (b"Authorization: Bearer a.b.c", b'{"msg":"Invalid JWT"}'),
+            (b"Authorization: Bearer %b.b.c" % NESTED, b'{"msg":"Invalid JWT"}'),
         ]:
             # The body came along, so the connection can go on.
             client.send(post(line, b"Content-Length: 2", body=b"hi"))
@@ -614,7 +618,7 @@ async def test_three_ways_to_be_denied(play: Function) -> None:
             assert (answer.status, answer.body, answer.head.keep_alive) == (401, body, True)
             assert answer.fields[b"www-authenticate"].startswith(b"Bearer")
             assert answer.fields[b"sb-error-code"]
-        assert [bool(request.why) for request in shared.served] == [True] * 3
+        assert [bool(request.why) for request in shared.served] == [True] * 4
         assert play.count == 0
         # A preflight brings no credentials.
         assert (await ask(client, play, GET.replace(b"GET", b"OPTIONS"), b"")).status == 200

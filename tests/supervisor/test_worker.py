@@ -26,9 +26,10 @@ async def busy_worker(there: House) -> Stub:
         b'{"type": "unheard of"}\n',
         b'{"type": "task_settled", "task": 7, "outcome": "fulfilled"}\n',
         b'{"type": "task_started", "task": 1}\n' * 2,
+        b'{"type": "log", "x": ' + b"[" * 20_000 + b"\n",
         b"x" * (1024 * 1024 + 1),
     ],
-    ids=["no JSON", "unknown message", "unknown task", "a task twice", "endless line"],
+    ids=["no JSON", "unknown message", "unknown task", "a task twice", "nested too deeply", "endless line"],
 )
 async def test_a_breach_of_the_protocol_ends_that_worker_alone(line: bytes) -> None:
     async with house() as there:

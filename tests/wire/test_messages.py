@@ -1,6 +1,7 @@
 """The control channel's messages. The vectors hold for the guests of every language."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -39,6 +40,12 @@ def test_what_a_worker_says(vector: dict[str, object]) -> None:
 def test_what_a_worker_must_not_say(line: str) -> None:
     with pytest.raises(messages.BrokenMessage):
         decoded(line.encode())
+
+
+@pytest.mark.parametrize("decode", [decoded, messages.decode_to_worker])
+def test_a_line_that_is_nested_without_end(decode: Callable[[bytes], object]) -> None:
+    with pytest.raises(messages.BrokenMessage, match="maximum recursion depth"):
+        decode(b'{"x": ' + b"[" * 20_000)
 
 
 @pytest.mark.parametrize("direction", ["to_worker", "from_worker"])

@@ -111,7 +111,8 @@ class UnverifiedToken:
         try:
             header = _header_decoder.decode(_base64url(parts[2]))
             payload, signature = _base64url(parts[3]), _base64url(parts[4])
-        except (msgspec.MsgspecError, binascii.Error, UnicodeError) as error:
+        except (msgspec.MsgspecError, binascii.Error, UnicodeError, RecursionError) as error:
+            # RecursionError: nested too deeply, which msgspec does not count among its own errors.
             raise TokenError(f"the token cannot be read: {error}") from error
         if header.crit is not msgspec.UNSET:
             raise TokenError("the token demands extensions (crit), of which none is known")
@@ -129,7 +130,7 @@ def _check_times(payload: bytes, now: float) -> float:
     """
     try:
         claims = _claims_decoder.decode(payload)
-    except (msgspec.MsgspecError, UnicodeError) as error:
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise TokenError(f"the token's claims cannot be read: {error}") from error
     if claims.nbf is not msgspec.UNSET and now < claims.nbf:
         raise TokenError(f"the token is valid only in {claims.nbf - now:.0f} s (nbf)")

@@ -113,7 +113,7 @@ def parse_key_set(text: str | bytes) -> tuple[Key, ...]:
     """
     try:
         entries = _jwk_set_decoder.decode(text).keys
-    except (msgspec.MsgspecError, UnicodeError) as error:
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise UnusableKeyError(f'not a JWK set, which looks like {{"keys": [...]}}: {error}') from error
     return tuple(key for entry in entries if (key := _parse_key(entry)) is not None)
 
@@ -130,7 +130,7 @@ def _parse_key(entry: msgspec.Raw) -> Key | None:
         if jwk.kty == "RSA" and jwk.alg in (None, "RS256") and jwk.n and jwk.e:
             key = _public_key("RS256", jwk.kid, {"kty": "RSA", "n": jwk.n, "e": jwk.e})
             return key if getattr(key.material, "key_size", 0) >= MIN_RSA_BITS else None
-    except (msgspec.MsgspecError, jwt.PyJWTError, ValueError):
+    except (msgspec.MsgspecError, jwt.PyJWTError, ValueError, RecursionError):
         return None  # ValueError: bad base64url, or numbers that are no key, such as a point off the curve
     return None
 

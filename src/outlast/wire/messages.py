@@ -132,7 +132,7 @@ def decode_from_worker(lines: Iterable[bytes]) -> Iterator[FromWorker]:
     try:
         for line in lines:
             yield decode(line)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BrokenMessage(f"{error}: {bytes(line[:200])!r}") from error
 
 
@@ -140,5 +140,5 @@ def decode_to_worker(line: bytes) -> ToWorker:
     """Decodes one line, given without its newline. Raises `BrokenMessage`."""
     try:
         return _to_worker.decode(line)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BrokenMessage(f"{error}: {bytes(line[:200])!r}") from error
