@@ -23,7 +23,7 @@ def busy() -> RequestEnd:
 
 async def test_the_oldest_leaves_first() -> None:
     async with house() as there:
-        queue = Backlog(busy)
+        queue = Backlog(busy, lambda: None)
         first, second = exchange(there)[0], exchange(there)[0]
         for one in (first, second):
             queue.add(one)
@@ -35,7 +35,7 @@ async def test_the_oldest_leaves_first() -> None:
 
 async def test_one_that_comes_back_is_the_next() -> None:
     async with house() as there:
-        queue = Backlog(busy)
+        queue = Backlog(busy, lambda: None)
         first, second = exchange(there)[0], exchange(there)[0]
         for one in (first, second):
             queue.add(one)
@@ -48,7 +48,7 @@ async def test_one_that_comes_back_is_the_next() -> None:
 
 async def test_one_can_be_taken_out_once() -> None:
     async with house() as there:
-        queue = Backlog(busy)
+        queue = Backlog(busy, lambda: None)
         first, second = exchange(there)[0], exchange(there)[0]
         for one in (first, second):
             queue.add(one)
@@ -60,7 +60,7 @@ async def test_one_can_be_taken_out_once() -> None:
 
 async def test_the_oldest_or_all_can_be_failed() -> None:
     async with house() as there:
-        queue = Backlog(busy)
+        queue = Backlog(busy, lambda: None)
         callers = []
         for _ in range(3):
             one, caller = exchange(there)
@@ -81,7 +81,7 @@ async def test_the_oldest_or_all_can_be_failed() -> None:
 async def test_nobody_waits_for_longer_than_there_is_hope(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backlog, "MAX_WAIT_S", 0.05)
     async with house() as there:
-        queue = Backlog(busy)
+        queue = Backlog(busy, lambda: None)
         gone, _ = exchange(there)
         first, first_caller = exchange(there)
         for one in (gone, first):

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from tests.supervisor.stub_workers import PATIENCE_S, House, Stub, house
 
+from outlast.core import balance
 from outlast.core.errors import OutlastError
 from outlast.core.limits import Limits
 from outlast.core.outcome import EndReason, RequestEnd
@@ -393,6 +394,29 @@ class TestTheEnd:
             [end] = there.events("shutdown")
             assert end["reason"] == "termination"
             assert not there.events("boot_failure")
+
+    @pytest.mark.parametrize("why", ["its caller leaves", "it has waited too long"])
+    async def test_comes_with_the_last_request_that_waits_where_no_worker_may_be_started(
+        self, monkeypatch: pytest.MonkeyPatch, why: str
+    ) -> None:
+        monkeypatch.setattr(balance, "boot_delay_s", lambda failures: 600.0)
+        if why == "it has waited too long":
+            monkeypatch.setattr(backlog, "MAX_WAIT_S", 0.05)
+        async with house() as there:
+            caller = there.call()
+            worker = await there.ready_worker()
+            await worker.has(1)
+            worker.exit(1)
+            assert await caller.end() is RequestEnd.WORKER_ERROR
+            await there.logged("boot_delay")
+            await there.buried(worker)
+            caller = there.call()
+            there.pool.close(EndReason.TERMINATION)
+            assert there.pool.snapshot().waiting == 1
+            if why == "its caller leaves":
+                caller.exchange.cancel()
+            await there.ended()
+            assert there.spawned.empty()
 
     async def test_what_is_wrong_with_files_that_nobody_waits_for_is_no_news(self) -> None:
         async with house() as there:

@@ -15,12 +15,13 @@ RETRY_AFTER_S = 1
 class Backlog:
     """Oldest first. A request leaves it for a worker, because its caller has left, or after `MAX_WAIT_S`."""
 
-    def __init__(self, overdue_end: Callable[[], RequestEnd]) -> None:
-        """``overdue_end``: says how a request ends that has waited too long."""
+    def __init__(self, overdue_end: Callable[[], RequestEnd], on_overdue: Callable[[], None]) -> None:
+        """``overdue_end`` says how a request ends that has waited too long; ``on_overdue`` is called after that."""
         self._loop = asyncio.get_running_loop()
         self.waiting: deque[Exchange] = deque()
         """Changed by nobody else."""
         self._overdue_end = overdue_end
+        self._on_overdue = on_overdue
         self._timer: asyncio.TimerHandle | None = None
         self.waits = Histogram(WAIT_BUCKETS_MS)
         """How long requests waited, those included that found no worker."""
@@ -76,3 +77,4 @@ class Backlog:
             self.pop().fail(end, retry_after_s=RETRY_AFTER_S)
         if self.waiting and self._timer is None:
             self._timer = self._loop.call_at(self.waiting[0].waits_since + MAX_WAIT_S, self._fail_overdue)
+        self._on_overdue()

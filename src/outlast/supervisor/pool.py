@@ -37,7 +37,7 @@ class Pool:
         self._loop = asyncio.get_running_loop()
         self._crew = Crew(function, policy, resources, self)
         self._rotation = Rotation()
-        self._backlog = Backlog(self._overdue_end)
+        self._backlog = Backlog(self._overdue_end, self._given_up)
         self._asked_at = -math.inf
         """When the function was last called, on the event loop's clock, in seconds."""
         self._killed = False
@@ -109,7 +109,12 @@ class Pool:
     def forget(self, exchange: Exchange) -> None:
         """The caller left before a worker was found."""
         if self._backlog.remove(exchange):
-            self._crew.end_needless(self._backlog.awaits)
+            self._given_up()
+
+    def _given_up(self) -> None:
+        """Requests have left the backlog without a worker: what was kept for them alone can end."""
+        self._crew.end_needless(self._backlog.awaits)
+        self.one_less()
 
     def _serve_waiting(self) -> None:
         """Gives waiting requests to ready workers, and starts workers for the others."""
