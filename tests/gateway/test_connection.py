@@ -682,6 +682,30 @@ async def test_a_server_that_closes_lets_answers_end(play: Function) -> None:
         assert await client.rest() == b""
 
 
+async def test_a_connection_that_comes_just_before_the_server_closes_is_closed_too(play: Function) -> None:
+    loop = asyncio.get_running_loop()
+    waiting, bell = socket.socketpair()
+    waiting.setblocking(False)
+    with waiting, bell:
+        async with playing(play, timeouts=brief()) as (shared, _):
+
+            async def close_when_told() -> None:
+                await loop.sock_recv(waiting, 1)
+                await shared.gateway.close()
+
+            closing = asyncio.create_task(close_when_told())
+            for _ in range(3):
+                await asyncio.sleep(0)
+            # The event loop hears of both at once, of the bell first: it accepts the connection, closes, and only then
+            # tells the connection that it is there.
+            bell.send(b"!")
+            late = socket.create_connection(shared.address)  # noqa: ASYNC, nothing may run in between
+            await closing
+            reader, writer = await asyncio.open_connection(sock=late)
+            assert await Client(reader, writer).rest() == b""
+            writer.close()
+
+
 async def test_a_server_that_is_in_a_hurry_says_so(play: Function) -> None:
     async with playing(play) as (shared, client):
         client.send(GET)

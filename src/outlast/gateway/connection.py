@@ -82,7 +82,6 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
         self.send = self._transport.write
-        self._connections.add(self)
         peer = transport.get_extra_info("peername") or ("", 0)
         local = transport.get_extra_info("sockname") or ("", 0)
         self.origin = forward.Origin(
@@ -96,6 +95,8 @@ class Connection(asyncio.Protocol):
             self._refuse(_TOO_MANY, 503, unread=False)
         else:
             self._idle.expect(self._ports.timeouts.head_s)
+        # From here on it may be told to finish.
+        self._connections.add(self)
 
     def data_received(self, data: bytes) -> None:
         call = self._call

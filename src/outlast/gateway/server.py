@@ -20,6 +20,19 @@ class _Connections(set[Connection]):
         super().__init__()
         self.left = asyncio.Event()
         """Set whenever one has left."""
+        self._are_finishing = False
+
+    def add(self, element: Connection) -> None:
+        super().add(element)
+        if self._are_finishing:
+            # It was accepted before, but the event loop had other things to do first.
+            element.finish()
+
+    def finish(self) -> None:
+        """Has each end as soon as it can, those included that are still to come."""
+        self._are_finishing = True
+        for connection in [*self]:
+            connection.finish()
 
     def discard(self, element: object) -> None:
         super().discard(element)
@@ -51,8 +64,7 @@ class Gateway:
         if self._server is None:
             return
         self._server.close()
-        for connection in [*self._connections]:
-            connection.finish()
+        self._connections.finish()
 
     async def wait_closed(self) -> None:
         """Waits until the last connection has ended, after `close`."""
