@@ -84,8 +84,7 @@ class Worker:
         self.requests += 1
         while self.free:
             link = self.free.pop()
-            if link.is_open:
-                link.carry(exchange)
+            if link.is_open and link.carry(exchange):
                 return exchange
         connecting = asyncio.create_task(Link(self, self._idle_limit_s).connect(self._path, exchange))
         self._connecting.add(connecting)

@@ -115,6 +115,13 @@ class Exchange:
             self.reply.proceed()
         return held
 
+    def put_back(self, unsent: bytes) -> None:
+        """The link could send nothing of these bytes, which `ride` returned and the body ends with: another one may."""
+        self.link = None
+        self.sent = False
+        if body := unsent[len(self.invocation.head) :]:
+            self._held.append(body)
+
     def fail(self, end: outcome.RequestEnd, why: str = "", **detail: object) -> None:
         if not self.ended:
             self.ended = True

@@ -94,9 +94,7 @@ class Link(asyncio.Protocol):
             return
         if exchange.ended:
             self._owner.link_done(self, exchange, reusable=self.is_open)
-        elif self.is_open:
-            self.carry(exchange)
-        else:
+        elif not (self.is_open and self.carry(exchange)):
             # The worker closed it before accepting it, or sent something before anything was asked.
             self._owner.link_unused(exchange)
 
@@ -111,11 +109,21 @@ class Link(asyncio.Protocol):
             transport is not None and not transport.is_closing() and self._loop.time() - self._unused_since <= longest_s
         )
 
-    def carry(self, exchange: Exchange) -> None:
-        assert self._transport is not None
+    def carry(self, exchange: Exchange) -> bool:
+        """Begins to send it. Returns False if the connection has turned out to be closed, and nothing was sent."""
+        transport = self._transport
+        assert transport is not None
         self._exchange = exchange
         self._idle.expect(self._idle_limit_s)
-        self._transport.write(exchange.ride(self))
+        data = exchange.ride(self)
+        transport.write(data)
+        # Nothing was left to be written before, so the event loop has tried to write at once; only if that failed
+        # altogether is it closing the connection now. A caller who was told to go on cannot be told so once more.
+        if transport.is_closing() and exchange.body_complete:
+            self._exchange = None
+            exchange.put_back(data)
+            return False
+        return True
 
     def close(self) -> None:
         self._idle.cancel()

@@ -80,8 +80,7 @@ class Traffic:
         self.begun += 1
         while free:
             link = free.pop()
-            if link.is_fresh(MAX_LINK_IDLE_S):
-                link.carry(exchange)
+            if link.is_fresh(MAX_LINK_IDLE_S) and link.carry(exchange):
                 return len(exchanges)
             link.close()
         connecting = self._loop.create_task(Link(self, self._idle_limit_s).connect(self._socket, exchange))
