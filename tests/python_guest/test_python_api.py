@@ -28,6 +28,11 @@ def client(handler: object) -> httpx.AsyncClient:
     return httpx.AsyncClient(transport=transport, base_url="http://example.com")
 
 
+async def _some_turns() -> None:
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
 class TestResponse:
     @pytest.mark.parametrize(
         ("response", "status", "headers", "body"),
@@ -129,12 +134,33 @@ class TestRequest:
 
         request = Request({"type": "http", "headers": []}, receive)
         gone = asyncio.create_task(request.disconnected())
-        for _ in range(20):
-            await asyncio.sleep(0)
+        await _some_turns()
         # It looks ahead by one part and no more.
         assert asked == [0]
         assert await request.bytes() == b"x" * 40
         await gone
+
+    @pytest.mark.parametrize("watches", [1, 2])
+    @pytest.mark.parametrize("parts", [1, 2])
+    @pytest.mark.parametrize("reads_at_once", [True, False])
+    async def test_disconnected_does_not_hold_up_the_reader(
+        self, watches: int, parts: int, reads_at_once: bool
+    ) -> None:
+        messages: asyncio.Queue[dict[str, object]] = asyncio.Queue()
+        request = Request({"type": "http", "headers": []}, messages.get)
+        gone = [asyncio.create_task(request.disconnected()) for _ in range(watches)]
+        await _some_turns()
+        reading = asyncio.create_task(request.bytes()) if reads_at_once else None
+        for part in range(1, parts + 1):
+            await _some_turns()
+            messages.put_nowait({"type": "http.request", "body": b"x", "more_body": part < parts})
+        await _some_turns()
+        async with asyncio.timeout(10):
+            # The client is still there.
+            assert await (reading or request.bytes()) == b"x" * parts
+            assert not any(watch.done() for watch in gone)
+            messages.put_nowait({"type": "http.disconnect"})
+            await asyncio.gather(*gone)
 
 
 class TestServe:

@@ -113,47 +113,45 @@ class Inbox:
     more is received until the reader has taken it, so that a large body does not pile up here.
     """
 
-    __slots__ = ("_kept", "_lock", "_looked_for", "_over", "_receive", "_taken")
+    __slots__ = ("_came", "_kept", "_lock", "_over", "_receive", "_taken")
 
     def __init__(self, receive: Receive) -> None:
         self._receive = receive
         self._kept: deque[MutableMapping[str, Any]] = deque()
+        self._came = 0
+        """How many messages have been received."""
         self._over: MutableMapping[str, Any] | None = None
-        self._lock: asyncio.Lock | None = None
-        self._taken: asyncio.Event | None = None
+        self._lock = asyncio.Lock()
+        self._taken = asyncio.Event()
 
     async def receive(self) -> MutableMapping[str, Any]:
         """An ASGI ``receive``."""
-        if self._lock is None:
-            # The usual case: nobody waits for the end.
-            return await self._receive()
-        assert self._taken is not None
-        async with self._lock:
-            if self._kept:
-                message = self._kept.popleft()
-                self._taken.set()
-                return message
-            return await self._look()
+        # What is kept needs no turn: whoever has it may be waiting for the end.
+        while not self._kept:
+            if self._over is not None:
+                return self._over
+            await self._look()
+        self._taken.set()
+        return self._kept.popleft()
 
     async def ended(self) -> None:
-        if self._lock is None:
-            self._lock, self._taken = asyncio.Lock(), asyncio.Event()
-        assert self._taken is not None
         while self._over is None:
-            async with self._lock:
-                if self._over is not None:
-                    return
-                message = await self._look()
-                if self._over is None:
-                    self._kept.append(message)
-                    self._taken.clear()
-            if self._over is None and message.get("more_body", False):
+            if self._kept and self._kept[-1].get("more_body", False):
                 await self._taken.wait()
+            else:
+                await self._look()
 
-    async def _look(self) -> MutableMapping[str, Any]:
-        if self._over is None:
+    async def _look(self) -> None:
+        """Returns when one more message has come, to whomever."""
+        came = self._came
+        async with self._lock:
+            if self._came != came:
+                # It came while this waited for its turn, and it may be what others behind it are waiting for.
+                return
             message = await self._receive()
-            if message["type"] != "http.disconnect":
-                return message
-            self._over = message
-        return self._over
+            self._came += 1
+            if message["type"] == "http.disconnect":
+                self._over = message
+            else:
+                self._kept.append(message)
+                self._taken.clear()
