@@ -20,6 +20,7 @@ import outlast
 from outlast import EdgeRuntime, Request, Response, serve
 from outlast.runtime import sse
 from outlast.runtime.describe import describe
+from outlast.runtime.requests import MAX_AHEAD
 from outlast.runtime.serving import HandlerApp
 
 
@@ -77,6 +78,21 @@ class TestResponse:
             assert answer.text == text
             assert "content-length" not in answer.headers
 
+    async def test_a_stream_made_from_the_body_as_it_arrives(self) -> None:
+        async def sent() -> AsyncIterator[bytes]:
+            for number in range(5):
+                yield b"part %d," % number
+
+        async def upper(request: Request) -> AsyncIterator[bytes]:
+            await _some_turns()
+            async for chunk in request:
+                await _some_turns()
+                yield chunk.upper()
+
+        async with asyncio.timeout(10), client(lambda request: Response(upper(request))) as http_:
+            answer = await http_.post("/", content=sent())
+        assert answer.text == "PART 0,PART 1,PART 2,PART 3,PART 4,"
+
     @pytest.mark.parametrize(
         ("make", "error", "text"),
         [
@@ -125,7 +141,8 @@ class TestRequest:
 
     async def test_disconnected_keeps_the_body_for_its_reader(self) -> None:
         asked: list[int] = []
-        messages = [{"type": "http.request", "body": b"x" * 10, "more_body": number < 3} for number in range(4)]
+        part = b"x" * (MAX_AHEAD // 2)
+        messages = [{"type": "http.request", "body": part, "more_body": number < 4} for number in range(5)]
 
         async def receive() -> dict[str, object]:
             asked.append(len(asked))
@@ -135,9 +152,9 @@ class TestRequest:
         request = Request({"type": "http", "headers": []}, receive)
         gone = asyncio.create_task(request.disconnected())
         await _some_turns()
-        # It looks ahead by one part and no more.
-        assert asked == [0]
-        assert await request.bytes() == b"x" * 40
+        # It looks ahead only so far.
+        assert asked == [0, 1]
+        assert await request.bytes() == part * 5
         await gone
 
     @pytest.mark.parametrize("watches", [1, 2])

@@ -249,7 +249,15 @@ class TestRequest:
             await worker.log("cut")
         assert "error" not in {level for level, _ in worker.printed}
 
-    async def test_a_stream_ends_when_its_client_is_gone(self, function: MakeFunction) -> None:
+    @pytest.mark.parametrize(
+        "request_",
+        [
+            b"GET / HTTP/1.1\r\nhost: x\r\nsb-request-id: r-4\r\n\r\n",
+            b"POST / HTTP/1.1\r\nhost: x\r\nsb-request-id: r-4\r\ncontent-length: 100\r\n\r\nnobody reads this",
+        ],
+        ids=["without a body", "with a part of one"],
+    )
+    async def test_a_stream_ends_when_its_client_is_gone(self, function: MakeFunction, request_: bytes) -> None:
         source = """
             async def ticks():
                 try:
@@ -264,7 +272,7 @@ class TestRequest:
         async with booted(function(source)) as worker:
             await worker.message("ready")
             reader, writer = await worker.connect()
-            writer.write(b"GET / HTTP/1.1\r\nhost: x\r\nsb-request-id: r-4\r\n\r\n")
+            writer.write(request_)
             await reader.readuntil(b"tick")
             writer.close()
             assert (await worker.log("ended"))["request"] == "r-4"

@@ -2,7 +2,6 @@
 
 import asyncio
 import builtins
-from collections import deque
 from collections.abc import AsyncIterator, Mapping, MutableMapping
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
@@ -13,6 +12,9 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive
 
 __all__ = ["ClientDisconnect", "Request"]
+
+MAX_AHEAD = 64 * 1024
+"""Bytes of a body that are kept for its reader by those who wait for the end."""
 
 Bytes = builtins.bytes
 """Inside the class, ``bytes`` is a method."""
@@ -99,47 +101,60 @@ class Request(starlette.requests.Request):
                 yield chunk
 
     async def disconnected(self) -> None:
-        """Returns when the client is gone or the response is complete. The body can be read at the same time."""
+        """Returns when the client is gone or the response is complete. The body can be read at the same time.
+
+        While 64 KiB of the body or more wait to be read, it is not noticed that the client is gone.
+        """
+        await self.receive.ended()
+
+    @property
+    def receive(self) -> "Inbox":
+        """An ASGI ``receive``, which a streamed response shares with what reads the body."""
         if self._inbox is None:
-            self._inbox = Inbox(self._receive)
-            self._receive = self._inbox.receive
-        await self._inbox.ended()
+            self._receive = self._inbox = Inbox(self._receive)
+        return self._inbox
 
 
 class Inbox:
     """Shares the server's messages about one request between the reader of the body and those who wait for the end.
 
-    Whoever waits for the end must receive messages, and may get a part of the body. That is kept for the reader, and no
-    more is received until the reader has taken it, so that a large body does not pile up here.
+    Whoever waits for the end must receive messages, and may get a part of the body. That is kept for the reader. Once
+    it has `MAX_AHEAD` bytes, no more is received until the reader has taken it, so that a large body does not pile up
+    here; the end is not noticed meanwhile.
     """
 
     __slots__ = ("_came", "_kept", "_lock", "_over", "_receive", "_taken")
 
     def __init__(self, receive: Receive) -> None:
         self._receive = receive
-        self._kept: deque[MutableMapping[str, Any]] = deque()
+        self._kept: MutableMapping[str, Any] | None = None
         self._came = 0
         """How many messages have been received."""
         self._over: MutableMapping[str, Any] | None = None
         self._lock = asyncio.Lock()
         self._taken = asyncio.Event()
 
-    async def receive(self) -> MutableMapping[str, Any]:
+    async def __call__(self) -> MutableMapping[str, Any]:
         """An ASGI ``receive``."""
         # What is kept needs no turn: whoever has it may be waiting for the end.
-        while not self._kept:
+        while self._kept is None:
             if self._over is not None:
                 return self._over
             await self._look()
+        message, self._kept = self._kept, None
         self._taken.set()
-        return self._kept.popleft()
+        return message
 
     async def ended(self) -> None:
         while self._over is None:
-            if self._kept and self._kept[-1].get("more_body", False):
+            if self._is_full():
                 await self._taken.wait()
             else:
                 await self._look()
+
+    def _is_full(self) -> bool:
+        kept = self._kept
+        return kept is not None and kept.get("more_body", False) and len(kept.get("body", b"")) >= MAX_AHEAD
 
     async def _look(self) -> None:
         """Returns when one more message has come, to whomever."""
@@ -153,5 +168,7 @@ class Inbox:
             if message["type"] == "http.disconnect":
                 self._over = message
             else:
-                self._kept.append(message)
+                if self._kept is not None:
+                    message = {**message, "body": self._kept.get("body", b"") + message.get("body", b"")}
+                self._kept = message
                 self._taken.clear()

@@ -13,6 +13,7 @@ from starlette.concurrency import iterate_in_threadpool
 from starlette.types import Receive, Scope, Send
 
 from outlast.runtime import reports, sse
+from outlast.runtime.requests import Inbox
 
 Chunk = str | bytes | bytearray | memoryview
 Body = Chunk | Iterable[Chunk] | AsyncIterable[Chunk] | None
@@ -141,7 +142,7 @@ async def _until_disconnected(receive: Receive, work: Any) -> None:
             gone = True
             task.cancel()
 
-    watch = asyncio.get_running_loop().create_task(_disconnect(receive))
+    watch = asyncio.get_running_loop().create_task(_disconnected(receive))
     watch.add_done_callback(stop)
     try:
         await work
@@ -153,7 +154,11 @@ async def _until_disconnected(receive: Receive, work: Any) -> None:
         watch.cancel()
 
 
-async def _disconnect(receive: Receive) -> None:
+async def _disconnected(receive: Receive) -> None:
+    if isinstance(receive, Inbox):
+        # The stream may be made from the request's body as that arrives.
+        await receive.ended()
+        return
     while (await receive())["type"] != "http.disconnect":
         pass
 
