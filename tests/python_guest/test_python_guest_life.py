@@ -108,6 +108,28 @@ async def handler(request):
         assert "task_started" in worker.kinds
         assert "task_settled" not in worker.kinds
 
+    @pytest.mark.parametrize(
+        "work",
+        ["ThreadPoolExecutor().submit(sys.exit, 4)", "asyncio.get_running_loop().run_in_executor(None, sys.exit, 4)"],
+    )
+    async def test_exit_in_a_thread_that_a_task_waits_for(self, function: MakeFunction, work: str) -> None:
+        source = f"""
+            from concurrent.futures import ThreadPoolExecutor
+
+            @serve
+            async def handler(request):
+                EdgeRuntime.wait_until({work}, name="work")
+                return Response()
+        """
+        async with booted(function(source)) as worker:
+            await worker.message("ready")
+            _, writer = await worker.connect()
+            writer.write(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+            assert (await worker.ended())[0] == 4
+            writer.close()
+        await worker.message("task_started", name="work")
+        assert "task_settled" not in worker.kinds
+
     async def test_segfault(self, function: MakeFunction) -> None:
         source = """
             @serve

@@ -93,6 +93,28 @@ async def handler(request):
         ]
         assert "request" not in started[0]
 
+    async def test_what_runs_in_a_pool_is_one_task_too(self, function: MakeFunction) -> None:
+        source = """
+            from concurrent.futures import Future
+
+            work = Future()
+            first = EdgeRuntime.wait_until(work, name="pool")
+
+            @serve
+            async def handler(request):
+                assert EdgeRuntime.wait_until(work) is first
+                work.set_result(7)
+                assert await EdgeRuntime.wait_until(work) == 7
+                # It has settled by now.
+                assert EdgeRuntime.wait_until(work) is first
+                return Response("one")
+        """
+        async with booted(function(source)) as worker:
+            await worker.message("ready")
+            assert (await worker.get()).body == b"one"
+            await worker.message("task_settled", task=1, outcome="fulfilled")
+        assert worker.kinds.count("task_started") == 1
+
     async def test_of_three_the_first_raises(self, function: MakeFunction) -> None:
         source = """
             async def work(number):

@@ -50,6 +50,10 @@ class Tasks:
         """Number, the awaitable given, timeout. The reference keeps the task alive, which asyncio does not do."""
         self._by_awaitable: dict[int, AnyFuture] = {}
         """By `id`, because awaitables need not be hashable."""
+        self._wrapped: weakref.WeakKeyDictionary[concurrent.futures.Future[Any], AnyFuture] = (
+            weakref.WeakKeyDictionary()
+        )
+        """The futures of threads and other processes, and what stands for them in the loop."""
         self._settled: weakref.WeakSet[AnyFuture] = weakref.WeakSet()
         """Those that cannot be marked as `_SETTLED`."""
         self._deferred: list[tuple[Awaitable[Any], str, float | None]] = []
@@ -70,12 +74,9 @@ class Tasks:
         """See `outlast.runtime.edge_runtime.EdgeRuntime.wait_until`."""
         if type(name) is not str or timeout is not None:
             _check(name, timeout)
-        if type(awaitable) is not CoroutineType:
-            if isinstance(awaitable, concurrent.futures.Future):
-                awaitable = asyncio.wrap_future(awaitable, loop=self._loop)
-            if not inspect.isawaitable(awaitable):
-                self._warn(awaitable)
-                return awaitable
+        if type(awaitable) is not CoroutineType and not _can_be_awaited(awaitable):
+            self._warn(awaitable)
+            return awaitable
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:
@@ -101,8 +102,8 @@ class Tasks:
         self, loop: asyncio.AbstractEventLoop, awaitable: Awaitable[Any], name: str, timeout_s: float | None
     ) -> AnyFuture:
         future = self._by_awaitable.get(id(awaitable))
-        if future is None and type(awaitable) is not CoroutineType and asyncio.isfuture(awaitable):
-            future = awaitable
+        if future is None and type(awaitable) is not CoroutineType:
+            future = self._as_future(loop, awaitable)
         if future is not None and (future in self._open or self._has_settled(future)):
             # The same awaitable passed twice is one task.
             return future
@@ -119,6 +120,15 @@ class Tasks:
         if (started := collected.get()) is not None:
             started.append(future)
         future.add_done_callback(self._on_done)
+        return future
+
+    def _as_future(self, loop: asyncio.AbstractEventLoop, awaitable: Any) -> AnyFuture | None:
+        """The future that it is, or that stands for it; None for anything else."""
+        if not isinstance(awaitable, concurrent.futures.Future):
+            return awaitable if asyncio.isfuture(awaitable) else None
+        future = self._wrapped.get(awaitable)
+        if future is None:
+            self._wrapped[awaitable] = future = asyncio.wrap_future(awaitable, loop=loop)
         return future
 
     def _has_settled(self, future: AnyFuture) -> bool:
@@ -146,6 +156,9 @@ class Tasks:
             limit.timer.cancel()
         if isinstance(error, SystemExit | KeyboardInterrupt):
             # The process is about to end, and that is what interrupts the task.
+            if not isinstance(future, asyncio.Task):
+                # A task has raised it in the loop itself. A future's is known only here: it was raised in a thread.
+                raise error
             return
         if limit is not None and limit.passed:
             what = f'task "{limit.name}"' if limit.name else "the task"
@@ -200,6 +213,10 @@ def _check(name: object, timeout: object) -> None:
         raise TypeError(f"wait_until: timeout must be a number of seconds, not {type(timeout).__name__}")
     if not 0 < timeout < float("inf"):
         raise ValueError(f"wait_until: timeout must be a positive number of seconds, not {timeout}")
+
+
+def _can_be_awaited(value: object) -> bool:
+    return isinstance(value, concurrent.futures.Future) or inspect.isawaitable(value)
 
 
 _TO_THREAD = asyncio.to_thread.__code__
