@@ -385,6 +385,87 @@ serve(lambda request: Response())
         assert again["error"].endswith("RuntimeError: again")
         assert worker.printed == [("info", "heard lost")]
 
+    @pytest.mark.parametrize("failing", ["EdgeRuntime.wait_until(lose())", "asyncio.create_task(lose())"])
+    @pytest.mark.parametrize("event", ["load", "beforeunload"])
+    async def test_what_other_listeners_start_fails_like_anything_else(
+        self, function: MakeFunction, event: str, failing: str
+    ) -> None:
+        source = f"""
+@add_event_listener("unhandledrejection")
+def failed(event):
+    print("heard", event.reason)
+    event.prevent_default()
+
+@add_event_listener("{event}")
+def start(event): {failing}
+
+serve(lambda request: Response())
+"""
+        async with booted(function(self.LOST + source)) as worker:
+            await worker.message("ready")
+            if event == "beforeunload":
+                worker.say(type="beforeunload", reason="termination")
+            await worker.log("heard lost")
+            worker.say(type="ping", number=1)
+            await worker.message("pong")
+        assert "uncaught" not in worker.kinds
+
+    async def test_beforeunload_waits_for_the_listener_of_an_error_in_it(self, function: MakeFunction) -> None:
+        source = """
+told = asyncio.Event()
+
+@add_event_listener("unhandledrejection")
+async def failed(event):
+    print("tells somebody")
+    await told.wait()
+
+@add_event_listener("beforeunload")
+async def save(event): await lose()
+
+@serve
+async def handler(request):
+    told.set()
+    return Response()
+"""
+        async with booted(function(self.LOST + source)) as worker:
+            await worker.message("ready")
+            worker.say(type="beforeunload", reason="termination")
+            await worker.log("tells somebody")
+            worker.say(type="ping", number=1)
+            await worker.message("pong")
+            assert "unloaded" not in worker.kinds
+            await worker.get()
+            await worker.message("unloaded", reason="termination")
+
+    async def test_what_a_listener_has_started_is_forgotten_when_it_has_settled(self, function: MakeFunction) -> None:
+        source = """
+            import gc, weakref
+
+            class Kept: pass
+
+            async def work():
+                kept = Kept()
+                kept_ones.append(weakref.ref(kept))
+                return kept
+
+            async def poll():
+                for _ in range(3): await EdgeRuntime.wait_until(work())
+                print("polled")
+                await asyncio.Event().wait()
+
+            kept_ones = []
+            add_event_listener("load", lambda event: EdgeRuntime.wait_until(poll()))
+
+            @serve
+            async def handler(request):
+                gc.collect()
+                return Response.json([reference() is None for reference in kept_ones])
+        """
+        async with booted(function(source)) as worker:
+            await worker.message("ready")
+            await worker.log("polled")
+            assert json.loads((await worker.get()).body) == [True, True, True]
+
     async def test_a_task_that_nobody_keeps(self, function: MakeFunction) -> None:
         source = """
             import gc, weakref

@@ -29,8 +29,8 @@ RejectionListener = TypeVar("RejectionListener", bound=Callable[[UnhandledReject
 ErrorListener = TypeVar("ErrorListener", bound=Callable[[ErrorEvent], object])
 PlainListener = TypeVar("PlainListener", bound=Callable[[Event], object])
 
-_inside_listener: ContextVar[bool] = ContextVar("outlast_inside_listener", default=False)
-"""Whether this code was started by a listener: its failures are reported, but dispatch no further event."""
+_inside_error_listener: ContextVar[bool] = ContextVar("outlast_inside_error_listener", default=False)
+"""Whether this code was started by a listener of an error: its failures are reported, but dispatch no further event."""
 
 _listeners = Listeners()
 
@@ -54,7 +54,7 @@ def dispatch_error(error: BaseException) -> None:
 
 
 def _dispatch_error(event: UnhandledRejectionEvent | ErrorEvent, error: BaseException, uncaught: bool) -> None:
-    if _inside_listener.get():
+    if _inside_error_listener.get():
         if uncaught:
             report_uncaught(error)
         return
@@ -77,23 +77,26 @@ def report_uncaught(error: BaseException, request: str | None = None) -> None:
     reports.send(Uncaught(describe(error), request_id.get() if request is None else request))
 
 
-def dispatch(event: Event) -> list[AnyFuture]:
-    """Calls every listener. Returns the tasks that they start, a list that may still grow; see `settled`."""
+def dispatch(event: Event) -> set[AnyFuture]:
+    """Calls every listener. Returns those tasks they start that have not settled, a set that changes; see `settled`."""
     return contextvars.copy_context().run(_dispatch, event)
 
 
-async def settled(started: list[AnyFuture]) -> None:
+async def settled(started: set[AnyFuture]) -> None:
     """Waits for all of them, including those added while it waits, however they end."""
-    while pending := [future for future in started if not future.done()]:
-        await asyncio.wait(pending)
+    while started:
+        # One that is done leaves the set only when its failure, if it is one, has been dispatched.
+        await asyncio.wait(started)
 
 
-def _dispatch(event: Event) -> list[AnyFuture]:
-    started: list[AnyFuture] = []
-    collected.set(started)
+def _dispatch(event: Event) -> set[AnyFuture]:
+    started: set[AnyFuture] = set()
+    # Around it there may be a listener of another event, whose dispatcher waits for what comes of an error in it, too.
+    collected.set((*collected.get(), started))
     if isinstance(event, BeforeUnloadEvent):
         unloading.set(True)
-    _inside_listener.set(True)
+    if isinstance(event, UnhandledRejectionEvent | ErrorEvent):
+        _inside_error_listener.set(True)
     for listener in _listeners.of(event):
         try:
             result = listener(event)

@@ -18,8 +18,8 @@ from outlast.wire.messages import Logged, TaskSettled, TaskStarted
 
 AnyFuture = asyncio.Future[Any]
 
-collected: ContextVar[list[AnyFuture] | None] = ContextVar("outlast_collected_tasks", default=None)
-"""A list to which every task that this context's code starts is added, or None."""
+collected: ContextVar[tuple[set[AnyFuture], ...]] = ContextVar("outlast_collected_tasks", default=())
+"""Sets in which every task that this context's code starts is kept until it has settled."""
 unloading: ContextVar[bool] = ContextVar("outlast_unloading", default=False)
 """Whether this context's code is a `beforeunload` listener, or was started by one."""
 
@@ -117,9 +117,11 @@ class Tasks:
         if timeout_s is not None:
             limit = _Limit(name, timeout_s, loop.call_later(timeout_s, self._on_timeout, future))
         self._open[future] = number, awaitable, limit
-        if (started := collected.get()) is not None:
-            started.append(future)
         future.add_done_callback(self._on_done)
+        for started in collected.get():
+            # Forgotten again when it is done: what a listener starts may start tasks for as long as the worker lives.
+            started.add(future)
+            future.add_done_callback(started.discard)
         return future
 
     def _as_future(self, loop: asyncio.AbstractEventLoop, awaitable: Any) -> AnyFuture | None:

@@ -67,8 +67,8 @@ class Guest:
         self._folder = folder
         self._loop = loop
         self._end_process = os._exit
-        self._told: dict[UnloadReason, list[AnyFuture]] = {}
-        """The reasons for which `beforeunload` was dispatched, and what the listeners have started."""
+        self._told: dict[UnloadReason, set[AnyFuture]] = {}
+        """The reasons for which `beforeunload` was dispatched, and what of the listeners' work goes on."""
         self._interrupts = False
         """Whether the present code has interrupted other code, so that the event loop may be blocked."""
         self._outside = contextvars.copy_context()
@@ -182,7 +182,7 @@ class Guest:
     def _unloading(self, message: messages.BeforeUnload) -> None:
         reason = message.reason
         if reason not in self._told:
-            self._told[reason] = []
+            self._told[reason] = set()
             self._told[reason] = dispatch(BeforeUnloadEvent("beforeunload", UnloadDetail(reason.value)))
         started = self._told[reason]
 
