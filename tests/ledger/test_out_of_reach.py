@@ -1,5 +1,6 @@
 """A database that is slow, down, or gone in the middle of a sentence costs nothing but patience."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -13,6 +14,12 @@ from outlast.core.records import TaskQuery
 from outlast.database.connections import Database, DatabaseError
 from outlast.ledger import postgres as module
 from outlast.ledger.ledger import TooMany
+
+REFUSING = """
+create function refuse() returns trigger language plpgsql as
+    $$ begin raise exception using errcode = 'disk_full', message = 'the disk is full'; end $$;
+create trigger refuse before insert on outlast.single_tasks for each row execute function refuse();
+"""
 
 
 @pytest_asyncio.fixture
@@ -75,6 +82,37 @@ async def test_slow_it_is_waited_for_and_what_there_is_no_room_for_is_counted(
         status = there.ledger.status
         assert (status.written, status.dropped) == (160, 30)
         assert await kept(other) == sorted(told[:60] + told[90:])
+
+
+@pytest.mark.parametrize(("is_lasting", "told"), [(False, "is out of reach"), (True, "cannot be used")])
+async def test_one_that_answers_and_takes_no_records_is_told_of_once_and_tried_ever_more_seldom(
+    url: str, other: "asyncpg.Connection", monkeypatch: pytest.MonkeyPatch, is_lasting: bool, told: str
+) -> None:
+    monkeypatch.setattr(module, "PATIENCE_S", 0.1)
+    attempts: list[float] = []
+
+    async def connect() -> "asyncpg.Connection":
+        attempts.append(asyncio.get_running_loop().time())
+        return await Database(lambda: url).connect()
+
+    async with node(url, connect=connect, is_lasting=lambda _: is_lasting) as there:
+        await there.until_connected()
+        await other.execute(REFUSING)
+        records = tell(there, 5)
+        await there.until(lambda: len(attempts) == 6)
+        [(text, is_trouble)] = there.reports
+        assert f"{told} (the disk is full)" in text
+        assert is_trouble
+        status = there.ledger.status
+        assert (status.connected, status.backlog, status.error) == (False, 5, "the disk is full")
+        # The pauses since the connection that was of use are 1, 2, 4, 8, and 16 times as long as the first.
+        assert attempts[-1] - attempts[-2] > 15 * module.FIRST_PAUSE_S
+        await other.execute("drop trigger refuse on outlast.single_tasks")
+        await there.until_written()
+        assert await kept(other) == sorted(records)
+        [_, (text, is_trouble)] = there.reports
+        assert "is back; 5 records" in text
+        assert not is_trouble
 
 
 async def test_a_connection_that_breaks_while_a_batch_is_written(url: str, other: "asyncpg.Connection") -> None:

@@ -105,6 +105,7 @@ class PostgresLedger:
         self._error: str | None = None
         self._out_of_reach_since: float | None = self._loop.time()
         self._patience_s = first_patience_s
+        self._pause_s = FIRST_PAUSE_S
         self._is_lasting = is_lasting
         self._is_trouble_told = False
         self._caught_up: list[asyncio.Future[None]] = []
@@ -247,14 +248,12 @@ class PostgresLedger:
             self._full.set()
 
     async def _write_for_ever(self) -> None:
-        pause_s = FIRST_PAUSE_S
         while not self._ended:
             try:
                 connection = await self._connect()
             except _UNREACHABLE as error:
                 self._is_out_of_reach(error)
             else:
-                pause_s = FIRST_PAUSE_S
                 try:
                     await self._write_to(connection)
                 except _UNREACHABLE as error:
@@ -262,15 +261,19 @@ class PostgresLedger:
                 finally:
                     connection.terminate()
             if not self._ended:
-                await asyncio.sleep(pause_s)
-                pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+                await asyncio.sleep(self._pause_s)
+                self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
 
     async def _write_to(self, connection: "asyncpg.Connection") -> None:
         since = beaten = self._loop.time()
         self._known = True
         self._tell_lost(await self._upkeep.beat(connection, connected_s=0))
-        self._is_in_reach()
-        # There may be something from before.
+        # There may be something from before. Only when it is written, open records too, is the database in reach: one
+        # with a full disk, for example, still answers, and takes signs of life.
+        waiting = self.status.backlog
+        self._under_load = False
+        await self._write_batches(connection)
+        self._is_in_reach(waiting)
         self._wake()
         while True:
             await self._wait_for_news(beaten + self._beat_every_s - self._loop.time())
@@ -354,14 +357,14 @@ class PostgresLedger:
                 is_trouble=True,
             )
 
-    def _is_in_reach(self) -> None:
+    def _is_in_reach(self, waiting: int) -> None:
+        """``waiting``: how many records there were to write."""
         self._out_of_reach_since = self._error = None
         self._patience_s = PATIENCE_S
+        self._pause_s = FIRST_PAUSE_S
         if self._is_trouble_told:
             self._is_trouble_told = False
-            self._report(
-                f"the ledger's database is back; {self.status.backlog} records are being written", is_trouble=False
-            )
+            self._report(f"the ledger's database is back; {waiting} records are being written", is_trouble=False)
 
     def _refuse(self, text: str) -> None:
         self._report(text, is_trouble=True)
