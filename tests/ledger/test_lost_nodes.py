@@ -1,6 +1,7 @@
 """What becomes of the tasks of a node that is gone."""
 
 import asyncio
+import shutil
 import signal
 import sys
 from asyncio.subprocess import PIPE
@@ -124,6 +125,32 @@ async def test_the_next_node_of_the_same_project_knows_at_once(url: str, tmp_pat
         assert siblings.departed() == []
     siblings.close(is_done=True)
     assert siblings.departed() == []
+
+
+async def test_a_folder_of_nodes_that_vanishes_costs_nothing_but_speed(url: str, tmp_path: Path) -> None:
+    folder = tmp_path / "nodes"
+    gone, _ = await with_open_tasks(url)
+    await gone.die()
+    siblings = LockedSiblings(folder, samples.new_id())
+    shutil.rmtree(folder)
+    async with node(url, siblings=siblings, lost_after_s=SOON_S) as there:
+        # The other one is still recognised by its silence.
+        await there.until(lambda: there.reports)
+        assert len(await lost(there)) == 3
+    siblings.close(is_done=True)
+
+
+async def test_other_files_beside_those_of_nodes_are_left_alone(url: str, tmp_path: Path) -> None:
+    mine = samples.new_id()
+    others = [tmp_path / name for name in ("README", f"{samples.new_id()}.orig", f"{{{samples.new_id()}}}")]
+    for file in others:
+        file.write_text("")
+    siblings = LockedSiblings(tmp_path, mine)
+    async with node(url, siblings=siblings) as there:
+        await there.until_connected()
+        assert siblings.departed() == []
+    siblings.close(is_done=True)
+    assert all(file.exists() for file in others)
 
 
 async def test_what_is_still_open_at_an_orderly_end_does_not_stay_so(url: str) -> None:

@@ -5,6 +5,7 @@ import fcntl
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from uuid import UUID
 
 
 class LockedSiblings:
@@ -22,21 +23,32 @@ class LockedSiblings:
         draft.rename(folder / node)
 
     def departed(self) -> Sequence[str]:
-        return [
-            path.name
-            for path in self._folder.iterdir()
-            if path.name != self._node and not path.name.startswith(".") and _is_abandoned(path)
-        ]
+        # The folder is the user's to delete. Who is gone is then recognised by silence.
+        with contextlib.suppress(OSError):
+            return [
+                path.name
+                for path in self._folder.iterdir()
+                if path.name != self._node and _is_id(path.name) and _is_abandoned(path)
+            ]
+        return []
 
     def forget(self, ids: Sequence[str]) -> None:
         for id_ in ids:
-            (self._folder / id_).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                (self._folder / id_).unlink()
 
     def close(self, *, is_done: bool) -> None:
         """``is_done``: whether nothing is left to do for this node."""
         if is_done:
             self.forget([self._node])
         os.close(self._lock)
+
+
+def _is_id(name: str) -> bool:
+    try:
+        return str(UUID(name)) == name
+    except ValueError:
+        return False
 
 
 def _is_abandoned(path: Path) -> bool:
