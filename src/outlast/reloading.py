@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
+from outlast.config.files import resolved
 from outlast.config.settings import JwtSettings, Project
 from outlast.core.errors import OutlastError
 from outlast.gateway.auth import Denial, JwtVerifier, Pending
@@ -24,11 +25,11 @@ async def watching(project: Project, log: Log) -> Watch:
     # If one function file is served, its folder is just where that file happens to be: perhaps a home directory.
     alone = any(function.folder == project.functions_dir for function in project.functions.values())
     watch = Watch(
-        None if alone else project.functions_dir.resolve(),
-        ignored=project.state_dir.resolve(),
+        None if alone else resolved(project.functions_dir),
+        ignored=resolved(project.state_dir),
         on_trouble=lambda text: log.emit("config", level=Level.WARNING, msg=text),
     )
-    await watch.files(source.resolve() for source in project.sources)
+    await watch.files(map(resolved, project.sources))
     return watch
 
 
@@ -99,7 +100,7 @@ class Reloading:
 
     async def _look_at(self, watch: Watch) -> None:
         entrypoints = {function.entrypoint for function in self._project.functions.values()}
-        sources = {path.resolve() for path in (*self._project.sources, *entrypoints)}
+        sources = {resolved(path) for path in (*self._project.sources, *entrypoints)}
         await watch.files(sources | self._fleet.modules)
 
 

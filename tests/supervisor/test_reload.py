@@ -3,6 +3,7 @@
 import asyncio
 import shutil
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 
 import httpx
 import jwt
@@ -97,12 +98,7 @@ class TestAChange:
         await served.node.wait_for("shutdown", execution_id=old, reason="reload")
 
     async def test_of_a_file_that_is_replaced_by_another_one(self, served: Site) -> None:
-        def save_as_editors_do() -> None:
-            beside = served.functions / "plain/index.ts~"
-            beside.write_text(function("v3"))
-            beside.replace(served.functions / "plain/index.ts")
-
-        save_as_editors_do()
+        replace(served.functions / "plain/index.ts", function("v3"))
         await until(served, "plain", lambda response: response.text == "v3")
 
     async def test_of_a_shared_file(self, served: Site) -> None:
@@ -191,6 +187,48 @@ async def test_a_change_of_the_environment_file(served: Site) -> None:
     assert (await served.get("environment")).text == "none"
     file.write_text(f"{text}GREETING=hello\n")
     await until(served, "environment", lambda response: response.text == "hello")
+
+
+@pytest.mark.usefixtures("bystander")
+class TestALinkToItself:
+    @pytest.mark.parametrize("path", ["loop", "plain/loop.ts", "_shared/loop.ts"])
+    async def test_stays_and_hinders_nothing(self, served: Site, path: str) -> None:
+        link_to_itself(served.functions / path)
+        text = f"beside {path}"
+        (served.functions / "plain/index.ts").write_text(function(text))
+        await until(served, "plain", lambda response: response.text == text)
+
+    async def test_in_place_of_an_entrypoint(self, served: Site) -> None:
+        file = served.functions / "plain/index.ts"
+        since = served.now
+        link_to_itself(file)
+        await served.node.wait_for("config", since=since, msg=lambda text: "plain: is not served" in text)
+        assert (await served.get("plain")).status_code == 404
+        replace(file, function("mended"))
+        await until(served, "plain", lambda response: response.text == "mended")
+
+
+async def test_a_link_to_itself_in_place_of_the_environment_file(served: Site) -> None:
+    file = served.functions / ".env"
+    text = file.read_text()
+    since = served.now
+    link_to_itself(file)
+    await served.node.wait_for("config", since=since, msg=lambda text: ".env: cannot be read" in text)
+    replace(file, f"{text}GREETING=again\n")
+    await until(served, "environment", lambda response: response.text == "again")
+
+
+def link_to_itself(path: Path) -> None:
+    """Also in place of a file. At no moment is there none."""
+    beside = path.with_name(f"{path.name}~")
+    beside.symlink_to(path.name)
+    beside.replace(path)
+
+
+def replace(file: Path, text: str) -> None:
+    beside = file.with_name(f"{file.name}~")
+    beside.write_text(text)
+    beside.replace(file)
 
 
 @pytest.mark.usefixtures("bystander")

@@ -148,6 +148,15 @@ async def test_a_link_that_is_new(functions: Path, outside: Path) -> None:
         await watched.sees(outside / "index.ts")
 
 
+async def test_a_link_to_itself_that_is_there_and_one_that_is_new(functions: Path) -> None:
+    (functions / "old").symlink_to("old")
+    async with watching(functions) as watched:
+        (functions / "new").symlink_to("new")
+        await watched.sees(functions / "new")
+        (functions / "hello/index.ts").write_text("1")
+        await watched.sees(functions / "hello/index.ts")
+
+
 async def test_the_ignored_folder_and_what_editors_leave(functions: Path) -> None:
     state = functions / ".outlast"
     async with watching(functions, ignored=state) as watched:

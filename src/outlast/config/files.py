@@ -1,5 +1,6 @@
-"""Reading of the text files that settings come from."""
+"""The user's files: the text of those that settings come from, and where links lead."""
 
+import os
 from pathlib import Path
 
 from outlast.config.errors import ConfigError
@@ -18,3 +19,11 @@ def read_text(path: Path, shown: str) -> str | None:
         raise ConfigError(f"{shown}: is not UTF-8 text; save it as UTF-8") from error
     except OSError as error:
         raise ConfigError(f"{shown}: cannot be read: {error.strerror}") from error
+
+
+def resolved(path: Path) -> Path:
+    """The path with its links resolved, as far as they lead anywhere.
+
+    `Path.resolve` raises RuntimeError for a link that leads to itself, before Python 3.13.
+    """
+    return Path(os.path.realpath(path))

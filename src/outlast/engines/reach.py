@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 
+from outlast.config.files import resolved
 from outlast.config.settings import FunctionSettings
 from outlast.core.errors import OutlastError
 from outlast.core.language import BY_SUFFIX
@@ -37,9 +38,9 @@ def beyond(modules: Iterable[Path], *, own: Iterable[Path], root: Path, configur
     Args:
         root: where code may come from, see `repository`.
     """
-    folders = [path.resolve() for path in own]
-    granted = {path.resolve() for path in configured}
-    around = root.resolve()
+    folders = [resolved(path) for path in own]
+    granted = {resolved(path) for path in configured}
+    around = resolved(root)
     found = []
     for module in sorted(modules):
         if any(module.is_relative_to(folder) for folder in folders):
@@ -59,7 +60,7 @@ def is_shared_data(path: Path, functions_dir: Path) -> bool:
 
     ``path``: links resolved.
     """
-    return (functions_dir / SHARED).resolve() in path.parents and path.suffix not in BY_SUFFIX
+    return resolved(functions_dir / SHARED) in path.parents and path.suffix not in BY_SUFFIX
 
 
 def repository(root: Path) -> Path:

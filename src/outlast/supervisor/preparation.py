@@ -5,6 +5,7 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
+from outlast.config.files import resolved
 from outlast.config.settings import FunctionSettings
 from outlast.core.errors import OutlastError
 from outlast.supervisor.resources import Program, Resources
@@ -55,7 +56,7 @@ class Preparation:
     def is_concerned(self, path: Path) -> bool:
         """Whether a change to this file can change the function."""
         folder = self._function.folder
-        if not {folder, folder.resolve()}.isdisjoint([path, *path.parents]):
+        if not {folder, resolved(folder)}.isdisjoint([path, *path.parents]):
             return True
         # If it could not be prepared, this file may be what was missing.
         return self.program is None or self.program.concerns(path)

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import watchfiles
 
+from outlast.config.files import resolved
+
 DEBOUNCE_MS = 200
 """The longest that a series of changes is collected."""
 STEP_MS = 100
@@ -114,7 +116,7 @@ class Watch:
             named &= {*self._files, self._folder}
         counting = {path for path in named if self._ignored != path and self._ignored not in path.parents}
         if counting:
-            self._found.put_nowait(counting | {path.resolve() for path in counting})
+            self._found.put_nowait(counting | {resolved(path) for path in counting})
 
 
 _Folders = frozenset[tuple[Path, int]]
@@ -135,4 +137,4 @@ def _linked_folders(folder: Path) -> Iterable[Path]:
     with contextlib.suppress(OSError):
         for entry in folder.iterdir():
             if entry.is_symlink() and entry.is_dir():
-                yield entry.resolve()
+                yield resolved(entry)

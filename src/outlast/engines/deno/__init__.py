@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from outlast.config.files import resolved
 from outlast.config.settings import FunctionSettings
 from outlast.core.outcome import EndReason
 from outlast.engines import backstop, reach
@@ -95,7 +96,7 @@ class DenoEngine:
         function = prepared.function
         named = [path for path in (function.import_map, function.deno_config) if path is not None]
         around = reach.repository(self._root)
-        maps = [path for path in import_map.files(function) if path.resolve().is_relative_to(around.resolve())]
+        maps = [path for path in import_map.files(function) if resolved(path).is_relative_to(resolved(around))]
         configured = [function.entrypoint, *named, *maps]
         return reach.beyond(prepared.modules, own=own, root=around, configured=configured)
 

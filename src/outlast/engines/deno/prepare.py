@@ -16,6 +16,7 @@ from typing import Any
 
 from deno import find_deno_bin
 
+from outlast.config.files import resolved
 from outlast.config.settings import FunctionSettings
 from outlast.core.errors import OutlastError
 from outlast.engines.deno import import_map
@@ -79,7 +80,7 @@ async def prepare(function: FunctionSettings, *, folder: Path, env: Mapping[str,
     await deno("cache", "--quiet", *flags, str(BOOTSTRAP), str(function.entrypoint))
     await _compile(function, folder, partial(deno, "run", "--quiet", "--no-prompt", *flags))
     made_of = [*(Path(module["local"]) for module in modules), *import_map.files(function)]
-    files = frozenset(path.resolve() for path in made_of)
+    files = frozenset(map(resolved, made_of))
     return Prepared(function, flags, files, any(_speaks_of_workers(path) for path in files))
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from outlast.config.files import resolved
 from outlast.config.settings import FunctionSettings
 from outlast.core.errors import OutlastError
 from outlast.core.outcome import EndReason
@@ -206,7 +207,7 @@ def _modules(function: FunctionSettings, roots: Sequence[Path], environment: Env
     except SyntaxError as error:
         if environment is not None and environment.version != OURS:
             # It may be valid for the function's own Python.
-            return frozenset({function.entrypoint.resolve()})
+            return frozenset({resolved(function.entrypoint)})
         line = f"\n    {error.text.strip()}" if error.text else ""
         raise PrepareError(
             f"{function.entrypoint}:{error.lineno}: {type(error).__name__}: {error.msg}{line}"

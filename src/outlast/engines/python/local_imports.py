@@ -4,6 +4,8 @@ import ast
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from outlast.config.files import resolved
+
 
 def find(entrypoint: Path, roots: Sequence[Path]) -> frozenset[Path]:
     """The files that ``entrypoint`` imports, including itself, links resolved.
@@ -12,7 +14,7 @@ def find(entrypoint: Path, roots: Sequence[Path]) -> frozenset[Path]:
     files come out when they are imported.
     """
     found: set[Path] = set()
-    open_files = [entrypoint.resolve()]
+    open_files = [resolved(entrypoint)]
     while open_files:
         file = open_files.pop()
         if file in found:
@@ -24,7 +26,7 @@ def find(entrypoint: Path, roots: Sequence[Path]) -> frozenset[Path]:
             if len(found) == 1:
                 raise
             continue
-        open_files.extend(path.resolve() for path in _imported(tree, file, roots))
+        open_files.extend(map(resolved, _imported(tree, file, roots)))
     return frozenset(found)
 
 
