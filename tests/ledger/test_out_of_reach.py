@@ -8,11 +8,13 @@ import asyncpg
 import pytest
 import pytest_asyncio
 from tests.ledger import samples
+from tests.ledger.freezing import freezing
 from tests.ledger.node import Node, node, session
 
 from outlast.core.records import TaskQuery
-from outlast.database.connections import Database, DatabaseError
+from outlast.database.connections import COMMAND_WITHIN_S, Database, DatabaseError
 from outlast.ledger import postgres as module
+from outlast.ledger import sql
 from outlast.ledger.ledger import TooMany
 
 REFUSING = """
@@ -240,6 +242,18 @@ async def test_what_cannot_be_written_before_the_end_is_told() -> None:
     tell(there, 3)
     await there.ledger.close(within_s=0.01)
     assert [text for text, _ in there.reports] == ["3 records of the ledger could not be written before the end"]
+
+
+async def test_one_that_falls_silent_in_a_transaction_does_not_hold_up_the_end(url: str) -> None:
+    async with freezing(url) as network:
+        there = Node(network.url)
+        await there.until_connected()
+        network.freeze_at = sql.LOSE_TASKS
+        # asyncpg alone would wait for its rollback, and then say nothing of having been cancelled.
+        async with asyncio.timeout(COMMAND_WITHIN_S / 2):
+            await there.ledger.close(within_s=0.1)
+        assert network.frozen.is_set()
+        assert not there.ledger.is_done
 
 
 async def test_what_is_open_does_not_wait_where_there_is_little_to_write(

@@ -53,6 +53,7 @@ PATIENCE_S = 10.0
 ASK_WITHIN_S = 5.0
 CATCH_UP_WITHIN_S = 1.0
 """A question waits so long for what was told before it to be written."""
+CANCEL_EVERY_S = 0.1
 
 _UNREACHABLE = (
     *(OSError, OutlastError),
@@ -385,9 +386,12 @@ class PostgresLedger:
         self._full.set()
         if self._out_of_reach_since is None:
             await asyncio.wait([writer], timeout=within_s)
-        for task in self._side_tasks:
-            task.cancel()
-        await asyncio.wait(self._side_tasks)
+        # More than once: asyncpg first waits for a rollback, and a rollback that fails takes the cancellation's place.
+        pending = {*self._side_tasks}
+        while pending:
+            for task in pending:
+                task.cancel()
+            _, pending = await asyncio.wait(pending, timeout=CANCEL_EVERY_S)
         if self._asked is not None:
             self._asked.terminate()
         unwritten = self.status.backlog
