@@ -317,6 +317,33 @@ class TestEnd:
         assert settled["error"].startswith("Error: no\n")
         assert uncaught["error"].startswith("Error: nor this\n")
 
+    async def test_events_are_told_of_whatever_their_classes_are_replaced_with(self, function: MakeFunction) -> None:
+        """As set-ups with jsdom do, whose events are none for Deno."""
+        source = """
+          class Foreign {}
+          Object.assign(globalThis, { CustomEvent: Foreign, ErrorEvent: Foreign, PromiseRejectionEvent: Foreign });
+          addEventListener("beforeunload", (event) => console.log("told", event.detail.reason));
+          addEventListener("error", (event) => console.log("heard", event.message));
+          addEventListener("unhandledrejection", (event) => console.log("heard", event.reason));
+          Deno.serve(() => {
+            setTimeout(() => { throw new Error("thrown") });
+            Promise.reject("lost");
+            return new Response();
+          });
+        """
+        async with booted(function(source)) as worker:
+            await worker.message("ready")
+            worker.say(type="beforeunload", reason="cpu")
+            await worker.log("told cpu")
+            await worker.message("unloaded", reason="cpu")
+            await worker.get()
+            await worker.log("heard lost")
+            await worker.message("uncaught", error="lost")
+            await worker.log("heard Uncaught Error: thrown")
+            worker.say(type="exit")
+            assert await worker.ended() == (0, "")
+        assert len([message for message in worker.messages if message["type"] == "uncaught"]) == 2
+
     async def test_an_event_loop_that_runs_empty_is_nobodys_business(self, function: MakeFunction) -> None:
         source = """
           addEventListener("beforeunload", () => console.log("never"));

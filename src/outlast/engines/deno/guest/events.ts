@@ -14,7 +14,8 @@ import type { Send } from "./messages.ts";
 /** What a listener of these events starts: its own failures are reported, but not sent round again. */
 const insideListener = new AsyncLocalStorage<boolean>();
 
-const { queueMicrotask } = globalThis;
+// User code may replace them, with classes whose events are none for Deno.
+const { dispatchEvent, ErrorEvent, PromiseRejectionEvent, queueMicrotask } = globalThis;
 
 const copies = new WeakSet<Event>();
 

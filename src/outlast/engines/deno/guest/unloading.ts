@@ -8,6 +8,9 @@
 import type { UnloadReason } from "./messages.ts";
 import type { Tasks } from "./tasks.ts";
 
+// User code may replace them, with classes whose events are none for Deno.
+const { CustomEvent, dispatchEvent } = globalThis;
+
 type Callback = (this: unknown, event: Event) => unknown;
 type Listener = Callback | { handleEvent: Callback } | null;
 
