@@ -67,6 +67,15 @@ MAPPED = {
         "import { say } from 'say'\nDeno.serve(() => new Response(say('jsonc')))",
         {"deno.jsonc": '{\n  // where it is\n  "imports": { "say": "./say.ts", },\n}', "say.ts": SAY},
     ),
+    "comments-after-commas": Mapped(
+        "said by // no, } /* comment */",
+        "import { say } from ' /*, }*/, ]'\nDeno.serve(() => new Response(say('// no, } /* comment */')))",
+        {
+            "deno.json": '{ /* of all */ "imports": {\n  " /*, }*/, ]": "./say.ts", // where\n'
+            '  // "who": "./who.ts", },\n}, /* and */ // that,\n /* is all */ }\n',
+            "say.ts": SAY,
+        },
+    ),
     "import-map-of-deno-json": Mapped(
         "said by importMap",
         "import { say } from 'say'\nDeno.serve(() => new Response(say('importMap')))",

@@ -23,7 +23,9 @@ _ANSWERED = (
     (re.compile(r"https://deno\.land/std(@[^/]*)?/http/server\.ts"), GUEST / "std_http_server.ts"),
 )
 
-_COMMENT_OR_STRING = re.compile(r'"(?:\\.|[^"\\])*"|//[^\n]*|/\*.*?\*/|,(?=\s*[}\]])', re.DOTALL)
+# Strings are matched as well, so that nothing in them is taken for one.
+_COMMENT = re.compile(r'"(?:\\.|[^"\\])*"|//[^\n]*|/\*.*?\*/', re.DOTALL)
+_TRAILING_COMMA = re.compile(r'"(?:\\.|[^"\\])*"|,(?=\s*[}\]])', re.DOTALL)
 
 
 class ImportMapError(OutlastError):
@@ -101,10 +103,14 @@ def _read(file: Path) -> dict[str, Any]:
     """JSON, with the comments and trailing commas that Deno allows."""
     try:
         text = file.read_text("utf-8")
-        without = _COMMENT_OR_STRING.sub(lambda found: found[0] if found[0].startswith('"') else " ", text)
-        value = msgspec.json.decode(without)
+        # In this order: a comment may stand between a comma and what makes it a trailing one.
+        value = msgspec.json.decode(_without(_TRAILING_COMMA, _without(_COMMENT, text)))
     except (OSError, UnicodeDecodeError, msgspec.DecodeError) as error:
         raise ImportMapError(f"{file}: {error}") from error
     if not isinstance(value, dict):
         raise ImportMapError(f"{file}: not a JSON object")
     return value
+
+
+def _without(unwanted: re.Pattern[str], text: str) -> str:
+    return unwanted.sub(lambda found: found[0] if found[0].startswith('"') else " ", text)
