@@ -42,6 +42,8 @@ export function install(tasks: Tasks): void {
         return result;
       };
       wrappers.set(listener, wrapper);
+      // An aborted signal has Deno remove the wrapper itself, by the method below.
+      wrappers.set(wrapper, wrapper);
     }
     return wrapper;
   };

@@ -92,6 +92,16 @@ Deno.test("a listener is known again, in whatever form", () => {
   assert.equal(calls.length, 4);
 });
 
+Deno.test("an aborted signal removes a listener", () => {
+  let calls = 0;
+  const controller = new AbortController();
+  addEventListener("beforeunload", () => calls++, { signal: controller.signal });
+  new Unloading(tasks).tell("cpu");
+  controller.abort();
+  new Unloading(tasks).tell("cpu");
+  assert.equal(calls, 1);
+});
+
 Deno.test("listeners of other events are left as they are", () => {
   const calls: string[] = [];
   const listener = (event: Event) => calls.push(event.type);
