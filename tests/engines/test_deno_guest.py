@@ -144,6 +144,26 @@ class TestBootFailure:
         assert code == 1
         assert "index.ts" in err
 
+    async def test_a_module_that_throws_once_it_serves_is_no_boot_failure(self, function: MakeFunction) -> None:
+        source = """
+          const asked = Promise.withResolvers<void>();
+          Deno.serve(() => {
+            EdgeRuntime.waitUntil(new Promise(() => {}), { name: "open" });
+            asked.resolve();
+            return new Response();
+          });
+          await asked.promise;
+          throw new Error("no queue");
+        """
+        async with booted(function(source)) as worker:
+            await worker.message("ready")
+            _, writer = await worker.connect()
+            writer.write(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+            assert (await worker.message("uncaught"))["error"].startswith("Error: no queue\n    at file:///")
+            assert (await worker.ended())[0] == 1
+            writer.close()
+        assert [message["type"] for message in worker.messages] == ["ready", "task_started", "uncaught"]
+
     async def test_a_lost_rejection_during_evaluation_is_no_boot_failure(self, function: MakeFunction) -> None:
         source = "Promise.reject(new Error('lost')); await new Promise((done) => setTimeout(done, 1));"
         async with booted(function(source + "Deno.serve(() => new Response())")) as worker:

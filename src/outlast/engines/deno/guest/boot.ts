@@ -1,7 +1,7 @@
 /** Boots a function: from when its code may be evaluated until requests can be sent. */
 
 import { describe } from "./describe.ts";
-import type { Send } from "./messages.ts";
+import type { FromWorker, Send } from "./messages.ts";
 import type { Serving } from "./serve.ts";
 
 const { setTimeout } = globalThis;
@@ -11,8 +11,8 @@ export interface BootHooks {
   /** Called when the process must no longer end by running out of work. */
   stay(): void;
   serving: () => Serving;
-  /** Called when the evaluation of the module failed; ends the process. */
-  fail(error: string): void;
+  /** Called when the evaluation of the module failed; says so, and ends the process. */
+  fail(lastWords: FromWorker): void;
 }
 
 type Fetch = (request: Request, info: Deno.ServeHandlerInfo<Deno.NetAddr>) => Response | Promise<Response>;
@@ -82,7 +82,8 @@ export class Boot {
     } catch (error) {
       if (!this.#failed) {
         this.#failed = true;
-        this.#hooks.fail(describe(error));
+        // Once it serves, its boot is over. Deno ends the process of a module that throws all the same.
+        this.#hooks.fail({ type: this.#ready ? "uncaught" : "boot_failed", error: describe(error) });
       }
     }
   }

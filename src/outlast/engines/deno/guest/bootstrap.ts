@@ -7,7 +7,7 @@ import { Boot } from "./boot.ts";
 import * as consoles from "./console.ts";
 import { Channel } from "./control.ts";
 import * as events from "./events.ts";
-import type { ToWorker } from "./messages.ts";
+import type { FromWorker, ToWorker } from "./messages.ts";
 import * as nodeHttp from "./node_http.ts";
 import { Notes } from "./notes.ts";
 import * as requests from "./request.ts";
@@ -100,8 +100,8 @@ function carryOut(message: ToWorker, boots: () => void): void {
   }
 }
 
-async function fail(error: string): Promise<void> {
-  send({ type: "boot_failed", error });
+async function fail(lastWords: FromWorker): Promise<void> {
+  send(lastWords);
   await channel.drain();
   exit(1);
 }
