@@ -263,6 +263,36 @@ class TestRequest:
             assert await reader.readexactly(5) == b"\x81\x03hi!"
             writer.close()
 
+    @pytest.mark.parametrize(
+        ("answer", "status"),
+        [
+            ("return new Response('no', { status: 401 })", 401),
+            ("throw new Error('no')", 500),
+            ("return 'text'", 502),
+        ],
+    )
+    async def test_another_answer_to_an_accepted_websocket_ends_nothing_else(
+        self, function: MakeFunction, answer: str, status: int
+    ) -> None:
+        source = f"""Deno.serve((async (req: Request) => {{
+          if (req.url.endsWith("/ok")) return new Response("ok");
+          Deno.upgradeWebSocket(req);
+          {answer};
+        }}) as any)"""
+        async with booted(function(source)) as worker:
+            await worker.message("ready")
+            reader, writer = await worker.connect()
+            writer.write(
+                b"GET /hello HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: websocket\r\nsb-request-id: r-5\r\n"
+                b"sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+            )
+            assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 101 ")
+            assert await reader.readexactly(4) == b"\x88\x02\x03\xf3"
+            writer.close()
+            text = f"handler accepted a WebSocket, but answered {status}: the WebSocket is closed instead"
+            assert (await worker.log(text))["request"] == "r-5"
+            assert (await worker.get("/ok")).body == b"ok"
+
 
 class TestEnd:
     async def test_beforeunload_waits_for_what_its_listeners_start(self, function: MakeFunction) -> None:

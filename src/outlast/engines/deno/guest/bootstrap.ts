@@ -15,6 +15,7 @@ import { Serving } from "./serve.ts";
 import { Tasks } from "./tasks.ts";
 import * as unloads from "./unloading.ts";
 import { warmUp } from "./warm_up.ts";
+import * as websockets from "./websockets.ts";
 
 const { exit, serve } = Deno;
 const folder = Deno.env.get("OUTLAST_WORKER_DIR")!;
@@ -41,6 +42,7 @@ addEventListener("unload", (event) => {
 events.install({ send, isBootFailure: boot.isFailure, isEnding: () => isEnding });
 unloads.install(tasks);
 requests.install();
+websockets.install();
 consoles.install(send);
 nodeHttp.install(`${folder}/node.sock`, () => boot.ready("node.sock"));
 Deno.serve = serving.serve as unknown as typeof Deno.serve;

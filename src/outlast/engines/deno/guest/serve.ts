@@ -5,6 +5,7 @@ import { describe } from "./describe.ts";
 import type { Level, Send } from "./messages.ts";
 import { idOf, ServeInfo } from "./request.ts";
 import { answer } from "./warm_up.ts";
+import * as websockets from "./websockets.ts";
 
 type Answer = Response | Promise<Response>;
 type Handler = (request: Request, info: Deno.ServeHandlerInfo<Deno.NetAddr>) => Answer;
@@ -57,35 +58,52 @@ export class Serving {
     const id = idOf(request);
     try {
       const answer = context.run(id, server.handler, request, new ServeInfo(request, native));
-      if (answer instanceof NativeResponse) return this.#checked(answer, id);
+      if (answer instanceof NativeResponse) return this.#checked(answer, request, id);
       return Promise.resolve(answer).then(
-        (response) => this.#checked(response, id),
-        (error) => this.#failed(error, id, server.onError),
+        (response) => this.#checked(response, request, id),
+        (error) => this.#failed(error, request, id, server.onError),
       );
     } catch (error) {
-      return this.#failed(error, id, server.onError);
+      return this.#failed(error, request, id, server.onError);
     }
   };
 
-  #checked(response: unknown, id: string): Response {
+  #checked(response: unknown, request: Request, id: string): Response {
     if (!(response instanceof NativeResponse)) {
       this.#log("error", `handler returned ${describe(response)}, not a Response`, id);
-      return failure(502, "Bad Gateway", "BAD_RESPONSE");
+      return this.#final(failure(502, "Bad Gateway", "BAD_RESPONSE"), request, id);
     }
-    if (!response.bodyUsed) return response;
+    if (!response.bodyUsed) return this.#final(response, request, id);
     this.#log("error", "handler returned a Response whose body was already used", id);
-    return failure(500, "Internal Server Error", "HANDLER_ERROR");
+    return this.#final(failure(500, "Internal Server Error", "HANDLER_ERROR"), request, id);
   }
 
-  #failed(error: unknown, id: string, onError: Options["onError"]): Answer {
-    if (!onError) return this.#unanswered(error, id);
+  #failed(error: unknown, request: Request, id: string, onError: Options["onError"]): Answer {
+    if (!onError) return this.#unanswered(error, request, id);
     const own = new Promise<Response>((resolve) => resolve(context.run(id, onError, error)));
-    return own.then((response) => this.#checked(response, id), (error) => this.#unanswered(error, id));
+    return own.then(
+      (response) => this.#checked(response, request, id),
+      (error) => this.#unanswered(error, request, id),
+    );
   }
 
-  #unanswered(error: unknown, id: string): Response {
+  #unanswered(error: unknown, request: Request, id: string): Response {
     this.#log("error", describe(error), id);
-    return failure(500, "Internal Server Error", "HANDLER_ERROR");
+    return this.#final(failure(500, "Internal Server Error", "HANDLER_ERROR"), request, id);
+  }
+
+  /** After a request was accepted as a WebSocket, Deno takes any other answer as a reason to close the one real server. */
+  #final(response: Response, request: Request, id: string): Response {
+    if (response.status === 101) return response;
+    const instead = websockets.closed(request);
+    if (!instead) return response;
+    const { status } = response;
+    this.#log(
+      "error",
+      `handler accepted a WebSocket, but answered ${status}: the WebSocket is closed instead`,
+      id,
+    );
+    return instead;
   }
 
   #log(level: Level, text: string, request?: string): void {

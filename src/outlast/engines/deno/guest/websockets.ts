@@ -1,0 +1,20 @@
+/** Remembers the requests that a handler has accepted as WebSockets: Deno allows no other answer to them any more. */
+
+const accepted = new WeakMap<Request, Deno.WebSocketUpgrade>();
+
+/** Call before the user's code can accept any. */
+export function install(): void {
+  const native = Deno.upgradeWebSocket;
+  Deno.upgradeWebSocket = (request, options) => {
+    const upgrade = native(request, options);
+    accepted.set(request, upgrade);
+    return upgrade;
+  };
+}
+
+/** The answer that Deno waits for, if the request was accepted. Its WebSocket is closed once it is open. */
+export function closed(request: Request): Response | undefined {
+  const upgrade = accepted.get(request);
+  upgrade?.socket.addEventListener("open", () => upgrade.socket.close(1011), { once: true });
+  return upgrade?.response;
+}
