@@ -367,6 +367,27 @@ class TestEnd:
         assert settled["error"].startswith("Error: no\n")
         assert uncaught["error"].startswith("Error: nor this\n")
 
+    async def test_listeners_of_node_hear_of_lost_rejections(self, function: MakeFunction) -> None:
+        source = """
+          import process from "node:process";
+          process.on("unhandledRejection", (reason) => {
+            console.log("heard", reason);
+            if (reason === "second") throw new Error("by the listener");
+          });
+          let reasons = ["first", "second"];
+          Deno.serve(() => { Promise.reject(reasons.shift()); return new Response() });
+        """
+        async with booted(function(source)) as worker:
+            await worker.message("ready")
+            await worker.get()
+            await worker.log("heard first")
+            await worker.get()
+            await worker.log("heard second")
+            assert (await worker.message("uncaught"))["error"].startswith("Error: by the listener\n")
+            worker.say(type="exit")
+            assert await worker.ended() == (0, "")
+        assert [message["type"] for message in worker.messages] == ["ready", "log", "log", "uncaught"]
+
     async def test_events_are_told_of_whatever_their_classes_are_replaced_with(self, function: MakeFunction) -> None:
         """As set-ups with jsdom do, whose events are none for Deno."""
         source = """

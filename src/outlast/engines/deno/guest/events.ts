@@ -15,7 +15,7 @@ import type { Send } from "./messages.ts";
 const insideListener = new AsyncLocalStorage<boolean>();
 
 // User code may replace them, with classes whose events are none for Deno.
-const { dispatchEvent, ErrorEvent, PromiseRejectionEvent, queueMicrotask } = globalThis;
+const { dispatchEvent, ErrorEvent, PromiseRejectionEvent, queueMicrotask, reportError } = globalThis;
 
 const copies = new WeakSet<Event>();
 
@@ -28,7 +28,28 @@ function sendRound(event: Event): boolean {
 /** True when nobody handled it. */
 export function dispatchRejection(promise: Promise<unknown>, reason: unknown): boolean {
   if (insideListener.getStore()) return true;
-  return sendRound(new PromiseRejectionEvent("unhandledrejection", { promise, reason, cancelable: true }));
+  const event = new PromiseRejectionEvent("unhandledrejection", { promise, reason, cancelable: true });
+  return sendRound(event) && insideListener.run(true, () => passToNode(event));
+}
+
+type PassToNode = (event: PromiseRejectionEvent) => void;
+
+/**
+ * To the listeners that `process.on` has added, if any: Deno calls them for no event that is prevented, as the original
+ * was. False when they have handled it.
+ */
+function passToNode(event: PromiseRejectionEvent): boolean {
+  const internals = Deno as unknown as Record<
+    symbol,
+    { nodeProcessUnhandledRejectionCallback?: PassToNode } | undefined
+  >;
+  const { internal } = Deno as unknown as { internal: symbol };
+  try {
+    internals[internal]?.nodeProcessUnhandledRejectionCallback?.(event);
+  } catch (error) {
+    reportError(error);
+  }
+  return !event.defaultPrevented;
 }
 
 export interface ErrorHooks {

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import process from "node:process";
 import { dispatchRejection } from "./events.ts";
 
 /** Listens while `action` runs. */
@@ -47,4 +48,25 @@ Deno.test("dispatchRejection() does not call a listener for what it started itse
   });
   assert.equal(calls, 1);
   assert.deepEqual(inner, [true]);
+});
+
+Deno.test("dispatchRejection() asks the listeners of node:process what no other has handled", async () => {
+  const heard: unknown[] = [];
+  const nodeListener = (reason: unknown, promise: unknown) => {
+    heard.push(reason, promise);
+    heard.push(dispatchRejection(Promise.resolve(), "again"));
+  };
+  process.on("unhandledRejection", nodeListener);
+  try {
+    const promise = Promise.resolve();
+    assert.equal(dispatchRejection(promise, "lost"), false);
+    assert.deepEqual(heard, ["lost", promise, true]);
+    await listening("unhandledrejection", (event) => event.preventDefault(), () => {
+      assert.equal(dispatchRejection(promise, "handled"), false);
+    });
+    assert.equal(heard.length, 3);
+  } finally {
+    process.off("unhandledRejection", nodeListener);
+  }
+  assert.equal(dispatchRejection(Promise.resolve(), "lost"), true);
 });
