@@ -244,8 +244,14 @@ def test_import_maps_and_deno_json(project: Any) -> None:
             "supabase/functions/chosen/index.ts": SERVE,
             "supabase/functions/chosen/deno.json": "{}",
             "supabase/maps/m.json": "{}",
+            "supabase/functions/own/index.ts": SERVE,
+            "supabase/functions/own/import_map.json": "{}",
+            "supabase/functions/shared/index.ts": SERVE,
+            "supabase/functions/shared/deno.json": "{}",
+            "supabase/functions/deno.jsonc": "{}",
             "supabase/config.toml": (
                 "[functions.chosen]\nimport_map = './maps/m.json'\n"
+                "[functions.shared]\nimport_map = './functions/deno.jsonc'\n"
                 "[functions.deep]\nentrypoint = 'functions/deep/src/main.ts'\n"
             ),
         }
@@ -257,6 +263,8 @@ def test_import_maps_and_deno_json(project: Any) -> None:
         "jsonc": (supabase / "functions/jsonc/deno.jsonc", None),
         "deep": (supabase / "functions/deep/deno.json", None),
         "chosen": (supabase / "functions/chosen/deno.json", supabase / "maps/m.json"),
+        "own": (None, supabase / "functions/own/import_map.json"),
+        "shared": (supabase / "functions/deno.jsonc", None),
     }
 
 

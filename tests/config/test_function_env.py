@@ -13,12 +13,12 @@ SERVE = "Deno.serve(() => new Response('ok'))\n"
 LOCAL_SECRET = "super-secret-jwt-token-with-at-least-32-characters-long"
 RESERVED = (
     "is skipped: of the names that begin SUPABASE_ only SUPABASE_URL, SUPABASE_ANON_KEY, "
-    "SUPABASE_SERVICE_ROLE_KEY, SUPABASE_DB_URL can be set"
+    "SUPABASE_SERVICE_ROLE_KEY, SUPABASE_PUBLISHABLE_KEYS, SUPABASE_SECRET_KEYS, SUPABASE_DB_URL can be set"
 )
 
 
 def own(env: Mapping[str, str]) -> dict[str, str]:
-    """What a function's environment holds beside the three defaults."""
+    """What a function's environment holds beside the defaults."""
     return {name: value for name, value in env.items() if not name.startswith("SUPABASE_")}
 
 
@@ -54,11 +54,12 @@ class TestFunctionEnvironment:
         project.write({"supabase/functions/.env": "A=1\nB\n"})
         assert project.error() == "supabase/functions/.env:2: is not of the form NAME=value"
 
-    def test_the_user_may_set_the_four_supabase_names_only(self, project: Any) -> None:
+    def test_the_user_may_set_these_supabase_names_only(self, project: Any) -> None:
         project.write(
             {
                 "supabase/functions/.env": (
                     "SUPABASE_URL=http://mine\nSUPABASE_ANON_KEY=a\nSUPABASE_SERVICE_ROLE_KEY=s\n"
+                    'SUPABASE_PUBLISHABLE_KEYS={}\nSUPABASE_SECRET_KEYS=\'{"web":"k"}\'\n'
                     "SUPABASE_DB_URL=postgres://mine\nSUPABASE_JWT_SECRET=mine\n"
                 ),
                 "supabase/config.toml": (
@@ -71,11 +72,13 @@ class TestFunctionEnvironment:
             "SUPABASE_URL": "http://mine",
             "SUPABASE_ANON_KEY": "a",
             "SUPABASE_SERVICE_ROLE_KEY": "s",
+            "SUPABASE_PUBLISHABLE_KEYS": "{}",
+            "SUPABASE_SECRET_KEYS": '{"web":"k"}',
             "SUPABASE_DB_URL": "postgres://mine",
         }
         assert loaded.warnings == (
             f"supabase/config.toml:2: edge_runtime.secrets.supabase_x: {RESERVED}",
-            f"supabase/functions/.env:5: SUPABASE_JWT_SECRET: {RESERVED}",
+            f"supabase/functions/.env:7: SUPABASE_JWT_SECRET: {RESERVED}",
             f"supabase/config.toml:4: functions.hello.env.SUPABASE_Y: {RESERVED}",
         )
         assert loaded.jwt.secret == LOCAL_SECRET
@@ -85,6 +88,8 @@ class TestFunctionEnvironment:
             "SUPABASE_URL": "https://abc.supabase.co",
             "SUPABASE_ANON_KEY": "anon",
             "SUPABASE_SERVICE_ROLE_KEY": "service",
+            "SUPABASE_PUBLISHABLE_KEYS": '{"default":"public"}',
+            "SUPABASE_SECRET_KEYS": '{"default":"secret"}',
             "SUPABASE_DB_URL": "postgres://there",
         }
         secrets = {"SUPABASE_JWT_SECRET": "s" * 32, "SUPABASE_JWKS": "{}"}

@@ -83,6 +83,8 @@ def test_a_project_without_any_settings(project: Any) -> None:
                 "SUPABASE_URL": "http://127.0.0.1:54321",
                 "SUPABASE_ANON_KEY": ANON_KEY,
                 "SUPABASE_SERVICE_ROLE_KEY": SERVICE_ROLE_KEY,
+                "SUPABASE_PUBLISHABLE_KEYS": '{"default":"sb_publishable_ACJWlzQHlZjBrEguHvfOxg_3BJgxAaH"}',
+                "SUPABASE_SECRET_KEYS": '{"default":"sb_secret_N7UND0UgjKTVK-Uodkm0Hg_xSvEMPvz"}',
             },
             oneshot_background=OneshotBackground.CUT,
             limits=Limits(),

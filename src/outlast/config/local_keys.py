@@ -7,6 +7,10 @@ import json
 
 LOCAL_JWT_SECRET = "super-secret-jwt-token-with-at-least-32-characters-long"  # noqa: S105 (public by design)
 
+PUBLISHABLE_KEYS = '{"default":"sb_publishable_ACJWlzQHlZjBrEguHvfOxg_3BJgxAaH"}'
+SECRET_KEYS = '{"default":"sb_secret_N7UND0UgjKTVK-Uodkm0Hg_xSvEMPvz"}'  # noqa: S105 (public by design)
+"""The keys that take the place of those of ``anon`` and ``service_role``, by their names, as functions find them."""
+
 _EXPIRES_AT_S = 1983812996
 
 

@@ -30,6 +30,7 @@ _PORT = WholeNumber(0, HIGHEST_PORT)
 _INSPECTOR_PORT = 8083
 """The same as in Supabase's CLI."""
 _RUNTIME_KEYS = ("enabled", "policy", "inspector_port", "deno_version", "secrets")
+_DENO_CONFIGS = ("deno.json", "deno.jsonc")
 _FUNCTION_KEYS = ("enabled", "verify_jwt", "entrypoint", "import_map", "static_files", "env")
 """Of config.toml: what counts here, or is known to Supabase's own tools."""
 
@@ -45,9 +46,10 @@ class FunctionSettings:
     language: Language
     verify_jwt: bool
     import_map: Path | None
-    """Named in config.toml; without that and without a ``deno_config``, import_map.json in the functions folder."""
+    """Named in config.toml; without that and without a ``deno_config``, import_map.json beside the entrypoint, in the
+    folder or in the functions folder."""
     deno_config: Path | None
-    """deno.json or deno.jsonc beside the entrypoint or in the folder."""
+    """deno.json or deno.jsonc: named as ``import_map`` in config.toml, or beside the entrypoint or in the folder."""
     static_files: tuple[Path, ...]
     env: Mapping[str, str] = field(repr=False)
     """The function's whole environment, except ``SB_EXECUTION_ID``, which differs for each worker."""
@@ -202,14 +204,14 @@ def _function(
     env: Mapping[str, str],
     warnings: list[str],
 ) -> FunctionSettings:
-    deno_config = _first_file(
-        folder / name
-        for folder in (candidate.entrypoint.parent, candidate.folder)
-        for name in ("deno.json", "deno.jsonc")
-    )
+    folders = (candidate.entrypoint.parent, candidate.folder)
+    deno_config = _first_file(folder / name for folder in folders for name in _DENO_CONFIGS)
     import_map = discovery.existing_file(where, section, "import_map")
     if import_map is None and deno_config is None:
-        import_map = _first_file([where.functions_dir / "import_map.json"])
+        import_map = _first_file(folder / "import_map.json" for folder in (*folders, where.functions_dir))
+    elif import_map is not None and import_map.name in _DENO_CONFIGS:
+        # Supabase's CLI writes this into the settings of each function that it makes.
+        deno_config, import_map = import_map, None
     own = variables.of_section(section.table("env"))
     warnings += own.warnings
     overrides = own_file.for_function(candidate.name)

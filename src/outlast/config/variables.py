@@ -7,10 +7,17 @@ from pathlib import Path
 from outlast.config import dotenv_file
 from outlast.config.errors import ConfigError
 from outlast.config.layout import Layout
-from outlast.config.local_keys import api_key
+from outlast.config.local_keys import PUBLISHABLE_KEYS, SECRET_KEYS, api_key
 from outlast.config.toml_file import Section
 
-_TAKEN = ("SUPABASE_URL", "SUPABASE_ANON_KEY", "SUPABASE_SERVICE_ROLE_KEY", "SUPABASE_DB_URL")
+_TAKEN = (
+    "SUPABASE_URL",
+    "SUPABASE_ANON_KEY",
+    "SUPABASE_SERVICE_ROLE_KEY",
+    "SUPABASE_PUBLISHABLE_KEYS",
+    "SUPABASE_SECRET_KEYS",
+    "SUPABASE_DB_URL",
+)
 
 
 @dataclass(frozen=True)
@@ -22,11 +29,13 @@ class Variables:
 
 
 def defaults(environ: Mapping[str, str], *, url: str, database_url: str | None, jwt_secret: str) -> dict[str, str]:
-    """The four SUPABASE_ variables. The node's own environment overrides them, to point to another project."""
+    """The SUPABASE_ variables. The node's own environment overrides them, to point to another project."""
     local = {
         "SUPABASE_URL": url,
         "SUPABASE_ANON_KEY": api_key("anon", jwt_secret),
         "SUPABASE_SERVICE_ROLE_KEY": api_key("service_role", jwt_secret),
+        "SUPABASE_PUBLISHABLE_KEYS": PUBLISHABLE_KEYS,
+        "SUPABASE_SECRET_KEYS": SECRET_KEYS,
     }
     if database_url is not None:
         local["SUPABASE_DB_URL"] = database_url
