@@ -98,15 +98,3 @@ async def test_a_function_waits_for_its_debugger(tmp_path: Path, port: int) -> N
         async with websockets.connect(about["webSocketDebuggerUrl"]) as debugger:
             await debugger.send(json.dumps({"id": 1, "method": "Runtime.runIfWaitingForDebugger"}))
             assert await asked == "hello"
-
-
-async def test_a_port_that_another_program_has_is_named(tmp_path: Path, port: int) -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", port))
-        taken.listen()
-        async with serving(tmp_path, "--inspect-mode=run") as node:
-            first = asyncio.create_task(answer(node, "hello"))
-            assert await answer(node, "other") == "other"
-            failure = await node.wait_for("boot_failure", function="hello")
-            assert f"127.0.0.1:{port}, where its debugger is to listen, is taken" in failure["msg"]
-            assert json.loads(await first)["code"] == "BOOT_ERROR"
