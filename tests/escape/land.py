@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import ctypes
+import json
 import os
 import resource
 import shutil
@@ -59,11 +60,13 @@ class Land:
         """Has the prober try. The victim's worker is up then, and nothing is missing that the prober is after."""
         await self.bystander.revive()
         restore(Path(self.things["hideout"]))
-        victim = (await self.client.get("/functions/v1/victim")).raise_for_status().json()
-        limits = resource.prlimit(victim["pid"], resource.RLIMIT_NOFILE)
-        told = {**self.things, "victim": victim, "limits": limits, "bystander_pid": self.bystander.pid}
-        answer = await self.client.post(f"/functions/v1/prober/{probe}", json=told)
-        return dict(answer.raise_for_status().json())
+        # What probes write into the project reloads its functions. An open request keeps the victim's worker.
+        async with self.client.stream("GET", "/functions/v1/victim?held") as held:
+            victim = json.loads(await anext(held.raise_for_status().aiter_lines()))
+            limits = resource.prlimit(victim["pid"], resource.RLIMIT_NOFILE)
+            told = {**self.things, "victim": victim, "limits": limits, "bystander_pid": self.bystander.pid}
+            answer = await self.client.post(f"/functions/v1/prober/{probe}", json=told)
+            return dict(answer.raise_for_status().json())
 
     def is_held_by(self, layer: str) -> bool:
         """Whether that layer of the sandbox is active, where ``NAME-VERSION`` asks for that version or a later one."""
