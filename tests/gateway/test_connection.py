@@ -688,14 +688,15 @@ async def test_a_connection_that_comes_just_before_the_server_closes_is_closed_t
     waiting.setblocking(False)
     with waiting, bell:
         async with playing(play, timeouts=brief()) as (shared, _):
+            listens = asyncio.Event()
 
             async def close_when_told() -> None:
+                listens.set()
                 await loop.sock_recv(waiting, 1)
                 await shared.gateway.close()
 
             closing = asyncio.create_task(close_when_told())
-            for _ in range(3):
-                await asyncio.sleep(0)
+            await listens.wait()
             # The event loop hears of both at once, of the bell first: it accepts the connection, closes, and only then
             # tells the connection that it is there.
             bell.send(b"!")

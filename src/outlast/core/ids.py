@@ -1,6 +1,7 @@
 """Identifiers that sort by the time they were made."""
 
 from collections.abc import Callable
+from uuid import UUID
 
 RANDOM_BITS = 74
 
@@ -10,6 +11,14 @@ def uuid7(unix_ms: int, random_bits: int) -> str:
     high = unix_ms << 16 | 0x7000 | random_bits >> 62
     text = f"{high << 64 | 1 << 63 | random_bits & 0x3FFF_FFFF_FFFF_FFFF:032x}"
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+def is_uuid(text: str) -> bool:
+    """Whether it is a UUID, spelt as here: in lower case, with hyphens."""
+    try:
+        return str(UUID(text)) == text
+    except ValueError:
+        return False
 
 
 class Sequence:

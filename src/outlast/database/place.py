@@ -1,6 +1,5 @@
 """Port and passwords of the embedded server: decided before it runs, so that nothing has to wait for it."""
 
-import errno
 import fcntl
 import os
 import secrets
@@ -9,6 +8,8 @@ from pathlib import Path
 from urllib.parse import quote
 
 import msgspec
+
+from outlast.config import address
 
 HOST = "127.0.0.1"
 USUAL_PORT = 54322
@@ -100,16 +101,10 @@ class Folder:
 
 
 def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        # As PostgreSQL itself does.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, port))
-        except OSError as error:
-            if error.errno not in (errno.EADDRINUSE, errno.EACCES):
-                raise
-            return False
-    return True
+    try:
+        return address.is_free(port)
+    except PermissionError:
+        return False
 
 
 def _any_free_port() -> int:

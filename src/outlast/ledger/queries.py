@@ -8,8 +8,8 @@ and these are less than five seconds apart.
 import re
 from collections.abc import Callable
 from typing import Any
-from uuid import UUID
 
+from outlast.core import ids
 from outlast.core.outcome import EndReason, TaskOutcome
 from outlast.core.records import Query, TaskQuery
 from outlast.ledger.sql import SINGLE, TABLES
@@ -142,7 +142,7 @@ def _batched(query: TaskQuery, upper: str | None, values: _Values, most: str | N
     fields = query.fields
     if fields.get("outcome", TaskOutcome.FULFILLED) != TaskOutcome.FULFILLED or "reason" in fields or query.is_open:
         return None
-    if query.request_id is not None and not _is_id(query.request_id):
+    if query.request_id is not None and not ids.is_uuid(query.request_id):
         return None
     alike = [f"batch.{name} = {values.bind(fields[name], 'text')}" for name in ("function", "name") if name in fields]
     of_task = []
@@ -191,11 +191,3 @@ def _reaching_back(alike: list[str], most: str) -> str:
 def _first_of_ms(id_: str) -> str:
     """The least id that can be made in the same millisecond."""
     return f"{id_[:13]}-0000-0000-000000000000"
-
-
-def _is_id(text: str) -> bool:
-    """Whether it is a UUID as the ledger spells it."""
-    try:
-        return str(UUID(text)) == text
-    except ValueError:
-        return False

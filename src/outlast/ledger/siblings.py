@@ -5,7 +5,8 @@ import fcntl
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from uuid import UUID
+
+from outlast.core import ids
 
 
 class LockedSiblings:
@@ -28,7 +29,7 @@ class LockedSiblings:
             return [
                 path.name
                 for path in self._folder.iterdir()
-                if path.name != self._node and _is_id(path.name) and _is_abandoned(path)
+                if path.name != self._node and ids.is_uuid(path.name) and _is_abandoned(path)
             ]
         return []
 
@@ -42,13 +43,6 @@ class LockedSiblings:
         if is_done:
             self.forget([self._node])
         os.close(self._lock)
-
-
-def _is_id(name: str) -> bool:
-    try:
-        return str(UUID(name)) == name
-    except ValueError:
-        return False
 
 
 def _is_abandoned(path: Path) -> bool:

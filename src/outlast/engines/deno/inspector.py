@@ -1,13 +1,11 @@
 """The debugger's end of a worker: V8's inspector, which listens on a port of its own."""
 
 import asyncio
-import errno
-import socket
 
+from outlast.config.address import HOST, is_free
 from outlast.config.inspection import InspectMode, Inspector
 from outlast.core.errors import OutlastError
 
-HOST = "127.0.0.1"
 PATIENCE_S = 10.0
 """How long a worker's predecessor has to give up the port: as long as a request waits for a worker."""
 _LOOK_EVERY_S = 0.02
@@ -31,7 +29,7 @@ def address(inspector: Inspector) -> str:
 async def wait_until_free(port: int) -> None:
     """Waits for the end of the worker before, which still listens when its successor is started. Raises PortTaken."""
     for _ in range(round(PATIENCE_S / _LOOK_EVERY_S)):
-        if _is_free(port):
+        if is_free(port):
             return
         # The kernel tells nobody when a port becomes free.
         await asyncio.sleep(_LOOK_EVERY_S)
@@ -39,15 +37,3 @@ async def wait_until_free(port: int) -> None:
         f"{HOST}:{port}, where its debugger is to listen, is taken: by a worker that has work left, or by another "
         "program; to use other ports: [edge_runtime] inspector_port in config.toml"
     )
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as there:
-        there.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            there.bind((HOST, port))
-        except OSError as error:
-            if error.errno != errno.EADDRINUSE:
-                raise
-            return False
-    return True

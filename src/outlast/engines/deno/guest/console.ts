@@ -1,5 +1,6 @@
 /** Sends what `console` prints to the node, each line with its level and request. */
 
+import { internals } from "./internals.ts";
 import { requestId } from "./context.ts";
 import type { Level, Send } from "./messages.ts";
 
@@ -21,9 +22,7 @@ export function install(send: Send): void {
 
 /** Exported for its tests. */
 export function denoConsole(): ConsoleClass | undefined {
-  const internals = Deno as unknown as Record<symbol, { Console?: ConsoleClass } | undefined>;
-  const { internal } = Deno as unknown as { internal: symbol };
-  return internals[internal]?.Console;
+  return internals<{ Console: ConsoleClass }>().Console;
 }
 
 /** Exported for its tests. */

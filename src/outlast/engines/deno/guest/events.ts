@@ -9,6 +9,7 @@
 import { AsyncLocalStorage } from "node:async_hooks";
 import { requestId } from "./context.ts";
 import { describe } from "./describe.ts";
+import { internals } from "./internals.ts";
 import type { Send } from "./messages.ts";
 
 /** What a listener of these events starts: its own failures are reported, but not sent round again. */
@@ -32,20 +33,17 @@ export function dispatchRejection(promise: Promise<unknown>, reason: unknown): b
   return sendRound(event) && insideListener.run(true, () => passToNode(event));
 }
 
-type PassToNode = (event: PromiseRejectionEvent) => void;
+interface NodeInternals {
+  nodeProcessUnhandledRejectionCallback(event: PromiseRejectionEvent): void;
+}
 
 /**
  * To the listeners that `process.on` has added, if any: Deno calls them for no event that is prevented, as the original
  * was. False when they have handled it.
  */
 function passToNode(event: PromiseRejectionEvent): boolean {
-  const internals = Deno as unknown as Record<
-    symbol,
-    { nodeProcessUnhandledRejectionCallback?: PassToNode } | undefined
-  >;
-  const { internal } = Deno as unknown as { internal: symbol };
   try {
-    internals[internal]?.nodeProcessUnhandledRejectionCallback?.(event);
+    internals<NodeInternals>().nodeProcessUnhandledRejectionCallback?.(event);
   } catch (error) {
     reportError(error);
   }

@@ -69,13 +69,17 @@ export class Serving {
   };
 
   #checked(response: unknown, request: Request, id: string): Response {
+    return this.#final(this.#valid(response, id), request, id);
+  }
+
+  #valid(response: unknown, id: string): Response {
     if (!(response instanceof NativeResponse)) {
       this.#log("error", `handler returned ${describe(response)}, not a Response`, id);
-      return this.#final(failure(502, "Bad Gateway", "BAD_RESPONSE"), request, id);
+      return failure(502, "Bad Gateway", "BAD_RESPONSE");
     }
-    if (!response.bodyUsed) return this.#final(response, request, id);
+    if (!response.bodyUsed) return response;
     this.#log("error", "handler returned a Response whose body was already used", id);
-    return this.#final(failure(500, "Internal Server Error", "HANDLER_ERROR"), request, id);
+    return failure(500, "Internal Server Error", "HANDLER_ERROR");
   }
 
   #failed(error: unknown, request: Request, id: string, onError: Options["onError"]): Answer {
