@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import Enum, auto
 from functools import partial
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Self
 
@@ -37,6 +38,7 @@ from outlast.gateway.server import Gateway
 from outlast.reloading import NO_SETTINGS, Reloading, Settings, Verifier, watching
 from outlast.sandbox import kernel, syscalls
 from outlast.sandbox.layers import NOTHING, Available, available
+from outlast.service_manager import ServiceManager
 from outlast.storage import Storage
 from outlast.supervisor.fleet import Fleet
 from outlast.supervisor.meter import Meter
@@ -54,6 +56,10 @@ FOR_CLIENTS = 0.85
 """
 UNREAD_LOGGED = LogLimits(lines_per_s=10, burst_lines=100)
 """Requests whose heads could not be read. To send such ones costs a client next to nothing."""
+_TOKENS_PROVE_NOTHING = (
+    "callers' tokens are checked with the secret that all local Supabase projects share, so anyone can make a valid "
+    "one: set SUPABASE_JWT_SECRET, or auth.jwt_secret in config.toml, to a secret of your own"
+)
 _UNREAD_LEFT_OUT = "{lines:,} requests that could not be read were left out: more than {lines_per_s:,} a second"
 
 
@@ -112,6 +118,8 @@ async def serve(options: Options, log: Log, on_ready: Callable[[str, str | None]
     Raises `OutlastError` when the node cannot start, as with wrong settings or an address in use.
     """
     project = options.load(_url(options.host, options.port))
+    manager = ServiceManager(options.environ, log)
+    opened = manager.opened()
     sandbox = await asyncio.to_thread(_sandbox, options, log)
     layers = sandbox.names if options.sandbox is not Sandbox.NONE else None
     environ = options.environ if layers is None else tools.environment(options.environ)
@@ -177,7 +185,10 @@ async def serve(options: Options, log: Log, on_ready: Callable[[str, str | None]
             )
         )
         until_the_end.callback(gateway.abort)
-        url = _url(*await gateway.listen(options.host, options.port))
+        host, port = await gateway.listen(options.host, options.port, opened)
+        url = _url(host, port)
+        if project.tokens_prove_nothing and (options.trust_proxy or not ip_address(host).is_loopback):
+            log.emit("config", level=Level.WARNING, msg=_TOKENS_PROVE_NOTHING)
         watch = await watching(project, log)
         reloading = Reloading(
             lambda given: options.load(url, storing.functions_url, given), project, fleet, verifier, storing, log
@@ -210,6 +221,7 @@ async def serve(options: Options, log: Log, on_ready: Callable[[str, str | None]
                 log.emit("config", function=name, msg=f"debuggers attach to {where} once it has a worker")
         if on_ready is not None:
             on_ready(url, admin_url)
+        manager.ready(url)
 
         side_tasks = [
             asyncio.create_task(storing.run(), name="run the database"),
@@ -219,6 +231,7 @@ async def serve(options: Options, log: Log, on_ready: Callable[[str, str | None]
         ]
         await _until(stop.first, side_tasks)
 
+        manager.stopping(options.graceful_exit_timeout_s)
         for task in side_tasks:
             task.cancel()
         await gateway.close()

@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import signal
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -26,6 +27,10 @@ async def awake(functions: httpx.AsyncClient) -> AsyncIterator[None]:
 def only(response: httpx.Response, status: int = 200) -> dict:
     assert response.status_code == status, response.text
     return response.json()
+
+
+def oom_score_adj(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/oom_score_adj").read_text())
 
 
 class TestWhatIsThere:
@@ -64,6 +69,17 @@ class TestWhatIsThere:
         os.kill(worker["pid"], 0)
         assert only(await api.get("/v1/functions/napping"))["open_tasks"] == 1
         assert only(await api.get("/v1/workers", params={"function": "nobody"})) == {"items": []}
+
+    @pytest.mark.skipif(sys.platform != "linux", reason="other kernels cannot be told")
+    async def test_the_kernel_would_end_workers_before_the_node(
+        self, node: Node, api: httpx.AsyncClient, functions: httpx.AsyncClient, awake: None
+    ) -> None:
+        for name in ("hello", "napping"):
+            await functions.get(f"/{name}")
+        workers = only(await api.get("/v1/workers"))["items"]
+        assert {worker["language"] for worker in workers} == {"python", "typescript"}
+        mine = oom_score_adj(node.process.pid)
+        assert [each["id"] for each in workers if oom_score_adj(each["pid"]) < mine + 500] == []
 
     @pytest.mark.parametrize(
         "path",

@@ -5,17 +5,20 @@ import os
 import re
 import select
 import signal
+import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from tests.support.collector import free_port
 from tests.support.node import DENO_DIR
 
 TEXT = (Path(__file__).parents[2] / "docs" / "testing.md").read_text()
 FILES = re.findall(r"^`([\w./]+)`\n\n```(?:python|typescript)\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
 SHOWN = re.findall(r"^```text\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
+COMMANDS = re.findall(r"^```sh\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
 MORE = {
     "tests/test_unsound.py": """
 import pytest
@@ -85,7 +88,7 @@ async def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 def test_every_block_belongs_to_a_file_or_shows_output() -> None:
-    assert len(re.findall(r"^```\w+", TEXT, re.MULTILINE)) == len(FILES) + len(SHOWN) + len(["sh"])
+    assert len(re.findall(r"^```\w+", TEXT, re.MULTILINE)) == len(FILES) + len(SHOWN) + len(COMMANDS)
 
 
 async def test_the_tests_of_the_page_pass(run: Run) -> None:
@@ -111,6 +114,27 @@ async def test_a_wrong_setting(run: Run) -> None:
     where = "settings: functions.thumbnails.limits.wall_clock"
     assert re.search(rf"^{where}: there is no such key; did you mean wall_clock_ms\?$", run.out, re.MULTILINE)
     assert "During handling" not in run.out
+
+
+def test_in_another_language(tmp_path: Path) -> None:
+    for name, content in FILES:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(content)
+    port = free_port()
+    script = COMMANDS[-1].replace("serve", f"serve --port {port} --admin-port 0").replace("54321", str(port))
+    done = subprocess.run(
+        ["bash", "-ec", f"trap 'kill %1; wait' EXIT\n{script}"],
+        cwd=tmp_path,
+        env={**os.environ, "DENO_DIR": str(DENO_DIR), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, (done, (tmp_path / "outlast.log").read_text())
+    assert '{"message":"ok"}' in done.stdout
+    assert "ok | 1 passed | 0 failed" in re.sub(r"\x1b\[\d*m", "", done.stdout)
 
 
 async def test_ctrl_c_leaves_nothing_behind(run: Run) -> None:

@@ -6,7 +6,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -117,12 +117,16 @@ async def serving(
     env: Mapping[str, str] | None = None,
     wait_until_ready: bool = True,
     drop: Callable[[bytes], bool] = lambda line: False,
+    launcher: Sequence[str] = (),
+    files: Sequence[int] = (),
 ) -> AsyncIterator[Node]:
     """Serves ``project`` on a free port. Leaving the block ends the node, which must not have complained on stderr.
 
-    ``drop`` says of a line of the log whether it is counted alone, and not kept.
+    ``drop`` says of a line of the log whether it is counted alone, and not kept. ``launcher`` is a command that becomes
+    the one given to it, and inherits ``files``.
     """
     process = await asyncio.create_subprocess_exec(
+        *launcher,
         sys.executable,
         "-m",
         "outlast",
@@ -140,6 +144,7 @@ async def serving(
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         limit=1 << 22,
+        pass_fds=files,
     )
     node = Node(process, project, drop)
     try:

@@ -93,6 +93,11 @@ class Project:
     warnings: tuple[str, ...]
     """To be logged once."""
 
+    @property
+    def tokens_prove_nothing(self) -> bool:
+        """Whether functions want a token, and the secret to make one with is public."""
+        return self.jwt.secret == LOCAL_JWT_SECRET and any(each.verify_jwt for each in self.functions.values())
+
 
 def load(
     target: Path,

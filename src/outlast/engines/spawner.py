@@ -42,6 +42,8 @@ from outlast.sandbox.walls import Walls
 
 LIFELINE_FD = 3
 KEPT_FD = 4
+OOM_SCORE_ADJ = 500
+"""To the kernel, a worker is as large as if it had half of the machine's memory besides its own."""
 SPARE_AFTER_S = 0.03
 """Of nothing to do: the making of a spare is not to hold up a worker that has just been made."""
 
@@ -255,6 +257,7 @@ def _settle(request: Mapping[str, Any], descriptors: list[int]) -> None:
             os.dup2(source, target, inheritable=True)
         os.closerange(len(given) + 1, HIGHEST_FD)
         _hold_on_to_life()
+        _go_before_the_node()
         os.chdir(request["cwd"])
     except BaseException as error:
         fail(error)
@@ -271,6 +274,12 @@ def _hold_on_to_life() -> None:
     poll.register(LIFELINE_FD, 0)
     if poll.poll(0):
         sys.exit("the node is gone")
+
+
+def _go_before_the_node() -> None:
+    """If the machine runs out of memory, the kernel ends a worker, not the node or its database (proc(5))."""
+    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "r+") as score:  # noqa: PTH123, see above
+        score.write(str(min(int(score.read()) + OOM_SCORE_ADJ, 1000)))
 
 
 def main() -> None:

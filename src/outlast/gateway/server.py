@@ -3,6 +3,8 @@
 import asyncio
 import errno
 import os
+import socket
+from functools import partial
 
 from outlast.core.errors import OutlastError
 from outlast.gateway.connection import Connection
@@ -47,17 +49,21 @@ class Gateway:
         self._connections = _Connections()
         self._server: asyncio.Server | None = None
 
-    async def listen(self, host: str, port: int) -> tuple[str, int]:
-        """Starts accepting. Returns host and port (``port`` 0: any free one). Raises `ListenError`."""
-        loop = asyncio.get_running_loop()
+    async def listen(self, host: str, port: int, opened: socket.socket | None = None) -> tuple[str, int]:
+        """Starts accepting. Returns host and port (``port`` 0: any free one). Raises `ListenError`.
+
+        With ``opened``, a socket that listens already, host and port are those of that one.
+        """
+        create_server = partial(asyncio.get_running_loop().create_server, self._connection, backlog=1024)
         try:
-            self._server = await loop.create_server(
-                lambda: Connection(self._ports, self._connections), host, port, backlog=1024
-            )
+            self._server = await (create_server(host, port) if opened is None else create_server(sock=opened))
         except OSError as error:
             raise ListenError(_why_not(host, port, error)) from error
         address = self._server.sockets[0].getsockname()
         return address[0], address[1]
+
+    def _connection(self) -> Connection:
+        return Connection(self._ports, self._connections)
 
     async def close(self) -> None:
         """Accepts no more. Idle connections end now, the others when their present response is complete."""
