@@ -61,9 +61,7 @@ def write(measured: Measured, page: Path = PAGE) -> None:
 def markdown(measured: Measured) -> str:
     lines = ["| work | target | result | rounds | |", "| --- | --- | --- | --- | --- |"]
     for finding in measured.works.values():
-        about = f"{finding['began'][:10]}, {finding['effort']}"
-        if "stolen_percent" in finding:
-            about += f", {finding['stolen_percent']:.1f} % stolen"
+        about = f"{finding['began'][:10]}, {finding['effort']}, {finding['stolen_percent']:.1f} % stolen"
         lines.append(f"| **{finding['title']}** | | | {about} | |")
         rows = [Row(**row) for row in finding["rows"]]
         lines += [f"| {row.title} | {row.wanted} | {row.result} | {row.spread} | {MARKS[row.is_met]} |" for row in rows]

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 
 import httpx
@@ -139,6 +140,10 @@ class TestWhatIsWrongIsSaidInOneLine:
 
 
 class TestHelp:
+    def test_the_version(self) -> None:
+        result = outlast("--version")
+        assert (result.returncode, result.stdout) == (0, f"outlast {version('outlast')}\n")
+
     def test_names_the_commands(self) -> None:
         result = outlast("--help")
         assert result.returncode == 0

@@ -35,6 +35,7 @@ class _Commands(click.Group):
 
 
 @click.group("outlast", cls=_Commands, invoke_without_command=True, context_settings={"show_default": True})
+@click.version_option(package_name="outlast", message="%(package)s %(version)s", help="Show the version and exit.")
 @click.pass_context
 def outlast(context: click.Context) -> None:
     """Serve edge functions, and look after the work that outlasts their responses."""

@@ -78,7 +78,8 @@ class Exit:
             return "exit code unknown"
         if self.code >= 0:
             return f"exit code {self.code}"
-        return f"signal {-self.code}, {signal.strsignal(-self.code)}"
+        hint = ", as happens when memory runs out" if self.code == -signal.SIGKILL else ""
+        return f"signal {-self.code}, {signal.strsignal(-self.code)}{hint}"
 
 
 UNSEEN = Exit(None, None, None)
