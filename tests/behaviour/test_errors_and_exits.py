@@ -92,15 +92,20 @@ async def test_a_handler_that_fails(site: Served, case: str, status: int, text: 
     assert again.headers["x-sb-execution-id"] == response.headers["x-sb-execution-id"]
 
 
-async def test_a_body_that_breaks_off_does_not_look_whole(site: Served) -> None:
+async def test_a_body_that_breaks_off_does_not_look_whole(site: Served, language: str) -> None:
     since = site.now
     with pytest.raises(httpx.RemoteProtocolError):
         await site.call("handlers/stops-in-its-body")
-    await site.node.wait_for("log", since=since, level="error", msg=lambda text: "the body broke off" in text)
+    line = await site.node.wait_for("log", since=since, level="error", msg=lambda text: "the body broke off" in text)
     request = await site.node.wait_for("request", since=since, path="/functions/v1/handlers/stops-in-its-body")
     assert (request["status"], request["msg"]) == (200, "the function broke off before its answer was complete")
     again = await site.call("handlers/returns-text")
     assert again.status_code == 502
+    for words in STACK[language]:
+        assert words in line["msg"]
+    assert not [frame for frame in MACHINERY if frame in line["msg"]], line["msg"]
+    # Others of this function may still be on their way from the test before.
+    assert site.node.found("log", since=since, level="error", msg=lambda text: "not a Response" not in text) == [line]
 
 
 async def test_a_task_that_exits_cuts_off_itself_and_the_others(site: Served, work: str) -> None:

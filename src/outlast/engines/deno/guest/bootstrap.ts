@@ -52,7 +52,10 @@ Object.defineProperty(globalThis, "EdgeRuntime", {
   writable: true,
 });
 
-const listener = serve({ path: `${folder}/http.sock`, onListen() {} }, serving.dispatch);
+const listener = serve(
+  { path: `${folder}/http.sock`, onListen() {}, onError: serving.unsent },
+  serving.dispatch,
+);
 /** Begun by the first ping of a node that has no use for this worker yet. */
 let warmed: Promise<void> | undefined;
 

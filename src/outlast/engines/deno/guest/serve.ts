@@ -68,6 +68,12 @@ export class Serving {
     }
   };
 
+  /** For the real server: an error of a body that is being streamed, or of a response that cannot be sent at all. */
+  unsent = (error: unknown): Response => {
+    this.#log("error", `response not sent whole: ${describe(error)}`);
+    return failure(500, "Internal Server Error", "HANDLER_ERROR");
+  };
+
   #checked(response: unknown, request: Request, id: string): Response {
     return this.#final(this.#valid(response, id), request, id);
   }
