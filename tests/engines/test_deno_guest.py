@@ -415,6 +415,38 @@ class TestEnd:
             assert await worker.ended() == (0, "")
         assert len([message for message in worker.messages if message["type"] == "uncaught"]) == 2
 
+    async def test_events_are_told_of_whatever_dispatch_event_is_replaced_with(self, function: MakeFunction) -> None:
+        source = """
+          globalThis.dispatchEvent = (event) => {
+            if (event.type !== "own") throw new TypeError(`${event.type} is none of mine`);
+            console.log("dispatched", event.type);
+            return true;
+          };
+          for (const type of ["load", "beforeunload", "unload"]) addEventListener(type, () => console.log(type));
+          addEventListener("error", (event) => console.log("heard", event.message));
+          addEventListener("unhandledrejection", (event) => console.log("heard", event.reason));
+          dispatchEvent(new Event("own"));
+          Deno.serve(() => {
+            setTimeout(() => { throw new Error("thrown") });
+            Promise.reject("lost");
+            return new Response("ok");
+          });
+        """
+        async with booted(function(source)) as worker:
+            await worker.log("dispatched own")
+            await worker.log("load")
+            await worker.message("ready")
+            assert (await worker.get()).body == b"ok"
+            await worker.log("heard lost")
+            await worker.message("uncaught", error="lost")
+            await worker.log("heard Uncaught Error: thrown")
+            worker.say(type="beforeunload", reason="cpu")
+            await worker.log("beforeunload")
+            await worker.message("unloaded", reason="cpu")
+            worker.say(type="exit")
+            assert await worker.ended() == (0, "")
+            await worker.log("unload")
+
     async def test_an_event_loop_that_runs_empty_is_nobodys_business(self, function: MakeFunction) -> None:
         source = """
           addEventListener("beforeunload", () => console.log("never"));

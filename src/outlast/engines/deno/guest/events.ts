@@ -16,7 +16,7 @@ import type { Send } from "./messages.ts";
 const insideListener = new AsyncLocalStorage<boolean>();
 
 // User code may replace them, with classes whose events are none for Deno.
-const { dispatchEvent, ErrorEvent, PromiseRejectionEvent, queueMicrotask, reportError } = globalThis;
+const { dispatchEvent, ErrorEvent, Event, PromiseRejectionEvent, queueMicrotask, reportError } = globalThis;
 
 const copies = new WeakSet<Event>();
 
@@ -58,8 +58,34 @@ export interface ErrorHooks {
   isEnding(): boolean;
 }
 
+/** Deno dispatches these by whatever `globalThis.dispatchEvent` is, and ends the process if that does not work. */
+const DENO_DISPATCHES = new Set([
+  "load",
+  "beforeunload",
+  "unload",
+  "error",
+  "unhandledrejection",
+  "rejectionhandled",
+]);
+
+/** What user code puts in the place of `dispatchEvent` gets all events but those. */
+function keepDispatch(): void {
+  let current = dispatchEvent;
+  Object.defineProperty(globalThis, "dispatchEvent", {
+    get: () => current,
+    set(replacement: typeof dispatchEvent) {
+      current = (event) => {
+        const isDenos = event instanceof Event && DENO_DISPATCHES.has(event.type);
+        return isDenos ? dispatchEvent(event) : replacement.call(globalThis, event);
+      };
+    },
+    configurable: true,
+  });
+}
+
 /** Call before any other listener is registered. */
 export function install({ send, isBootFailure, isEnding }: ErrorHooks): void {
+  keepDispatch();
   const stop = (event: Event) => {
     event.preventDefault();
     event.stopImmediatePropagation();
