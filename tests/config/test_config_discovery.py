@@ -268,6 +268,41 @@ def test_import_maps_and_deno_json(project: Any) -> None:
     }
 
 
+def test_package_json_and_npmrc(project: Any) -> None:
+    project.write(
+        {
+            "supabase/functions/package.json": "{}",
+            "supabase/functions/.npmrc": "",
+            "supabase/functions/own/index.ts": SERVE,
+            "supabase/functions/own/package.json": "{}",
+            "supabase/functions/own/.npmrc": "",
+            "supabase/functions/deep/src/main.ts": SERVE,
+            "supabase/functions/deep/src/package.json": "{}",
+            "supabase/functions/deep/package.json": "{}",
+            "supabase/functions/deep/.npmrc": "",
+            "supabase/functions/configured/index.ts": SERVE,
+            "supabase/functions/configured/deno.json": "{}",
+            "supabase/functions/elsewhere/index.ts": SERVE,
+            "supabase/functions/elsewhere/.npmrc": "",
+            "supabase/deno/deno.json": "{}",
+            "supabase/deno/.npmrc": "",
+            "supabase/config.toml": (
+                "[functions.deep]\nentrypoint = 'functions/deep/src/main.ts'\n"
+                "[functions.elsewhere]\nimport_map = './deno/deno.json'\n"
+            ),
+        }
+    )
+    supabase = project.root / "supabase"
+    functions = supabase / "functions"
+    assert {n: (f.package_json, f.npmrc) for n, f in project.load().functions.items()} == {
+        "hello": (functions / "package.json", functions / ".npmrc"),
+        "own": (functions / "own/package.json", functions / "own/.npmrc"),
+        "deep": (functions / "deep/src/package.json", functions / "deep/.npmrc"),
+        "configured": (functions / "package.json", None),
+        "elsewhere": (functions / "package.json", supabase / "deno/.npmrc"),
+    }
+
+
 def test_static_files(project: Any) -> None:
     project.write(
         {

@@ -1,16 +1,8 @@
 """What a function tries before it runs: by what it imports and by the packages it asks for, which the node fetches."""
 
-import base64
-import gzip
-import hashlib
-import io
-import json
-import tarfile
-import threading
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import httpx
@@ -18,6 +10,7 @@ import pytest
 import pytest_asyncio
 from tests.escape.land import UNCONFINED
 from tests.support.node import Node, serving, write_project
+from tests.support.npm import npm_registry
 
 STAYS_OPEN = {"static-import-of-a-neighbour"}
 """Come through, and docs/security.md says so."""
@@ -111,7 +104,7 @@ async def site(folder: Path, *arguments: str) -> AsyncIterator[Site]:
     (folder / "secret.py").write_text('found = "the secret"\n')
     functions = folder / "project/supabase/functions"
     heard: list[str] = []
-    with npm_registry({"postinstall": f"touch '{hideout}/scripts-of-a-package'"}, heard) as registry:
+    with npm_registry(heard, {"postinstall": f"touch '{hideout}/scripts-of-a-package'"}) as registry:
         names = {"{hideout}": str(hideout), "{registry}": registry}
         sources = {}
         for path, text in FUNCTIONS.items():
@@ -130,48 +123,6 @@ async def site(folder: Path, *arguments: str) -> AsyncIterator[Site]:
             httpx.AsyncClient(base_url=node.url, timeout=30) as client,
         ):
             yield Site(node, client, hideout, heard)
-
-
-@contextmanager
-def npm_registry(scripts: dict[str, str], heard: list[str]) -> Iterator[str]:
-    """Serves packages of any name, all 1.0.0 with these scripts; notes who asks for what. Yields its address."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            heard.append(f"{self.path} {self.headers['authorization']}")
-            name = self.path.split("/")[1]
-            manifest = {"name": name, "version": "1.0.0", "scripts": scripts}
-            tarball = _tarball({"package.json": json.dumps(manifest), "index.js": ""})
-            digest = base64.b64encode(hashlib.sha512(tarball).digest()).decode()
-            dist = {"tarball": f"http://{address}/{name}/-/{name}-1.0.0.tgz", "integrity": f"sha512-{digest}"}
-            version = {**manifest, "hasInstallScript": True, "dist": dist}
-            packument = {"name": name, "dist-tags": {"latest": "1.0.0"}, "versions": {"1.0.0": version}}
-            body = tarball if self.path.endswith(".tgz") else json.dumps(packument).encode()
-            self.send_response(200)
-            self.send_header("content-length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: object) -> None:
-            """Nobody wants to read of it."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        address = f"127.0.0.1:{server.server_port}"
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield address
-        server.shutdown()
-        thread.join()
-
-
-def _tarball(files: dict[str, str]) -> bytes:
-    out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode="w") as archive:
-        for name, text in files.items():
-            entry = tarfile.TarInfo(f"package/{name}")
-            entry.size, entry.mode = len(text), 0o644
-            archive.addfile(entry, io.BytesIO(text.encode()))
-    return gzip.compress(out.getvalue(), mtime=0)
 
 
 @pytest.mark.parametrize("probe", sorted({path.split("/")[0] for path in FUNCTIONS} - {"neighbour"}))

@@ -55,6 +55,10 @@ class FunctionSettings:
     """The function's whole environment, except ``SB_EXECUTION_ID``, which differs for each worker."""
     oneshot_background: OneshotBackground
     limits: Limits
+    package_json: Path | None = None
+    """Beside the entrypoint, in the folder or in the functions folder."""
+    npmrc: Path | None = None
+    """Beside the ``deno_config``; without one, in the same places as ``package_json``."""
     scale: Scale = field(default_factory=Scale)
     log: LogLimits = field(default_factory=LogLimits)
     inspector: Inspector | None = None
@@ -210,10 +214,11 @@ def _function(
     warnings: list[str],
 ) -> FunctionSettings:
     folders = (candidate.entrypoint.parent, candidate.folder)
+    around = (*folders, where.functions_dir)
     deno_config = _first_file(folder / name for folder in folders for name in _DENO_CONFIGS)
     import_map = discovery.existing_file(where, section, "import_map")
     if import_map is None and deno_config is None:
-        import_map = _first_file(folder / "import_map.json" for folder in (*folders, where.functions_dir))
+        import_map = _first_file(folder / "import_map.json" for folder in around)
     elif import_map is not None and import_map.name in _DENO_CONFIGS:
         # Supabase's CLI writes this into the settings of each function that it makes.
         deno_config, import_map = import_map, None
@@ -232,6 +237,8 @@ def _function(
         env=MappingProxyType({**env, **own.values, **own_file.given.env_of(candidate.name)}),
         oneshot_background=overrides.oneshot_background,
         limits=overrides.limits,
+        package_json=_first_file(folder / "package.json" for folder in around),
+        npmrc=_first_file(folder / ".npmrc" for folder in (around if deno_config is None else [deno_config.parent])),
         scale=overrides.scale,
         log=overrides.log,
     )

@@ -11,7 +11,7 @@ from outlast.config.settings import FunctionSettings
 from outlast.core.outcome import EndReason
 from outlast.engines import backstop, reach
 from outlast.engines.deno import import_map, inspector, memory, walls
-from outlast.engines.deno.prepare import BOOTSTRAP, DENO, Prepared, PrepareError, Run, prepare
+from outlast.engines.deno.prepare import BOOTSTRAP, DENO, RESOLVING, Prepared, PrepareError, Run, prepare
 from outlast.engines.deno.rehearsal import Learnt, Rehearsal
 from outlast.engines.processes import Command, Exit
 from outlast.sandbox.walls import Walls
@@ -64,8 +64,10 @@ class DenoEngine:
 
     async def prepare(self, function: FunctionSettings) -> "DenoProgram":
         state = self._folders / function.name
+        # A .npmrc may name variables of the function's, and NPM_CONFIG_REGISTRY may be one of them.
+        env = {**function.env, **self._fetch_env}
         prepared, learnt = await asyncio.gather(
-            prepare(function, folder=state, env=self._fetch_env, run=self._run_for(function, state)),
+            prepare(function, folder=state, env=env, run=self._run_for(function, state, env)),
             self._rehearsal.learnt(),
         )
         own = reach.own(function, self._functions_dir)
@@ -82,11 +84,11 @@ class DenoEngine:
             learnt=learnt,
         )
 
-    def _run_for(self, function: FunctionSettings, state: Path) -> Run:
+    def _run_for(self, function: FunctionSettings, state: Path, env: Mapping[str, str]) -> Run:
         if self._layers is None:
             return self._run
         around = walls.while_preparing(
-            function, layers=self._layers, root=reach.repository(self._root), state=state, env=self._fetch_env
+            function, layers=self._layers, root=reach.repository(self._root), state=state, env=env
         )
         return lambda command: self._run(replace(command, walls=around))
 
@@ -118,7 +120,7 @@ class DenoProgram:
 
     def command(self, folder: Path, execution_id: str) -> Command:
         function = self.prepared.function
-        hidden = {"OUTLAST_WORKER_DIR": str(folder), **QUIET, **self.hidden_env}
+        hidden = {"OUTLAST_WORKER_DIR": str(folder), **QUIET, **RESOLVING, **self.hidden_env}
         argv = [
             DENO,
             "run",

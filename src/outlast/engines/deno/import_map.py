@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin
 
-import msgspec
-
 from outlast.config.settings import FunctionSettings
-from outlast.core.errors import OutlastError
+from outlast.engines.deno import jsonc
+from outlast.engines.deno.jsonc import SettingsError
+from outlast.engines.deno.package_json import PackageJson
 
 GUEST = Path(__file__).with_name("guest")
 
@@ -23,17 +23,9 @@ _ANSWERED = (
     (re.compile(r"https://deno\.land/std(@[^/]*)?/http/server\.ts"), GUEST / "std_http_server.ts"),
 )
 
-# Strings are matched as well, so that nothing in them is taken for one.
-_COMMENT = re.compile(r'"(?:\\.|[^"\\])*"|//[^\n]*|/\*.*?\*/', re.DOTALL)
-_TRAILING_COMMA = re.compile(r'"(?:\\.|[^"\\])*"|,(?=\s*[}\]])', re.DOTALL)
-
-
-class ImportMapError(OutlastError):
-    """A deno.json or import map that cannot be read."""
-
 
 def merged(function: FunctionSettings, imported: Mapping[str, str]) -> dict[str, Any]:
-    """The import map for ``function``. Raises `ImportMapError`.
+    """The import map for ``function``. Raises `SettingsError`.
 
     Args:
         imported: the names that its code imports, and what the user's own map resolves them to. An import map knows
@@ -46,37 +38,47 @@ def merged(function: FunctionSettings, imported: Mapping[str, str]) -> dict[str,
         for known, module in _ANSWERED
         if known.fullmatch(address)
     }
-    return {"imports": {**imports, **answers}, **({"scopes": scopes} if scopes else {})}
+    listed = package_json.imports if (package_json := listing(function)) is not None else {}
+    return {"imports": {**_with_subpaths(listed), **imports, **answers}, **({"scopes": scopes} if scopes else {})}
+
+
+def listing(function: FunctionSettings) -> PackageJson | None:
+    """What its package.json says. Raises `SettingsError`."""
+    return None if function.package_json is None else PackageJson.read(function.package_json)
 
 
 def files(function: FunctionSettings) -> list[Path]:
-    """The user's files that the map is made from. Raises `ImportMapError`."""
+    """The user's files that say what imports mean. Raises `SettingsError`."""
+    return [*_maps(function), *(file for file in (function.package_json, function.npmrc) if file is not None)]
+
+
+def _maps(function: FunctionSettings) -> list[Path]:
+    """The last one holds the map."""
     if function.import_map is not None:
         return [function.import_map]
     if function.deno_config is None:
         return []
-    if isinstance(named := _read(function.deno_config).get("importMap"), str):
+    if isinstance(named := jsonc.read(function.deno_config).get("importMap"), str):
         return [function.deno_config, function.deno_config.parent / named]
     return [function.deno_config]
 
 
 def _own(function: FunctionSettings) -> tuple[dict[str, str], dict[str, Any]]:
-    read_from = files(function)
+    read_from = _maps(function)
     if not read_from:
         return {}, {}
-    found = _read(read_from[-1])
-    return _absolute(_with_subpaths(found) if read_from[-1] == function.deno_config else found, read_from[-1])
+    imports, scopes = _absolute(jsonc.read(read_from[-1]), read_from[-1])
+    return _with_subpaths(imports) if read_from[-1] == function.deno_config else imports, scopes
 
 
-def _with_subpaths(config: dict[str, Any]) -> dict[str, Any]:
+def _with_subpaths(imports: dict[str, str]) -> dict[str, str]:
     """Adds what Deno itself adds to the ``imports`` of a deno.json: entries for the sub-paths of packages."""
-    imports = config.get("imports", {})
     more = {}
     for name, address in imports.items():
         scheme = re.match(r"(npm|jsr):/?(?=[^/])", address) if isinstance(address, str) else None
         if scheme is not None and not name.endswith("/") and f"{name}/" not in imports:
             more[f"{name}/"] = f"{scheme[1]}:/{address[scheme.end() :]}/"
-    return {"imports": {**more, **imports}, "scopes": config.get("scopes", {})}
+    return {**more, **imports}
 
 
 def _absolute(found: dict[str, Any], file: Path) -> tuple[dict[str, str], dict[str, Any]]:
@@ -89,7 +91,7 @@ def _absolute(found: dict[str, Any], file: Path) -> tuple[dict[str, str], dict[s
 
     def resolved_map(entries: Any) -> dict[str, Any]:
         if not isinstance(entries, dict):
-            raise ImportMapError(f'{file}: "imports" must be an object')
+            raise SettingsError(f'{file}: "imports" must be an object')
         return {resolved(name): resolved(address) for name, address in entries.items()}
 
     scopes = found.get("scopes") or {}
@@ -97,20 +99,3 @@ def _absolute(found: dict[str, Any], file: Path) -> tuple[dict[str, str], dict[s
         resolved_map(found.get("imports") or {}),
         {resolved(scope): resolved_map(entries) for scope, entries in scopes.items()},
     )
-
-
-def _read(file: Path) -> dict[str, Any]:
-    """JSON, with the comments and trailing commas that Deno allows."""
-    try:
-        text = file.read_text("utf-8")
-        # In this order: a comment may stand between a comma and what makes it a trailing one.
-        value = msgspec.json.decode(_without(_TRAILING_COMMA, _without(_COMMENT, text)))
-    except (OSError, UnicodeDecodeError, msgspec.DecodeError) as error:
-        raise ImportMapError(f"{file}: {error}") from error
-    if not isinstance(value, dict):
-        raise ImportMapError(f"{file}: not a JSON object")
-    return value
-
-
-def _without(unwanted: re.Pattern[str], text: str) -> str:
-    return unwanted.sub(lambda found: found[0] if found[0].startswith('"') else " ", text)

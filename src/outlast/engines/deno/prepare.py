@@ -8,6 +8,7 @@ import contextlib
 import json
 import re
 import tempfile
+import zlib
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -20,12 +21,17 @@ from outlast.config.files import resolved
 from outlast.config.settings import FunctionSettings
 from outlast.core.errors import OutlastError
 from outlast.engines.deno import import_map
+from outlast.engines.deno.package_json import PackageJson
 from outlast.engines.processes import Command, Result
 
 GUEST = import_map.GUEST
 BOOTSTRAP = GUEST / "bootstrap.ts"
 STOP = GUEST / "stop.ts"
 DENO = find_deno_bin()
+
+NPMRC = ".npmrc"
+RESOLVING = {"DENO_NO_PACKAGE_JSON": "1"}
+"""For Deno's environment: what a package.json lists is in the import map."""
 
 # A function under development reports an error far more often than it passes this.
 MAX_REPORT = 16 * 1024
@@ -66,18 +72,25 @@ async def prepare(function: FunctionSettings, *, folder: Path, env: Mapping[str,
     async def deno(*arguments: str) -> bytes:
         # A backtrace would be Deno's own, and say nothing about the function.
         told = {name: value for name, value in env.items() if name not in ("RUST_BACKTRACE", "RUST_LIB_BACKTRACE")}
-        told |= {"NO_COLOR": "1", "DENO_NO_UPDATE_CHECK": "1"}
+        told |= {"NO_COLOR": "1", "DENO_NO_UPDATE_CHECK": "1", **RESOLVING}
         result = await run(Command([DENO, *arguments], told, function.folder))
         if result.code:
-            raise PrepareError(_ANSI.sub("", result.err.decode("utf-8", "replace"))[:MAX_REPORT].strip())
+            report = _ANSI.sub("", result.err.decode("utf-8", "replace"))[:MAX_REPORT].strip()
+            # Its author knows nothing of the copy.
+            raise PrepareError(report.replace(str(folder / NPMRC), str(function.npmrc)))
         return result.out
 
-    config = f"--config={function.deno_config}" if function.deno_config is not None else "--no-config"
-    modules = await _local_modules(function, folder, partial(deno, "info", "--json", "--no-lock", config))
+    package_json = import_map.listing(function)
+    options = _options(function, folder, package_json)
+    modules = await _local_modules(function, folder, partial(deno, "info", "--json", "--no-lock", *options))
     imported = dict(_import(dependency) for module in modules for dependency in module.get("dependencies", ()))
     map_file = _write(folder / "import_map.json", _json(import_map.merged(function, imported)))
-    flags = (config, f"--import-map={map_file}", f"--lock={_lock_file(function, folder)}")
-    await deno("cache", "--quiet", *flags, str(BOOTSTRAP), str(function.entrypoint))
+    flags = (*options, f"--import-map={map_file}", f"--lock={_lock_file(function, folder, env)}")
+    try:
+        await deno("cache", "--quiet", *flags, str(BOOTSTRAP), str(function.entrypoint))
+    except PrepareError as error:
+        hints = package_json.hints(imported) if package_json is not None else []
+        raise PrepareError("\n".join([str(error), *hints])) from error
     await _compile(function, folder, partial(deno, "run", "--quiet", "--no-prompt", *flags))
     made_of = [*(Path(module["local"]) for module in modules), *import_map.files(function)]
     files = frozenset(map(resolved, made_of))
@@ -117,12 +130,40 @@ def _import(dependency: dict[str, Any]) -> tuple[str, str]:
     return name, found.get("specifier", name)
 
 
-def _lock_file(function: FunctionSettings, folder: Path) -> Path:
-    """A copy of the user's, which Deno may update."""
-    lock_file = folder / "deno.lock"
+def _options(function: FunctionSettings, folder: Path, package_json: PackageJson | None) -> list[str]:
+    """What Deno is told of the function's own settings."""
+    is_common_js = package_json is not None and package_json.is_common_js
+    # Without the package.json itself, Deno would look for no CommonJS.
+    return [_config(function, folder), *(["--unstable-detect-cjs"] if is_common_js else [])]
+
+
+def _config(function: FunctionSettings, folder: Path) -> str:
+    if function.deno_config is not None:
+        return f"--config={function.deno_config}"
+    if function.npmrc is None:
+        return "--no-config"
+    # Deno reads the one beside its configuration. The workspace keeps it from looking for another one further up.
+    _write(folder / NPMRC, _npmrc(function))
+    return f"--config={_write(folder / 'deno.json', _json({'workspace': []}))}"
+
+
+def _lock_file(function: FunctionSettings, folder: Path, env: Mapping[str, str]) -> Path:
+    """A copy of the user's, which Deno may update. It takes none that names other registries than it is to use now."""
+    registries = [_npmrc(function), *(env.get(name, "").encode() for name in ("NPM_CONFIG_REGISTRY", "JSR_URL"))]
+    lock_file = folder / f"deno-{zlib.crc32(b'|'.join(registries)):08x}.lock"
     with contextlib.suppress(FileNotFoundError):
         _write(lock_file, (function.folder / "deno.lock").read_bytes())
     return lock_file
+
+
+def _npmrc(function: FunctionSettings) -> bytes:
+    """Empty where there is none."""
+    if function.npmrc is None:
+        return b""
+    try:
+        return function.npmrc.read_bytes()
+    except OSError as error:
+        raise PrepareError(f"{function.npmrc}: cannot be read: {error.strerror}") from error
 
 
 def _json(value: object) -> bytes:
