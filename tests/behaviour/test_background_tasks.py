@@ -133,7 +133,8 @@ async def test_a_timeout_ends_the_task_on_record(site: Served, work: str) -> Non
     arrival = await site.gate.arrival(work)
     (task,) = await site.finished(response)
     assert (task["name"], task["outcome"], task["level"]) == (work, "timed_out", "warning")
-    assert task["ms"] >= 45
+    # Of 50; the news of its start may come late.
+    assert task["ms"] >= 25
     arrival.let_go()
     await _turn(site)
     assert len(site.node.found("task", name=work)) == 1
