@@ -19,6 +19,8 @@ from outlast.database.embedded import EmbeddedServer, EmbeddedServerError
 from outlast.database.place import HOST, OWNER, Folder
 
 PATIENCE_S = 30
+NAMELESS = 4321
+"""The number of a user who is not in /etc/passwd."""
 
 
 @contextlib.asynccontextmanager
@@ -206,3 +208,22 @@ async def test_without_user_namespaces_root_becomes_nobody(tmp_path_factory: pyt
     )
     out, err = await process.communicate()
     assert out.startswith(b"65534\n"), err
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="root alone can become somebody else")
+@pytest.mark.parametrize("namespaces", [True, False])
+async def test_a_user_without_a_name_is_nobody_where_there_are_user_namespaces(namespaces: bool) -> None:
+    script = (
+        "import ctypes, os, sys; sys.path.insert(0, sys.argv[1]); from outlast.database import start\n"
+        "def refuse(*_): raise OSError\n"
+        f"if not {namespaces}: start.enter_namespace = refuse\n"
+        f"os.setgroups([]); os.setgid({NAMELESS}); os.setuid({NAMELESS})\n"
+        "ctypes.CDLL(None).prctl(4, 1)  # PR_SET_DUMPABLE: as after exec, its /proc/self is this user's\n"
+        "start.main(os.getppid(), start.Path('/'), ['/bin/sh', '-c', 'id -un'])"
+    )
+    source = str(Path(__file__).parents[2] / "src")
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", script, source, stdout=PIPE, stderr=PIPE)
+    out, err = await process.communicate()
+    if namespaces and b"nor may it have another number" in out:
+        pytest.skip("there are no user namespaces")
+    assert out == b"nobody\n" if namespaces else f"RUN useradd --uid {NAMELESS} ".encode() in out, err

@@ -19,6 +19,8 @@ def main(node: int, folder: Path, command: list[str]) -> None:
     os.setsid()
     if os.geteuid() == 0:
         cease_to_be_root(folder)
+    elif not has_name(os.geteuid()):
+        take_name(os.geteuid())
     if sys.platform == "linux":
         # Last, because a change of the user clears it. SIGINT is PostgreSQL's "fast shutdown".
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGINT)
@@ -44,14 +46,39 @@ def cease_to_be_root(folder: Path) -> None:
         os.setuid(nobody.pw_uid)
 
 
+def has_name(uid: int) -> bool:
+    try:
+        pwd.getpwuid(uid)
+    except KeyError:
+        return False
+    return True
+
+
+def take_name(uid: int) -> None:
+    """initdb insists on one, which the user of a container need not have. In a user namespace it is nobody's."""
+    try:
+        nobody = pwd.getpwnam("nobody")
+        enter_namespace(nobody.pw_uid, nobody.pw_gid)
+    except (KeyError, OSError):
+        sys.stdout.write(
+            f"user {uid} has no entry in /etc/passwd, which PostgreSQL needs, nor may it have another number in a user "
+            f"namespace: add the entry (in a Dockerfile: RUN useradd --uid {uid} outlast), or use --database URL.\n"
+        )
+        sys.stdout.flush()
+
+
 def enter_namespace(uid: int, gid: int) -> None:
-    """Raises OSError where the system, or the container, does not allow it."""
+    """This process's user and group become these, for itself alone.
+
+    Raises OSError where the system, or the container, does not allow it.
+    """
+    before, group = os.geteuid(), os.getegid()
     libc = ctypes.CDLL(None, use_errno=True)
     if sys.platform != "linux" or libc.unshare(CLONE_NEWUSER) != 0:
         raise OSError(ctypes.get_errno(), "no user namespaces")
     Path("/proc/self/setgroups").write_text("deny")
-    Path("/proc/self/uid_map").write_text(f"{uid} 0 1")
-    Path("/proc/self/gid_map").write_text(f"{gid} 0 1")
+    Path("/proc/self/uid_map").write_text(f"{uid} {before} 1")
+    Path("/proc/self/gid_map").write_text(f"{gid} {group} 1")
 
 
 def own(folder: Path, uid: int, gid: int) -> None:
