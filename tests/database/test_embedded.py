@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import shutil
 import signal
 import stat
 import sys
@@ -15,6 +16,7 @@ import pytest
 import pytest_asyncio
 from tests.support.postgres import connected
 
+from outlast.database import embedded
 from outlast.database.embedded import EmbeddedServer, EmbeddedServerError
 from outlast.database.place import HOST, OWNER, Folder
 
@@ -88,7 +90,7 @@ async def test_it_is_started_again_when_it_is_killed(folder: Path) -> None:
             while server.pid in (None, pid):  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
         await (await connected(lambda: server.ledger_url)).close()
-        assert any("started again" in report for report in server.reports)  # type: ignore[attr-defined]
+        assert any("tries again" in report for report in server.reports)  # type: ignore[attr-defined]
     await refused(server.ledger_url)
 
 
@@ -133,11 +135,13 @@ async def test_of_a_node_that_was_killed_none_is_left(folder: Path) -> None:
     await connection.close(timeout=1)
 
 
-async def test_one_that_is_left_over_is_ended(folder: Path) -> None:
+async def test_one_that_is_left_over_is_ended(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As a killed node leaves it, where the system does not end it."""
     async with running(folder) as former:
         await (await connected(former.ledger_url)).close()
         left_over = former.pid
+        # Who is killed starts nothing again.
+        monkeypatch.setattr(former, "_launch", asyncio.Event().wait)
         former._folder.unlock()
         async with running(folder) as server:
             async with asyncio.timeout(PATIENCE_S):
@@ -178,12 +182,52 @@ async def test_a_port_that_is_taken_meanwhile_is_given_up_too(folder: Path) -> N
         assert server.reports == []  # type: ignore[attr-defined]
 
 
-def test_data_of_an_unknown_version_is_left_alone(tmp_path: Path) -> None:
+@pytest.mark.parametrize("version", ["9", "16"])
+def test_data_of_a_version_that_cannot_be_run_are_left_alone(tmp_path: Path, version: str) -> None:
     data = tmp_path / "data"
     data.mkdir()
-    (data / "PG_VERSION").write_text("9\n")
-    with pytest.raises(EmbeddedServerError, match="PostgreSQL 9"):
+    (data / "PG_VERSION").write_text(f"{version}\n")
+    with pytest.raises(EmbeddedServerError, match=f"{data} was made by PostgreSQL {version}, .* move that folder away"):
         EmbeddedServer(tmp_path, print)
+
+
+@pytest.mark.parametrize("version", [b"", b"\xff"])
+async def test_data_that_cannot_be_used_are_told_of_once_and_made_anew_when_they_are_moved_away(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: bytes
+) -> None:
+    monkeypatch.setattr(embedded, "LONGEST_PAUSE_S", 0.1)
+    broken = tmp_path / "pg"
+    shutil.copytree(folder, broken, ignore=shutil.ignore_patterns("place.json", "pg_wal"))
+    (broken / "data" / "PG_VERSION").write_bytes(version)
+    async with running(broken) as server:
+        tried = set[int | None]()
+        async with asyncio.timeout(PATIENCE_S):
+            while len(tried) < 4:
+                tried.add(server.pid)
+                await asyncio.sleep(0.01)
+        [report] = server.reports  # type: ignore[attr-defined]
+        assert '" is not a valid data directory. File "' in report
+        assert f"move {broken / 'data'} away" in report
+        (broken / "data").rename(tmp_path / "away")
+        await (await connected(lambda: server.ledger_url)).close()
+
+
+async def test_what_could_not_be_prepared_is_tried_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embedded, "LONGEST_PAUSE_S", 0.1)
+    monkeypatch.setattr(embedded, "SETTLE_S", 0.1)
+    prepare, fails = EmbeddedServer._make_missing, iter([True, True])
+    prepared = asyncio.Event()
+
+    async def make_missing(self: EmbeddedServer, connection: "asyncpg.Connection") -> None:
+        if next(fails, False):
+            raise asyncpg.DiskFullError("no space left")
+        await prepare(self, connection)
+        prepared.set()
+
+    monkeypatch.setattr(EmbeddedServer, "_make_missing", make_missing)
+    async with running(folder) as server:
+        await asyncio.wait_for(prepared.wait(), PATIENCE_S)
+        assert server.reports == ["the embedded database is not as it should be: no space left"]  # type: ignore[attr-defined]
 
 
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:

