@@ -52,12 +52,14 @@ class Storage:
         # asyncpg alone takes as long to load as everything that a request needs.
         from outlast.database.connections import Database, is_lasting
         from outlast.database.embedded import EmbeddedServer, EmbeddedServerError
-        from outlast.ledger.postgres import PATIENCE_S, PostgresLedger
+        from outlast.ledger.postgres import PostgresLedger
+        from outlast.ledger.trouble import PATIENCE_S
 
         embedded = None
+        folder = project.state_dir / "pg"
         if database == EMBEDDED:
             try:
-                embedded = EmbeddedServer(project.state_dir / "pg", self._warn, lambda: self.on_moved())
+                embedded = EmbeddedServer(folder, self._warn, lambda: self.on_moved())
             except EmbeddedServerError as error:
                 self._warn(f"there is no database, and the ledger ends with this server: {error}")
                 return
@@ -67,6 +69,7 @@ class Storage:
             Database(lambda: embedded.ledger_url if embedded is not None else database).connect,
             self.node,
             report=self._tell,
+            name="the ledger's database" + (f" in {folder}" if embedded is not None else ""),
             siblings=self._siblings,
             retention=project.ledger.retention,
             # The embedded one takes a second for its first start, and has no databases until then.

@@ -9,19 +9,24 @@ import pytest
 import pytest_asyncio
 from tests.ledger import samples
 from tests.ledger.freezing import freezing
-from tests.ledger.node import Node, node, session
+from tests.ledger.node import PATIENCE_S, Node, node, session
 
-from outlast.core.records import TaskQuery
-from outlast.database.connections import COMMAND_WITHIN_S, Database, DatabaseError
+from outlast.core.records import RequestQuery, TaskQuery, WorkerQuery
+from outlast.database.connections import COMMAND_WITHIN_S, Database, DatabaseError, is_lasting
 from outlast.ledger import postgres as module
-from outlast.ledger import sql
+from outlast.ledger import sql, trouble
 from outlast.ledger.ledger import TooMany
 
 REFUSING = """
+create sequence refused;
 create function refuse() returns trigger language plpgsql as
-    $$ begin raise exception using errcode = 'disk_full', message = 'the disk is full'; end $$;
-create trigger refuse before insert on outlast.single_tasks for each row execute function refuse();
+    $$ begin
+        perform nextval('refused');
+        raise exception using errcode = 'disk_full', message = 'the disk is full';
+    end $$;
+create trigger refuse before insert on outlast.single_tasks for each statement execute function refuse();
 """
+"""Counts the attempts, whatever becomes of them."""
 
 
 @pytest_asyncio.fixture
@@ -32,8 +37,8 @@ async def other(url: str) -> AsyncIterator["asyncpg.Connection"]:
         yield connection
 
 
-def tell(there: Node, count: int) -> list[str]:
-    records = [samples.task(node=there.id) for _ in range(count)]
+def tell(there: Node, count: int, **fields: object) -> list[str]:
+    records = [samples.task(node=there.id, **fields) for _ in range(count)]
     for record in records:
         there.ledger.task_started(record)
         there.ledger.tasks_settled([samples.settled(record)])
@@ -77,7 +82,7 @@ async def test_slow_it_is_waited_for_and_what_there_is_no_room_for_is_counted(
         async with other.transaction():
             await other.execute("lock table outlast.single_tasks in access exclusive mode")
             told = tell(there, 60)
-            await there.until(lambda: there.ledger._sinks[0].in_flight)
+            await there.until(lambda: there.ledger._sinks[sql.SINGLE].in_flight)
             told += tell(there, 130)
             assert there.ledger.status.dropped == 30
         await there.until_written()
@@ -86,35 +91,127 @@ async def test_slow_it_is_waited_for_and_what_there_is_no_room_for_is_counted(
         assert await kept(other) == sorted(told[:60] + told[90:])
 
 
-@pytest.mark.parametrize(("is_lasting", "told"), [(False, "is out of reach"), (True, "cannot be used")])
-async def test_one_that_answers_and_takes_no_records_is_told_of_once_and_tried_ever_more_seldom(
-    url: str, other: "asyncpg.Connection", monkeypatch: pytest.MonkeyPatch, is_lasting: bool, told: str
+@pytest.mark.parametrize(("table", "count"), [("single_tasks", 5), ("task_batches", 30)])
+async def test_a_table_that_takes_no_records_is_told_of_once_and_holds_up_no_other(
+    url: str, other: "asyncpg.Connection", monkeypatch: pytest.MonkeyPatch, table: str, count: int
 ) -> None:
-    monkeypatch.setattr(module, "PATIENCE_S", 0.1)
+    monkeypatch.setattr(trouble, "PATIENCE_S", 0.1)
+    connections: list[float] = []
+
+    async def connect() -> "asyncpg.Connection":
+        connections.append(asyncio.get_running_loop().time())
+        return await Database(lambda: url).connect()
+
+    async with node(url, connect=connect, lost_after_s=0.6) as there:
+        await there.until_connected()
+        await other.execute(REFUSING.replace("single_tasks", table))
+        records = tell(there, count, request_id=samples.new_id())
+        began = asyncio.get_running_loop().time()
+        for number in range(1, 21):
+            there.ledger.request_ended(samples.request(node=there.id))
+            async with asyncio.timeout(PATIENCE_S):
+                while await other.fetchval("select count(*) from outlast.requests") < number:  # noqa: ASYNC110
+                    await asyncio.sleep(0.005)
+        beats = (asyncio.get_running_loop().time() - began) / 0.2
+        assert await other.fetchval("select last_value from refused") <= beats + 2
+        await there.until(lambda: there.reports)
+        assert len((await there.ledger.requests(RequestQuery())).items) == 20
+        # What the database has of tasks is not the latest, but what there is in memory.
+        assert len((await there.ledger.tasks(TaskQuery())).items) == count
+        assert [found.count for found in await there.ledger.counts(TaskQuery())] == [count]
+        status = there.ledger.status
+        assert (status.connected, status.backlog, status.error) == (False, count, "the disk is full")
+        # One to write, one to ask.
+        assert len(connections) == 2
+        await other.execute(f"drop trigger refuse on outlast.{table}")
+        await there.until_written()
+        assert await kept(other) == sorted(records)
+        [(first, is_trouble), (second, is_trouble_again)] = there.reports
+        assert "refuses records (the disk is full): records wait in memory" in first
+        assert second.endswith(f"takes records again; {count} are being written")
+        assert (is_trouble, is_trouble_again) == (True, False)
+
+
+async def test_one_that_does_not_know_the_node_is_tried_ever_more_seldom(
+    url: str, other: "asyncpg.Connection", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trouble, "PATIENCE_S", 0.1)
     attempts: list[float] = []
 
     async def connect() -> "asyncpg.Connection":
         attempts.append(asyncio.get_running_loop().time())
         return await Database(lambda: url).connect()
 
-    async with node(url, connect=connect, is_lasting=lambda _: is_lasting) as there:
+    async with node(url, connect=connect, lost_after_s=0.3) as there:
         await there.until_connected()
-        await other.execute(REFUSING)
-        records = tell(there, 5)
+        await other.execute(REFUSING.replace("single_tasks", "nodes"))
         await there.until(lambda: len(attempts) == 6)
         [(text, is_trouble)] = there.reports
-        assert f"{told} (the disk is full)" in text
+        assert "refuses records (the disk is full)" in text
         assert is_trouble
-        status = there.ledger.status
-        assert (status.connected, status.backlog, status.error) == (False, 5, "the disk is full")
         # The pauses since the connection that was of use are 1, 2, 4, 8, and 16 times as long as the first.
         assert attempts[-1] - attempts[-2] > 15 * module.FIRST_PAUSE_S
-        await other.execute("drop trigger refuse on outlast.single_tasks")
-        await there.until_written()
-        assert await kept(other) == sorted(records)
-        [_, (text, is_trouble)] = there.reports
-        assert "is back; 5 records" in text
-        assert not is_trouble
+
+
+@pytest.mark.parametrize(
+    ("change", "told", "waiting"),
+    [
+        (
+            "alter table outlast.workers drop column memory_mb",
+            'column "memory_mb" of relation "workers" does not exist',
+            1,
+        ),
+        (
+            "alter table outlast.workers add column extra integer not null",
+            'null value in column "extra" of relation "workers" violates not-null constraint',
+            1,
+        ),
+        # As a newer Outlast does.
+        (
+            "alter table outlast.single_tasks rename to few_tasks; create view outlast.single_tasks as "
+            "select * from outlast.few_tasks union all select * from outlast.few_tasks; "
+            "insert into outlast.migrations (number, name) values (4711, 'few_tasks')",
+            'cannot copy to view "single_tasks"',
+            3,
+        ),
+    ],
+)
+async def test_tables_that_are_not_its_own_are_told_of_with_what_to_do(
+    url: str, other: "asyncpg.Connection", change: str, told: str, waiting: int
+) -> None:
+    await other.execute(change)
+    async with node(url, is_lasting=is_lasting) as there:
+        there.ledger.worker_started(samples.worker(node=there.id))
+        there.ledger.request_ended(samples.request(node=there.id))
+        tell(there, 3)
+        await there.until(lambda: there.reports)
+        assert f"refuses records ({told}" in there.reports[0][0]
+        assert "upgrade this one" in there.reports[0][0]
+        await there.until(lambda: there.ledger.status.backlog == waiting)
+        assert await other.fetchval("select count(*) from outlast.requests") == 1
+        assert len((await there.ledger.workers(WorkerQuery())).items) == 1
+        assert len((await there.ledger.tasks(TaskQuery())).items) == 3
+    assert [text for text, _ in there.reports[1:]] == [
+        f"{waiting} records of the ledger could not be written before the end"
+    ]
+
+
+async def test_a_user_who_may_not_write_to_a_table_is_told_which_rights_are_wanting(
+    url: str, other: "asyncpg.Connection"
+) -> None:
+    user = f"clerk_{samples.new_id()[-12:]}"
+    await other.execute(f"create role {user} login password 'clerk'; grant usage on schema outlast to {user}")
+    await other.execute(f"grant all on all tables in schema outlast to {user}")
+    await other.execute(f"revoke insert on outlast.workers from {user}")
+    theirs = f"postgresql://{user}:clerk@{url.rpartition('@')[2]}"
+    async with node(theirs, is_lasting=is_lasting) as there:
+        there.ledger.worker_started(samples.worker(node=there.id))
+        tasks = tell(there, 3)
+        await there.until(lambda: there.reports)
+        assert "refuses records (permission denied for table workers)" in there.reports[0][0]
+        assert "Its user must own the schema outlast" in there.reports[0][0]
+        await there.until(lambda: there.ledger.status.backlog == 1)
+        assert await kept(other) == sorted(tasks)
 
 
 async def test_a_connection_that_breaks_while_a_batch_is_written(url: str, other: "asyncpg.Connection") -> None:
@@ -123,7 +220,7 @@ async def test_a_connection_that_breaks_while_a_batch_is_written(url: str, other
         async with other.transaction():
             await other.execute("lock table outlast.single_tasks in access exclusive mode")
             told = tell(there, 60)
-            await there.until(lambda: there.ledger._sinks[0].in_flight)
+            await there.until(lambda: there.ledger._sinks[sql.SINGLE].in_flight)
             await other.execute(
                 "select pg_terminate_backend(pid) from pg_stat_activity "
                 "where datname = current_database() and pid <> pg_backend_pid() and backend_type = 'client backend'"

@@ -18,7 +18,7 @@ from outlast.core.errors import OutlastError
 from outlast.core.records import RequestQuery
 from outlast.database import choice
 from outlast.gateway.ports import Served
-from outlast.ledger import postgres as module
+from outlast.ledger import trouble
 from outlast.storage import Storage
 from outlast.telemetry.logs import Format, Log
 
@@ -119,7 +119,7 @@ async def test_a_user_who_may_not_make_the_schema_is_told_at_once(
 async def test_a_database_that_was_never_in_reach_is_told_of_soon(
     project: settings.Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "PATIENCE_S", 3600.0)
+    monkeypatch.setattr(trouble, "PATIENCE_S", 3600.0)
     monkeypatch.setattr(storage, "FIRST_PATIENCE_S", 0.1)
     said = await what_is_said_of("postgresql://nobody@127.0.0.1:1/nowhere", project)
     assert said.startswith("the ledger's database is out of reach (")

@@ -16,6 +16,8 @@ _LASTING = (
     asyncpg.InvalidCatalogNameError,
     # Permission denied is one of these.
     asyncpg.SyntaxOrAccessError,
+    # Somebody has added the column.
+    asyncpg.NotNullViolationError,
 )
 CONNECT_WITHIN_S = 5.0
 COMMAND_WITHIN_S = 10.0

@@ -2,14 +2,15 @@
 
 Theory of operation. What the node tells goes into the ring in memory and into buffers, and that is all that it waits
 for. One task, the writer, takes batches out of the buffers and writes them. A batch that could not be written goes back
-to where it came from, and is written again after the next connection, in a way that does no harm twice. While there is
-no connection, questions are answered from the ring.
+to where it came from, and is written again after the next connection, in a way that does no harm twice. What goes into
+a table that the database refuses waits for the node's next sign of life, and holds up no other. While there is no
+connection, or the table is refused, questions are answered from the ring.
 """
 
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
-from typing import Any, Protocol
+from typing import Any
 from uuid import UUID
 
 import asyncpg
@@ -37,6 +38,7 @@ from outlast.ledger.ledger import DEFAULT_LIMIT, Status, TooMany
 from outlast.ledger.memory import MemoryLedger, checked
 from outlast.ledger.sink import Sink, TaskSink
 from outlast.ledger.sql import SINGLE
+from outlast.ledger.trouble import PATIENCE_S, Report, Trouble
 from outlast.ledger.upkeep import BEAT_EVERY_S, FORGET_EVERY_S, LOST_AFTER_S, Lost, Siblings, Upkeep
 
 DEFAULT_CAPACITY = 100_000
@@ -48,8 +50,6 @@ MANY = 200
 """So many records that were written at a time are load."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 5.0
 """Between two attempts to connect."""
-PATIENCE_S = 10.0
-"""Out of reach for so long, a database that was in reach is worth a word: it may just be started again."""
 ASK_WITHIN_S = 5.0
 CATCH_UP_WITHIN_S = 1.0
 """A question waits so long for what was told before it to be written."""
@@ -61,10 +61,6 @@ _UNREACHABLE = (
 )
 
 
-class Report(Protocol):
-    def __call__(self, text: str, *, is_trouble: bool) -> None: ...
-
-
 class PostgresLedger:
     """Implements `outlast.ledger.ledger.Ledger`. Make it where an event loop runs."""
 
@@ -74,6 +70,7 @@ class PostgresLedger:
         node: str,
         *,
         report: Report,
+        name: str = "the ledger's database",
         siblings: Siblings | None = None,
         retention: Retention = DEFAULT_RETENTION,
         capacity: int = DEFAULT_CAPACITY,
@@ -83,9 +80,9 @@ class PostgresLedger:
     ) -> None:
         """``connect``: gives a connection to a database that has the schema; raises OutlastError.
 
-        ``node``: this node's id. ``capacity``: how many tasks may wait to be written. ``first_patience_s``: so long
-        the database may be out of reach before it has ever been in reach. ``is_lasting``: whether waiting is no help
-        against what a connection ended with; that is told at once.
+        ``node``: this node's id. ``name``: what ``report`` calls the database. ``capacity``: how many tasks may wait
+        to be written. ``first_patience_s``: so long the database may be out of reach before it has ever been in reach.
+        ``is_lasting``: whether waiting is no help against an error; that is told at once.
         """
         self._connect = connect
         self._report = report
@@ -98,17 +95,16 @@ class PostgresLedger:
         tasks = TaskSink(SINGLE, capacity, self._wake, self._refuse)
         workers: Sink[WorkerRecord] = Sink("workers", capacity, self._wake, self._refuse)
         requests: Sink[RequestRecord] = Sink("requests", capacity, self._wake, self._refuse)
-        self._sinks: tuple[Sink[Any], ...] = (tasks, workers, requests)
+        self._sinks: dict[str, Sink[Any]] = {SINGLE: tasks, "workers": workers, "requests": requests}
         self._workers, self._requests = workers.buffer, requests.buffer
         self._add_task = tasks.buffer.add_open
         self.tasks_settled = tasks.buffer.add_ended
         self._loop = asyncio.get_running_loop()
-        self._error: str | None = None
-        self._out_of_reach_since: float | None = self._loop.time()
-        self._patience_s = first_patience_s
+        self._trouble = Trouble(
+            report, name=name, capacity=capacity, first_patience_s=first_patience_s, is_lasting=is_lasting
+        )
+        self._is_in_reach = False
         self._pause_s = FIRST_PAUSE_S
-        self._is_lasting = is_lasting
-        self._is_trouble_told = False
         self._caught_up: list[asyncio.Future[None]] = []
         self._closing = self._under_load = False
         self._asking = asyncio.Lock()
@@ -141,16 +137,16 @@ class PostgresLedger:
     def status(self) -> Status:
         return Status(
             backend="postgres",
-            connected=self._out_of_reach_since is None,
-            backlog=sum(len(sink.buffer) + sink.in_flight for sink in self._sinks),
+            connected=self._trouble.is_over,
+            backlog=sum(len(sink.buffer) + sink.in_flight for sink in self._sinks.values()),
             written=self._written,
-            dropped=sum(sink.refused + sink.buffer.dropped for sink in self._sinks),
-            error=self._error,
+            dropped=sum(sink.refused + sink.buffer.dropped for sink in self._sinks.values()),
+            error=self._trouble.error,
         )
 
     @property
     def _written(self) -> int:
-        return sum(sink.written for sink in self._sinks)
+        return sum(sink.written for sink in self._sinks.values())
 
     @property
     def is_done(self) -> bool:
@@ -170,7 +166,7 @@ class PostgresLedger:
         return TaskPage(items=found[0], cursor=found[1])
 
     async def task(self, id: str) -> TaskRecord | None:  # noqa: A002
-        return await self._one(queries.task(), TaskRecord, id) or await self._ring.task(id)
+        return await self._one(SINGLE, queries.task(), TaskRecord, id) or await self._ring.task(id)
 
     async def requests(self, query: RequestQuery, cursor: str | None = None, limit: int = DEFAULT_LIMIT) -> RequestPage:
         found = await self._page("requests", RequestRecord, query, cursor, limit)
@@ -179,7 +175,8 @@ class PostgresLedger:
         )
 
     async def request(self, id: str) -> RequestRecord | None:  # noqa: A002
-        return await self._one(queries.one("requests"), RequestRecord, id) or await self._ring.request(id)
+        found = await self._one("requests", queries.one("requests"), RequestRecord, id)
+        return found or await self._ring.request(id)
 
     async def workers(self, query: WorkerQuery, cursor: str | None = None, limit: int = DEFAULT_LIMIT) -> WorkerPage:
         found = await self._page("workers", WorkerRecord, query, cursor, limit)
@@ -188,9 +185,9 @@ class PostgresLedger:
         return WorkerPage(items=found[0], cursor=found[1])
 
     async def counts(self, query: TaskQuery) -> list[TaskCount]:
-        rows = await self._ask(*queries.counts(query))
+        rows = await self._ask(SINGLE, *queries.counts(query))
         if rows is None:
-            if self._out_of_reach_since is None:
+            if self._answers(SINGLE):
                 # What is in memory is the latest part of it, and no answer.
                 raise TooMany(
                     f"the database has not counted them within {ASK_WITHIN_S:g} s: ask for a shorter time (since)"
@@ -202,24 +199,28 @@ class PostgresLedger:
         self, table: str, kind: type[R], query: Query, cursor: str | None, limit: int
     ) -> tuple[list[R], str | None] | None:
         limit, cursor = checked(cursor, limit)
-        rows = await self._ask(*queries.page(table, query, cursor, limit + 1))
+        rows = await self._ask(table, *queries.page(table, query, cursor, limit + 1))
         if rows is None:
             return None
         found = [msgspec.convert(dict(row), kind) for row in rows[:limit]]
         return found, found[-1].id if len(rows) > limit else None
 
-    async def _one(self, text: str, kind: type[R], id_: str) -> R | None:
+    async def _one(self, table: str, text: str, kind: type[R], id_: str) -> R | None:
         try:
             UUID(id_)
         except ValueError:
             return None
-        rows = await self._ask(text, [id_])
+        rows = await self._ask(table, text, [id_])
         return msgspec.convert(dict(rows[0]), kind) if rows else None
 
-    async def _ask(self, text: str, values: list[object]) -> list[Any] | None:
-        """The rows; None where the database does not answer."""
+    def _answers(self, table: str) -> bool:
+        """Whether the database can be asked; one that refuses what belongs into the table knows less than the ring."""
+        return self._is_in_reach and not self._sinks[table].refusal
+
+    async def _ask(self, table: str, text: str, values: list[object]) -> list[Any] | None:
+        """The rows; None where the database has no answer."""
         await self._catch_up()
-        if self._out_of_reach_since is not None:
+        if not self._answers(table):
             return None
         try:
             async with asyncio.timeout(ASK_WITHIN_S), self._asking:
@@ -233,7 +234,7 @@ class PostgresLedger:
             return None
 
     async def _catch_up(self) -> None:
-        if self.status.backlog and self._out_of_reach_since is None:
+        if self._is_in_reach and self.status.backlog:
             done: asyncio.Future[None] = self._loop.create_future()
             self._caught_up.append(done)
             self._wake()
@@ -245,7 +246,7 @@ class PostgresLedger:
 
     def _wake(self) -> None:
         self._news.set()
-        if any(sink.buffer.at_most >= BATCH for sink in self._sinks):
+        if any(sink.at_most >= BATCH for sink in self._sinks.values()):
             self._full.set()
 
     async def _write_for_ever(self) -> None:
@@ -253,12 +254,13 @@ class PostgresLedger:
             try:
                 connection = await self._connect()
             except _UNREACHABLE as error:
-                self._is_out_of_reach(error)
+                self._lose_reach(error, is_refusal=False)
             else:
                 try:
                     await self._write_to(connection)
                 except _UNREACHABLE as error:
-                    self._is_out_of_reach(error)
+                    answers = isinstance(error, asyncpg.PostgresError) and not connection.is_closed()
+                    self._lose_reach(error, is_refusal=answers)
                 finally:
                     connection.terminate()
             if not self._ended:
@@ -269,20 +271,25 @@ class PostgresLedger:
         since = beaten = self._loop.time()
         self._known = True
         self._tell_lost(await self._upkeep.beat(connection, connected_s=0))
-        # There may be something from before. Only when it is written, open records too, is the database in reach: one
-        # with a full disk, for example, still answers, and takes signs of life.
-        waiting = self.status.backlog
+        # There may be something from before. Only when it is written, open records too, is all well: a database with a
+        # full disk, for example, still answers, and takes signs of life.
+        waiting = self._try_again()
         self._under_load = False
         await self._write_batches(connection)
-        self._is_in_reach(waiting)
+        self._is_in_reach = True
+        self._pause_s = FIRST_PAUSE_S
+        self._judge(waiting)
         self._wake()
         while True:
             await self._wait_for_news(beaten + self._beat_every_s - self._loop.time())
             closing, before = self._closing, self._written
+            if closing:
+                waiting = self._try_again()
             while await self._write_batches(connection):
                 pass
+            self._judge(waiting)
             self._under_load = self._written - before >= MANY
-            if any(sink.has_work for sink in self._sinks):
+            if any(sink.has_work for sink in self._sinks.values()):
                 # What was left for the next time.
                 self._news.set()
             if closing:
@@ -292,6 +299,23 @@ class PostgresLedger:
             if (now := self._loop.time()) >= beaten + self._beat_every_s:
                 beaten = now
                 self._tell_lost(await self._upkeep.beat(connection, connected_s=now - since))
+                if not self._trouble.is_over:
+                    waiting = self._try_again()
+                    self._wake()
+
+    def _try_again(self) -> int:
+        """What the database has refused, too. Returns how many records wait."""
+        for sink in self._sinks.values():
+            sink.try_again()
+        return self.status.backlog
+
+    def _judge(self, waiting: int) -> None:
+        """Says whether all is well, now that something has been written or refused; ``waiting``: so many had waited."""
+        refusals = [sink.refusal for sink in self._sinks.values() if sink.refusal]
+        if refusals:
+            self._trouble.goes_on(refusals[0], is_refusal=True)
+        elif not self._trouble.is_over:
+            self._trouble.ends(waiting)
 
     async def _wait_for_news(self, at_most_s: float) -> None:
         with contextlib.suppress(TimeoutError):
@@ -305,11 +329,11 @@ class PostgresLedger:
     async def _write_batches(self, connection: "asyncpg.Connection") -> bool:
         """One of each kind. Returns whether there is another."""
         asked, self._caught_up = self._caught_up, []
-        is_all = all(sink.buffer.at_most <= BATCH for sink in self._sinks)
+        is_all = all(sink.at_most <= BATCH for sink in self._sinks.values())
         at_once = bool(asked) or self._closing or not self._under_load
         count = 0
         try:
-            for sink in self._sinks:
+            for sink in self._sinks.values():
                 if sink.has_work:
                     count += await sink.write(connection, at_once=at_once)
         except BaseException:
@@ -321,7 +345,7 @@ class PostgresLedger:
         for done in asked:
             if not done.done():
                 done.set_result(None)
-        return count > 0 and any(sink.buffer.at_most >= BATCH for sink in self._sinks)
+        return count > 0 and any(sink.at_most >= BATCH for sink in self._sinks.values())
 
     async def _forget_for_ever(self) -> None:
         while True:
@@ -339,33 +363,13 @@ class PostgresLedger:
 
     # What the user hears of it.
 
-    def _is_out_of_reach(self, error: BaseException) -> None:
-        now = self._loop.time()
-        self._error = str(error) or type(error).__name__
-        if self._out_of_reach_since is None:
-            self._out_of_reach_since = now
+    def _lose_reach(self, error: BaseException, *, is_refusal: bool) -> None:
+        self._is_in_reach = False
         for done in self._caught_up:
             if not done.done():
                 done.set_result(None)
         self._caught_up.clear()
-        is_lasting = self._is_lasting(error)
-        if not self._is_trouble_told and (is_lasting or now - self._out_of_reach_since >= self._patience_s):
-            self._is_trouble_told = True
-            what = "cannot be used" if is_lasting else "is out of reach"
-            self._report(
-                f"the ledger's database {what} ({self._error}): records wait in memory, {DEFAULT_CAPACITY:,} "
-                "at most of each kind, until it is back",
-                is_trouble=True,
-            )
-
-    def _is_in_reach(self, waiting: int) -> None:
-        """``waiting``: how many records there were to write."""
-        self._out_of_reach_since = self._error = None
-        self._patience_s = PATIENCE_S
-        self._pause_s = FIRST_PAUSE_S
-        if self._is_trouble_told:
-            self._is_trouble_told = False
-            self._report(f"the ledger's database is back; {waiting} records are being written", is_trouble=False)
+        self._trouble.goes_on(error, is_refusal=is_refusal)
 
     def _refuse(self, text: str) -> None:
         self._report(text, is_trouble=True)
@@ -384,7 +388,7 @@ class PostgresLedger:
         self._closing = True
         self._wake()
         self._full.set()
-        if self._out_of_reach_since is None:
+        if self._is_in_reach:
             await asyncio.wait([writer], timeout=within_s)
         # More than once: asyncpg first waits for a rollback, and a rollback that fails takes the cancellation's place.
         pending = {*self._side_tasks}

@@ -20,11 +20,15 @@ up to 25 ms without a pause, in which everything else would have to share the ot
 
 UNWRITABLE = (
     asyncpg.DataError,
-    asyncpg.IntegrityConstraintViolationError,
+    asyncpg.UniqueViolationError,
+    asyncpg.CheckViolationError,
+    asyncpg.ForeignKeyViolationError,
+    asyncpg.ExclusionViolationError,
     asyncpg.exceptions.ProgramLimitExceededError,
     UnicodeEncodeError,
 )
-"""Errors that a record itself causes, so that trying again is of no use."""
+"""Errors that a record itself causes, so that trying again is of no use. A value that is missing where one must be
+is none of them: every record lacks it, because somebody has added the column."""
 
 
 class Sink(Generic[R]):
@@ -34,12 +38,24 @@ class Sink(Generic[R]):
         """``capacity`` and ``wake``: for its buffer. ``refuse``: called with the reason when a record is refused."""
         self.buffer: Buffer[R] = Buffer(capacity, wake)
         self.in_flight = self.written = self.refused = 0
+        self.refusal: asyncpg.PostgresError | None = None
+        """Why the database takes no records for the table, until it does again."""
+        self._rests = False
         self._table = table
         self._refuse = refuse
 
     @property
+    def at_most(self) -> int:
+        """No less than the number of records to be written now, and found at once."""
+        return 0 if self._rests else self.buffer.at_most
+
+    @property
     def has_work(self) -> bool:
-        return self.buffer.at_most > 0
+        return self.at_most > 0
+
+    def try_again(self) -> None:
+        """After a refusal there is no work until this is called."""
+        self._rests = False
 
     @property
     def _unsure(self) -> int:
@@ -49,8 +65,21 @@ class Sink(Generic[R]):
     async def write(self, connection: "asyncpg.Connection", *, at_once: bool) -> int:
         """Writes a batch; ``at_once``: including all open records. Returns how many records that were.
 
-        Raises what asyncpg raises; then what was not written waits again.
+        Raises what asyncpg raises for a broken connection; then, or after a refusal, what was not written waits again.
         """
+        before = self.written
+        try:
+            count = await self._write_batch(connection, at_once=at_once)
+        except asyncpg.PostgresError as error:
+            if connection.is_closed():
+                raise
+            self.refusal, self._rests = error, True
+            return 0
+        if self.written > before:
+            self.refusal = None
+        return count
+
+    async def _write_batch(self, connection: "asyncpg.Connection", *, at_once: bool) -> int:
         batch = self.buffer.take(at_once=at_once)
         count = self.in_flight = len(batch) + self._unsure
         try:
@@ -104,19 +133,19 @@ class TaskSink(Sink[TaskRecord]):
 
     @property
     def has_work(self) -> bool:
-        return super().has_work or len(self._lots) > 0
+        return super().has_work or (len(self._lots) > 0 and not self._rests)
 
     @property
     def _unsure(self) -> int:
         return sum(map(len, self._lots))
 
-    async def write(self, connection: "asyncpg.Connection", *, at_once: bool) -> int:
+    async def _write_batch(self, connection: "asyncpg.Connection", *, at_once: bool) -> int:
         if self._lots:
             # Before anything is taken that could settle while this goes on, and would then be in a lot as well.
             rows, misfits = await self._encode_lots(0.0)
             self.buffer.give_back(Batch([], misfits))
             self.buffer.give_back(Batch([], await self._write_lots(connection, rows)))
-        return await super().write(connection, at_once=at_once)
+        return await super()._write_batch(connection, at_once=at_once)
 
     async def _write_new(self, connection: "asyncpg.Connection", new: list[TaskRecord], within_s: float) -> None:
         pause_s = within_s / max(len(new), 1)

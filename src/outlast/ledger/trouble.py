@@ -1,0 +1,85 @@
+"""What is wrong with the ledger's database, and what the user hears of it: once if it lasts, and when it is over."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Protocol
+
+import asyncpg
+
+PATIENCE_S = 10.0
+"""Out of reach for so long, a database that was in reach is worth a word: it may just be started again."""
+
+_REMEDIES = (
+    (
+        asyncpg.InsufficientPrivilegeError,
+        "Its user must own the schema outlast and what is in it, or have been granted all rights to that",
+    ),
+    (
+        (asyncpg.SyntaxOrAccessError, asyncpg.NotNullViolationError),
+        "Its tables are not what this version of Outlast writes to: if servers of a newer one share the database, "
+        "upgrade this one; otherwise undo what was changed in the schema outlast",
+    ),
+)
+
+
+class Report(Protocol):
+    def __call__(self, text: str, *, is_trouble: bool) -> None: ...
+
+
+class Trouble:
+    """Begins with there being no connection yet."""
+
+    def __init__(
+        self,
+        report: Report,
+        *,
+        name: str,
+        capacity: int,
+        first_patience_s: float,
+        is_lasting: Callable[[BaseException], bool],
+    ) -> None:
+        """For the arguments see `outlast.ledger.postgres.PostgresLedger`."""
+        self.error: str | None = None
+        self._report = report
+        self._name = name
+        self._capacity = capacity
+        self._is_lasting = is_lasting
+        self._patience_s = first_patience_s
+        self._time = asyncio.get_running_loop().time
+        self._since: float | None = self._time()
+        self._is_told = False
+
+    @property
+    def is_over(self) -> bool:
+        return self._since is None
+
+    def goes_on(self, error: BaseException, *, is_refusal: bool) -> None:
+        """``is_refusal``: whether the database answers, and takes no records."""
+        now = self._time()
+        # Details and hints of PostgreSQL's are lines of their own.
+        self.error = " ".join(str(error).split()) or type(error).__name__
+        if self._since is None:
+            self._since = now
+        is_lasting = self._is_lasting(error)
+        if self._is_told or not (is_lasting or now - self._since >= self._patience_s):
+            return
+        self._is_told = True
+        what = "refuses records" if is_refusal else "cannot be used" if is_lasting else "is out of reach"
+        self._report(
+            f"{self._name} {what} ({self.error}): records wait in memory, {self._capacity:,} at most of each kind, "
+            f"until it takes them{_remedy(error)}",
+            is_trouble=True,
+        )
+
+    def ends(self, waiting: int) -> None:
+        """``waiting``: how many records there were to write."""
+        self._since = self.error = None
+        self._patience_s = PATIENCE_S
+        if self._is_told:
+            self._is_told = False
+            self._report(f"{self._name} takes records again; {waiting} are being written", is_trouble=False)
+
+
+def _remedy(error: BaseException) -> str:
+    cause = error if isinstance(error, asyncpg.PostgresError) else error.__cause__
+    return next((f". {text}" for kinds, text in _REMEDIES if isinstance(cause, kinds)), "")
