@@ -10,11 +10,16 @@ import jwt
 import pytest
 import pytest_asyncio
 from tests.behaviour.served import PYTHON_ONLY, TYPESCRIPT_ONLY, Served, assemble, served
+from tests.support.node import write_project
 
 NODE_ENVIRONMENT = {
     "SUPABASE_JWT_SECRET": "the-secret-that-tokens-are-signed-with",
     "SECRET_OF_THE_NODE": "hidden",
     "FROM_THE_NODE": "passed on by name",
+}
+ALONE = {
+    "typescript": {"alone": "Deno.serve(() => new Response('ok'))"},
+    "python": {"alone/main.py": "from outlast import Response, serve\nserve(lambda _: Response('ok'))\n"},
 }
 CONFIG = """
 [edge_runtime.secrets]
@@ -118,6 +123,14 @@ async def test_what_is_denied(site: Served, case: str, at: str) -> None:
 async def test_what_is_allowed(site: Served, case: str, at: str, result: object) -> None:
     response = await attempt(site, case, at.format(project=site.node.project))
     assert response.json() == result
+
+
+async def test_a_shared_folder_that_leads_nowhere_hinders_nobody(language: str, tmp_path: Path) -> None:
+    project = write_project(tmp_path, ALONE[language])
+    (project / "supabase/functions/_shared").symlink_to("_shared")
+    async with served(project) as site:
+        response = await site.call("alone")
+        assert (response.status_code, response.text) == (200, "ok"), site.node.log_text()
 
 
 async def test_harmless_facts_of_the_system_are_allowed(site: Served) -> None:

@@ -63,6 +63,7 @@ async def test_what_may_be_read_run_and_changed(spawner: Spawner, tmp_path: Path
         (tmp_path / name / "program").chmod(0o755)
     (tmp_path / "change/link").symlink_to(tmp_path / "other/file")
     (tmp_path / "single").write_text("single")
+    (tmp_path / "loop").symlink_to("loop")
 
     def questions(name: str) -> list[str]:
         folder = str(tmp_path / name)
@@ -81,7 +82,7 @@ async def test_what_may_be_read_run_and_changed(spawner: Spawner, tmp_path: Path
         PRIVILEGES,
         LANDLOCK,
         files=[*system.facts(), str(tmp_path / "single"), str(tmp_path / "no file")],
-        read=[str(tmp_path / "read"), str(tmp_path / "no folder")],
+        read=[str(tmp_path / name) for name in ("read", "no folder", "single/none", "loop")],
         run=[*walls().run, str(tmp_path / "run")],
         change=[str(tmp_path / "change")],
     )

@@ -40,6 +40,7 @@ SOCKETS = MAKE_SOCK | REMOVE_FILE | RESOLVE_UNIX
 """In a folder: to create unix sockets, remove them, and connect to them."""
 _OF_FILES = EXECUTE | WRITE_FILE | READ_FILE | TRUNCATE | IOCTL_DEV | RESOLVE_UNIX
 
+_OUT_OF_REACH = (errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.ELOOP)
 _BIND_TCP = 1
 _SCOPE_ABSTRACT_UNIX = 1
 _SCOPE_SIGNAL = 2
@@ -67,8 +68,8 @@ def known_rights(abi: int) -> int:
 def restrict(rules: Iterable[Rule], *, listen_on: Iterable[int], abi: int) -> None:
     """From now on, files can only be used as the rules say. There is no way back. Raises OSError.
 
-    Rules for missing paths are ignored. If the kernel can, it also restricts listening on TCP to the ports given, and
-    signals and abstract sockets to this process and what it starts.
+    Rules for paths that lead nowhere are ignored. If the kernel can, it also restricts listening on TCP to the ports
+    given, and signals and abstract sockets to this process and what it starts.
     """
     known = known_rights(abi)
     attributes = struct.pack("=Q", known)
@@ -91,7 +92,9 @@ def restrict(rules: Iterable[Rule], *, listen_on: Iterable[int], abi: int) -> No
 def _allow(ruleset: int, path: str, rights: int) -> None:
     try:
         beneath = os.open(path, os.O_PATH | os.O_CLOEXEC)
-    except (FileNotFoundError, NotADirectoryError, PermissionError):
+    except OSError as error:
+        if error.errno not in _OUT_OF_REACH:
+            raise
         # A path that cannot be reached now cannot be reached later either.
         return
     try:
