@@ -8,15 +8,34 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import pytest
 import uvloop
 from tests.supervisor.stub_workers import PATIENCE_S, Caller
 
 from outlast.core.errors import OutlastError
-from outlast.supervisor.exchange import Exchange
+from outlast.supervisor.exchange import MAX_HELD, Exchange
 from outlast.supervisor.traffic import Traffic
 from outlast.wire.invocation import Invocation
 
 HEAD = b"POST /stub HTTP/1.1\r\nhost: x\r\ncontent-length: 4\r\n\r\n"
+LARGE = b"x" * (MAX_HELD + 1)
+
+
+class Sender(Caller):
+    """Remembers what it was told of its body."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: list[str] = []
+
+    def proceed(self) -> None:
+        self.told.append("proceed")
+
+    def pause(self) -> None:
+        self.told.append("pause")
+
+    def resume(self) -> None:
+        self.told.append("resume")
 
 
 class Served:
@@ -41,17 +60,17 @@ class Served:
     def response_malformed(self, request_id: str, error: OutlastError) -> None:
         raise AssertionError(request_id) from error
 
-    def carry(self) -> tuple[Exchange, Caller]:
-        caller = Caller()
+    def carry(self, body: bytes = b"body", *, complete: bool = True) -> tuple[Exchange, Sender]:
+        caller = Sender()
         invocation = Invocation("stub", "r-1", b"POST", HEAD)
-        exchange = Exchange(None, invocation, caller, b"body", True, 0)  # type: ignore[arg-type]
+        exchange = Exchange(None, invocation, caller, body, complete, 0)  # type: ignore[arg-type]
         self.traffic.carry(exchange)
         return exchange, caller
 
-    async def answer(self) -> socket.socket:
+    async def answer(self, body: bytes = b"body") -> socket.socket:
         """Answers the first request of the next connection. Returns another handle on that connection."""
         reader, writer = await asyncio.wait_for(self.connections.get(), PATIENCE_S)
-        assert await asyncio.wait_for(reader.readexactly(len(HEAD) + 4), PATIENCE_S) == HEAD + b"body"
+        assert await asyncio.wait_for(reader.readexactly(len(HEAD + body)), PATIENCE_S) == HEAD + body
         writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
         return socket.socket(fileno=os.dup(writer.get_extra_info("socket").fileno()))
 
@@ -87,6 +106,32 @@ def test_a_request_for_which_a_kept_connection_is_closed_is_sent_by_another_one(
             assert (exchange.sent, exchange.link) == (False, None)
             (await there.answer()).close()
             assert await caller.end() == 200
+            assert there.left == [0, 0]
+
+    uvloop.run(test())
+
+
+@pytest.mark.parametrize(
+    ("begun", "rest", "told"),
+    [
+        (b"", b"body", ["proceed", "pause", "resume"]),
+        (b"bo", b"dy", ["proceed", "pause", "resume"]),
+        (LARGE, b"body", ["pause", "resume", "pause", "resume"]),
+        (b"bo", LARGE, ["proceed", "pause", "resume"]),
+    ],
+)
+def test_one_whose_body_is_still_coming_as_well(begun: bytes, rest: bytes, told: list[str]) -> None:
+    async def test() -> None:
+        async with served() as (there, _):
+            await closed_connection(there)
+            exchange, caller = there.carry(begun, complete=False)
+            assert (exchange.sent, exchange.link) == (False, None)
+            # What was already on its way when it was told to wait.
+            exchange.write(rest)
+            exchange.finish()
+            (await there.answer(begun + rest)).close()
+            assert await caller.end() == 200
+            assert caller.told == told
             assert there.left == [0, 0]
 
     uvloop.run(test())

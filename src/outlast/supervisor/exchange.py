@@ -111,16 +111,21 @@ class Exchange:
         if self._paused:
             self._paused = False
             self.reply.resume()
-        if not self.body_complete:
+        elif not self.body_complete:
             self.reply.proceed()
         return held
 
     def put_back(self, unsent: bytes) -> None:
-        """The link could send nothing of these bytes, which `ride` returned and the body ends with: another one may."""
+        """The link could send nothing of these bytes, which `ride` returned: another one may."""
         self.link = None
         self.sent = False
         if body := unsent[len(self.invocation.head) :]:
             self._held.append(body)
+        self._held_bytes = len(body)
+        if not self.body_complete:
+            # It was told to go on, which it cannot be told twice.
+            self._paused = True
+            self.reply.pause()
 
     def fail(self, end: outcome.RequestEnd, why: str = "", **detail: object) -> None:
         if not self.ended:

@@ -118,8 +118,8 @@ class Link(asyncio.Protocol):
         data = exchange.ride(self)
         transport.write(data)
         # Nothing was left to be written before, so the event loop has tried to write at once; only if that failed
-        # altogether is it closing the connection now. A caller who was told to go on cannot be told so once more.
-        if transport.is_closing() and exchange.body_complete:
+        # altogether is it closing the connection now.
+        if transport.is_closing():
             self._exchange = None
             exchange.put_back(data)
             return False
