@@ -373,6 +373,30 @@ async def handler(request):
             worker.say(type="beforeunload", reason="memory")
             assert (await request).status == 200
 
+    async def test_what_waits_for_nothing_settles_behind_what_is_busy(self, function: MakeFunction) -> None:
+        source = """
+async def busy():
+    print("busy")
+    await spin()
+
+@serve
+async def handler(request):
+    EdgeRuntime.wait_until(busy())
+    EdgeRuntime.wait_until(asyncio.sleep(0))
+    return Response()
+"""
+        async with booted(function(self.SPINNING + source)) as worker:
+            await worker.message("ready")
+            request = asyncio.create_task(worker.get())
+            await worker.log("busy")
+            # Both are heard, one after the other, before the event loop has another turn.
+            worker.say(type="beforeunload", reason="termination")
+            worker.say(type="exit")
+            assert await worker.ended() == (0, "")
+            assert (await request).status == 200
+        settled = [message["task"] for message in worker.messages if message["type"] == "task_settled"]
+        assert settled == [1, 2]
+
     async def test_async_listeners_begin_when_the_loop_goes_on(self, function: MakeFunction) -> None:
         source = """
             heard = []

@@ -188,8 +188,6 @@ class Guest:
 
         async def wait() -> None:
             await settled(started)
-            for _ in range(TURNS_TO_SETTLE):
-                await asyncio.sleep(0)
             reports.send(messages.Unloaded(reason))
 
         if self._interrupts and not started:
@@ -199,6 +197,8 @@ class Guest:
             self._do(wait())
 
     async def _leave(self) -> None:
+        for _ in range(TURNS_TO_SETTLE):
+            await asyncio.sleep(0)
         if self._lifespan is not None and (problem := await self._lifespan.shutdown()):
             log("error", problem)
         await settled(dispatch(Event("unload")))
