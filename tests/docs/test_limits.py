@@ -3,7 +3,6 @@
 import json
 import re
 from dataclasses import asdict
-from http import HTTPStatus
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,7 @@ import pytest
 from outlast.core import balance
 from outlast.core.limits import Limits, Step, Usage, Verdict, judge
 from outlast.core.outcome import EndReason, RequestEnd, TaskOutcome, UnloadReason
-from outlast.gateway import auth
+from outlast.gateway import answers, auth
 from outlast.gateway.ports import Timeouts
 from outlast.runtime.requests import Request
 from outlast.runtime.serving import HandlerApp
@@ -142,7 +141,7 @@ def test_who_has_no_valid_token() -> None:
 def test_what_is_not_a_request() -> None:
     table = {int(row["status"]): row for row in rows("| code | status | when |")}
     assert {status: unquoted(row["code"]) for status, row in table.items()} == {
-        status: HTTPStatus(status).name for status in (400, 408, 417, 431)
+        status: answers.code_of(status) for status in (400, 408, 414, 417, 431)
     }
     assert f"longer than {http1.MAX_HEAD_BYTES // 1024} KiB" in table[431]["when"]
     assert f"more than {http1.MAX_FIELDS} fields" in table[431]["when"]

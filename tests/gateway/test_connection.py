@@ -104,7 +104,8 @@ async def test_a_head_that_trickles_has_no_more_time(play: Function) -> None:
         (b"GET /play HTTP/1.1\r\n\r\n", 400, "the Host field is missing"),
         (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400, "the head is a TLS handshake"),
         (b"\x1b[2J\n", 400, "the head holds a control character, or a bare CR or LF"),
-        (b"GET /" + b"a" * http1.MAX_HEAD_BYTES, 431, "the head is longer than 32768 bytes"),
+        (b"GET /" + b"a" * http1.MAX_HEAD_BYTES, 414, "the first line is longer than 32768 bytes"),
+        (b"GET / HTTP/1.1\r\nA: " + b"a" * http1.MAX_HEAD_BYTES, 431, "the head is longer than 32768 bytes"),
         (b"GET /play HTTP/1.1\r\n", 408, "the request did not arrive in time"),
     ],
 )

@@ -288,7 +288,8 @@ REFUSED = [
     Refused("expectation empty", get(b"Expect:"), 417),
     Refused("101 fields", get(*[b"A: b"] * 100), 431),
     Refused("a head of 32 KiB and one byte", get(b"A: " + b"b" * (32 * 1024 + 1 - len(get(b"A: ")))), 431),
-    Refused("a target without an end", b"GET /" + b"a" * 32 * 1024, 431),
+    Refused("a target without an end", b"GET /" + b"a" * 32 * 1024, 414),
+    Refused("a target without an end after an empty line", b"\r\nGET /" + b"a" * 32 * 1024, 414),
     # Framing.
     Refused("Content-Length with Transfer-Encoding", post(b"Content-Length: 5", CHUNKED, body=b"0\r\n\r\n")),
     Refused("Transfer-Encoding with Content-Length", post(CHUNKED, b"Content-Length: 5", body=b"0\r\n\r\n")),

@@ -411,7 +411,7 @@ def check_any(raw: bytes) -> None:
             return
         parsed = http1.parse_request(raw[:end])
     except http1.Refusal as refusal:
-        assert refusal.status in (400, 417, 431)
+        assert refusal.status in (400, 414, 417, 431)
         assert str(refusal)
         return
     assert_strict(raw[:end], parsed)

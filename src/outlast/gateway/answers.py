@@ -15,6 +15,9 @@ TEXT = b"text/plain; charset=utf-8"
 JSON = b"application/json"
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
+_NAMES = {status.value: status.name for status in HTTPStatus} | {414: "URI_TOO_LONG"}
+"""Of 414, Python 3.12 has another name than 3.13."""
+
 # Only the gateway sets these.
 _OURS = frozenset([b"sb-request-id", b"x-sb-execution-id"])
 
@@ -61,6 +64,11 @@ def _framing(head: http1.ResponseHead, minor_version: int, is_last: bool) -> byt
     if is_last:
         return length + b"connection: close\r\n"
     return length if minor_version else length + b"connection: keep-alive\r\n"
+
+
+def code_of(status: int) -> str:
+    """Value of ``sb-error-code`` where it says no more than the status."""
+    return _NAMES[status]
 
 
 def answer(

@@ -4,7 +4,6 @@ import asyncio
 import random
 import time
 from collections.abc import Iterable
-from http import HTTPStatus
 from typing import Protocol
 
 from outlast.core import ids, outcome, routes
@@ -150,7 +149,7 @@ class Call:
         if self.status:
             self._client.cut(self._until_close)
             return
-        self._answer(status, b"%b\n" % why.encode(), answers.TEXT, code=HTTPStatus(status).name)
+        self._answer(status, b"%b\n" % why.encode(), answers.TEXT, code=answers.code_of(status))
 
     def hang_up(self) -> None:
         """The client has closed its side of the tunnel."""

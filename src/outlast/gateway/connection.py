@@ -9,7 +9,6 @@ import socket
 import struct
 import time
 from collections.abc import Iterable
-from http import HTTPStatus
 from typing import cast
 
 from outlast.core.outcome import SHUT_DOWN
@@ -254,7 +253,7 @@ class Connection(asyncio.Protocol):
             b"%b\n" % why.encode(),
             content_type=answers.TEXT,
             fields=[],
-            code=HTTPStatus(status).name,
+            code=answers.code_of(status),
             request_id=request_id,
             connection=b"close",
         )

@@ -78,7 +78,7 @@ _SetAside = dict[bytes, list[bytes]]
 class Refusal(OutlastError):
     """A request that is not served; its text says what was wrong with it.
 
-    ``status`` is the answer to give (400, 417 or 431). What comes behind cannot be read: the connection closes.
+    ``status`` is the answer to give (400, 414, 417 or 431). What comes behind cannot be read: the connection closes.
     """
 
     def __init__(self, why: str, status: int = 400) -> None:
@@ -149,6 +149,9 @@ def head_end(buffer: bytes | bytearray, start: int = 0) -> int:
     if end >= 0:
         return end + 4
     if len(buffer) >= MAX_HEAD_BYTES:
+        if buffer.find(b"\r\n", 2) < 0:
+            # RFC 9112 section 3.
+            raise Refusal(f"the first line is longer than {MAX_HEAD_BYTES} bytes", 414)
         raise Refusal(f"the head is longer than {MAX_HEAD_BYTES} bytes", 431)
     resume = start - 1 if start and buffer[start - 1] == 0x0D else start
     if _LEGAL_SO_FAR.fullmatch(buffer, resume) is None:
