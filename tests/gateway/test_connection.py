@@ -538,15 +538,21 @@ async def test_a_trusted_proxy_is_believed(play: Function) -> None:
         b"X-Forwarded-Host: a.example",
         b"X-Forwarded-Proto: https",
     ]
+    several = [b"X-Forwarded-Host: b.example:8443, 10.0.0.1", b"X-Forwarded-Proto: HTTPS , http"]
+    wrong = [b"X-Forwarded-Host: a/b", b"X-Forwarded-Proto:"]
     async with playing(play, trust_proxy=True) as (_, client):
         for lines, wanted in [
             (said, ("1.2.3.4, 5.6.7.8, 127.0.0.1", "a.example", "https")),
+            (several, ("127.0.0.1", "b.example:8443", "https")),
+            (wrong, ("127.0.0.1", "example.com", "http")),
             ([], ("127.0.0.1", "example.com", "http")),
         ]:
             client.send(post(*lines))
             exchange = await play.next()
             added = exchange.added()
             assert (added["x-forwarded-for"], added["x-forwarded-host"], added["x-forwarded-proto"]) == wanted
+            # Which is what functions make the URL of.
+            assert exchange.head.host.decode() == wanted[1]
             exchange.answer()
             await client.answer()
 

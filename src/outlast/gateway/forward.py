@@ -53,7 +53,7 @@ def _without_context(head: http1.RequestHead, target: bytes, origin: Origin) -> 
 
 
 def _written(head: http1.RequestHead, target: bytes, origin: Origin, not_passed_on: frozenset[bytes]) -> bytes:
-    host = head.host or origin.local
+    host = _forwarded_host(head, origin) or head.host or origin.local
     lines = [b"%b %b HTTP/1.1\r\nhost: %b\r\n" % (head.method, target, host)]
     lines += [b"%b: %b\r\n" % field for field in head.fields if field[0] not in not_passed_on]
     if origin.trusted:
@@ -73,8 +73,18 @@ def _written(head: http1.RequestHead, target: bytes, origin: Origin, not_passed_
     return b"".join(lines)
 
 
+def _forwarded_host(head: http1.RequestHead, origin: Origin) -> bytes:
+    """The host that the client has asked for, if a proxy says so; it may have written a Host of its own."""
+    host = first_hop(head.fields, b"x-forwarded-host") if origin.trusted else b""
+    return host if http1.is_host(host) else b""
+
+
 def _appended(head: http1.RequestHead, host: bytes, origin: Origin) -> bytes:
     hops = b", ".join([*http1.values(head.fields, b"x-forwarded-for"), origin.address])
-    hosts = http1.values(head.fields, b"x-forwarded-host") or [host]
-    protos = http1.values(head.fields, b"x-forwarded-proto") or [b"http"]
-    return b"x-forwarded-for: %b\r\nx-forwarded-host: %b\r\nx-forwarded-proto: %b\r\n" % (hops, hosts[0], protos[0])
+    proto = first_hop(head.fields, b"x-forwarded-proto") or b"http"
+    return b"x-forwarded-for: %b\r\nx-forwarded-host: %b\r\nx-forwarded-proto: %b\r\n" % (hops, host, proto)
+
+
+def first_hop(fields: http1.Fields, name: bytes) -> bytes:
+    """What the proxy next to the client says in such a field, to which each further one may have added; or nothing."""
+    return b",".join(http1.values(fields, name)).partition(b",")[0].strip(b" \t").lower()

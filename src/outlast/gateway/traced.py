@@ -71,7 +71,6 @@ def _claims(origin: forward.Origin, head: http1.RequestHead) -> tuple[str, str]:
     """The client's address and the scheme of the URL; from the X-Forwarded fields only if they are trusted."""
     address, scheme = origin.address, b"http"
     if origin.trusted:
-        hops = b",".join(http1.values(head.fields, b"x-forwarded-for"))
-        address = hops.partition(b",")[0].strip() or address
-        scheme = b",".join(http1.values(head.fields, b"x-forwarded-proto")).partition(b",")[0].strip() or scheme
+        address = forward.first_hop(head.fields, b"x-forwarded-for") or address
+        scheme = forward.first_hop(head.fields, b"x-forwarded-proto") or scheme
     return address.decode("latin-1"), scheme.decode("latin-1")

@@ -292,19 +292,20 @@ def _host(hosts: list[bytes] | None, minor_version: int) -> bytes:
         raise Refusal("the Host field is missing")
     if len(hosts) != 1:
         raise Refusal("the Host field is repeated")
-    if not _is_host(hosts[0]):
+    if not is_host(hosts[0]):
         raise Refusal("the Host field is not a host with an optional port")
     return hosts[0]
 
 
 @lru_cache(maxsize=64)
-def _is_host(authority: bytes) -> bool:
+def is_host(authority: bytes) -> bool:
+    """Whether this can be the value of Host: a host with an optional port (RFC 9110 section 7.2)."""
     return _HOST.fullmatch(authority) is not None
 
 
 def _absolute_form(authority: bytes, path: bytes, host: bytes) -> tuple[bytes, bytes]:
     """RFC 9112 section 3.2.2: the authority replaces Host. Where they differ, a hop may have heeded Host."""
-    if not _is_host(authority):
+    if not is_host(authority):
         raise Refusal("the target is neither a path nor an http(s) URI with a host")
     if host and host.lower() != authority.lower():
         raise Refusal("the target names another host than the Host field")
