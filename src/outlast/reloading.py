@@ -127,6 +127,7 @@ class Verifier:
                 secret=jwt.secret,
                 jwks=jwt.jwks,
                 jwks_url=jwt.jwks_url,
+                api_keys=jwt.api_keys,
                 warn=lambda text: self._log.emit("config", level=Level.WARNING, msg=text),
             )
         except UnusableKeyError as error:

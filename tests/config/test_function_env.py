@@ -1,5 +1,6 @@
 """What a function finds in its environment, and what callers' tokens are checked against."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,13 @@ from outlast.config.settings import JwtSettings
 
 SERVE = "Deno.serve(() => new Response('ok'))\n"
 LOCAL_SECRET = "super-secret-jwt-token-with-at-least-32-characters-long"
+LOCAL_API_KEYS = frozenset(
+    ["sb_publishable_ACJWlzQHlZjBrEguHvfOxg_3BJgxAaH", "sb_secret_N7UND0UgjKTVK-Uodkm0Hg_xSvEMPvz"]
+)
 RESERVED = (
     "is skipped: of the names that begin SUPABASE_ only SUPABASE_URL, SUPABASE_ANON_KEY, "
-    "SUPABASE_SERVICE_ROLE_KEY, SUPABASE_PUBLISHABLE_KEYS, SUPABASE_SECRET_KEYS, SUPABASE_DB_URL can be set"
+    "SUPABASE_SERVICE_ROLE_KEY, SUPABASE_PUBLISHABLE_KEYS, SUPABASE_SECRET_KEYS, SUPABASE_JWKS, "
+    "SUPABASE_DB_URL can be set"
 )
 
 
@@ -60,6 +65,7 @@ class TestFunctionEnvironment:
                 "supabase/functions/.env": (
                     "SUPABASE_URL=http://mine\nSUPABASE_ANON_KEY=a\nSUPABASE_SERVICE_ROLE_KEY=s\n"
                     'SUPABASE_PUBLISHABLE_KEYS={}\nSUPABASE_SECRET_KEYS=\'{"web":"k"}\'\n'
+                    "SUPABASE_JWKS={}\n"
                     "SUPABASE_DB_URL=postgres://mine\nSUPABASE_JWT_SECRET=mine\n"
                 ),
                 "supabase/config.toml": (
@@ -74,11 +80,12 @@ class TestFunctionEnvironment:
             "SUPABASE_SERVICE_ROLE_KEY": "s",
             "SUPABASE_PUBLISHABLE_KEYS": "{}",
             "SUPABASE_SECRET_KEYS": '{"web":"k"}',
+            "SUPABASE_JWKS": "{}",
             "SUPABASE_DB_URL": "postgres://mine",
         }
         assert loaded.warnings == (
             f"supabase/config.toml:2: edge_runtime.secrets.supabase_x: {RESERVED}",
-            f"supabase/functions/.env:7: SUPABASE_JWT_SECRET: {RESERVED}",
+            f"supabase/functions/.env:8: SUPABASE_JWT_SECRET: {RESERVED}",
             f"supabase/config.toml:4: functions.hello.env.SUPABASE_Y: {RESERVED}",
         )
         assert loaded.jwt.secret == LOCAL_SECRET
@@ -92,8 +99,8 @@ class TestFunctionEnvironment:
             "SUPABASE_SECRET_KEYS": '{"default":"secret"}',
             "SUPABASE_DB_URL": "postgres://there",
         }
-        secrets = {"SUPABASE_JWT_SECRET": "s" * 32, "SUPABASE_JWKS": "{}"}
-        assert project.load(environ=environ | secrets, url="http://x").functions["hello"].env == environ
+        secret = {"SUPABASE_JWT_SECRET": "s" * 32}
+        assert project.load(environ=environ | secret, url="http://x").functions["hello"].env == environ
 
     def test_the_url_of_the_gateway(self, project: Any) -> None:
         env = project.load(url="http://127.0.0.1:9999", environ={"SUPABASE_URL": ""}).functions["hello"].env
@@ -134,9 +141,62 @@ class TestJwt:
             secret=LOCAL_SECRET,
             jwks='{"keys": []}',
             jwks_url="https://abc.supabase.co/auth/v1/.well-known/jwks.json",
+            api_keys=LOCAL_API_KEYS,
         )
 
     def test_jwks_that_are_not_json(self, project: Any) -> None:
-        assert project.error(environ={"SUPABASE_JWKS": "{keys"}) == (
-            "SUPABASE_JWKS: is not JSON; set it to the text of a JSON Web Key Set"
+        assert project.error(environ={"SUPABASE_JWKS": "{keys"}) == 'SUPABASE_JWKS: is not JSON like {"keys":[…]}'
+
+
+class TestApiKeys:
+    def test_those_of_the_functions_count(self, project: Any) -> None:
+        project.write(
+            {
+                "supabase/config.toml": """[edge_runtime.secrets]\nSUPABASE_SECRET_KEYS = '{"a":"sb_a","b":"sb_b"}'""",
+                "supabase/functions/.env": """SUPABASE_PUBLISHABLE_KEYS='{"default":"sb_c"}'\n""",
+            }
         )
+        assert project.load().jwt.api_keys == {"sb_a", "sb_b", "sb_c"}
+
+    def test_the_public_ones_go_with_the_public_secret_alone(self, project: Any) -> None:
+        assert project.load().jwt.api_keys == LOCAL_API_KEYS
+        loaded = project.load(environ={"SUPABASE_JWT_SECRET": "s" * 32})
+        assert loaded.jwt.api_keys == frozenset()
+        assert set(loaded.functions["hello"].env) == {
+            *("SUPABASE_URL", "SUPABASE_ANON_KEY", "SUPABASE_SERVICE_ROLE_KEY"),
+        }
+
+    @pytest.mark.parametrize("text", ["sb_a", '["sb_a"]', '{"default":1}'])
+    def test_what_is_no_object_of_keys(self, project: Any, text: str) -> None:
+        assert project.error(environ={"SUPABASE_SECRET_KEYS": text}) == (
+            'SUPABASE_SECRET_KEYS: is not JSON like {"default":"sb_…"}'
+        )
+
+
+class TestKeySetOfFunctions:
+    def of(self, project: Any, **environ: str) -> Any:
+        return json.loads(project.load(environ=environ).functions["hello"].env.get("SUPABASE_JWKS", "null"))
+
+    def test_of_a_local_project(self, project: Any) -> None:
+        found = self.of(project)
+        assert found == self.of(project, SUPABASE_URL="http://localhost:54321")
+        [public, secret] = found["keys"]
+        token = pyjwt.encode({"role": "authenticated"}, LOCAL_SECRET, algorithm="HS256")
+        assert pyjwt.decode(token, pyjwt.PyJWK(secret, "HS256"), algorithms=["HS256"]) == {"role": "authenticated"}
+        assert pyjwt.PyJWK(public).key_id == "b81269f1-21d8-4f2e-b719-c2240a840d90"
+        assert "d" not in public
+
+    @pytest.mark.parametrize(
+        "environ", [{"SUPABASE_URL": "https://abc.supabase.co"}, {"SUPABASE_JWT_SECRET": "s" * 32}]
+    )
+    def test_not_where_it_would_let_strangers_in(self, project: Any, environ: dict[str, str]) -> None:
+        assert self.of(project, **environ) is None
+
+    def test_a_url_in_env_names_another_project_as_well(self, project: Any) -> None:
+        project.write({"supabase/functions/.env": "SUPABASE_URL=https://abc.supabase.co\n"})
+        assert self.of(project) is None
+
+    def test_of_the_nodes_own_set_only_what_is_public(self, project: Any) -> None:
+        public = {"kty": "EC", "kid": "k", "alg": "ES256", "crv": "P-256", "x": "x", "y": "y"}
+        given = [public | {"d": "secret", "key_ops": ["sign"]}, {"kty": "oct", "k": "secret"}]
+        assert self.of(project, SUPABASE_JWKS=json.dumps({"keys": given})) == {"keys": [public]}

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from outlast.config import local_keys
 from outlast.config.inspection import InspectMode, Inspector
 from outlast.config.settings import ConfigError, FunctionSettings, JwtSettings
 from outlast.core.balance import Scale
@@ -85,6 +86,7 @@ def test_a_project_without_any_settings(project: Any) -> None:
                 "SUPABASE_SERVICE_ROLE_KEY": SERVICE_ROLE_KEY,
                 "SUPABASE_PUBLISHABLE_KEYS": '{"default":"sb_publishable_ACJWlzQHlZjBrEguHvfOxg_3BJgxAaH"}',
                 "SUPABASE_SECRET_KEYS": '{"default":"sb_secret_N7UND0UgjKTVK-Uodkm0Hg_xSvEMPvz"}',
+                "SUPABASE_JWKS": local_keys.key_set(),
             },
             oneshot_background=OneshotBackground.CUT,
             limits=Limits(),
@@ -94,7 +96,8 @@ def test_a_project_without_any_settings(project: Any) -> None:
     assert loaded.policy is Policy.PER_WORKER
     assert loaded.inspector_port == 8083
     assert loaded.disabled == frozenset()
-    assert loaded.jwt == JwtSettings(secret=LOCAL_SECRET, jwks=None, jwks_url=None)
+    api_keys = {"sb_publishable_ACJWlzQHlZjBrEguHvfOxg_3BJgxAaH", "sb_secret_N7UND0UgjKTVK-Uodkm0Hg_xSvEMPvz"}
+    assert loaded.jwt == JwtSettings(LOCAL_SECRET, jwks=None, jwks_url=None, api_keys=frozenset(api_keys))
     assert loaded.sources == (
         supabase / "config.toml",
         supabase / "outlast.toml",

@@ -130,7 +130,7 @@ async def test_the_answers_that_a_worker_gives_itself() -> None:
 
 
 def test_who_has_no_valid_token() -> None:
-    denials = [auth.MISSING, auth.MALFORMED, auth.JwtVerifier().check(b"Bearer none")]
+    denials = [auth.MISSING, auth.MALFORMED, auth.UNKNOWN_KEY, auth.JwtVerifier().check(b"Bearer none")]
     found = [
         (denial.code, denial.status, denial.body.decode()) for denial in denials if isinstance(denial, auth.Denial)
     ]

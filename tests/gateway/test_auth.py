@@ -194,6 +194,43 @@ def test_any_signature_bytes_get_an_answer(alg: str, signature: bytes) -> None:
     assert_invalid(verifier.check(handmade({"alg": alg}, {}, lambda _: signature)), "signature is wrong")
 
 
+# -- API keys ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("fields", "found"),
+    [
+        ([], None),
+        ([(b"authorization", b"")], None),
+        ([(b"authorization", b"Bearer a.b.c"), (b"apikey", b"sb_publishable_x")], b"Bearer a.b.c"),
+        ([(b"authorization", b"Basic eDp5"), (b"apikey", b"sb_publishable_x")], b"Basic eDp5"),
+        ([(b"apikey", b"sb_publishable_x")], b"Bearer sb_publishable_x"),
+        ([(b"authorization", b"Bearer sb_x"), (b"apikey", b"sb_y")], b"Bearer sb_y"),
+        ([(b"authorization", b"Bearer sb_x"), (b"apikey", b"a.b.c")], b"Bearer a.b.c"),
+        ([(b"authorization", b"Bearer sb_x")], b"Bearer sb_x"),
+        ([(b"authorization", b"Bearer sb_x"), (b"apikey", b"")], b"Bearer sb_x"),
+        ([(b"apikey", b"sb_x"), (b"apikey", b"sb_y")], b"Bearer sb_x, sb_y"),
+    ],
+)
+def test_what_a_request_has_to_show(fields: list[tuple[bytes, bytes]], found: bytes | None) -> None:
+    assert auth.credential(tuple(fields)) == found
+
+
+def test_known_api_keys_pass() -> None:
+    verifier = JwtVerifier(secret=SECRET, api_keys=["sb_publishable_mine", "sb_secret_mine"])
+    assert verifier.check(b"Bearer sb_publishable_mine") is None
+    assert verifier.check(b"bearer  sb_secret_mine ") is None
+    for other in (b"sb_publishable_min", b"sb_publishable_mine2", b"sb_", b"SB_SECRET_MINE"):
+        assert isinstance(verifier.check(b"Bearer " + other), Denial)
+
+
+def test_an_unknown_api_key_is_named_as_such() -> None:
+    verdict = JwtVerifier(secret=SECRET).check(b"Bearer sb_publishable_other")
+    assert isinstance(verdict, Denial)
+    assert (verdict.status, json.loads(verdict.body)) == (401, {"msg": "Unknown API key"})
+    assert "SUPABASE_PUBLISHABLE_KEYS" in verdict.reason
+
+
 # -- algorithms and keys ---------------------------------------------------------------------------------
 
 

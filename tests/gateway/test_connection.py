@@ -612,12 +612,13 @@ async def test_health(served: Rig) -> None:
 
 async def test_the_ways_to_be_denied(play: Function) -> None:
     play.verify_jwt = True
-    async with playing(play, verifier=JwtVerifier(secret="s" * 32)) as (shared, client):
+    async with playing(play, verifier=JwtVerifier(secret="s" * 32, api_keys=["sb_mine"])) as (shared, client):
         for line, body in [
             (b"A: b", b'{"msg":"Error: Missing authorization header"}'),
             (b"Authorization: Basic eDp5", b"""{"msg":"Error: Auth header is not 'Bearer {token}'"}"""),
             (b"Authorization: Bearer a.b.c", b'{"msg":"Invalid JWT"}'),
             (b"Authorization: Bearer %b.b.c" % NESTED, b'{"msg":"Invalid JWT"}'),
+            (b"apikey: sb_other", b'{"msg":"Unknown API key"}'),
         ]:
             # The body came along, so the connection can go on.
             client.send(post(line, b"Content-Length: 2", body=b"hi"))
@@ -625,10 +626,22 @@ async def test_the_ways_to_be_denied(play: Function) -> None:
             assert (answer.status, answer.body, answer.head.keep_alive) == (401, body, True)
             assert answer.fields[b"www-authenticate"].startswith(b"Bearer")
             assert answer.fields[b"sb-error-code"]
-        assert [bool(request.why) for request in shared.served] == [True] * 4
+        assert [bool(request.why) for request in shared.served] == [True] * 5
         assert play.count == 0
         # A preflight brings no credentials.
         assert (await ask(client, play, GET.replace(b"GET", b"OPTIONS"), b"")).status == 200
+
+
+async def test_an_api_key_reaches_the_function_as_it_was_sent(play: Function) -> None:
+    play.verify_jwt = True
+    sent = ((b"authorization", b"Bearer sb_mine"), (b"apikey", b"sb_mine"))
+    async with playing(play, verifier=JwtVerifier(secret="s" * 32, api_keys=["sb_mine"])) as (_, client):
+        for fields in (sent, sent[1:]):
+            client.send(post(*(b"%b: %b" % field for field in fields), b"Content-Length: 0"))
+            exchange = await play.next()
+            assert exchange.head.fields == fields
+            exchange.answer()
+            assert (await client.answer()).status == 200
 
 
 async def test_a_client_may_leave_while_its_token_is_checked(play: Function) -> None:

@@ -166,7 +166,7 @@ async def test_who_is_denied_is_traced_too(play: Function, tracer: Recording) ->
         client.send(GET)
         assert (await client.answer()).status == 401
         ending = await tracer.traces[0].ended()
-        assert (ending.status, ending.refused) == (401, "the request has no Authorization header")
+        assert (ending.status, ending.refused) == (401, "the request has neither an Authorization header nor an apikey")
 
 
 async def test_health_and_what_is_no_request_are_not_traced(play: Function, tracer: Recording) -> None:

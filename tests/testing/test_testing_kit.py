@@ -10,6 +10,8 @@ from outlast.core.errors import OutlastError
 from outlast.core.outcome import EndReason, TaskOutcome
 from outlast.testing import Failure, NotSettled, Outlast, Server, SyncOutlast
 
+LOCAL_KEY = "sb_publishable_ACJWlzQHlZjBrEguHvfOxg_3BJgxAaH"
+
 
 class TestCalls:
     def test_an_answer(self, outlast_sync: SyncOutlast) -> None:
@@ -72,6 +74,13 @@ class TestCalls:
         assert outlast_sync.invoke("locked").text == f"Bearer {outlast_sync.anon_key}"
         assert outlast_sync.invoke("locked", headers={"Authorization": None}).status == 401
         assert outlast_sync.invoke("locked", headers={"authorization": "Bearer nobody"}).status == 401
+
+    def test_an_api_key(self, outlast_sync: SyncOutlast) -> None:
+        both = {"authorization": f"Bearer {LOCAL_KEY}", "apikey": LOCAL_KEY}
+        assert outlast_sync.invoke("locked", headers=both).text == f"Bearer {LOCAL_KEY}"
+        assert outlast_sync.invoke("locked", headers={"Authorization": None, "apikey": LOCAL_KEY}).status == 200
+        answer = outlast_sync.invoke("locked", headers={"Authorization": None, "apikey": f"{LOCAL_KEY}X"})
+        assert (answer.status, answer.json()) == (401, {"msg": "Unknown API key"})
 
     def test_no_such_function(self, outlast_sync: SyncOutlast) -> None:
         answer = outlast_sync.invoke("nobody")

@@ -1,7 +1,6 @@
 """The settings of a project: read once, checked, frozen."""
 
 import glob
-import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -67,12 +66,14 @@ class FunctionSettings:
 
 @dataclass(frozen=True)
 class JwtSettings:
-    """What callers' tokens are checked against; functions see none of it."""
+    """What callers' tokens are checked against; functions see only the API keys."""
 
-    secret: str | None = field(repr=False)
+    secret: str = field(repr=False)
     jwks: str | None
     """A JSON Web Key Set as JSON text."""
     jwks_url: str | None
+    api_keys: frozenset[str] = field(default=frozenset(), repr=False)
+    """Publishable and secret keys (``sb_…``), which are as good as a token."""
 
 
 @dataclass(frozen=True)
@@ -167,8 +168,10 @@ def _read(
     secrets = variables.of_section(runtime.table("secrets"))
     from_file = variables.of_file(where, env_path)
     warnings = [*_misspelt(config), *candidates.warnings, *secrets.warnings, *from_file.warnings]
-    env = variables.defaults(environ, url=url, database_url=database_url, jwt_secret=jwt.secret or LOCAL_JWT_SECRET)
+    env = variables.defaults(environ, url=url, database_url=database_url, jwt_secret=jwt.secret)
     env |= {**secrets.values, **from_file.values}
+    variables.add_key_set(env, jwt_secret=jwt.secret)
+    jwt = replace(jwt, api_keys=variables.api_keys(env))
 
     given = Given.read(toml_file.given(given_values, "settings", environment))
     own_file = OwnFile.read(own, given)
@@ -267,23 +270,12 @@ def _jwt(auth: Section, environ: Mapping[str, str]) -> JwtSettings:
     # With the variable set, an env(NAME) in config.toml that is not set is of no consequence.
     if not secret and (secret := auth.text("jwt_secret")) and len(secret) < _SHORTEST_SECRET:
         raise auth.error("jwt_secret", f"is shorter than {_SHORTEST_SECRET} characters; set a longer one")
-    jwks = environ.get("SUPABASE_JWKS") or None
-    if jwks is not None and not _is_json(jwks):
-        raise ConfigError("SUPABASE_JWKS: is not JSON; set it to the text of a JSON Web Key Set")
     project_url = environ.get("SUPABASE_URL")
     return JwtSettings(
         secret=secret or LOCAL_JWT_SECRET,
-        jwks=jwks,
+        jwks=environ.get("SUPABASE_JWKS") or None,
         jwks_url=f"{project_url.rstrip('/')}/auth/v1/.well-known/jwks.json" if project_url else None,
     )
-
-
-def _is_json(text: str) -> bool:
-    try:
-        json.loads(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _nothing_to_serve(where: Layout, warnings: list[str]) -> ConfigError:

@@ -3,21 +3,30 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
+
+import msgspec
 
 from outlast.config import dotenv_file
 from outlast.config.errors import ConfigError
 from outlast.config.layout import Layout
-from outlast.config.local_keys import PUBLISHABLE_KEYS, SECRET_KEYS, api_key
+from outlast.config.local_keys import LOCAL_JWT_SECRET, PUBLISHABLE_KEYS, SECRET_KEYS, api_key, key_set
 from outlast.config.toml_file import Section
 
+_Form = TypeVar("_Form")
 _TAKEN = (
     "SUPABASE_URL",
     "SUPABASE_ANON_KEY",
     "SUPABASE_SERVICE_ROLE_KEY",
     "SUPABASE_PUBLISHABLE_KEYS",
     "SUPABASE_SECRET_KEYS",
+    "SUPABASE_JWKS",
     "SUPABASE_DB_URL",
 )
+_LOCAL = ("http://127.0.0.1:", "http://[::1]:", "http://localhost:")
+_API_KEYS = ("SUPABASE_PUBLISHABLE_KEYS", "SUPABASE_SECRET_KEYS")
+_PUBLIC_MEMBERS = ("kty", "kid", "use", "alg", "crv", "x", "y", "n", "e")
+"""Of a JSON Web Key (RFC 7517, RFC 7518)."""
 
 
 @dataclass(frozen=True)
@@ -28,18 +37,40 @@ class Variables:
     warnings: tuple[str, ...] = ()
 
 
+class _KeySet(msgspec.Struct):
+    keys: list[dict[str, object]]
+
+
 def defaults(environ: Mapping[str, str], *, url: str, database_url: str | None, jwt_secret: str) -> dict[str, str]:
     """The SUPABASE_ variables. The node's own environment overrides them, to point to another project."""
     local = {
         "SUPABASE_URL": url,
         "SUPABASE_ANON_KEY": api_key("anon", jwt_secret),
         "SUPABASE_SERVICE_ROLE_KEY": api_key("service_role", jwt_secret),
-        "SUPABASE_PUBLISHABLE_KEYS": PUBLISHABLE_KEYS,
-        "SUPABASE_SECRET_KEYS": SECRET_KEYS,
     }
+    if jwt_secret == LOCAL_JWT_SECRET:
+        local |= {"SUPABASE_PUBLISHABLE_KEYS": PUBLISHABLE_KEYS, "SUPABASE_SECRET_KEYS": SECRET_KEYS}
     if database_url is not None:
         local["SUPABASE_DB_URL"] = database_url
-    return local | {name: environ[name] for name in _TAKEN if environ.get(name)}
+    given = {name: environ[name] for name in _TAKEN if environ.get(name)}
+    if "SUPABASE_JWKS" in given:
+        given["SUPABASE_JWKS"] = _public_part(given["SUPABASE_JWKS"])
+    return local | given
+
+
+def add_key_set(env: dict[str, str], *, jwt_secret: str) -> None:
+    """Lets functions verify the tokens of a local project, unless they are given another key set.
+
+    Only those: whoever knows the keys of local projects must not be taken for a user of another one.
+    """
+    if jwt_secret == LOCAL_JWT_SECRET and env["SUPABASE_URL"].startswith(_LOCAL):
+        env.setdefault("SUPABASE_JWKS", key_set())
+
+
+def api_keys(env: Mapping[str, str]) -> frozenset[str]:
+    """The publishable and secret keys in the variables of functions. Raises ConfigError."""
+    by_name = [_json(name, env.get(name) or "{}", dict[str, str], '{"default":"sb_…"}') for name in _API_KEYS]
+    return frozenset(key for keys in by_name for key in keys.values())
 
 
 def of_section(section: Section) -> Variables:
@@ -87,3 +118,17 @@ def _checked(found: Iterable[tuple[str, str, str]], warnings: Iterable[str]) -> 
         else:
             values[name] = value
     return Variables(values, tuple(skipped))
+
+
+def _public_part(jwks: str) -> str:
+    """Of the node's own key set: functions are to verify tokens, not to sign them. Raises ConfigError."""
+    keys = _json("SUPABASE_JWKS", jwks, _KeySet, '{"keys":[…]}').keys
+    public = [{name: key[name] for name in _PUBLIC_MEMBERS if name in key} for key in keys if key.get("kty") != "oct"]
+    return msgspec.json.encode(_KeySet(public)).decode()
+
+
+def _json(name: str, value: str, form: type[_Form], example: str) -> _Form:
+    try:
+        return msgspec.json.decode(value, type=form)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+        raise ConfigError(f"{name}: is not JSON like {example}") from error

@@ -1,6 +1,6 @@
-"""Decides who may call a function, by the JWT that a request carries.
+"""Decides who may call a function, by the JWT or the API key that a request carries.
 
-The three responses are those of Supabase's edge runtime, so that a client cannot tell the two apart. The gateway
+The responses are those of Supabase's edge runtime, so that a client cannot tell the two apart. The gateway
 checks only functions with ``verify_jwt``, and never OPTIONS: a preflight has no credentials.
 
 A decision needs no ``await``, unless a token names a key that the remote key set may have gained meanwhile. Accepted
@@ -14,7 +14,7 @@ import binascii
 import math
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import ClassVar, Final
 
@@ -23,6 +23,7 @@ import msgspec
 from outlast.core.errors import OutlastError
 from outlast.gateway import keys
 from outlast.gateway.keys import UnusableKeyError
+from outlast.wire import http1
 
 MAX_REMEMBERED: Final = 1024
 MAX_REMEMBERED_BYTES: Final = 4096
@@ -30,6 +31,7 @@ MAX_REMEMBERED_BYTES: Final = 4096
 
 # RFC 9110, section 11.1: a scheme is case-insensitive (Supabase's runtime insists on "Bearer").
 _BEARER = re.compile(rb"bearer +([^ \t,]+) *", re.IGNORECASE)
+_API_KEY: Final = b"sb_"
 _COMPACT_JWS = re.compile(rb"(([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+))\.([A-Za-z0-9_-]+)")
 
 
@@ -57,13 +59,21 @@ MISSING: Final = Denial(
     code="UNAUTHORIZED_NO_AUTH_HEADER",
     body=b'{"msg":"Error: Missing authorization header"}',
     challenge=b"Bearer",
-    reason="the request has no Authorization header",
+    reason="the request has neither an Authorization header nor an apikey",
 )
 MALFORMED: Final = Denial(
     code="UNAUTHORIZED_INVALID_JWT_FORMAT",
     body=b"""{"msg":"Error: Auth header is not 'Bearer {token}'"}""",
     challenge=b'Bearer error="invalid_request"',
     reason="the Authorization header is not 'Bearer TOKEN'",
+)
+UNKNOWN_KEY: Final = Denial(
+    # What Supabase's runtime says to whatever is no JWT.
+    code="UNAUTHORIZED_INVALID_JWT_FORMAT",
+    body=b'{"msg":"Unknown API key"}',
+    challenge=b'Bearer error="invalid_token"',
+    reason="the API key (sb_...) is in neither SUPABASE_PUBLISHABLE_KEYS nor SUPABASE_SECRET_KEYS "
+    "(those of local projects count only while the JWT secret is theirs, too)",
 )
 
 
@@ -74,6 +84,18 @@ def _invalid(reason: str) -> Denial:
         challenge=b'Bearer error="invalid_token"',
         reason=reason,
     )
+
+
+def credential(fields: http1.Fields) -> bytes | None:
+    """What a request has to show for itself, in the form of an Authorization header.
+
+    As in Supabase's local projects, that is the header ``apikey`` where Authorization is missing, or an API key itself:
+    supabase-js sends its key in this way, in older versions in both headers.
+    """
+    given = b", ".join(http1.values(fields, b"authorization"))
+    if (not given or given[7:10] == _API_KEY) and (key := b", ".join(http1.values(fields, b"apikey"))):
+        return b"Bearer " + key
+    return given or None
 
 
 class _Header(msgspec.Struct):
@@ -158,12 +180,12 @@ class Pending:
 
 
 class JwtVerifier:
-    """Decides by the Authorization header whether a request may pass.
+    """Decides by the Authorization header, or what stands for it (`credential`), whether a request may pass.
 
     ``secret`` verifies HS256; the key set ``jwks`` (JSON text) and the one behind ``jwks_url`` verify ES256
-    and RS256. A key of ``jwks`` goes before a remote one of the same id. ``fetch`` gets the body behind
-    ``jwks_url`` and may raise anything. ``clock`` gives seconds since the epoch. ``warn`` is called with one
-    line when the remote keys could not be fetched.
+    and RS256. A key of ``jwks`` goes before a remote one of the same id. ``api_keys`` are accepted in place of a
+    token. ``fetch`` gets the body behind ``jwks_url`` and may raise anything. ``clock`` gives seconds since the
+    epoch. ``warn`` is called with one line when the remote keys could not be fetched.
 
     Raises UnusableKeyError when ``secret`` or ``jwks`` cannot be used.
     """
@@ -174,6 +196,7 @@ class JwtVerifier:
         secret: str | None = None,
         jwks: str | None = None,
         jwks_url: str | None = None,
+        api_keys: Collection[str] = (),
         fetch: keys.Fetch | None = None,
         clock: Callable[[], float] = time.time,
         warn: Callable[[str], object] = lambda _: None,
@@ -183,6 +206,7 @@ class JwtVerifier:
             self._local = keys.parse_key_set(jwks) if jwks else ()
         except UnusableKeyError as error:
             raise UnusableKeyError(f"SUPABASE_JWKS: {error}") from error
+        self._api_keys = frozenset(key.encode() for key in api_keys)
         self._clock = clock
         # Invariant: a header is in here only if its token was verified with a key that is still trusted; the
         # value is the first moment at which that has to be looked at again.
@@ -210,6 +234,8 @@ class JwtVerifier:
         bearer = _BEARER.fullmatch(authorization)
         if bearer is None:
             return MALFORMED
+        if bearer[1].startswith(_API_KEY):
+            return None if bearer[1] in self._api_keys else UNKNOWN_KEY
         try:
             token = UnverifiedToken.parse(bearer[1])
         except TokenError as error:

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from outlast.core import ids, outcome, routes
 from outlast.gateway import answers, forward
-from outlast.gateway.auth import Denial, Pending
+from outlast.gateway.auth import Denial, Pending, credential
 from outlast.gateway.ports import Ports, Served, Service
 from outlast.wire import bodies, http1
 from outlast.wire.invocation import Exchange, Invocation
@@ -182,8 +182,7 @@ class Call:
     # On the way to the function.
 
     def _check(self, service: Service, found: routes.Route) -> None:
-        given = http1.values(self._head.fields, b"authorization")
-        verdict = self._ports.verifier.check(b", ".join(given) if given else None)
+        verdict = self._ports.verifier.check(credential(self._head.fields))
         if isinstance(verdict, Pending):
             self._checking = asyncio.get_running_loop().create_task(self._check_later(service, found, verdict))
         else:
