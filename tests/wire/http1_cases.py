@@ -156,6 +156,23 @@ ACCEPTED = [
         get(b"Connection: Upgrade", b"Upgrade: websocket", version=b"HTTP/1.0"),
         {"upgrade": None},
     ),
+    Accepted(
+        "upgrade of a POST is ignored",
+        post(b"Connection: Upgrade", b"Upgrade: websocket", b"Content-Length: 0"),
+        {"upgrade": None, "fields": ()},
+    ),
+    Accepted(
+        "upgrade of a request with a body is ignored",
+        get(b"Connection: Upgrade", b"Upgrade: websocket", b"Content-Length: 2") + b"hi",
+        {"upgrade": None, "length": 2},
+        b"hi",
+    ),
+    Accepted(
+        "upgrade of a request with a body in chunks is ignored",
+        get(b"Connection: Upgrade", b"Upgrade: websocket", CHUNKED) + b"2\r\nhi\r\n0\r\n\r\n",
+        {"upgrade": None, "length": -1},
+        b"hi",
+    ),
     Accepted("Content-Length", post(b"Content-Length: 5", body=b"hello"), {"length": 5}, b"hello"),
     Accepted("Content-Length of 0", post(b"Content-Length: 0"), {"length": 0}),
     Accepted("Content-Length on 1.0", post(b"Content-Length: 1", body=b"x", version=b"HTTP/1.0"), {}, b"x"),

@@ -237,8 +237,6 @@ class Link(asyncio.Protocol):
         if head.status == 101:
             if not exchange.invocation.upgrades:
                 raise http1.MalformedResponse("101 answers a request that asked for no other protocol")
-            if not exchange.body_complete:
-                raise http1.MalformedResponse("101 came before the request was complete")
             self._raw = True
             self._idle.touch()
             exchange.reply.begin(head, self._owner.execution_id, rest, last=False)

@@ -194,8 +194,9 @@ def _parse_request(head: bytes) -> RequestHead:
         length,
         _keeps_alive(options, minor_version),
         b"expect" in aside and _expects_continue(aside[b"expect"]) and minor_version == 1 and length != 0,
-        # RFC 9110 section 7.8: a server ignores Upgrade in a 1.0 request.
-        _upgrade(aside, options) if minor_version == 1 else None,
+        # RFC 9110 section 7.8: a server ignores Upgrade in a 1.0 request, and may do so in any. WebSocket begins with a
+        # GET without a body (RFC 6455 section 4.1): workers refuse others, or do not read their bodies.
+        _upgrade(aside, options) if minor_version == 1 and method == b"GET" and not length else None,
     )
 
 

@@ -23,7 +23,7 @@ class Invocation(msgspec.Struct, eq=False):
     chunked: bool = False
     """The length of the body is not known: it is sent in chunks."""
     upgrades: bool = False
-    """The caller offers to change the protocol of its connection (WebSocket)."""
+    """The caller offers to change the protocol of its connection (WebSocket). Then there is no body."""
     trace: Trace | None = None
     """None if the request is not traced."""
 
