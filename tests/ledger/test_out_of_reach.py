@@ -246,6 +246,24 @@ async def test_what_it_cannot_count_in_time_is_not_counted_in_memory(
         assert [count.count for count in await there.ledger.counts(TaskQuery())] == [3]
 
 
+async def test_slow_it_does_not_make_records_older_than_they_are(
+    url: str, monkeypatch: pytest.MonkeyPatch, other: "asyncpg.Connection"
+) -> None:
+    async with node(url) as there:
+        await there.until_connected()
+        record = samples.task(node=there.id)
+        there.ledger.task_started(record)
+        assert [task.outcome for task in (await there.ledger.tasks(TaskQuery())).items] == [None]
+        async with other.transaction():
+            await other.execute("lock table outlast.single_tasks in exclusive mode")
+            there.ledger.tasks_settled([samples.settled(record)])
+            monkeypatch.setattr(module, "ASK_WITHIN_S", 0.05)
+            found = await there.ledger.task(record.id)
+            assert found is not None
+            assert found.outcome == "fulfilled"
+        monkeypatch.undo()
+
+
 class Mumbling:
     """A connection whose answers to what is written get lost, now and then."""
 
