@@ -293,7 +293,9 @@ async def _open_task(node: Node, function: str) -> Event:
     request_id = await _call(node, function)
     await node.wait_for("log", request_id=request_id)
     url = f"{admin_url(node)}/v1/tasks"
-    async with httpx.AsyncClient(headers={"authorization": f"Bearer {token(node)}"}) as client:
+    headers = {"authorization": f"Bearer {token(node)}"}
+    # The commands that others ask with meanwhile hold up this event loop.
+    async with httpx.AsyncClient(headers=headers, timeout=_PATIENCE_S) as client:
         response = await client.get(url, params={"request": request_id})
     [task] = response.json()["items"]
     return {**task, "task_id": task["id"]}
