@@ -125,6 +125,31 @@ class TestBackgroundTasks:
         # Starlette ends a request's further background tasks with the first that fails.
         assert worker.printed == [("info", "started"), ("info", "heard no")]
 
+    async def test_they_do_not_need_a_client_that_waits_for_the_response(self, function: MakeFunction) -> None:
+        source = """
+            from starlette.applications import Starlette
+            from starlette.background import BackgroundTask
+            from starlette.responses import JSONResponse
+            from starlette.routing import Route
+
+            async def store():
+                print("stored")
+
+            async def slow(request):
+                while not await request.is_disconnected(): await asyncio.sleep(0)
+                return JSONResponse({}, background=BackgroundTask(store))
+
+            app = Starlette(routes=[Route("/slow", slow)])
+        """
+        async with booted(function(source)) as worker:
+            await worker.message("ready")
+            _, writer = await worker.connect()
+            writer.write(KEEP_ALIVE % (b"/slow", b"r-1"))
+            writer.close()
+            await worker.log("stored")
+            await worker.message("task_settled", outcome="fulfilled")
+        assert worker.printed == [("info", "stored")]
+
     async def test_what_any_application_does_after_its_response(self, function: MakeFunction) -> None:
         source = """
             opened = asyncio.Event()

@@ -426,6 +426,24 @@ class TestResponses:
             node.writer.transport.abort()
             await asyncio.wait_for(ended.wait(), PATIENCE_S)
 
+    async def test_who_answers_nobody_goes_on_all_the_same(self) -> None:
+        ended = asyncio.Event()
+
+        async def app(stream: Stream) -> None:
+            while await stream.receive() != {"type": "http.disconnect"}:
+                pass
+            await stream.send(OK)
+            await stream.send({"type": "http.response.body", "body": b"o", "more_body": True})
+            await stream.send({"type": "http.response.body", "body": b"k"})
+            with pytest.raises(RuntimeError, match="after the end of the response"):
+                await stream.send({"type": "http.response.body"})
+            ended.set()
+
+        async with served(app) as node:
+            node.say(GET)
+            node.writer.transport.abort()
+            await asyncio.wait_for(ended.wait(), PATIENCE_S)
+
 
 async def test_the_rehearsal_ends_with_an_answer() -> None:
     assert (await rehearsal.rehearse()).startswith(b"HTTP/1.1 200 OK\r\n")

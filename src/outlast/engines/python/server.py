@@ -25,6 +25,8 @@ HEAD_WAITS_S = 0.01
 """How long a head with a Content-Length waits for the body, to leave together with it."""
 JOINED = 64 * 1024
 """Up to this many bytes, copying a body behind its head is cheaper than sending it separately."""
+SENDS_IN_VAIN = 64
+"""After so many messages for a client that is gone, the event loop has a turn."""
 
 DISCONNECT = "http.disconnect"
 _TOO_LONG = "the response is longer than its Content-Length"
@@ -40,6 +42,7 @@ class Stream:
         "_content",
         "_finished",
         "_head",
+        "_in_vain",
         "_keep_alive",
         "_length",
         "_loop",
@@ -76,6 +79,8 @@ class Stream:
         """The head, while it waits for the body."""
         self._length = 0
         """Bytes of the body that must follow, or `http1.CHUNKED`."""
+        self._in_vain = 0
+        """How many messages have been sent after the client was gone."""
         self._finished = False
         """Whether the application has said that this was all. The client goes by the length, and may know it before."""
 
@@ -111,8 +116,8 @@ class Stream:
             # The event loop, which would say so, waits for an application that only sends.
             self.lose()
         if self.gone:
-            return
-        if self.started:
+            await self._pretend(kind, message.get("more_body", False))
+        elif self.started:
             self._send_body(message.get("body", b""), message.get("more_body", False))
         else:
             self._start(message["status"], message.get("headers", ()))
@@ -160,6 +165,15 @@ class Stream:
             await asyncio.sleep(0)
         else:
             self._finish()
+
+    async def _pretend(self, kind: str, more: bool) -> None:
+        """The client is gone, and the application goes on as if it had been answered: with its background tasks."""
+        self.started = True
+        self._finished = kind == "http.response.body" and not more
+        self._in_vain += 1
+        if self._in_vain % SENDS_IN_VAIN == 0:
+            # Frameworks interrupt a stream, best where it waits itself. But this one keeps the loop from doing so.
+            await asyncio.sleep(0)
 
     def _finish(self) -> None:
         self._finished = True
