@@ -15,6 +15,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from starlette.responses import StreamingResponse
 
 import outlast
 from outlast import EdgeRuntime, Request, Response, serve
@@ -78,7 +79,10 @@ class TestResponse:
             assert answer.text == text
             assert "content-length" not in answer.headers
 
-    async def test_a_stream_made_from_the_body_as_it_arrives(self) -> None:
+    @pytest.mark.parametrize("response", [Response, StreamingResponse])
+    async def test_a_stream_made_from_the_body_as_it_arrives(
+        self, response: type[Response] | type[StreamingResponse]
+    ) -> None:
         async def sent() -> AsyncIterator[bytes]:
             for number in range(5):
                 yield b"part %d," % number
@@ -89,7 +93,7 @@ class TestResponse:
                 await _some_turns()
                 yield chunk.upper()
 
-        async with asyncio.timeout(10), client(lambda request: Response(upper(request))) as http_:
+        async with asyncio.timeout(10), client(lambda request: response(upper(request))) as http_:
             answer = await http_.post("/", content=sent())
         assert answer.text == "PART 0,PART 1,PART 2,PART 3,PART 4,"
 

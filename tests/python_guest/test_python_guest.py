@@ -1,5 +1,6 @@
 """What a function finds in its Python worker, seen from the node's end of the sockets: its boot and its requests."""
 
+import asyncio
 import json
 import os
 from collections.abc import Callable
@@ -249,32 +250,60 @@ class TestRequest:
             await worker.log("cut")
         assert "error" not in {level for level, _ in worker.printed}
 
+    @pytest.mark.parametrize("response", ["Response", "StreamingResponse"])
+    async def test_a_stream_made_from_the_body_as_it_arrives(self, function: MakeFunction, response: str) -> None:
+        source = f"""
+            from starlette.responses import StreamingResponse
+
+            async def upper(request):
+                async for chunk in request: yield chunk.upper()
+
+            serve(lambda request: {response}(upper(request)))
+        """
+        async with booted(function(source)) as worker:
+            await worker.message("ready")
+            reader, writer = await worker.connect()
+            writer.write(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 20\r\n\r\n")
+            for part in (b"one, ", b"two, ", b"three", b", end"):
+                writer.write(part)
+                await asyncio.wait_for(reader.readuntil(part.upper()), 20)
+            writer.close()
+
     @pytest.mark.parametrize(
         "request_",
         [
             b"GET / HTTP/1.1\r\nhost: x\r\nsb-request-id: r-4\r\n\r\n",
             b"POST / HTTP/1.1\r\nhost: x\r\nsb-request-id: r-4\r\ncontent-length: 100\r\n\r\nnobody reads this",
+            b"POST / HTTP/1.1\r\nhost: x\r\nsb-request-id: r-4\r\ncontent-length: 900000\r\n\r\n" + b"x" * 300_000,
         ],
-        ids=["without a body", "with a part of one"],
+        ids=["without a body", "with a part of one", "with more of one than is kept"],
     )
-    async def test_a_stream_ends_when_its_client_is_gone(self, function: MakeFunction, request_: bytes) -> None:
-        source = """
+    @pytest.mark.parametrize(
+        ("response", "waits"),
+        [("Response", True), ("Response", False), ("Response.events", False), ("StreamingResponse", True)],
+    )
+    async def test_a_stream_ends_when_its_client_is_gone(
+        self, function: MakeFunction, request_: bytes, response: str, waits: bool
+    ) -> None:
+        source = f"""
+            from starlette.responses import StreamingResponse
+
             async def ticks():
                 try:
                     while True:
                         yield "tick"
-                        await asyncio.sleep(0.001)
+                        if {waits}: await asyncio.sleep(0.001)
                 finally:
                     print("ended")
 
-            serve(lambda request: Response(ticks()))
+            serve(lambda request: {response}(ticks()))
         """
         async with booted(function(source)) as worker:
             await worker.message("ready")
             reader, writer = await worker.connect()
             writer.write(request_)
             await reader.readuntil(b"tick")
-            writer.close()
+            writer.transport.abort()
             assert (await worker.log("ended"))["request"] == "r-4"
 
     async def test_websockets_are_for_applications(self, function: MakeFunction) -> None:

@@ -109,7 +109,7 @@ class Request(starlette.requests.Request):
 
     @property
     def receive(self) -> "Inbox":
-        """An ASGI ``receive``, which a streamed response shares with what reads the body."""
+        """An ASGI ``receive``, for the reader of the body."""
         if self._inbox is None:
             self._receive = self._inbox = Inbox(self._receive)
         return self._inbox
@@ -145,12 +145,14 @@ class Inbox:
         self._taken.set()
         return message
 
-    async def ended(self) -> None:
+    async def ended(self) -> MutableMapping[str, Any]:
+        """An ASGI ``receive`` for who only waits for the end, such as a streamed response."""
         while self._over is None:
             if self._is_full():
                 await self._taken.wait()
             else:
                 await self._look()
+        return self._over
 
     def _is_full(self) -> bool:
         kept = self._kept

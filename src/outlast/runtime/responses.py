@@ -13,7 +13,6 @@ from starlette.concurrency import iterate_in_threadpool
 from starlette.types import Receive, Scope, Send
 
 from outlast.runtime import reports, sse
-from outlast.runtime.requests import Inbox
 
 Chunk = str | bytes | bytearray | memoryview
 Body = Chunk | Iterable[Chunk] | AsyncIterable[Chunk] | None
@@ -125,9 +124,12 @@ def is_whole(response: starlette.responses.Response) -> bool:
 
 
 async def _send_all(stream: AsyncIterable[Chunk], send: Send) -> None:
-    async for chunk in stream:
-        body = chunk.encode() if isinstance(chunk, str) else bytes(chunk)
-        await send({"type": "http.response.body", "body": body, "more_body": True})
+    try:
+        async for chunk in stream:
+            body = chunk.encode() if isinstance(chunk, str) else bytes(chunk)
+            await send({"type": "http.response.body", "body": body, "more_body": True})
+    finally:
+        await sse.close(stream)
 
 
 async def _until_disconnected(receive: Receive, work: Any) -> None:
@@ -155,10 +157,6 @@ async def _until_disconnected(receive: Receive, work: Any) -> None:
 
 
 async def _disconnected(receive: Receive) -> None:
-    if isinstance(receive, Inbox):
-        # The stream may be made from the request's body as that arrives.
-        await receive.ended()
-        return
     while (await receive())["type"] != "http.disconnect":
         pass
 

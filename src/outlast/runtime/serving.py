@@ -39,7 +39,7 @@ class HandlerApp:
         answer = await self.answer(request)
         if answer is not None:
             reports.flush()
-            await answer(scope, request.receive, send)
+            await answer(scope, request.receive.ended, send)
 
     async def answer(self, request: Request) -> starlette.responses.Response | None:
         """The response for the client, whatever the handler does; None if the client is gone."""

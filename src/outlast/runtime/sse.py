@@ -36,5 +36,14 @@ def _data(text: str) -> str:
 
 async def stream(source: AsyncIterable[Item] | Iterable[Item]) -> AsyncIterator[str]:
     items = source if isinstance(source, AsyncIterable) else iterate_in_threadpool(source)
-    async for item in items:
-        yield encode(item)
+    try:
+        async for item in items:
+            yield encode(item)
+    finally:
+        await close(items)
+
+
+async def close(source: object) -> None:
+    """Closes an async generator, whose own `finally` would belong to no request if the garbage collector ran it."""
+    if (aclose := getattr(source, "aclose", None)) is not None:
+        await aclose()

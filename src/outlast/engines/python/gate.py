@@ -109,7 +109,7 @@ async def _answer(app: HandlerApp, stream: Stream) -> None:
         if is_whole(answer):
             stream.respond(answer)
         else:
-            await answer(stream.scope, request.receive, stream.send)
+            await answer(stream.scope, stream.disconnected, stream.send)
     except Exception as error:
         # The handler's own errors have been answered: this one comes from the response or its background tasks.
         if not getattr(error, _REPORTED, False):

@@ -94,10 +94,16 @@ class Stream:
                 return {"type": "http.request", "body": content, "more_body": not self._complete}
             if not self.ended:
                 self._connection.read()
-            if self._arrived is None:
-                self._arrived = asyncio.Event()
-            self._arrived.clear()
-            await self._arrived.wait()
+            await self._news()
+        return {"type": DISCONNECT}
+
+    async def disconnected(self) -> Message:
+        """A `receive` for who only waits for the end: it leaves the body to its reader.
+
+        Beside more than `MAX_UNREAD` bytes that nobody reads, the end is noticed when something is sent.
+        """
+        while not self._is_over:
+            await self._news()
         return {"type": DISCONNECT}
 
     async def send(self, message: Message) -> None:
@@ -178,6 +184,13 @@ class Stream:
     def _finish(self) -> None:
         self._finished = True
         self._wake()
+
+    async def _news(self) -> None:
+        """Returns when there may be something to receive."""
+        if self._arrived is None:
+            self._arrived = asyncio.Event()
+        self._arrived.clear()
+        await self._arrived.wait()
 
     # For the connection.
 
