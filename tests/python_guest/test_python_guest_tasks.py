@@ -410,6 +410,29 @@ serve(lambda request: Response())
             await worker.message("pong")
         assert "uncaught" not in worker.kinds
 
+    @pytest.mark.parametrize("event", ["load", "beforeunload", "unload"])
+    async def test_an_error_in_another_listener_is_one_that_can_be_handled(
+        self, function: MakeFunction, event: str
+    ) -> None:
+        source = f"""
+@add_event_listener("error")
+def failed(event):
+    print("heard", event.message)
+    event.prevent_default()
+
+add_event_listener("{event}", fail)
+add_event_listener("{event}", lambda event: print("goes on"))
+serve(lambda request: Response())
+"""
+        async with booted(function(self.LOST + source)) as worker:
+            await worker.message("ready")
+            worker.say(type="beforeunload", reason="termination")
+            await worker.message("unloaded")
+            worker.say(type="exit")
+            assert await worker.ended() == (0, "")
+        assert worker.printed == [("info", "heard ValueError: lost"), ("info", "goes on")]
+        assert "uncaught" not in worker.kinds
+
     async def test_beforeunload_waits_for_the_listener_of_an_error_in_it(self, function: MakeFunction) -> None:
         source = """
 told = asyncio.Event()

@@ -49,7 +49,7 @@ def dispatch_rejection(promise: AnyFuture | None, reason: BaseException, *, unca
 
 
 def dispatch_error(error: BaseException) -> None:
-    """Dispatches `error`, for an error outside any task."""
+    """Dispatches `error`, for an error outside any task. Unless a listener prevents it, it is uncaught."""
     _dispatch_error(ErrorEvent("error", error, f"{type(error).__name__}: {error}"), error, uncaught=True)
 
 
@@ -103,7 +103,7 @@ def _dispatch(event: Event) -> set[AnyFuture]:
             if inspect.isawaitable(result):
                 tasks.wait_until(result, name=f"{event.type} listener {plain_name(listener)}".rstrip())
         except Exception as error:
-            report_uncaught(error)
+            dispatch_error(error)
     return started
 
 
@@ -190,8 +190,8 @@ def add_event_listener(event: EventType, listener: Listener | None = None) -> An
       async listeners do, and what a listener passes to `EdgeRuntime.wait_until`, has a short grace.
     - ``unhandledrejection``: a background task failed, or a task whose exception nobody retrieved. ``event.reason`` is
       the exception, ``event.promise`` the task. `event.prevent_default()` marks it as handled.
-    - ``error``: there was an error in a callback of the event loop or in a thread: ``event.error``. It can be marked as
-      handled, too.
+    - ``error``: there was an error in a callback of the event loop, a thread or a listener: ``event.error``. It can be
+      marked as handled, too.
     - ``load``, ``unload``: the module has been evaluated; the process is about to end.
 
     Raises `ValueError` for any other event.

@@ -49,7 +49,7 @@ class UnhandledRejectionEvent(Event):
 
 @dataclass(eq=False)
 class ErrorEvent(Event):
-    """An error outside any task: in a callback of the event loop, or in a thread."""
+    """An error outside any task: in a callback of the event loop, a thread or a listener."""
 
     error: BaseException
     message: str
