@@ -73,6 +73,42 @@ async def handler(request):
         told = [text for _, text in worker.printed]
         assert told == [*(f"unload {number}" for number in range(20)), "no line endatexit"]
 
+    @pytest.mark.parametrize(
+        "call",
+        [
+            "sys.exit(4)",
+            "EdgeRuntime.wait_until(leave())",
+            "asyncio.get_running_loop().call_soon(sys.exit, 4)",
+            "EdgeRuntime.wait_until(asyncio.to_thread(sys.exit, 4))",
+            # Nobody asks what becomes of it.
+            "asyncio.get_running_loop().run_in_executor(None, sys.exit, 4)",
+        ],
+    )
+    async def test_sys_exit_dispatches_unload_wherever_it_is_called(self, function: MakeFunction, call: str) -> None:
+        source = f"""
+            import atexit
+            atexit.register(print, "atexit")
+
+            async def leave(): sys.exit(4)
+
+            @add_event_listener("unload")
+            def unload(event):
+                EdgeRuntime.wait_until(asyncio.sleep(0))
+                print("unload")
+
+            @serve
+            async def handler(request):
+                {call}
+                return Response()
+        """
+        async with booted(function(source)) as worker:
+            await worker.message("ready")
+            _, writer = await worker.connect()
+            writer.write(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+            assert (await worker.ended())[0] == 4
+            writer.close()
+        assert worker.printed == [("info", "unload"), ("info", "atexit")]
+
     @pytest.mark.parametrize("handler", ["def", "async def"])
     @pytest.mark.parametrize(("call", "code"), [("sys.exit(3)", 3), ("os._exit(3)", 3), ("exit()", 0)])
     async def test_user_code_that_exits_loses_nothing(

@@ -51,15 +51,12 @@ def main(folder: str, seal: Callable[[], None] = lambda: None, *, keeps: bool = 
     loop: asyncio.AbstractEventLoop = (uvloop or asyncio).new_event_loop()
     asyncio.set_event_loop(loop)
     guest = Guest(Path(folder), loop, _kept_memory() if keeps else None)
-    code = 1
     try:
         loop.run_until_complete(guest.listen(seal))
-        loop.run_forever()
-    except SystemExit as exit_:
-        code = exit_code(exit_)
+        guest.live()
     except BaseException as error:
         reports.send(messages.Uncaught(describe(error)))
-    guest.end(code)
+    guest.end(1)
 
 
 class Guest:
@@ -86,7 +83,7 @@ class Guest:
         sending = Channel.proceed.__code__
         self._pulse = Pulse(loop, self._is_busy, self._on_stuck, self._on_moving, self._hear, sending)
         self._channel.signal_arrivals()
-        self._gate = gate.Gate(self._pulse.quicken, self._output.end_request, self._on_exit)
+        self._gate = gate.Gate(self._pulse.quicken, self._output.end_request, self._exit)
         self._websockets = WebSockets(self._gate, loop)
         gate.install()
         serving.inside_worker = True
@@ -103,6 +100,14 @@ class Guest:
         # Called here, because by its next turn the loop may have begun with the function's code.
         then()
         self._rehearsing = self._loop.call_later(REHEARSES_AFTER_S, lambda: self._do(self._rehearse()))
+
+    def live(self) -> None:
+        try:
+            self._loop.run_forever()
+        except SystemExit as exit_:
+            # What listens to `unload` may use the loop, so that must be running.
+            self._loop.call_soon(self._exit, exit_)
+            self.live()
 
     def end(self, status: int) -> NoReturn:
         """Ends the process at once, without losing what it has said."""
@@ -236,11 +241,13 @@ class Guest:
         """The node is gone: nobody is left to report to."""
         self._end_process(1)
 
-    def _on_exit(self, exit_: SystemExit) -> None:
-        """`sys.exit` in a handler."""
-        dispatch(Event("unload"))
-        atexit._run_exitfuncs()
-        self.end(exit_code(exit_))
+    def _exit(self, exit_: SystemExit) -> NoReturn:
+        """`sys.exit`, wherever the function has called it."""
+        try:
+            dispatch(Event("unload"))
+            atexit._run_exitfuncs()
+        finally:
+            self.end(exit_code(exit_))
 
     def _on_thread_error(self, error: BaseException) -> None:
         self._loop.call_soon_threadsafe(dispatch_error, error, context=contextvars.copy_context())
@@ -248,7 +255,8 @@ class Guest:
     def _on_loop_error(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         error = context.get("exception")
         if isinstance(error, SystemExit):
-            # It ends the process, and that is reported.
+            # It was raised in a pool, and nobody has asked what became of that.
+            self._loop.call_soon(self._exit, error)
             return
         if error is not None:
             memory.make_room(error)
