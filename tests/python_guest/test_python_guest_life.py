@@ -209,6 +209,39 @@ async def handler(request):
             assert await worker.ended() == (0, "")
         assert [text for _, text in worker.printed] == ["half a line, in the worker"]
 
+    async def test_what_a_child_of_its_own_logs_is_printed(self, function: MakeFunction) -> None:
+        source = """
+            import multiprocessing
+
+            logger = logging.getLogger("shop")
+            logger.addHandler(logging.StreamHandler(sys.stdout))
+
+            def work():
+                logging.getLogger("other").info("info")
+                logger.error("error")
+                warnings.warn("look out")
+                thread = threading.Thread(target=lambda: 1 / 0)
+                thread.start()
+                thread.join()
+
+            @serve
+            def handler(request):
+                child = multiprocessing.get_context("fork").Process(target=work)
+                child.start()
+                child.join()
+                return Response("ok")
+        """
+        async with booted(function(source)) as worker:
+            await worker.message("ready")
+            assert (await worker.get()).body == b"ok"
+            worker.say(type="exit")
+            assert worker.process.stdout is not None
+            assert await worker.process.stdout.read() == b"info\n"
+            errors = (await worker.ended())[1]
+        assert errors.startswith("error\n")
+        assert "UserWarning: look out" in errors
+        assert "ZeroDivisionError" in errors
+
     @pytest.mark.parametrize("when", ["in standby", "ready", "blocked"])
     async def test_it_ends_with_its_node(self, function: MakeFunction, when: str) -> None:
         entrypoint = function("""

@@ -14,7 +14,7 @@ from typing import Any, TextIO, cast
 from outlast.runtime import reports
 from outlast.runtime.context import request_id
 from outlast.runtime.describe import describe
-from outlast.wire.messages import Level, Logged
+from outlast.wire.messages import FromWorker, Level, Logged
 
 MAX_PENDING = 64 * 1024
 
@@ -129,8 +129,16 @@ class Output:
         traceback.TracebackException.print = _print_traceback  # type: ignore[method-assign, assignment]
 
     def uninstall(self) -> None:
-        """For a child process that the function has forked."""
+        """For a child process that the function has forked: it has no channel, only the two descriptors."""
         sys.stdout, sys.stderr = self._raw
+        threading.excepthook = threading.__excepthook__
+        reports.connect(self._write, lambda: None)
+
+    def _write(self, message: FromWorker) -> None:
+        if isinstance(message, Logged):
+            raw = self._raw[message.level in ("warning", "error")]
+            raw.write(message.text.encode(errors="backslashreplace").decode() + "\n")
+            raw.flush()
 
     def end_request(self) -> None:
         self.stdout.end_request()
