@@ -524,6 +524,7 @@ class TestOutput:
 
             @serve
             async def handler(request):
+                sys.stdout.reconfigure(encoding="utf-8", line_buffering=True)
                 print("one", 2, sep=", ")
                 print("two\\nlines")
                 print("to stderr", file=sys.stderr)

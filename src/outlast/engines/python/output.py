@@ -70,6 +70,9 @@ class Writer(io.TextIOBase):
         if self._pending:
             self.flush()
 
+    def reconfigure(self, **_options: object) -> None:
+        """Scripts call it to have UTF-8 or whole lines, which they have here."""
+
     def writable(self) -> bool:
         return True
 
