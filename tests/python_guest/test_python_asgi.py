@@ -314,15 +314,18 @@ async def test_lifespan(function: MakeFunction) -> None:
     assert worker.printed == [("info", "started"), ("info", "stopped")]
 
 
+WEBSOCKET = (
+    b"GET /hello/ws HTTP/1.1\r\nhost: example.com\r\nconnection: upgrade\r\nupgrade: websocket\r\n"
+    b"sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+    b"x-forwarded-proto: https\r\nx-outlast-peer: 203.0.113.9:4711\r\nsb-request-id: r-8\r\n\r\n"
+)
+
+
 async def test_websocket(function: MakeFunction) -> None:
     async with booted(function(FASTAPI)) as worker:
         await worker.message("ready")
         reader, writer = await worker.connect()
-        writer.write(
-            b"GET /hello/ws HTTP/1.1\r\nhost: example.com\r\nconnection: upgrade\r\nupgrade: websocket\r\n"
-            b"sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
-            b"x-forwarded-proto: https\r\nx-outlast-peer: 203.0.113.9:4711\r\nsb-request-id: r-8\r\n\r\n"
-        )
+        writer.write(WEBSOCKET)
         head = await reader.readuntil(b"\r\n\r\n")
         assert head.startswith(b"HTTP/1.1 101 ")
         writer.write(b"\x81\x82\0\0\0\0hi")
@@ -332,6 +335,30 @@ async def test_websocket(function: MakeFunction) -> None:
         await worker.log("closed")
         writer.close()
     assert "task_started" not in worker.kinds
+
+
+@pytest.mark.parametrize(
+    ("body", "line"),
+    [
+        ("raise ValueError('no')", "ValueError: no"),
+        ("await receive()", "ASGI callable returned without completing handshake."),
+    ],
+)
+async def test_an_application_that_fails_at_a_websocket(function: MakeFunction, body: str, line: str) -> None:
+    source = f"""
+        logger = logging.getLogger("uvicorn.error")
+
+        async def app(scope, receive, send):
+            if scope["type"] == "websocket":
+                logger.info("the application's own")
+                {body}
+    """
+    async with booted(function(source)) as worker:
+        await worker.message("ready")
+        assert (await worker.ask(WEBSOCKET)).startswith(b"HTTP/1.1 500 ")
+        error = await worker.message("log", level="error", request="r-8")
+    assert error["text"].splitlines()[-1] == line
+    assert [level for level, _ in worker.printed] == ["info", "error"]
 
 
 async def test_multipart_form(function: MakeFunction) -> None:

@@ -162,8 +162,6 @@ class Output:
 def prepare_logging() -> None:
     """Once, and best before a worker is forked: it changes nothing but for a `Writer`."""
     logging.getLogger().setLevel(logging.INFO)
-    # The gate logs errors of an application; this would log them once more, with frames that mean nothing.
-    logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL + 1)
     emit = logging.StreamHandler.emit
 
     def emit_with_level(self: "logging.StreamHandler[Any]", record: logging.LogRecord) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import logging
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -9,6 +10,12 @@ if TYPE_CHECKING:
     from uvicorn.server import ServerState
 
     from outlast.engines.python.gate import Gate
+
+_logger = logging.getLogger("outlast.websockets")
+"""For what uvicorn has to say, which writes to a logger that applications use, too: other errors than those that an
+application raises, which the gate logs."""
+_logger.setLevel(logging.ERROR)
+_logger.addFilter(lambda record: not record.exc_info)
 
 
 class WebSockets:
@@ -22,6 +29,7 @@ class WebSockets:
 
         config, state = self._uvicorn
         protocol = WebSocketsSansIOProtocol(config, state, self._gate.state, self._loop)
+        protocol.logger = protocol.conn.logger = _logger
         protocol.connection_made(transport)
         transport.set_protocol(protocol)
         protocol.data_received(data)
