@@ -314,6 +314,27 @@ async def test_lifespan(function: MakeFunction) -> None:
     assert worker.printed == [("info", "started"), ("info", "stopped")]
 
 
+@pytest.mark.parametrize("when", ["shutdown", "at once"])
+@pytest.mark.parametrize("says", [True, False])
+async def test_a_lifespan_that_fails(function: MakeFunction, when: str, says: bool) -> None:
+    source = f"""
+        async def app(scope, receive, send):
+            if scope["type"] == "lifespan":
+                await receive()
+                await send({{"type": "lifespan.startup.complete"}})
+                if "{when}" == "shutdown": await receive()
+                if {says}: await send({{"type": "lifespan.shutdown.failed", "message": "no"}})
+                raise ValueError("no")
+    """
+    async with booted(function(source)) as worker:
+        await worker.message("ready")
+        worker.say(type="exit")
+        assert (await worker.ended())[0] == 0
+        assert (await worker.message("uncaught"))["error"].splitlines()[-1] == "ValueError: no"
+    # It is told of once.
+    assert worker.printed == []
+
+
 WEBSOCKET = (
     b"GET /hello/ws HTTP/1.1\r\nhost: example.com\r\nconnection: upgrade\r\nupgrade: websocket\r\n"
     b"sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n"

@@ -6,6 +6,7 @@ from typing import Any
 from starlette.types import ASGIApp, Message
 
 from outlast.core.errors import OutlastError
+from outlast.runtime.edge_runtime import dispatch_error
 
 
 class StartupFailed(OutlastError):
@@ -20,6 +21,9 @@ class Lifespan:
         self._task: asyncio.Task[None] | None = None
         self._to_app: asyncio.Queue[Message] = asyncio.Queue()
         self._from_app: asyncio.Queue[Message] = asyncio.Queue()
+        self._is_up = False
+        self._is_broken = False
+        """Whether its error has been reported."""
 
     async def startup(self) -> None:
         """Raises `StartupFailed`. Does nothing for an application without lifespan support."""
@@ -30,18 +34,24 @@ class Lifespan:
             raise StartupFailed(answer.get("message") or "the application failed to start")
 
     async def shutdown(self) -> str | None:
-        """Returns what went wrong, or None."""
+        """Returns what went wrong, or None if that is known."""
         answer = await self._say("lifespan.shutdown")
-        if answer is not None and answer["type"] == "lifespan.shutdown.failed":
+        if answer is not None and answer["type"] == "lifespan.shutdown.failed" and not self._is_broken:
             return answer.get("message") or "the application failed to shut down"
         return None
 
     async def _run(self, scope: dict[str, Any]) -> None:
         try:
-            await self._app(scope, self._to_app.get, self._from_app.put)
-        except Exception:
-            # Raising is how an application says that it does not support lifespan.
-            return
+            await self._app(scope, self._to_app.get, self._hear)
+        except Exception as error:
+            # Before it is up, raising is how an application says that it does not support lifespan.
+            if self._is_up:
+                self._is_broken = True
+                dispatch_error(error)
+
+    async def _hear(self, message: Message) -> None:
+        self._is_up = self._is_up or message["type"] == "lifespan.startup.complete"
+        self._from_app.put_nowait(message)
 
     async def _say(self, what: str) -> Message | None:
         """Sends an event. Returns the answer, or None if the application's lifespan call has ended."""
