@@ -5,6 +5,7 @@ import re
 from dataclasses import asdict
 from pathlib import Path
 
+import httpx
 import pytest
 
 from outlast.core import balance
@@ -122,9 +123,10 @@ async def test_the_answers_that_a_worker_gives_itself() -> None:
 
     found = {}
     for handler in (throws, returns_none):
-        answer = await HandlerApp(handler).answer(Request({"type": "http"}))  # type: ignore[arg-type]
-        assert answer is not None
-        found[answer.headers["sb-error-code"]] = (answer.status_code, bytes(answer.body).decode())
+        transport = httpx.ASGITransport(HandlerApp(handler))  # type: ignore[arg-type]
+        async with httpx.AsyncClient(transport=transport, base_url="http://example.com") as client:
+            answer = await client.get("/")
+        found[answer.headers["sb-error-code"]] = (answer.status_code, answer.text)
     table = rows("| code | status | body |")
     assert {unquoted(row["code"]): (int(row["status"]), row["body"]) for row in table} == found
 

@@ -79,6 +79,11 @@ async def echo(websocket: WebSocket):
 """
 
 KEEP_ALIVE = b"GET %b HTTP/1.1\r\nhost: x\r\nsb-request-id: %b\r\n\r\n"
+SOCKET = (
+    b"GET /hello/ws HTTP/1.1\r\nhost: example.com\r\nconnection: upgrade\r\nupgrade: websocket\r\n"
+    b"sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+    b"x-forwarded-proto: https\r\nx-outlast-peer: 203.0.113.9:4711\r\nsb-request-id: r-8\r\n\r\n"
+)
 
 
 async def answer(reader: asyncio.StreamReader) -> tuple[bytes, bytes]:
@@ -218,6 +223,150 @@ class TestBackgroundTasks:
         assert worker.printed == []
 
 
+class TestWithoutItsClient:
+    """What goes on when its client is gone."""
+
+    GOES_ON = """
+opened = asyncio.Event()
+
+async def go_on(path):
+    if path == "/open": opened.set()
+    else:
+        print("begun")
+        await opened.wait()
+        if path == "/fail": raise ValueError("no")
+        print("saved")
+"""
+    HANDLER = """
+@serve
+async def handler(request):
+    await go_on(request.path)
+    return Response("ok")
+"""
+    STREAM = """
+async def ticks(path):
+    try:
+        yield "tick"
+        if path != "/open": await asyncio.Event().wait()
+    finally:
+        await go_on(path)
+
+serve(lambda request: Response(ticks(request.path)))
+"""
+    APPLICATION = """
+async def app(scope, receive, send):
+    assert scope["type"] == "http"
+    await go_on(scope["path"])
+    await send({"type": "http.response.start", "status": 200})
+    await send({"type": "http.response.body"})
+"""
+    WEBSOCKET = """
+async def app(scope, receive, send):
+    assert scope["type"] != "lifespan"
+    await receive()
+    if scope["type"] == "http":
+        await go_on(scope["path"])
+        await send({"type": "http.response.start", "status": 200})
+        await send({"type": "http.response.body"})
+    else:
+        await send({"type": "websocket.accept"})
+        assert (await receive())["type"] == "websocket.disconnect"
+        await go_on(scope["path"])
+"""
+
+    @pytest.mark.parametrize(
+        ("source", "head", "name"),
+        [
+            (HANDLER, KEEP_ALIVE % (b"/long", b"r-8"), "GET /long"),
+            (STREAM, KEEP_ALIVE % (b"/long", b"r-8"), "GET /long"),
+            (APPLICATION, KEEP_ALIVE % (b"/long", b"r-8"), "GET /long"),
+            (WEBSOCKET, SOCKET, "WebSocket /hello/ws"),
+        ],
+        ids=["handler", "stream", "application", "websocket"],
+    )
+    async def test_it_is_a_task(self, function: MakeFunction, source: str, head: bytes, name: str) -> None:
+        async with booted(function(self.GOES_ON + source)) as worker:
+            await worker.message("ready")
+            reader, writer = await worker.connect()
+            writer.write(head)
+            if source in (self.STREAM, self.WEBSOCKET):
+                await reader.readuntil(b"tick" if source == self.STREAM else b"\r\n\r\n")
+            else:
+                await worker.log("begun")
+            writer.close()
+            await writer.wait_closed()
+            # That is how its node asks a worker whether there is anything left to wait for.
+            worker.say(type="ping", number=7)
+            await worker.message("pong", number=7)
+            assert worker.kinds[:-1].count("task_started") == 1
+            await worker.message("task_started", name=name, request="r-8")
+            await worker.get("/open")
+            assert (await worker.log("saved"))["request"] == "r-8"
+            await worker.message("task_settled", task=1, outcome="fulfilled")
+        assert worker.kinds.count("task_started") == 1
+
+    @pytest.mark.parametrize("source", [HANDLER, APPLICATION], ids=["handler", "application"])
+    async def test_it_may_fail(self, function: MakeFunction, source: str) -> None:
+        async with booted(function(self.GOES_ON + source)) as worker:
+            await worker.message("ready")
+            _, writer = await worker.connect()
+            writer.write(KEEP_ALIVE % (b"/fail", b"r-8"))
+            await worker.log("begun")
+            writer.close()
+            await worker.message("task_started", request="r-8")
+            await worker.get("/open")
+            failed = await worker.message("task_settled", task=1, outcome="rejected")
+        assert failed["error"].endswith("ValueError: no")
+        assert worker.printed == [("info", "begun")]
+
+    async def test_what_is_over_at_once_is_none(self, function: MakeFunction) -> None:
+        source = """
+            async def ticks():
+                try:
+                    yield "tick"
+                    await asyncio.Event().wait()
+                finally:
+                    await asyncio.sleep(0)
+                    print("ended")
+
+            serve(lambda request: Response(ticks()))
+        """
+        async with booted(function(source)) as worker:
+            await worker.message("ready")
+            reader, writer = await worker.connect()
+            writer.write(KEEP_ALIVE % (b"/", b"r-1"))
+            await reader.readuntil(b"tick")
+            writer.close()
+            await worker.log("ended")
+            worker.say(type="ping", number=7)
+            await worker.message("pong")
+        assert "task_started" not in worker.kinds
+
+    async def test_a_websocket_that_only_sends(self, function: MakeFunction) -> None:
+        source = """
+            async def app(scope, receive, send):
+                if scope["type"] == "websocket":
+                    await send({"type": "websocket.accept"})
+                    try:
+                        while True:
+                            await send({"type": "websocket.send", "text": "tick"})
+                            await asyncio.sleep(0.001)
+                    finally:
+                        print("ended")
+        """
+        async with booted(function(source)) as worker:
+            await worker.message("ready")
+            reader, writer = await worker.connect()
+            writer.write(SOCKET)
+            await reader.readuntil(b"tick")
+            writer.close()
+            await worker.log("ended")
+            worker.say(type="ping", number=7)
+            await worker.message("pong")
+        # That the client has left is no error of an application that does not care.
+        assert worker.printed == [("info", "ended")]
+
+
 class TestCompleteBeforeItsEnd:
     """Responses that the client has as a whole before the application says that this was all."""
 
@@ -335,18 +484,11 @@ async def test_a_lifespan_that_fails(function: MakeFunction, when: str, says: bo
     assert worker.printed == []
 
 
-WEBSOCKET = (
-    b"GET /hello/ws HTTP/1.1\r\nhost: example.com\r\nconnection: upgrade\r\nupgrade: websocket\r\n"
-    b"sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
-    b"x-forwarded-proto: https\r\nx-outlast-peer: 203.0.113.9:4711\r\nsb-request-id: r-8\r\n\r\n"
-)
-
-
 async def test_websocket(function: MakeFunction) -> None:
     async with booted(function(FASTAPI)) as worker:
         await worker.message("ready")
         reader, writer = await worker.connect()
-        writer.write(WEBSOCKET)
+        writer.write(SOCKET)
         head = await reader.readuntil(b"\r\n\r\n")
         assert head.startswith(b"HTTP/1.1 101 ")
         writer.write(b"\x81\x82\0\0\0\0hi")
@@ -376,7 +518,7 @@ async def test_an_application_that_fails_at_a_websocket(function: MakeFunction, 
     """
     async with booted(function(source)) as worker:
         await worker.message("ready")
-        assert (await worker.ask(WEBSOCKET)).startswith(b"HTTP/1.1 500 ")
+        assert (await worker.ask(SOCKET)).startswith(b"HTTP/1.1 500 ")
         error = await worker.message("log", level="error", request="r-8")
     assert error["text"].splitlines()[-1] == line
     assert [level for level, _ in worker.printed] == ["info", "error"]

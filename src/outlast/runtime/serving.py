@@ -36,21 +36,8 @@ class HandlerApp:
             await send({"type": "websocket.close", "code": 1003})
             return
         request = Request(scope, receive)
-        answer = await self.answer(request)
-        if answer is not None:
-            reports.flush()
-            await answer(scope, request.receive.ended, send)
-
-    async def answer(self, request: Request) -> starlette.responses.Response | None:
-        """The response for the client, whatever the handler does; None if the client is gone."""
         try:
-            answer: Any = (
-                await cast(Awaitable[Any], self._handler(request))
-                if self._is_async
-                else await self._call_in_thread(request)
-            )
-        except ClientDisconnect:
-            return None
+            answer = await self.answer(request)
         except (SystemExit, GeneratorExit):
             raise
         except BaseException as error:
@@ -60,7 +47,21 @@ class HandlerApp:
             if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
                 raise
             report(error)
-            return internal_server_error()
+            answer = internal_server_error()
+        if answer is not None:
+            reports.flush()
+            await answer(scope, request.receive.ended, send)
+
+    async def answer(self, request: Request) -> starlette.responses.Response | None:
+        """The response for the client; None if the client is gone. Raises whatever the handler raises."""
+        try:
+            answer: Any = (
+                await cast(Awaitable[Any], self._handler(request))
+                if self._is_async
+                else await self._call_in_thread(request)
+            )
+        except ClientDisconnect:
+            return None
         if isinstance(answer, starlette.responses.Response):
             return answer
         log("error", f"handler returned {_shown(answer)}, not a Response")

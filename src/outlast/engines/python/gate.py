@@ -1,6 +1,7 @@
 """Stands between the server and the function's application: every request passes through here."""
 
 import asyncio
+import contextvars
 from collections import deque
 from collections.abc import Callable
 from contextvars import ContextVar
@@ -36,7 +37,8 @@ class Gate:
         self.app: ASGIApp | None = None
         self.state: dict[str, Any] = {}
         """The state of the application's lifespan; each request gets a copy."""
-        self._running: set[object] = set()
+        self._running: dict[object, Exchange | None] = {}
+        """The requests whose code is running. A handler needs an exchange only if it goes on without its client."""
         self._on_request = on_request
         self._on_end = on_end
         self._on_exit = on_exit
@@ -53,13 +55,13 @@ class Gate:
         request_id.set(stream.request_id)
         stream.scope["state"] = self.state.copy()
         # Nothing else keeps the task alive once the connection has moved on to the next request.
-        self._running.add(stream)
+        self._running[stream] = None
         self._on_request()
         try:
             if isinstance(app, HandlerApp):
                 await _answer(app, stream)
             else:
-                exchange = Exchange(stream.scope, stream.send)
+                exchange = self._running[stream] = Exchange(stream.scope, stream.send)
                 _current.set(exchange)
                 await exchange.run(app, stream.receive)
                 if not (stream.ended or stream.gone):
@@ -67,14 +69,23 @@ class Gate:
         except SystemExit as exit_:
             self._on_exit(exit_)
         except BaseException as error:
-            # It was reported where it was raised, unless there was no memory left even for that.
             memory.make_room(error)
-            if isinstance(error, MemoryError) and not getattr(error, _REPORTED, False):
-                report(error)
+            if left := self._running[stream]:
+                left.end(error)
+            _report_once(error)
         finally:
             stream.fail()
-            self._running.discard(stream)
+            if left := self._running.pop(stream):
+                left.end()
             self._on_end()
+
+    def lost(self, stream: Stream) -> None:
+        """The client of a request is gone."""
+        if stream in self._running:
+            exchange = self._running[stream] = self._running[stream] or Exchange(stream.scope, stream.send)
+            context = contextvars.copy_context()
+            context.run(request_id.set, stream.request_id)
+            context.run(exchange.leave)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves a WebSocket: an ASGI application."""
@@ -84,19 +95,19 @@ class Gate:
         request_id.set(next((value.decode("latin-1") for name, value in headers if name == b"sb-request-id"), ""))
         scope["client"], scope["scheme"], scope["server"] = heads.introduced(headers, "ws")
         this = asyncio.current_task()
-        self._running.add(this)
+        self._running[this] = None
         self._on_request()
         try:
             if isinstance(app, HandlerApp):
                 await app(scope, receive, send)
             else:
-                exchange = Exchange(scope, send)
+                exchange = WebSocketExchange(scope, send)
                 _current.set(exchange)
                 await exchange.run(app, receive)
         except SystemExit as exit_:
             self._on_exit(exit_)
         finally:
-            self._running.discard(this)
+            del self._running[this]
             self._on_end()
 
 
@@ -105,22 +116,18 @@ async def _answer(app: HandlerApp, stream: Stream) -> None:
     answer = await app.answer(request)
     if answer is None:
         return
-    try:
-        if is_whole(answer):
-            stream.respond(answer)
-        else:
-            await answer(stream.scope, stream.disconnected, stream.send)
-    except Exception as error:
-        # The handler's own errors have been answered: this one comes from the response or its background tasks.
-        if not getattr(error, _REPORTED, False):
-            report(error)
+    if is_whole(answer):
+        stream.respond(answer)
+    else:
+        await answer(stream.scope, stream.disconnected, stream.send)
 
 
 class Exchange:
     """A request to an ASGI application.
 
-    What is left of the application's call when its response is complete is a background task, whatever the framework
-    calls it. By then the connection may serve its next request: nothing may be sent on it from here any more.
+    What is left of the application's call when its response is complete, or its client gone, is a background task,
+    whatever the framework calls it. By then the connection may serve its next request: nothing may be sent on it from
+    here any more.
 
     Invariant: until the application's call has ended, the node knows of a request or a task that is still running. It
     ends a retired worker that has neither. So the end of a response or of a task is held back until the node knows what
@@ -200,6 +207,20 @@ class Exchange:
         else:
             await self._send(message)
 
+    def leave(self) -> None:
+        """The client is gone: the call goes on for nobody."""
+        asyncio.get_running_loop().call_soon(self._look)
+
+    def end(self, error: BaseException | None = None) -> None:
+        """The call has ended; of an application, that is known already."""
+        if self._ended:
+            return
+        self._ended = True
+        if error is not None:
+            self._report(error)
+        elif self._number is not None:
+            tasks.settle(self._number, None)
+
     async def begin_named(self) -> None:
         """The node has been told of a task of the framework."""
         self._running_named += 1
@@ -247,15 +268,41 @@ class Exchange:
 
     def _name(self) -> str:
         endpoint = self._scope.get("endpoint") or self._scope.get("route_handler")
-        return plain_name(endpoint) or f"{self._scope['method']} {self._scope['path']}"
+        return plain_name(endpoint) or f"{self._scope.get('method', 'WebSocket')} {self._scope['path']}"
 
     def _report(self, error: BaseException) -> None:
+        if self._number is None:
+            _report_once(error)
+            return
         reported = getattr(error, _REPORTED, False)
-        if self._number is not None:
-            tasks.settle(self._number, None if reported else error, asyncio.current_task())
-        elif not reported:
-            report(error)
+        _mark(error)
+        tasks.settle(self._number, None if reported else error, asyncio.current_task())
+
+
+class WebSocketExchange(Exchange):
+    """A WebSocket, which an application may go on from when it has closed it, or its client is gone."""
+
+    __slots__ = ()
+
+    async def run(self, app: ASGIApp, receive: Receive) -> None:
+        async def hear() -> Message:
+            message = await receive()
+            if message["type"] == "websocket.disconnect":
+                self.leave()
+            return message
+
+        await super().run(app, hear)
+
+    async def send(self, message: Message) -> None:
+        try:
+            await self._send(message)
+        except OSError as error:
+            # The client is gone. Applications need not catch it (ASGI specification, "Disconnected Client").
             _mark(error)
+            self.leave()
+            raise
+        if message["type"] == "websocket.close":
+            self.leave()
 
 
 def _body_length(method: str, start: Message) -> int | None:
@@ -297,6 +344,12 @@ def install() -> None:
                     tasks.settle(number, error, asyncio.current_task())
 
     BackgroundTask.__call__ = run_reported  # type: ignore[method-assign]
+
+
+def _report_once(error: BaseException) -> None:
+    if not getattr(error, _REPORTED, False):
+        report(error)
+        _mark(error)
 
 
 def _mark(error: Any) -> None:

@@ -94,7 +94,7 @@ class Guest:
 
     async def listen(self, then: Callable[[], None]) -> None:
         def connection() -> Connection:
-            return Connection(self._loop, self._gate.serve, self._websockets.take_over)
+            return Connection(self._loop, self._gate.serve, self._websockets.take_over, self._gate.lost)
 
         self._server = await self._loop.create_unix_server(connection, str(self._folder / "http.sock"), backlog=1024)
         # Called here, because by its next turn the loop may have begun with the function's code.
@@ -128,6 +128,8 @@ class Guest:
                 self._unloading(message)
             case messages.Exit():
                 self._do(self._leave())
+            case messages.Ping() if self._gate.is_busy:
+                self._do(self._answer(message))
             case messages.Ping():
                 self._channel.send(messages.Pong(message.number))
 
@@ -135,6 +137,12 @@ class Guest:
         task = self._loop.create_task(work)
         self._work.add(task)
         task.add_done_callback(self._work.discard)
+
+    async def _answer(self, ping: messages.Ping) -> None:
+        """When a request whose client is gone has become a task: a worker without any may be ended after this."""
+        for _ in range(2 * gate.TURNS_TO_RETURN):
+            await asyncio.sleep(0)
+        self._channel.send(messages.Pong(ping.number))
 
     async def _rehearse(self) -> None:
         with contextlib.suppress(OSError):

@@ -204,8 +204,10 @@ class Stream:
         return len(self._content)
 
     def lose(self) -> None:
-        self.gone = True
-        self._wake()
+        if not self.gone:
+            self.gone = True
+            self._wake()
+            self._connection.on_lost(self)
 
     def _wake(self) -> None:
         if self._arrived is not None:
@@ -254,7 +256,8 @@ class Stream:
 
 
 class Connection(asyncio.Protocol):
-    """Calls ``serve`` for each request, as a task that the stream refers to."""
+    """Calls ``serve`` for each request, as a task that the stream refers to. ``on_lost`` is called if the connection is
+    lost before the response is complete."""
 
     __slots__ = (
         "_body",
@@ -267,6 +270,7 @@ class Connection(asyncio.Protocol):
         "_transport",
         "_upgrade",
         "drained",
+        "on_lost",
     )
 
     def __init__(
@@ -274,8 +278,10 @@ class Connection(asyncio.Protocol):
         loop: asyncio.AbstractEventLoop,
         serve: Callable[[Stream], Coroutine[Any, Any, None]],
         upgrade: Callable[[asyncio.Transport, bytes], None],
+        on_lost: Callable[[Stream], None] = lambda _: None,
     ) -> None:
         """``upgrade`` takes over a connection that asks for WebSocket, with the bytes that have come on it."""
+        self.on_lost = on_lost
         self._loop = loop
         self._serve = serve
         self._upgrade = upgrade
