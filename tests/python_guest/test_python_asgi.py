@@ -186,6 +186,27 @@ class TestBackgroundTasks:
         assert failed["error"].endswith("ValueError: no")
         assert worker.kinds.count("task_started") == 2
 
+    async def test_what_names_them(self, function: MakeFunction) -> None:
+        source = """
+            from types import SimpleNamespace
+
+            def orders(): pass
+
+            async def app(scope, receive, send):
+                if scope["path"] == "/starlette": scope["endpoint"] = orders
+                if scope["path"] == "/litestar": scope["route_handler"] = SimpleNamespace(fn=orders)
+                await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
+                await send({"type": "http.response.body"})
+                await asyncio.sleep(0.01)
+        """
+        async with booted(function(source)) as worker:
+            await worker.message("ready")
+            for number, (path, name) in enumerate(
+                [("/starlette", "orders"), ("/litestar", "orders"), ("/other", "GET /other")], start=1
+            ):
+                await worker.get(path)
+                await worker.message("task_started", task=number, name=name)
+
     @pytest.mark.parametrize(("path", "outcome"), [(b"/work", "fulfilled"), (b"/fail", "rejected")])
     async def test_what_is_left_may_end_while_the_response_waits_for_a_slow_client(
         self, function: MakeFunction, path: bytes, outcome: str

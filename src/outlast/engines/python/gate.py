@@ -267,7 +267,8 @@ class Exchange:
             log("error", describe(error))
 
     def _name(self) -> str:
-        endpoint = self._scope.get("endpoint") or self._scope.get("route_handler")
+        # Starlette, which FastAPI uses too; Litestar.
+        endpoint = self._scope.get("endpoint") or getattr(self._scope.get("route_handler"), "fn", None)
         return plain_name(endpoint) or f"{self._scope.get('method', 'WebSocket')} {self._scope['path']}"
 
     def _report(self, error: BaseException) -> None:
