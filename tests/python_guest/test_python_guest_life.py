@@ -73,6 +73,28 @@ async def handler(request):
         told = [text for _, text in worker.printed]
         assert told == [*(f"unload {number}" for number in range(20)), "no line endatexit"]
 
+    async def test_what_nobody_waits_for_is_named(self, function: MakeFunction) -> None:
+        source = """
+            from starlette.concurrency import run_in_threadpool
+
+            async def forgotten(): await asyncio.Event().wait()
+            async def ended(): await asyncio.Event().wait()
+            async def waited_for(): await asyncio.Event().wait()
+
+            begun = [asyncio.create_task(work()) for work in (forgotten, ended, waited_for)]
+            begun.append(asyncio.create_task(run_in_threadpool(threading.Event().wait)))
+            EdgeRuntime.wait_until(begun[2])
+            add_event_listener("unload", lambda event: begun[1].cancel())
+            serve(lambda request: Response())
+        """
+        async with booted(function(source)) as worker:
+            await worker.message("ready")
+            worker.say(type="exit")
+            await worker.ended()
+        ((level, text),) = worker.printed
+        assert level == "warning"
+        assert text.startswith("the worker ends in the middle of forgotten: it does not wait for ")
+
     @pytest.mark.parametrize(
         "call",
         [

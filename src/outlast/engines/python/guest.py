@@ -5,6 +5,7 @@ import atexit
 import contextlib
 import contextvars
 import gc
+import inspect
 import mmap
 import os
 import sys
@@ -22,11 +23,11 @@ from outlast.engines.python.server import Connection
 from outlast.engines.python.websockets import WebSockets
 from outlast.engines.spawner import KEPT_FD
 from outlast.runtime import memory, reports
-from outlast.runtime.describe import describe
+from outlast.runtime.describe import describe, is_users_code
 from outlast.runtime.edge_runtime import dispatch, dispatch_error, dispatch_rejection, settled, tasks
 from outlast.runtime.events import BeforeUnloadEvent, Event, UnloadDetail
 from outlast.runtime.serving import HandlerApp, log, serving
-from outlast.runtime.tasks import AnyFuture
+from outlast.runtime.tasks import AnyFuture, plain_name
 from outlast.wire import kept, messages
 
 try:
@@ -215,6 +216,12 @@ class Guest:
         if self._lifespan is not None and (problem := await self._lifespan.shutdown()):
             log("error", problem)
         await settled(dispatch(Event("unload")))
+        if forgotten := _forgotten():
+            log(
+                "warning",
+                f"the worker ends in the middle of {', '.join(forgotten)}: it does not wait for asyncio's own tasks. "
+                "EdgeRuntime.wait_until(...) has it wait; lifespan, beforeunload or unload can end what has no end",
+            )
         atexit._run_exitfuncs()
         self.end(0)
 
@@ -284,6 +291,14 @@ class Guest:
         self._channel.abandon()
         self._output.uninstall()
         os._exit = self._end_process
+
+
+def _forgotten() -> list[str]:
+    """Names of the tasks that the function's own code has begun, but neither ended nor given to wait_until."""
+    left = (task for task in asyncio.all_tasks() if task not in tasks and not task.cancelling())
+    coroutines = (task.get_coro() for task in left)
+    own = (each for each in coroutines if inspect.iscoroutine(each) and is_users_code(each.cr_code.co_filename))
+    return sorted({plain_name(coroutine) for coroutine in own})
 
 
 def _context_of(promise: asyncio.Future[Any]) -> contextvars.Context:
