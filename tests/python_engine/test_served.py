@@ -17,6 +17,8 @@ import pytest_asyncio
 from tests.python_engine.conftest import script
 from tests.support.node import Node, serving, write_project
 
+from outlast.engines.python.uv import UV
+
 SERVES = """
 from outlast import EdgeRuntime, Request, Response, serve
 """
@@ -135,6 +137,7 @@ async def node(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Node]:
         functions = {
             **functions,
             "another/main.py": script("httpx==0.28.*", python=f"=={version}.*") + SERVES + VERSION + FAILS,
+            "another_locked/main.py": script("httpx==0.28.*", python=f"=={version}.*") + SERVES + VERSION,
         }
         environment["PATH"] = f"{folder}:{os.environ['PATH']}"
     project = write_project(
@@ -145,6 +148,10 @@ async def node(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Node]:
         "[project]\nname = 'shop'\nversion = '1'\n[tool.uv]\ncompile-bytecode = true\n"
     )
     (project.parent / "uv.toml").write_text("")
+    if OTHER is not None:
+        locked = project / "supabase" / "functions" / "another_locked" / "main.py"
+        lock = [UV, "lock", "--quiet", f"--script={locked}", "--upgrade-package=httpx==0.28.0"]
+        await asyncio.to_thread(subprocess.run, lock, env={**os.environ, **environment}, check=True)
     async with serving(project, env=environment) as node:
         yield node
 
@@ -207,6 +214,16 @@ async def test_another_python(node: Node, client: httpx.AsyncClient) -> None:
     printed = await node.wait_for("log", function="another")
     assert printed["msg"].startswith("Traceback")
     assert printed["msg"].endswith("\nZeroDivisionError: division by zero")
+
+
+@pytest.mark.skipif(OTHER is None, reason="there is no other Python on this machine")
+async def test_another_python_with_a_lock_file(node: Node, client: httpx.AsyncClient) -> None:
+    assert OTHER is not None
+    await installed(node, "another_locked")
+    versions = (await client.get("/another_locked")).json()
+    assert ".".join(map(str, versions["python"])) == OTHER[0]
+    # Outlast's own requirements are met beside it.
+    assert versions["httpx"] == "0.28.0"
 
 
 @pytest.mark.parametrize(

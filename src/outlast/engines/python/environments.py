@@ -8,12 +8,13 @@ more is kept for a while, since functions of another branch may.
 import asyncio
 import contextlib
 import importlib.metadata
+import re
 import shutil
 import sys
 import sysconfig
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,7 +32,23 @@ OLDEST = "3.11"
 UNUSED_S = 30 * 86_400.0
 """An environment that nobody has used for this long is removed."""
 _SCRATCH = ".building-"
-FORMAT = "1"
+_OUTLAST = "outlast"
+_PYPI = "https://pypi.org/simple"
+_INDEX_OPTION = re.compile(r"-i\b|--(?:extra-)?index-url\b")
+_KEPT_QUIET = "may deny that it has a package"
+_CREDENTIALS = (
+    "an index's credentials go into the environment of outlast serve: UV_INDEX_NAME_USERNAME and "
+    "UV_INDEX_NAME_PASSWORD, if the index has this name, or NETRC, which names a file with them"
+)
+_HINTS = {
+    _KEPT_QUIET: _CREDENTIALS,
+    "401 Unauthorized": _CREDENTIALS,
+    "403 Forbidden": _CREDENTIALS,
+    "error sending request": "see that this address is right, and can be reached from this machine; "
+    "uv heeds HTTPS_PROXY and SSL_CERT_FILE",
+}
+"""What to do, by what is said."""
+FORMAT = "2"
 """Part of every environment's key. Change it when Outlast changes what an environment contains."""
 
 Report = Callable[[str, int | None], None]
@@ -167,63 +184,117 @@ class _Build:
         try:
             self.folder.parent.mkdir(parents=True, exist_ok=True)
             with _scratch(self.folder.parent) as scratch:
-                self.report(f"resolving what {source.name} asks for", None)
-                locked = await self._resolve(scratch)
-                count = sum(line[:1].isalnum() for line in locked.read_text("utf-8").splitlines())
-                self.report(f"installing {count} packages", None)
-                environment = await self._install(locked, scratch / "env")
+                environment = await self._make(scratch)
         except UvError as error:
-            raise EnvironmentFailed(f"{source}: what it asks for cannot be installed:\n{error}") from error
+            hints = dict.fromkeys(hint for said, hint in _HINTS.items() if said in str(error))
+            said = "\n\nhint: ".join([str(error), *hints])
+            raise EnvironmentFailed(f"{source}: what it asks for cannot be installed:\n{said}") from error
         except OSError as error:
             raise EnvironmentFailed(f"{self.folder}: cannot be written: {error.strerror}") from error
         self.report(f"installed {len(environment.packages)} packages", round((time.monotonic() - started_at) * 1000))
         return environment
 
-    async def _resolve(self, scratch: Path) -> Path:
-        """Writes a file that says exactly what to install."""
-        source, cwd = self.requirements.source, self.requirements.source.parent
-        exported, locked, excluded = (scratch / name for name in ("exported.txt", "locked.txt", "excluded.txt"))
-        if self.requirements.lock is not None:
-            which = ["--script", str(source)] if source.suffix == ".py" else ["--project", str(source.parent)]
-            without = ["--no-emit-project", "--no-dev"] if source.suffix != ".py" else []
-            await self.uv("export", "--frozen", *which, *without, "--no-hashes", f"--output-file={exported}", cwd=cwd)
-            source = exported
-        # Functions import Outlast and may list it; they always get the one that runs them.
-        excluded.write_text("outlast\n")
+    async def _make(self, scratch: Path) -> Environment:
+        venv, guest = scratch / "env", scratch / "guest.txt"
+        # Relocatable: its scripts must still work after it was renamed.
+        await self._run("venv", "--relocatable", "--no-project", f"--python={self.interpreter.path}", str(venv))
+        environment = Environment(str(self.folder), self.interpreter.minor, {})
+        installed = venv / environment.site_packages.relative_to(self.folder)
+        guest.write_text("\n".join(self.guest))
+        if self.requirements.lock is None:
+            sources = [*self._sources(scratch), guest]
+            await self._install(sources, await self._resolve(sources, scratch), scratch)
+        else:
+            await self._sync(self.requirements.lock, scratch)
+            if self.guest:
+                versions = await asyncio.to_thread(_versions, installed)
+                await self._install([guest], [f"{name}=={version}" for name, version in versions.items()], scratch)
+        environment.packages.update(await asyncio.to_thread(_versions, installed))
+        return await asyncio.to_thread(_put, venv, environment)
+
+    def _sources(self, scratch: Path) -> list[Path]:
+        source, places = self.requirements.source, self.requirements.places
+        if source.suffix != ".py" or not places:
+            return [source]
+        project = scratch / "pyproject.toml"
+        project.write_text(places.as_project(self.requirements.dependencies, source.parent), "utf-8")
+        # Both, because the script may have constraints and the like.
+        return [source, project]
+
+    async def _resolve(self, sources: Sequence[Path], scratch: Path) -> list[str]:
+        """The exact versions to install."""
+        self.report(f"resolving what {self.requirements.source.name} asks for", None)
+        locked = scratch / "locked.txt"
         # uv keeps the versions that are in its output file already, as far as they fit.
         locked.write_text("\n".join(self.preferred))
-        guest = scratch / "guest.txt"
-        guest.write_text("\n".join(self.guest))
-        await self.uv(
-            *("pip", "compile", str(source), str(guest), f"--output-file={locked}", f"--excludes={excluded}"),
-            *(f"--python={self.interpreter.path}", "--no-header", "--no-annotate"),
-            cwd=cwd,
-            builds=Builds(scratch, self.interpreter.path),
-        )
-        return locked
+        try:
+            await self._run(
+                *("pip", "compile", *map(str, sources), f"--output-file={locked}", f"--python={self.interpreter.path}"),
+                *("--no-header", "--no-annotate", _without_outlast(scratch)),
+                builds_in=scratch,
+            )
+        except UvError as error:
+            if "not found in the package registry" not in str(error):
+                raise
+            asked = await self._indexes(scratch)
+            perhaps = f"; without credentials, one {_KEPT_QUIET}" if asked != [_PYPI] else ""
+            raise UvError(f"{error}\n\nhint: asked were {', '.join(asked)}{perhaps}") from error
+        lines = locked.read_text("utf-8").splitlines()
+        self.report(f"installing {len(lines)} packages", None)
+        return [line for line in lines if "==" in line]
 
-    async def _install(self, locked: Path, scratch: Path) -> Environment:
-        cwd = self.requirements.source.parent
-        # Relocatable: its scripts must still work after it was renamed.
-        await self.uv(
-            "venv", "--relocatable", "--no-project", f"--python={self.interpreter.path}", str(scratch), cwd=cwd
-        )
-        python = scratch / "bin" / "python"
+    async def _install(self, sources: Sequence[Path], versions: Sequence[str], scratch: Path) -> None:
+        """Installs what these files ask for. The versions alone would not do: they do not say from which index."""
+        chosen = scratch / "versions.txt"
+        chosen.write_text("\n".join(versions))
         # Workers do not write bytecode, so that nothing they do can change what the next one runs.
-        await self.uv(
-            "pip",
-            "install",
-            "--no-deps",
-            "--compile-bytecode",
-            f"--python={python}",
-            f"--requirements={locked}",
-            cwd=cwd,
-            builds=Builds(locked.parent, self.interpreter.path),
+        await self._run(
+            *("pip", "install", "--compile-bytecode", f"--python={scratch / 'env' / 'bin' / 'python'}"),
+            *(f"--requirements={source}" for source in sources),
+            *(f"--constraints={chosen}", _without_outlast(scratch)),
+            builds_in=scratch,
         )
-        environment = Environment(str(self.folder), self.interpreter.minor, {})
-        installed = scratch / environment.site_packages.relative_to(self.folder)
-        environment.packages.update(await asyncio.to_thread(_versions, installed))
-        return await asyncio.to_thread(_put, scratch, environment)
+
+    async def _sync(self, lock: Path, scratch: Path) -> None:
+        """Installs what the lock file says."""
+        self.report(f"installing what {lock.name} says", None)
+        source = self.requirements.source
+        project = [f"--project={source.parent}", "--no-install-project", "--no-dev"]
+        await self._run(
+            *("sync", "--active", "--frozen", "--compile-bytecode", f"--no-install-package={_OUTLAST}"),
+            *([f"--script={source}"] if source.suffix == ".py" else project),
+            env={"VIRTUAL_ENV": str(scratch / "env")},
+            builds_in=scratch,
+        )
+
+    async def _indexes(self, scratch: Path) -> list[str]:
+        """Those that uv asks, as it writes them down for who asks for no package."""
+        options = scratch / "options.txt"
+        lines = self.requirements.text.splitlines() if self.requirements.source.suffix == ".txt" else []
+        lines += [f"--extra-index-url {each.url}" for each in self.requirements.places.index if each.explicit]
+        options.write_text("\n".join(filter(_INDEX_OPTION.match, lines)))
+        told = await self._run(
+            *("pip", "compile", "--emit-index-url", "--no-header", f"--python={self.interpreter.path}", str(options))
+        )
+        return [line.split()[-1] for line in filter(_INDEX_OPTION.match, told.splitlines())]
+
+    async def _run(self, *arguments: str, env: Mapping[str, str] | None = None, builds_in: Path | None = None) -> str:
+        source = self.requirements.source
+        # In pyproject.toml, uv finds them itself.
+        indexes = self.requirements.places.as_environment() if source.suffix == ".py" else {}
+        return await self.uv(
+            *arguments,
+            cwd=source.parent,
+            env={**indexes, **(env or {})},
+            builds=Builds(builds_in, self.interpreter.path) if builds_in is not None else None,
+        )
+
+
+def _without_outlast(scratch: Path) -> str:
+    """Functions import Outlast and may list it; they always get the one that runs them."""
+    excluded = scratch / "excluded.txt"
+    excluded.write_text(_OUTLAST)
+    return f"--excludes={excluded}"
 
 
 def _put(scratch: Path, environment: Environment) -> Environment:

@@ -3,7 +3,7 @@
 import hashlib
 import re
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -12,6 +12,7 @@ import msgspec
 
 from outlast.config.settings import FunctionSettings
 from outlast.core.errors import OutlastError
+from outlast.engines.python.indexes import Places
 
 if TYPE_CHECKING:
     from packaging.specifiers import SpecifierSet
@@ -61,6 +62,9 @@ class Requirements:
     """uv's lock file beside the source, if there is one."""
     text: str = field(repr=False)
     """Everything that decides what is installed, and nothing else."""
+    places: Places = field(default_factory=Places, repr=False)
+    dependencies: Sequence[str] = field(default=(), repr=False)
+    """``places``, ``dependencies``: what a script or a pyproject.toml says; empty for requirements.txt."""
 
     def key(self, *more: str) -> str:
         """The name of the environment that meets them, which depends on the text and on ``more``."""
@@ -112,10 +116,20 @@ def _of_table(source: Path, table: _Table, tool: _Tool, lock: Path) -> Requireme
         python = SpecifierSet(table.requires_python)
     except InvalidSpecifier as error:
         raise RequirementsError(f"{source}: requires-python is not a version specifier: {error}") from error
+    try:
+        places = msgspec.convert(tool.uv, Places)
+    except msgspec.ValidationError as error:
+        raise RequirementsError(f"{source}: [tool.uv] cannot be read: {error}") from error
     packages = bool(table.dependencies) or "dependencies" in table.dynamic
     decisive = [table.dependencies, table.dynamic, str(python), tool.uv]
     return Requirements(
-        source, packages, python, lock if lock.is_file() else None, msgspec.json.encode(decisive).decode()
+        source=source,
+        packages=packages,
+        python=python,
+        lock=lock if lock.is_file() else None,
+        text=msgspec.json.encode(decisive).decode(),
+        places=places,
+        dependencies=table.dependencies,
     )
 
 

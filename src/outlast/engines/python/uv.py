@@ -1,9 +1,11 @@
 """Runs uv, which finds Python interpreters and installs packages."""
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from uv import find_uv_bin
 
@@ -17,6 +19,11 @@ MAX_REPORT = 16 * 1024
 
 _OURS_TO_SAY = ("VIRTUAL_ENV", "UV_PYTHON", "UV_PROJECT", "UV_PROJECT_ENVIRONMENT", "UV_SYSTEM_PYTHON")
 """Variables that would choose another interpreter or folder for uv."""
+
+_USER = re.compile(r"//(?:[^\s/]*@|[^\s/:@]*:(?!\d*[/\s])\S*@)")
+"""The user and password in a URL, also in one that is none because of what is in the password."""
+_SECRET = ("_PASSWORD", "_TOKEN")
+"""Ends of the names of variables whose values are shown to nobody."""
 
 Run = Callable[[Command], Awaitable[Result]]
 """Runs a program to its end."""
@@ -47,14 +54,24 @@ class Uv:
         # Downloading a whole interpreter is for the user to allow, not for a function to demand.
         self._env = {"UV_PYTHON_DOWNLOADS": "never", **given, "UV_NO_PROGRESS": "1", "NO_COLOR": "1"}
 
-    async def __call__(self, *arguments: str, cwd: Path, builds: "Builds | None" = None) -> None:
-        """Runs uv. Raises `UvError`. ``builds``: for a run that may have to build packages."""
-        command = Command([UV, *arguments, "--quiet"], self._env, cwd)
+    async def __call__(
+        self, *arguments: str, cwd: Path, env: Mapping[str, str] = MappingProxyType({}), builds: "Builds | None" = None
+    ) -> str:
+        """Runs uv, and returns what it prints, without credentials. Raises `UvError`.
+
+        Args:
+            env: variables, where the user's do not say otherwise; an index of the user's is asked first.
+            builds: for a run that may have to build packages.
+        """
+        indexes = " ".join(filter(None, (each.get("UV_INDEX") for each in (self._env, env))))
+        ours = {name: value for name, value in env.items() if not self._env.get(name)}
+        env = {**self._env, **ours, "UV_INDEX": indexes}
+        command = Command([UV, *arguments, "--quiet"], env, cwd)
         if builds is not None and self._confine is not None:
             # Its temporary files are kept apart as well.
-            env = {**self._env, "TMPDIR": str(builds.scratch), "UV_CACHE_DIR": await self._cache(cwd)}
+            env = {**env, "TMPDIR": str(builds.scratch), "UV_CACHE_DIR": await self._cache(cwd)}
             command = Command(command.argv, env, cwd, walls=self._confine(cwd, builds, env))
-        await self._run_to_end(command)
+        return without_secrets(await self._run_to_end(command), env)
 
     async def find_python(self, versions: str, *, cwd: Path) -> tuple[str, str]:
         """The path of an interpreter, and its version in full. Raises `UvError`."""
@@ -74,6 +91,14 @@ class Uv:
     async def _run_to_end(self, command: Command) -> str:
         result = await self._run(command)
         if result.code:
-            said = result.err.decode("utf-8", "replace")[:MAX_REPORT].strip()
+            said = without_secrets(result.err.decode("utf-8", "replace"), command.env)[:MAX_REPORT].strip()
             raise UvError(said or f"{Path(command.argv[0]).name} ended with exit code {result.code}")
         return result.out.decode("utf-8", "replace")
+
+
+def without_secrets(text: str, env: Mapping[str, str]) -> str:
+    """What uv, or the build of a package that has these variables, said, without the credentials of indexes."""
+    for name, value in env.items():
+        if value and name.endswith(_SECRET):
+            text = text.replace(value, f"${{{name}}}")
+    return _USER.sub("//****@", text)
