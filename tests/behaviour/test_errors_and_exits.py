@@ -84,6 +84,7 @@ async def test_a_handler_that_fails(site: Served, case: str, status: int, text: 
     response = await site.call(f"handlers/{case}")
     assert (response.status_code, response.text) == (status, text)
     assert response.headers["sb-error-code"] == code
+    assert response.headers["access-control-allow-origin"] == "*"
     request_id = response.headers["sb-request-id"]
     line = await site.node.wait_for("log", level="error", request_id=request_id)
     assert logged in line["msg"]

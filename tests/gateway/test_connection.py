@@ -578,6 +578,9 @@ async def test_every_way_a_function_can_fail(play: Function) -> None:
             assert (answer.status, answer.fields[b"sb-error-code"]) == (end.status, end.code.encode())
             assert answer.fields[b"x-sb-execution-id"] == rig.EXECUTION_ID.encode()
             assert answer.fields[b"retry-after"] == b"1"
+            # Web pages of other origins may know, too.
+            assert answer.fields[b"access-control-allow-origin"] == b"*"
+            assert answer.fields[b"access-control-expose-headers"] == b"*"
             if end is not outcome.RequestEnd.NOT_FOUND:
                 assert answer.json["code"] == end.code
                 assert answer.json["used"] == 5

@@ -18,6 +18,12 @@ CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _NAMES = {status.value: status.name for status in HTTPStatus} | {414: "URI_TOO_LONG"}
 """Of 414, Python 3.12 has another name than 3.13."""
 
+_READABLE = [
+    (b"access-control-allow-origin", b"*"),
+    (b"access-control-expose-headers", b"*"),
+]
+"""For web pages of other origins, which would learn nothing of a failure otherwise, not even that it was one."""
+
 # Only the gateway sets these.
 _OURS = frozenset([b"sb-request-id", b"x-sb-execution-id"])
 
@@ -86,7 +92,7 @@ def answer(
     """A whole response. Without its body (HEAD) it still says how long that would be."""
     ours = [(b"date", _date(int(time.time()))), (b"sb-request-id", request_id.encode())]
     if code:
-        ours.append((b"sb-error-code", code.encode()))
+        ours += [(b"sb-error-code", code.encode()), *_READABLE]
     if execution_id:
         ours.append((b"x-sb-execution-id", execution_id.encode()))
     if connection:

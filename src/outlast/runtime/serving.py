@@ -136,7 +136,8 @@ def log(level: Level, text: str) -> None:
 
 
 def _failure(status: int, text: str, code: str) -> starlette.responses.Response:
-    return starlette.responses.PlainTextResponse(text, status, {"sb-error-code": code})
+    fields = {"sb-error-code": code, "access-control-allow-origin": "*", "access-control-expose-headers": "*"}
+    return starlette.responses.PlainTextResponse(text, status, fields)
 
 
 def _shown(value: object) -> str:

@@ -121,8 +121,14 @@ export class Serving {
   }
 }
 
+/** Web pages of other origins may read it, as they may the gateway's own answers. */
 function failure(status: number, text: string, code: string): Response {
-  return new NativeResponse(text, { status, headers: { "sb-error-code": code } });
+  const headers = {
+    "sb-error-code": code,
+    "access-control-allow-origin": "*",
+    "access-control-expose-headers": "*",
+  };
+  return new NativeResponse(text, { status, headers });
 }
 
 function parse(first: Options | Handler, second?: Options | Handler): [Handler, Options] {
