@@ -11,6 +11,8 @@ _PASSED = 3
 """The first file descriptor after standard input, output and error."""
 _ENDING_S = 30
 """What a node may take beyond its own timeout to end what is left, and to write down what became of it."""
+_LONGEST_S = 365 * 86_400.0
+"""For a timeout without end."""
 
 
 class ServiceManager:
@@ -40,8 +42,8 @@ class ServiceManager:
 
     def stopping(self, timeout_s: float) -> None:
         """``timeout_s``: how long requests and tasks have to finish."""
-        patience_us = int((timeout_s + _ENDING_S) * 1e6)
-        self._tell("STOPPING=1", "STATUS=finishing requests and tasks", f"EXTEND_TIMEOUT_USEC={patience_us}")
+        patience_us = min(timeout_s + _ENDING_S, _LONGEST_S) * 1e6
+        self._tell("STOPPING=1", "STATUS=finishing requests and tasks", f"EXTEND_TIMEOUT_USEC={patience_us:.0f}")
 
     def _tell(self, *news: str) -> None:
         address = self._environ.get("NOTIFY_SOCKET")

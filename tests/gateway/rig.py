@@ -340,4 +340,4 @@ async def gateway(
         server.abort()
         loop.set_exception_handler(None)
     # An exception in a callback of the event loop fails nobody else.
-    assert faults == []
+    assert not faults, faults
