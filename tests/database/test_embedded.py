@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import os
-import shutil
 import signal
 import stat
 import sys
@@ -191,24 +190,38 @@ def test_data_of_a_version_that_cannot_be_run_are_left_alone(tmp_path: Path, ver
         EmbeddedServer(tmp_path, print)
 
 
-@pytest.mark.parametrize("version", [b"", b"\xff"])
+@pytest.mark.parametrize(
+    ("file", "why", "remedy"),
+    [
+        ("PG_VERSION", '" is not a valid data directory. File "', "move {data} away"),
+        ("pg_ident.conf", "{data} holds no data of PostgreSQL", "move it away"),
+    ],
+)
 async def test_data_that_cannot_be_used_are_told_of_once_and_made_anew_when_they_are_moved_away(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: bytes
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str, why: str, remedy: str
 ) -> None:
+    # However long an attempt takes: the server never ran.
+    monkeypatch.setattr(embedded, "LIVED_LONG_S", 0.0)
     monkeypatch.setattr(embedded, "LONGEST_PAUSE_S", 0.1)
-    broken = tmp_path / "pg"
-    shutil.copytree(folder, broken, ignore=shutil.ignore_patterns("place.json", "pg_wal"))
-    (broken / "data" / "PG_VERSION").write_bytes(version)
-    async with running(broken) as server:
-        tried = set[int | None]()
+    make_data, tries = EmbeddedServer._make_data, asyncio.Semaphore(0)
+
+    async def make_and_count(self: EmbeddedServer) -> None:
+        tries.release()
+        await make_data(self)
+
+    monkeypatch.setattr(EmbeddedServer, "_make_data", make_and_count)
+    data = tmp_path / "pg" / "data"
+    data.mkdir(0o700, parents=True)
+    (data / "postgresql.conf").touch()
+    (data / file).write_bytes(b"\xff")
+    async with running(tmp_path / "pg") as server:
         async with asyncio.timeout(PATIENCE_S):
-            while len(tried) < 4:
-                tried.add(server.pid)
-                await asyncio.sleep(0.01)
+            for _ in range(4):
+                await tries.acquire()
         [report] = server.reports  # type: ignore[attr-defined]
-        assert '" is not a valid data directory. File "' in report
-        assert f"move {broken / 'data'} away" in report
-        (broken / "data").rename(tmp_path / "away")
+        assert why.format(data=data) in report
+        assert remedy.format(data=data) in report
+        data.rename(tmp_path / "away")
         await (await connected(lambda: server.ledger_url)).close()
 
 

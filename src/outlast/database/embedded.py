@@ -10,6 +10,7 @@ node ends.
 import asyncio
 import contextlib
 import importlib.util
+import math
 import os
 import re
 import shutil
@@ -76,6 +77,7 @@ class EmbeddedServer:
         self._report = report
         self._on_moved = on_moved
         self._process: Process | None = None
+        self._ready_at = math.inf
         self._programs = _programs(folder / "data")
         try:
             self._folder = Folder(folder)
@@ -113,13 +115,13 @@ class EmbeddedServer:
         pause_s, told = FIRST_PAUSE_S, ""
         await self._end_left_running()
         while True:
-            began = asyncio.get_running_loop().time()
+            self._ready_at = math.inf
             try:
                 await self._make_data()
                 trouble = await self._serve()
             except (OSError, OutlastError) as error:
                 trouble = f"the embedded database cannot be started: {error}"
-            if asyncio.get_running_loop().time() - began > LIVED_LONG_S:
+            if asyncio.get_running_loop().time() - self._ready_at > LIVED_LONG_S:
                 pause_s, told = FIRST_PAUSE_S, ""
             if trouble is None:
                 continue
@@ -181,8 +183,11 @@ class EmbeddedServer:
     async def _make_data(self) -> None:
         for draft in self._folder.path.glob("data-*"):
             shutil.rmtree(draft, ignore_errors=True)
-        if (self._folder.data / "PG_VERSION").exists():
+        data = self._folder.data
+        if (data / "PG_VERSION").exists():
             return
+        if data.exists() and any(data.iterdir()):
+            raise EmbeddedServerError(f"{data} holds no data of PostgreSQL: move it away, and an empty one is made")
         draft = self._folder.path / f"data-{os.getpid()}"
         password_file = self._folder.path / "data-password"
         password_file.write_text(self._place.owner_password)
@@ -204,7 +209,7 @@ class EmbeddedServer:
             why = _reasons(output.decode(errors="replace"))[0]
             raise EmbeddedServerError(f"initdb: {why or f'code {process.returncode}'}")
         (draft / "pg_hba.conf").write_text(_HBA)
-        draft.rename(self._folder.data)
+        draft.rename(data)
 
     # Each start.
 
@@ -232,6 +237,7 @@ class EmbeddedServer:
         while True:
             try:
                 connection = await self._connect(process)
+                self._ready_at = min(self._ready_at, asyncio.get_running_loop().time())
                 await self._make_missing(connection)
                 return
             except (*BROKEN, EmbeddedServerError) as error:
