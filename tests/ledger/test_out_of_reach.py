@@ -16,6 +16,7 @@ from outlast.database.connections import COMMAND_WITHIN_S, Database, DatabaseErr
 from outlast.ledger import postgres as module
 from outlast.ledger import sql, trouble
 from outlast.ledger.ledger import TooMany
+from outlast.ledger.sink import TaskSink
 
 REFUSING = """
 create sequence refused;
@@ -130,6 +131,23 @@ async def test_a_table_that_takes_no_records_is_told_of_once_and_holds_up_no_oth
         assert "refuses records (the disk is full): records wait in memory" in first
         assert second.endswith(f"takes records again; {count} are being written")
         assert (is_trouble, is_trouble_again) == (True, False)
+
+
+async def test_tasks_are_refused_until_both_their_tables_take_what_waits(other: "asyncpg.Connection") -> None:
+    await other.execute(REFUSING)
+    sink = TaskSink("single_tasks", 1_000, lambda: None, lambda _: None)
+    single = samples.task()
+    sink.buffer.add_open(single)
+    for at_once in (True, False, False):
+        for record in [samples.settled(samples.task(request_id=samples.new_id())) for _ in range(30)]:
+            sink.buffer.add_ended([record])
+        await sink.write(other, at_once=at_once)
+        assert sink.refusal
+        sink.try_again()
+    assert sink.written == 90
+    await other.execute("drop trigger refuse on outlast.single_tasks")
+    await sink.write(other, at_once=False)
+    assert (sink.refusal, sink.written, sink.has_work) == (None, 91, False)
 
 
 async def test_one_that_does_not_know_the_node_is_tried_ever_more_seldom(

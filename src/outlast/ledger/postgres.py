@@ -2,9 +2,9 @@
 
 Theory of operation. What the node tells goes into the ring in memory and into buffers, and that is all that it waits
 for. One task, the writer, takes batches out of the buffers and writes them. A batch that could not be written goes back
-to where it came from, and is written again after the next connection, in a way that does no harm twice. What goes into
-a table that the database refuses waits for the node's next sign of life, and holds up no other. While there is no
-connection, or the table is refused, questions are answered from the ring.
+to where it came from, and is written again after the next connection, in a way that does no harm twice. If the
+database refuses records of a kind, all of that kind wait for the node's next sign of life, and hold up no others. While
+there is no connection, or the kind is refused, questions are answered from the ring.
 """
 
 import asyncio

@@ -32,14 +32,14 @@ is none of them: every record lacks it, because somebody has added the column.""
 
 
 class Sink(Generic[R]):
-    """Writes to one table."""
+    """Writes the records of one kind. What ``table`` refuses waits, and all that come after it."""
 
     def __init__(self, table: str, capacity: int, wake: Callable[[], None], refuse: Callable[[str], None]) -> None:
         """``capacity`` and ``wake``: for its buffer. ``refuse``: called with the reason when a record is refused."""
         self.buffer: Buffer[R] = Buffer(capacity, wake)
         self.in_flight = self.written = self.refused = 0
         self.refusal: asyncpg.PostgresError | None = None
-        """Why the database takes no records for the table, until it does again."""
+        """Why the database refuses some records, until it has taken all that waited."""
         self._rests = False
         self._table = table
         self._refuse = refuse
@@ -68,6 +68,9 @@ class Sink(Generic[R]):
         Raises what asyncpg raises for a broken connection; then, or after a refusal, what was not written waits again.
         """
         before = self.written
+        is_all = self.buffer.at_most <= BATCH
+        # What was refused, open or not, is among what is tried now: one of tasks' two tables may take its part.
+        at_once = at_once or self.refusal is not None
         try:
             count = await self._write_batch(connection, at_once=at_once)
         except asyncpg.PostgresError as error:
@@ -75,7 +78,7 @@ class Sink(Generic[R]):
                 raise
             self.refusal, self._rests = error, True
             return 0
-        if self.written > before:
+        if is_all and self.written > before:
             self.refusal = None
         return count
 
@@ -123,7 +126,10 @@ class Sink(Generic[R]):
 
 
 class TaskSink(Sink[TaskRecord]):
-    """Writes tasks, which are the most numerous, with COPY: many together where they are alike, the others singly."""
+    """Writes tasks, which are the most numerous, with COPY: many together where they are alike, the others singly.
+
+    If one of the two tables refuses its part, all tasks wait.
+    """
 
     def __init__(self, table: str, capacity: int, wake: Callable[[], None], refuse: Callable[[str], None]) -> None:
         super().__init__(table, capacity, wake, refuse)
