@@ -66,7 +66,7 @@ class FunctionSettings:
 
 @dataclass(frozen=True)
 class JwtSettings:
-    """What callers' tokens are checked against; functions see only the API keys."""
+    """What callers' tokens are checked against. Functions see the API keys, and of ``jwks`` the public part."""
 
     secret: str = field(repr=False)
     jwks: str | None
