@@ -79,6 +79,16 @@ PACKAGED = {
         ["@private/lib 1.0.0 of {private}"],
         {"deno.json": '{ "imports": { "@private/lib": "npm:@private/lib@1.0.0" } }', ".npmrc": "{npmrc}"},
     ),
+    "server-s-registry": Packaged(
+        ["npm:@private/lib@1.0.0"],
+        ["@private/lib 1.0.0 of {private}"],
+        {".npmrc": "@private:registry=${NPM_PRIVATE_URL}\n"},
+    ),
+    "server-s-registry-beside-deno-json": Packaged(
+        ["npm:@private/lib@1.0.0"],
+        ["@private/lib 1.0.0 of {private}"],
+        {".npmrc": "@private:registry=${NPM_PRIVATE_URL}\n", "deno.json": "{}"},
+    ),
     "private-for-all": Packaged(["npm:@shared/lib@2"], ["@shared/lib 2.0.0 of {private}"], {}),
 }
 REFUSED = {
@@ -140,7 +150,8 @@ async def site(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
         for name, beside in files.items():
             for path, text in beside.items():
                 there.write(Path(name, path), text)
-        env = {"NPM_CONFIG_REGISTRY": f"http://{public}/", "DENO_DIR": str(folder / "deno"), "HOME": str(folder)}
+        env = {"NPM_CONFIG_REGISTRY": f"http://{public}/", "NPM_PRIVATE_URL": f"http://{private}/"}
+        env |= {"DENO_DIR": str(folder / "deno"), "HOME": str(folder)}
         async with served(project, env=env) as there.served:
             yield there
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -58,9 +58,7 @@ class DenoEngine:
         self._layers = layers
         self._fetch_env = {**environ, "DENO_DIR": environ.get("DENO_DIR") or str(state_dir / "deno")}
         self._rehearsal = Rehearsal(run, {**self._fetch_env, **QUIET})
-        self._hidden_env = {
-            name: self._fetch_env[name] for name in ("DENO_DIR", *DENO_SETTINGS) if name in self._fetch_env
-        }
+        self._hidden_env = self._of_node(("DENO_DIR", *DENO_SETTINGS))
 
     async def prepare(self, function: FunctionSettings) -> "DenoProgram":
         state = self._folders / function.name
@@ -79,10 +77,19 @@ class DenoEngine:
             functions_dir=self._functions_dir,
             own=own,
             elsewhere=await asyncio.to_thread(self._beyond, prepared, own),
-            hidden_env=self._hidden_env,
+            hidden_env={**self._hidden_env, **self._for_registries(prepared)},
             layers=self._layers,
             learnt=learnt,
         )
+
+    def _for_registries(self, prepared: Prepared) -> dict[str, str]:
+        """Without what the function has, and sees, anyway."""
+        own = prepared.function.env
+        found = self._of_node(prepared.registry_variables)
+        return {name: value for name, value in found.items() if own.get(name) != value}
+
+    def _of_node(self, names: Iterable[str]) -> dict[str, str]:
+        return {name: self._fetch_env[name] for name in names if name in self._fetch_env}
 
     def _run_for(self, function: FunctionSettings, state: Path, env: Mapping[str, str]) -> Run:
         if self._layers is None:

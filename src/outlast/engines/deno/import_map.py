@@ -24,10 +24,11 @@ _ANSWERED = (
 )
 
 
-def merged(function: FunctionSettings, imported: Mapping[str, str]) -> dict[str, Any]:
+def merged(function: FunctionSettings, package_json: PackageJson | None, imported: Mapping[str, str]) -> dict[str, Any]:
     """The import map for ``function``. Raises `SettingsError`.
 
     Args:
+        package_json: what `listing` has found.
         imported: the names that its code imports, and what the user's own map resolves them to. An import map knows
             only exact names and is applied once, so every name of something that Outlast provides gets its own entry.
     """
@@ -38,7 +39,7 @@ def merged(function: FunctionSettings, imported: Mapping[str, str]) -> dict[str,
         for known, module in _ANSWERED
         if known.fullmatch(address)
     }
-    listed = package_json.imports if (package_json := listing(function)) is not None else {}
+    listed = {} if package_json is None else package_json.imports
     return {"imports": {**_with_subpaths(listed), **imports, **answers}, **({"scopes": scopes} if scopes else {})}
 
 

@@ -6,6 +6,7 @@ the merged import map, and a copy of the user's lock file, which Deno may update
 
 import contextlib
 import json
+import os
 import re
 import tempfile
 import zlib
@@ -20,7 +21,7 @@ from deno import find_deno_bin
 from outlast.config.files import resolved
 from outlast.config.settings import FunctionSettings
 from outlast.core.errors import OutlastError
-from outlast.engines.deno import import_map
+from outlast.engines.deno import import_map, npmrc
 from outlast.engines.deno.package_json import PackageJson
 from outlast.engines.processes import Command, Result
 
@@ -54,7 +55,9 @@ class Prepared:
     modules: frozenset[Path]
     """The local files that it is made of, links resolved."""
     uses_workers: bool
-    """Whether one of them mentions Web Workers, or those of Node.js."""
+    """Whether its code mentions Web Workers, or those of Node.js."""
+    registry_variables: frozenset[str]
+    """Variables that its .npmrc wants for registries, also while it runs."""
 
 
 Run = Callable[[Command], Awaitable[Result]]
@@ -80,28 +83,34 @@ async def prepare(function: FunctionSettings, *, folder: Path, env: Mapping[str,
             raise PrepareError(report.replace(str(folder / NPMRC), str(function.npmrc)))
         return result.out
 
-    package_json = import_map.listing(function)
-    options = _options(function, folder, package_json)
-    modules = await _local_modules(function, folder, partial(deno, "info", "--json", "--no-lock", *options))
+    package_json, npm_settings = import_map.listing(function), _npmrc(function)
+    options = _options(function, folder, package_json, npm_settings)
+    info = partial(deno, "info", "--json", "--no-lock", *options)
+    modules = await _local_modules(function, folder, package_json, info)
     imported = dict(_import(dependency) for module in modules for dependency in module.get("dependencies", ()))
-    map_file = _write(folder / "import_map.json", _json(import_map.merged(function, imported)))
-    flags = (*options, f"--import-map={map_file}", f"--lock={_lock_file(function, folder, env)}")
+    map_file = _write(folder / "import_map.json", _json(import_map.merged(function, package_json, imported)))
+    flags = (*options, f"--import-map={map_file}", f"--lock={_lock_file(function, folder, npm_settings, env)}")
     try:
         await deno("cache", "--quiet", *flags, str(BOOTSTRAP), str(function.entrypoint))
     except PrepareError as error:
         hints = package_json.hints(imported) if package_json is not None else []
         raise PrepareError("\n".join([str(error), *hints])) from error
     await _compile(function, folder, partial(deno, "run", "--quiet", "--no-prompt", *flags))
-    made_of = [*(Path(module["local"]) for module in modules), *import_map.files(function)]
-    files = frozenset(map(resolved, made_of))
-    return Prepared(function, flags, files, any(_speaks_of_workers(path) for path in files))
+    code = frozenset(resolved(Path(module["local"])) for module in modules)
+    return Prepared(
+        function,
+        flags,
+        modules=code.union(map(resolved, import_map.files(function))),
+        uses_workers=any(map(_speaks_of_workers, code)),
+        registry_variables=npmrc.variables(npm_settings),
+    )
 
 
 async def _local_modules(
-    function: FunctionSettings, folder: Path, info: Callable[..., Awaitable[bytes]]
+    function: FunctionSettings, folder: Path, package_json: PackageJson | None, info: Callable[..., Awaitable[bytes]]
 ) -> list[dict[str, Any]]:
     """What Deno knows about the function's own files, before it has fetched anything."""
-    own_map = _write(folder / "own_import_map.json", _json(import_map.merged(function, {})))
+    own_map = _write(folder / "own_import_map.json", _json(import_map.merged(function, package_json, {})))
     graph = json.loads(await info("--no-remote", "--no-npm", f"--import-map={own_map}", str(function.entrypoint)))
     return [module for module in graph["modules"] if module["specifier"].startswith("file:") and "local" in module]
 
@@ -130,27 +139,30 @@ def _import(dependency: dict[str, Any]) -> tuple[str, str]:
     return name, found.get("specifier", name)
 
 
-def _options(function: FunctionSettings, folder: Path, package_json: PackageJson | None) -> list[str]:
+def _options(
+    function: FunctionSettings, folder: Path, package_json: PackageJson | None, npm_settings: bytes
+) -> list[str]:
     """What Deno is told of the function's own settings."""
     is_common_js = package_json is not None and package_json.is_common_js
     # Without the package.json itself, Deno would look for no CommonJS.
-    return [_config(function, folder), *(["--unstable-detect-cjs"] if is_common_js else [])]
+    return [_config(function, folder, npm_settings), *(["--unstable-detect-cjs"] if is_common_js else [])]
 
 
-def _config(function: FunctionSettings, folder: Path) -> str:
+def _config(function: FunctionSettings, folder: Path, npm_settings: bytes) -> str:
     if function.deno_config is not None:
         return f"--config={function.deno_config}"
     if function.npmrc is None:
         return "--no-config"
     # Deno reads the one beside its configuration. The workspace keeps it from looking for another one further up.
-    _write(folder / NPMRC, _npmrc(function))
+    _write(folder / NPMRC, npm_settings)
     return f"--config={_write(folder / 'deno.json', _json({'workspace': []}))}"
 
 
-def _lock_file(function: FunctionSettings, folder: Path, env: Mapping[str, str]) -> Path:
+def _lock_file(function: FunctionSettings, folder: Path, npm_settings: bytes, env: Mapping[str, str]) -> Path:
     """A copy of the user's, which Deno may update. It takes none that names other registries than it is to use now."""
-    registries = [_npmrc(function), *(env.get(name, "").encode() for name in ("NPM_CONFIG_REGISTRY", "JSR_URL"))]
-    lock_file = folder / f"deno-{zlib.crc32(b'|'.join(registries)):08x}.lock"
+    given = [f"{name}={env[name]}" for name in ("NPM_CONFIG_REGISTRY", "JSR_URL") if env.get(name)]
+    registries = "\n".join([*npmrc.registries(npm_settings, env), *given])
+    lock_file = folder / (f"deno-{zlib.crc32(os.fsencode(registries)):08x}.lock" if registries else "deno.lock")
     with contextlib.suppress(FileNotFoundError):
         _write(lock_file, (function.folder / "deno.lock").read_bytes())
     return lock_file

@@ -1,0 +1,106 @@
+"""What is made for a TypeScript function before it runs."""
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+from tests.engines.deno_worker import DENO_DIR, run
+
+from outlast.config.settings import FunctionSettings
+from outlast.core.language import Language
+from outlast.core.limits import Limits
+from outlast.core.policy import OneshotBackground
+from outlast.engines.deno import DenoEngine, DenoProgram, npmrc
+from outlast.sandbox.walls import RLIMITS
+
+TOKEN = "//npm.acme.example/:_authToken="
+REGISTRY = "@acme:registry=${NPM_ACME_URL}"
+
+
+@pytest.fixture
+def folder(function: Callable[[str], Path]) -> Path:
+    """That of a function without settings."""
+    return function("Deno.serve(() => new Response())").parent
+
+
+async def prepared(
+    folder: Path, files: Mapping[str, str] | None = None, *, env: Mapping[str, str] | None = None, **environ: str
+) -> DenoProgram:
+    """``env``: the function's; ``environ``: the server's."""
+    for name, text in (files or {}).items():
+        (folder / name).write_text(text)
+
+    def found(name: str) -> Path | None:
+        return folder / name if (folder / name).is_file() else None
+
+    settings = FunctionSettings(
+        name="hello",
+        language=Language.TYPESCRIPT,
+        folder=folder,
+        entrypoint=folder / "index.ts",
+        verify_jwt=False,
+        import_map=None,
+        deno_config=found("deno.json"),
+        package_json=found("package.json"),
+        npmrc=found(".npmrc"),
+        static_files=(),
+        env=env or {},
+        oneshot_background=OneshotBackground.CUT,
+        limits=Limits(),
+    )
+    engine = DenoEngine(
+        run=run,
+        state_dir=folder.parent / "state",
+        functions_dir=folder.parent,
+        root=folder.parent,
+        environ={"DENO_DIR": str(DENO_DIR), "PATH": os.environ["PATH"], **environ},
+        layers=[RLIMITS],
+    )
+    return await engine.prepare(settings)
+
+
+async def lock_file(folder: Path, npmrc: str, **environ: str) -> str:
+    program = await prepared(folder, {".npmrc": npmrc}, **environ)
+    [name] = [flag.rpartition("/")[2] for flag in program.prepared.flags if flag.startswith("--lock=")]
+    return name
+
+
+async def test_settings_that_speak_of_workers_start_none(folder: Path) -> None:
+    files = {".npmrc": "; not of worker_threads\n", "package.json": '{ "description": "without worker_threads" }'}
+    program = await prepared(folder, files)
+    assert not program.prepared.uses_workers
+    assert {folder / name for name in files} < program.modules
+
+
+async def test_what_a_lock_file_pins_counts_as_long_as_registries_are_the_same(folder: Path) -> None:
+    assert await lock_file(folder, f"{TOKEN}1\n") == "deno.lock"
+    at_acme = await lock_file(folder, f"{REGISTRY}\n{TOKEN}1\n", NPM_ACME_URL="https://npm.acme.example/")
+    assert at_acme == await lock_file(folder, f"{TOKEN}2\n@acme:registry=https://npm.acme.example/\n")
+    elsewhere = await lock_file(folder, REGISTRY, NPM_ACME_URL="https://npm.example/")
+    assert len({"deno.lock", at_acme, elsewhere}) == 3
+
+
+async def test_workers_get_the_server_s_variables_of_registries_and_no_tokens(folder: Path) -> None:
+    files = {".npmrc": f"{REGISTRY}\n{TOKEN}${{NPM_TOKEN}}\n"}
+    of_server = {"NPM_ACME_URL": "https://npm.acme.example/", "NPM_TOKEN": "secret"}
+    for own, is_hidden in (({}, True), ({"NPM_ACME_URL": of_server["NPM_ACME_URL"]}, False)):
+        env = (await prepared(folder, files, env=own, **of_server)).command(folder, "x").env
+        assert env["NPM_ACME_URL"] == of_server["NPM_ACME_URL"]
+        assert ("NPM_ACME_URL" in env["OUTLAST_HIDE"].split(",")) == is_hidden
+        assert "NPM_TOKEN" not in env
+
+
+@pytest.mark.parametrize(
+    ("line", "named"),
+    [
+        ("registry=https://${HOST}/", "registry=https://npm.example/"),
+        ("  @acme:registry = ${HOST}/${UNKNOWN} ", "@acme:registry = npm.example/${UNKNOWN}"),
+        ("; registry=https://npm.example/", None),
+        ("//npm.example/:_authToken=${HOST}", None),
+        ("my-registry=https://npm.example/", None),
+    ],
+)
+def test_registries_of_an_npmrc(line: str, named: str | None) -> None:
+    text = f"{TOKEN}1\n{line}\n//npm.example/:_auth=2"
+    assert npmrc.registries(text.encode(), {"HOST": "npm.example"}) == ([] if named is None else [named])
