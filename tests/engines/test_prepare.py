@@ -12,6 +12,7 @@ from outlast.core.language import Language
 from outlast.core.limits import Limits
 from outlast.core.policy import OneshotBackground
 from outlast.engines.deno import DenoEngine, DenoProgram, npmrc
+from outlast.engines.reach import OutOfReach
 from outlast.sandbox.walls import RLIMITS
 
 TOKEN = "//npm.acme.example/:_authToken="
@@ -89,6 +90,17 @@ async def test_workers_get_the_server_s_variables_of_registries_and_no_tokens(fo
         assert env["NPM_ACME_URL"] == of_server["NPM_ACME_URL"]
         assert ("NPM_ACME_URL" in env["OUTLAST_HIDE"].split(",")) == is_hidden
         assert "NPM_TOKEN" not in env
+
+
+@pytest.mark.parametrize("deno_json", [{}, {"deno.json": "{}"}])
+async def test_settings_that_are_links_to_the_outside(
+    folder: Path, tmp_path_factory: pytest.TempPathFactory, deno_json: Mapping[str, str]
+) -> None:
+    outside = tmp_path_factory.mktemp("home") / ".npmrc"
+    outside.write_text(TOKEN)
+    (folder / ".npmrc").symlink_to(outside)
+    with pytest.raises(OutOfReach, match=f"^uses {outside}, which lies outside {folder.parent}"):
+        await prepared(folder, deno_json)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Which files a function may be made of: whatever its code imports is read, so imports have to be checked."""
+"""Which files a function may be made of: whatever its code imports, and what its settings link to, is read."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -14,10 +14,10 @@ SHARED = "_shared"
 
 
 class OutOfReach(OutlastError):
-    """A function imports something that is out of its bounds."""
+    """A function imports something that is out of its bounds, or has such settings."""
 
     def __init__(self, path: Path, why: str) -> None:
-        super().__init__(f"imports {path}, {why} (--no-sandbox allows it)")
+        super().__init__(f"uses {path}, {why} (--no-sandbox allows it)")
 
 
 def own(function: FunctionSettings, functions_dir: Path) -> list[Path]:
