@@ -281,6 +281,7 @@ async def app(scope, receive, send):
     await send({"type": "http.response.start", "status": 200})
     await send({"type": "http.response.body"})
 """
+    UNREAD = KEEP_ALIVE.replace(b"GET", b"POST").replace(b"\r\n\r\n", b"\r\ncontent-length: 131072\r\n\r\n")
     WEBSOCKET = """
 async def app(scope, receive, send):
     assert scope["type"] != "lifespan"
@@ -294,6 +295,7 @@ async def app(scope, receive, send):
         assert (await receive())["type"] == "websocket.disconnect"
         await go_on(scope["path"])
 """
+    BUSY_WEBSOCKET = WEBSOCKET.replace('assert (await receive())["type"] == "websocket.disconnect"', "pass")
 
     @pytest.mark.parametrize(
         ("source", "head", "name"),
@@ -301,9 +303,11 @@ async def app(scope, receive, send):
             (HANDLER, KEEP_ALIVE % (b"/long", b"r-8"), "GET /long"),
             (STREAM, KEEP_ALIVE % (b"/long", b"r-8"), "GET /long"),
             (APPLICATION, KEEP_ALIVE % (b"/long", b"r-8"), "GET /long"),
+            (HANDLER, UNREAD % (b"/long", b"r-8") + bytes(128 * 1024), "POST /long"),
             (WEBSOCKET, SOCKET, "WebSocket /hello/ws"),
+            (BUSY_WEBSOCKET, SOCKET, "WebSocket /hello/ws"),
         ],
-        ids=["handler", "stream", "application", "websocket"],
+        ids=["handler", "stream", "application", "unread body", "websocket", "busy websocket"],
     )
     async def test_it_is_a_task(self, function: MakeFunction, source: str, head: bytes, name: str) -> None:
         async with booted(function(self.GOES_ON + source)) as worker:
@@ -317,7 +321,7 @@ async def app(scope, receive, send):
             writer.close()
             await writer.wait_closed()
             # That is how its node asks a worker whether there is anything left to wait for.
-            worker.say(type="ping", number=7)
+            worker.say(type="ping", number=7, no_clients=True)
             await worker.message("pong", number=7)
             assert worker.kinds[:-1].count("task_started") == 1
             await worker.message("task_started", name=name, request="r-8")
@@ -359,7 +363,7 @@ async def app(scope, receive, send):
             await reader.readuntil(b"tick")
             writer.close()
             await worker.log("ended")
-            worker.say(type="ping", number=7)
+            worker.say(type="ping", number=7, no_clients=True)
             await worker.message("pong")
         assert "task_started" not in worker.kinds
 
@@ -382,7 +386,7 @@ async def app(scope, receive, send):
             await reader.readuntil(b"tick")
             writer.close()
             await worker.log("ended")
-            worker.say(type="ping", number=7)
+            worker.say(type="ping", number=7, no_clients=True)
             await worker.message("pong")
         # That the client has left is no error of an application that does not care.
         assert worker.printed == [("info", "ended")]

@@ -359,6 +359,22 @@ async def handler(request):
         assert worker.kinds.count("loop") == 0
         assert [text for _, text in worker.printed] == ["spins"]
 
+    async def test_what_it_has_said_so_far(self, function: MakeFunction) -> None:
+        source = """
+@serve
+async def handler(request):
+    print("spins")
+    return await spin()
+"""
+        async with booted(function(self.SPINNING + source)) as worker:
+            await worker.message("ready")
+            request = asyncio.create_task(worker.get())
+            await worker.log("spins")
+            worker.say(type="ping", number=7)
+            await worker.message("pong", number=7)
+            worker.say(type="beforeunload", reason="cpu")
+            await request
+
     @pytest.mark.parametrize(
         "call",
         ["time.sleep(0.01)", "json.dumps(list(range(1000)))", "hash(frozenset(range(100)))", "os.stat('.')"],

@@ -47,6 +47,8 @@ class Stub:
         self.keeps_silent = False
         """Whether it leaves it to the test to answer when it is asked whether it has more to say."""
         self._questions: asyncio.Queue[int] = asyncio.Queue()
+        self.is_without_clients = False
+        """Whether it was told so with the last question."""
         self.connections = 0
         self.requests = 0
         self.held: list[asyncio.StreamWriter] = []
@@ -76,6 +78,7 @@ class Stub:
         while line := await reader.readline():
             message = json.loads(line)
             if message["type"] == "ping" and message["number"] != STANDBY_PING:
+                self.is_without_clients = message.get("no_clients", False)
                 self._be_asked(message["number"])
                 continue
             self.unloads_for = message.get("reason", self.unloads_for)

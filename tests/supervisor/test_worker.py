@@ -157,11 +157,13 @@ async def test_a_task_outlasts_a_response_that_is_heard_of_before_it() -> None:
         worker.say(type="unloaded", reason="termination")
         worker.answer()
         question = await worker.question()
+        assert worker.is_without_clients
         worker.say(type="task_started", task=1, name="send-email")
         worker.say(type="pong", number=question)
         heard = asyncio.create_task(there.worker_of(worker).catch_up())
         worker.say(type="pong", number=await worker.question())
         await heard
+        assert not worker.is_without_clients
         worker.say(type="task_settled", task=1, outcome="fulfilled")
         # Asked again, so that it was not ended before.
         question = await worker.question()

@@ -106,14 +106,17 @@ class Channel(_Reading):
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write(messages.encode(message))
 
-    async def catch_up(self) -> None:
-        """Returns when everything the worker has said so far was delivered, or nothing more will be."""
+    async def catch_up(self, *, no_clients: bool = False) -> None:
+        """Returns when everything the worker has said so far was delivered, or nothing more will be.
+
+        With ``no_clients``, it first reports what it still does for requests, none of which may be open.
+        """
         if self._transport is None:
             return
         self._pings += 1
         number = self._pings
         pong = self._pongs[number] = asyncio.get_running_loop().create_future()
-        self.send(messages.Ping(number))
+        self.send(messages.Ping(number, no_clients))
         try:
             await asyncio.wait([pong, self.closed], return_when=asyncio.FIRST_COMPLETED)
         finally:

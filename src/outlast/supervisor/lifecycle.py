@@ -174,10 +174,10 @@ class Lifecycle:
         self._owner.barred()
 
     async def _end_once_heard_out(self) -> None:
-        # A response can overtake the news of a task that outlasts it.
+        # A response can overtake the news of a task that outlasts it; of a client that leaves, there may be none.
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._limits.unload_grace_ms / 1000 or None):
-                await self.channel.catch_up()
+                await self.channel.catch_up(no_clients=True)
         self._inquiry = None
         if self.state is State.RETIRED and self._owner.is_drained():
             self._tell(Event.DRAINED)

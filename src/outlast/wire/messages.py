@@ -49,6 +49,8 @@ class Ping(_Message, tag="ping"):
     """Answered by `Pong`, after everything that was to be said before it."""
 
     number: int
+    no_clients: bool = False
+    """No request has a client any more: what still runs for one is to be reported as a task first."""
 
 
 # From a worker.

@@ -1,7 +1,6 @@
 """Stands between the server and the function's application: every request passes through here."""
 
 import asyncio
-import contextvars
 from collections import deque
 from collections.abc import Callable
 from contextvars import ContextVar
@@ -37,8 +36,9 @@ class Gate:
         self.app: ASGIApp | None = None
         self.state: dict[str, Any] = {}
         """The state of the application's lifespan; each request gets a copy."""
-        self._running: dict[object, Exchange | None] = {}
+        self._running: dict[Stream, Exchange | None] = {}
         """The requests whose code is running. A handler needs an exchange only if it goes on without its client."""
+        self._websockets: set[WebSocketExchange] = set()
         self._on_request = on_request
         self._on_end = on_end
         self._on_exit = on_exit
@@ -46,7 +46,7 @@ class Gate:
     @property
     def is_busy(self) -> bool:
         """Whether the code of any request is still running."""
-        return len(self._running) > 0
+        return len(self._running) > 0 or len(self._websockets) > 0
 
     async def serve(self, stream: Stream) -> None:
         """Answers an HTTP request."""
@@ -61,7 +61,7 @@ class Gate:
             if isinstance(app, HandlerApp):
                 await _answer(app, stream)
             else:
-                exchange = self._running[stream] = Exchange(stream.scope, stream.send)
+                exchange = self._running[stream] = _exchange(stream)
                 _current.set(exchange)
                 await exchange.run(app, stream.receive)
                 if not (stream.ended or stream.gone):
@@ -82,32 +82,34 @@ class Gate:
     def lost(self, stream: Stream) -> None:
         """The client of a request is gone."""
         if stream in self._running:
-            exchange = self._running[stream] = self._running[stream] or Exchange(stream.scope, stream.send)
-            context = contextvars.copy_context()
-            context.run(request_id.set, stream.request_id)
-            context.run(exchange.leave)
+            exchange = self._running[stream] = self._running[stream] or _exchange(stream)
+            exchange.leave()
+
+    def lost_all(self) -> None:
+        """No request has a client any more."""
+        for stream in self._running:
+            self.lost(stream)
+        for exchange in self._websockets:
+            exchange.leave()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves a WebSocket: an ASGI application."""
         app = self.app
         assert app is not None, "no request comes before the worker is ready"
         headers = scope["headers"]
-        request_id.set(next((value.decode("latin-1") for name, value in headers if name == b"sb-request-id"), ""))
+        id_ = next((value.decode("latin-1") for name, value in headers if name == b"sb-request-id"), "")
+        request_id.set(id_)
         scope["client"], scope["scheme"], scope["server"] = heads.introduced(headers, "ws")
-        this = asyncio.current_task()
-        self._running[this] = None
+        exchange = WebSocketExchange(id_, scope, send)
+        _current.set(exchange)
+        self._websockets.add(exchange)
         self._on_request()
         try:
-            if isinstance(app, HandlerApp):
-                await app(scope, receive, send)
-            else:
-                exchange = WebSocketExchange(scope, send)
-                _current.set(exchange)
-                await exchange.run(app, receive)
+            await exchange.run(app, receive)
         except SystemExit as exit_:
             self._on_exit(exit_)
         finally:
-            del self._running[this]
+            self._websockets.remove(exchange)
             self._on_end()
 
 
@@ -136,10 +138,11 @@ class Exchange:
 
     __slots__ = (
         *("_complete", "_ended", "_held", "_missing", "_number", "_released", "_releasing"),
-        *("_running_named", "_scope", "_send", "_settled", "_started"),
+        *("_request_id", "_running_named", "_scope", "_send", "_settled", "_started"),
     )
 
-    def __init__(self, scope: Scope, send: Send) -> None:
+    def __init__(self, request_id: str, scope: Scope, send: Send) -> None:
+        self._request_id = request_id
         self._scope = scope
         self._send = send
         self._started = False
@@ -256,6 +259,8 @@ class Exchange:
         if turns:
             asyncio.get_running_loop().call_soon(self._look, turns - 1)
         else:
+            # The present context may be that of the connection, or of the worker's node.
+            request_id.set(self._request_id)
             self._number = tasks.begin(self._name())
             self._releasing = asyncio.get_running_loop().create_task(self._release_in_time())
 
@@ -304,6 +309,10 @@ class WebSocketExchange(Exchange):
             raise
         if message["type"] == "websocket.close":
             self.leave()
+
+
+def _exchange(stream: Stream) -> Exchange:
+    return Exchange(stream.request_id, stream.scope, stream.send)
 
 
 def _body_length(method: str, start: Message) -> int | None:

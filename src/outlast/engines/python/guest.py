@@ -129,7 +129,7 @@ class Guest:
                 self._unloading(message)
             case messages.Exit():
                 self._do(self._leave())
-            case messages.Ping() if self._gate.is_busy:
+            case messages.Ping(no_clients=True) if self._gate.is_busy:
                 self._do(self._answer(message))
             case messages.Ping():
                 self._channel.send(messages.Pong(message.number))
@@ -140,7 +140,8 @@ class Guest:
         task.add_done_callback(self._work.discard)
 
     async def _answer(self, ping: messages.Ping) -> None:
-        """When a request whose client is gone has become a task: a worker without any may be ended after this."""
+        """When what still runs has become a task: a worker without any may be ended after this."""
+        self._gate.lost_all()
         for _ in range(2 * gate.TURNS_TO_RETURN):
             await asyncio.sleep(0)
         self._channel.send(messages.Pong(ping.number))
