@@ -367,6 +367,44 @@ async def app(scope, receive, send):
             await worker.message("pong")
         assert "task_started" not in worker.kinds
 
+    async def test_what_follows_a_task_of_the_framework(self, function: MakeFunction) -> None:
+        source = """
+from starlette.applications import Starlette
+from starlette.background import BackgroundTask
+from starlette.responses import StreamingResponse
+from starlette.routing import Route
+
+async def ticks(path):
+    yield "tick"
+    if path != "/open": await asyncio.Event().wait()
+
+async def store(): await asyncio.sleep(0.01)
+
+async def live(request): return StreamingResponse(ticks(request.url.path), background=BackgroundTask(store))
+
+inner = Starlette(routes=[Route("/{path}", live)])
+
+async def app(scope, receive, send):
+    try:
+        await inner(scope, receive, send)
+    finally:
+        if scope["type"] == "http": await go_on(scope["path"])
+"""
+        async with booted(function(self.GOES_ON + source)) as worker:
+            await worker.message("ready")
+            reader, writer = await worker.connect()
+            writer.write(KEEP_ALIVE % (b"/long", b"r-8"))
+            await reader.readuntil(b"tick")
+            writer.close()
+            await worker.message("task_started", task=1, name="store", request="r-8")
+            await worker.message("task_settled", task=1, outcome="fulfilled")
+            # The node knew of what follows before it could take this for all.
+            assert worker.kinds[-2:] == ["task_started", "task_settled"]
+            await worker.message("task_started", task=2, name="live", request="r-8")
+            await worker.get("/open")
+            await worker.log("saved")
+            await worker.message("task_settled", task=2, outcome="fulfilled")
+
     async def test_a_websocket_that_only_sends(self, function: MakeFunction) -> None:
         source = """
             async def app(scope, receive, send):

@@ -137,7 +137,7 @@ class Exchange:
     """
 
     __slots__ = (
-        *("_complete", "_ended", "_held", "_missing", "_number", "_released", "_releasing"),
+        *("_complete", "_ended", "_held", "_left", "_missing", "_number", "_released", "_releasing"),
         *("_request_id", "_running_named", "_scope", "_send", "_settled", "_started"),
     )
 
@@ -150,6 +150,8 @@ class Exchange:
         """Bytes of the body that are still to come; None if the head does not say how many there are."""
         self._complete = False
         """Whether the application has sent the whole response."""
+        self._left = False
+        """Whether the client is gone."""
         self._ended = False
         self._number: int | None = None
         """The number of the task that is the rest of the call."""
@@ -212,6 +214,7 @@ class Exchange:
 
     def leave(self) -> None:
         """The client is gone: the call goes on for nobody."""
+        self._left = True
         asyncio.get_running_loop().call_soon(self._look)
 
     def end(self, error: BaseException | None = None) -> None:
@@ -235,7 +238,8 @@ class Exchange:
 
     def end_named(self, number: int, error: BaseException | None) -> None:
         self._running_named -= 1
-        if not self._complete or self._running_named or self._number is not None:
+        is_background = self._complete or self._left
+        if not is_background or self._running_named or self._number is not None:
             tasks.settle(number, error, asyncio.current_task())
         else:
             self._settled = number, error
