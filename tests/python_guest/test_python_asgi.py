@@ -405,8 +405,7 @@ async def app(scope, receive, send):
             await worker.log("saved")
             await worker.message("task_settled", task=2, outcome="fulfilled")
 
-    async def test_a_websocket_that_only_sends(self, function: MakeFunction) -> None:
-        source = """
+    BARE = """
             async def app(scope, receive, send):
                 if scope["type"] == "websocket":
                     await send({"type": "websocket.accept"})
@@ -416,7 +415,26 @@ async def app(scope, receive, send):
                             await asyncio.sleep(0.001)
                     finally:
                         print("ended")
-        """
+    """
+    STARLETTE = """
+            from starlette.applications import Starlette
+            from starlette.routing import WebSocketRoute
+
+            async def ticks(websocket):
+                await websocket.accept()
+                try:
+                    while True:
+                        await websocket.send_text("tick")
+                        await asyncio.sleep(0.001)
+                finally:
+                    print("ended")
+
+            app = Starlette(routes=[WebSocketRoute("/hello/ws", ticks)])
+    """
+    LISTENING = STARLETTE.replace("asyncio.sleep(0.001)", "websocket.receive_text()")
+
+    @pytest.mark.parametrize("source", [BARE, STARLETTE, LISTENING], ids=["bare", "starlette", "listening"])
+    async def test_a_websocket_that_does_not_care(self, function: MakeFunction, source: str) -> None:
         async with booted(function(source)) as worker:
             await worker.message("ready")
             reader, writer = await worker.connect()
@@ -426,6 +444,7 @@ async def app(scope, receive, send):
             await worker.log("ended")
             worker.say(type="ping", number=7, no_clients=True)
             await worker.message("pong")
+        assert not [message for message in worker.messages if message.get("outcome") == "rejected"]
         # That the client has left is no error of an application that does not care.
         assert worker.printed == [("info", "ended")]
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from starlette.background import BackgroundTask
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.websockets import WebSocketDisconnect
 
 from outlast.engines.python import heads
 from outlast.engines.python.server import Stream
@@ -313,6 +314,12 @@ class WebSocketExchange(Exchange):
             raise
         if message["type"] == "websocket.close":
             self.leave()
+
+    def _report(self, error: BaseException) -> None:
+        if isinstance(error, WebSocketDisconnect):
+            # Starlette's way to say so, which FastAPI uses too.
+            _mark(error)
+        super()._report(error)
 
 
 def _exchange(stream: Stream) -> Exchange:
