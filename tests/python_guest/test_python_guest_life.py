@@ -79,11 +79,9 @@ async def handler(request):
 
             async def forgotten(): await asyncio.Event().wait()
             async def ended(): await asyncio.Event().wait()
-            async def waited_for(): await asyncio.Event().wait()
 
-            begun = [asyncio.create_task(work()) for work in (forgotten, ended, waited_for)]
+            begun = [asyncio.create_task(work()) for work in (forgotten, ended)]
             begun.append(asyncio.create_task(run_in_threadpool(threading.Event().wait)))
-            EdgeRuntime.wait_until(begun[2])
             add_event_listener("unload", lambda event: begun[1].cancel())
             serve(lambda request: Response())
         """
@@ -94,6 +92,31 @@ async def handler(request):
         ((level, text),) = worker.printed
         assert level == "warning"
         assert text.startswith("the worker ends in the middle of forgotten: it does not wait for ")
+
+    @pytest.mark.parametrize("who", ["a task", "a request"])
+    async def test_the_parts_of_what_is_cut_off_are_not_named(self, function: MakeFunction, who: str) -> None:
+        source = f"""
+            async def part():
+                print("begun")
+                await asyncio.Event().wait()
+
+            async def whole(): await asyncio.gather(part())
+
+            if "{who}" == "a task": EdgeRuntime.wait_until(whole())
+
+            @serve
+            async def handler(request): await whole()
+        """
+        async with booted(function(source)) as worker:
+            await worker.message("ready")
+            _, writer = await worker.connect()
+            if who == "a request":
+                writer.write(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+            await worker.log("begun")
+            worker.say(type="exit")
+            await worker.ended()
+            writer.close()
+        assert worker.printed == [("info", "begun")]
 
     @pytest.mark.parametrize(
         "call",

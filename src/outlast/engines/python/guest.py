@@ -217,7 +217,8 @@ class Guest:
         if self._lifespan is not None and (problem := await self._lifespan.shutdown()):
             log("error", problem)
         await settled(dispatch(Event("unload")))
-        if forgotten := _forgotten():
+        # The node names the requests and tasks that are cut off, and these wait for some of asyncio's tasks themselves.
+        if not self._is_busy() and (forgotten := _forgotten()):
             log(
                 "warning",
                 f"the worker ends in the middle of {', '.join(forgotten)}: it does not wait for asyncio's own tasks. "
