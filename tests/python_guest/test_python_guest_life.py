@@ -211,6 +211,30 @@ async def handler(request):
         await worker.message("task_started", name="work")
         assert "task_settled" not in worker.kinds
 
+    async def test_exit_in_a_pool_that_another_thread_forgets(self, function: MakeFunction) -> None:
+        source = """
+            import signal
+
+            @serve
+            async def handler(request):
+                kept = [asyncio.get_running_loop().run_in_executor(None, sys.exit, 4)]
+                threading.Thread(target=forget, args=[kept]).start()
+                return Response()
+
+            def forget(kept):
+                while not kept[0].done(): time.sleep(0.01)
+                time.sleep(0.1)
+                # Nothing else wakes the event loop, which has nothing to do any more.
+                signal.setitimer(signal.ITIMER_REAL, 0)
+                kept.clear()
+        """
+        async with booted(function(source)) as worker:
+            await worker.message("ready")
+            _, writer = await worker.connect()
+            writer.write(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+            assert (await worker.ended())[0] == 4
+            writer.close()
+
     async def test_segfault(self, function: MakeFunction) -> None:
         source = """
             @serve

@@ -272,8 +272,8 @@ class Guest:
     def _on_loop_error(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         error = context.get("exception")
         if isinstance(error, SystemExit):
-            # It was raised in a pool, and nobody has asked what became of that.
-            self._loop.call_soon(self._exit, error)
+            # It was raised in a pool, and nobody has asked what became of that. Any thread may have noticed.
+            self._loop.call_soon_threadsafe(self._exit, error)
             return
         if error is not None:
             memory.make_room(error)
