@@ -11,6 +11,7 @@ import pytest
 from tests.python_engine import wheels
 from tests.python_engine.builder import Builder
 from tests.python_engine.conftest import script
+from tests.python_engine.pythons import OTHER
 
 from outlast.config.settings import FunctionSettings
 from outlast.engines.python.environments import OURS, Environment, EnvironmentFailed
@@ -131,6 +132,35 @@ async def test_a_lock_file_decides(builder: Builder, function: Make) -> None:
     lock = [UV, "lock", "--quiet", "--script", str(made.entrypoint), "--upgrade-package", "alpha==1.0"]
     await asyncio.to_thread(subprocess.run, lock, env=builder.env, check=True)
     assert (await builder.provide(made)).packages == {"alpha": "1.0"}
+
+
+PROJECT = "[project]\nname = 'x'\nversion = '1'\nrequires-python = '>=3.11'\ndependencies = ['alpha']\n"
+ABSENT = "3.99"
+
+
+@pytest.mark.parametrize(
+    ("source", "pinned", "preference"),
+    [
+        ("pyproject.toml", OTHER and OTHER[0], "managed"),
+        ("main.py", ABSENT, "managed"),
+        ("pyproject.toml", None, "only-managed"),
+    ],
+)
+async def test_a_lock_file_is_for_the_python_of_the_node(
+    builder: Builder, function: Make, source: str, pinned: str | None, preference: str
+) -> None:
+    """Whatever Python its author has pinned for their own machine."""
+    made = function({source: script("alpha") if source == "main.py" else PROJECT})
+    which = f"--script={made.entrypoint}" if source == "main.py" else f"--project={made.folder}"
+    await asyncio.to_thread(subprocess.run, [UV, "lock", "--quiet", which], env=builder.env, check=True)
+    if pinned is not None:
+        (made.folder / ".python-version").write_text(pinned)
+    if OTHER is not None and pinned == OTHER[0]:
+        builder.env["PATH"] = f"{OTHER[1]}:{builder.env['PATH']}"
+    environment = await builder.provide(made, builder.open(UV_PYTHON_PREFERENCE=preference))
+    assert environment.version == OURS
+    assert version_of(environment, "alpha") == "2.0"
+    assert "relocatable = true" in Path(environment.folder, "pyvenv.cfg").read_text()
 
 
 async def test_a_python_that_is_not_there_is_refused_clearly(builder: Builder, function: Make) -> None:

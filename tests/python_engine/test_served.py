@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +14,7 @@ import httpx
 import pytest
 import pytest_asyncio
 from tests.python_engine.conftest import script
+from tests.python_engine.pythons import OTHER
 from tests.support.node import Node, serving, write_project
 
 from outlast.engines.python.uv import UV
@@ -97,21 +97,6 @@ async def handler(request: Request) -> Response:
     return Response("still here")
 """
 )
-
-
-def other_python() -> tuple[str, str] | None:
-    """The latest minor version that this machine has besides this one: its number, and the folder of its program."""
-    for minor in range(sys.version_info.minor + 3, sys.version_info.minor, -1):
-        name = f"python3.{minor}"
-        found = [*Path("~/.pyenv/versions").expanduser().glob(f"3.{minor}.*/bin/{name}"), shutil.which(name)]
-        for program in filter(None, found):
-            with contextlib.suppress(OSError, subprocess.CalledProcessError):
-                subprocess.run([program, "-c", "import venv"], check=True, capture_output=True)
-                return f"3.{minor}", str(Path(program).parent)
-    return None
-
-
-OTHER = other_python()
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")

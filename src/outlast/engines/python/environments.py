@@ -249,7 +249,7 @@ class _Build:
         chosen.write_text("\n".join(versions))
         # Workers do not write bytecode, so that nothing they do can change what the next one runs.
         await self._run(
-            *("pip", "install", "--compile-bytecode", f"--python={scratch / 'env' / 'bin' / 'python'}"),
+            *("pip", "install", "--compile-bytecode", f"--python={_python(scratch)}"),
             *(f"--requirements={source}" for source in sources),
             *(f"--constraints={chosen}", _without_outlast(scratch)),
             builds_in=scratch,
@@ -263,6 +263,8 @@ class _Build:
         await self._run(
             *("sync", "--active", "--frozen", "--compile-bytecode", f"--no-install-package={_OUTLAST}"),
             *([f"--script={source}"] if source.suffix == ".py" else project),
+            # Without this, uv would make the environment anew with the Python of a .python-version file.
+            f"--python={_python(scratch)}",
             env={"VIRTUAL_ENV": str(scratch / "env")},
             builds_in=scratch,
         )
@@ -288,6 +290,10 @@ class _Build:
             env={**indexes, **(env or {})},
             builds=Builds(builds_in, self.interpreter.path) if builds_in is not None else None,
         )
+
+
+def _python(scratch: Path) -> Path:
+    return scratch / "env" / "bin" / "python"
 
 
 def _without_outlast(scratch: Path) -> str:

@@ -20,6 +20,9 @@ MAX_REPORT = 16 * 1024
 _OURS_TO_SAY = ("VIRTUAL_ENV", "UV_PYTHON", "UV_PROJECT", "UV_PROJECT_ENVIRONMENT", "UV_SYSTEM_PYTHON")
 """Variables that would choose another interpreter or folder for uv."""
 
+_FOR_THE_SEARCH = ("UV_PYTHON_PREFERENCE", "UV_MANAGED_PYTHON", "UV_NO_MANAGED_PYTHON")
+"""Variables that say which interpreters may be found. An environment that has one already would be made anew by them."""
+
 _USER = re.compile(r"//(?:[^\s/]*@|[^\s/:@]*:(?!\d*[/\s])\S*@)")
 """The user and password in a URL, also in one that is none because of what is in the password."""
 _SECRET = ("_PASSWORD", "_TOKEN")
@@ -65,7 +68,8 @@ class Uv:
         """
         indexes = " ".join(filter(None, (each.get("UV_INDEX") for each in (self._env, env))))
         ours = {name: value for name, value in env.items() if not self._env.get(name)}
-        env = {**self._env, **ours, "UV_INDEX": indexes}
+        given = {name: value for name, value in self._env.items() if name not in _FOR_THE_SEARCH}
+        env = {**given, **ours, "UV_INDEX": indexes, "UV_PYTHON_PREFERENCE": "system"}
         command = Command([UV, *arguments, "--quiet"], env, cwd)
         if builds is not None and self._confine is not None:
             # Its temporary files are kept apart as well.
