@@ -145,13 +145,16 @@ async def test_the_head_in_the_documentation(asks: Builder, indexes: Registry, f
     assert (await asks.provide(function({"main.py": head}), asks.open(**KEY))).packages == RIGHT
 
 
+@pytest.mark.parametrize(
+    ("which", "variable", "env"),
+    [("named", "UV_INDEX", KEY), ("default", "UV_INDEX_URL", {"UV_DEFAULT_INDEX": ""})],
+)
 async def test_an_index_of_the_node_comes_before_that_of_a_head(
-    asks: Builder, indexes: Registry, function: Make
+    asks: Builder, indexes: Registry, function: Make, which: str, variable: str, env: Mapping[str, str]
 ) -> None:
-    made = function(filled(HEADS["named"][0], indexes))
-    made.entrypoint.write_text(made.entrypoint.read_text().replace("<9", ""))
-    first = asks.open(UV_INDEX=indexes.url("open"), **KEY)
-    assert (await asks.provide(made, first)).packages["private"] == "9.0"
+    head = HEADS[which][0]["main.py"].replace("<9", "")
+    first = asks.open(**env, **{variable: indexes.url("open")})
+    assert (await asks.provide(function(filled({"main.py": head}, indexes)), first)).packages["private"] == "9.0"
 
 
 async def test_versions_are_preferred_there_as_well(asks: Builder, indexes: Registry, function: Make) -> None:

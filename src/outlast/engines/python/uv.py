@@ -21,7 +21,7 @@ _OURS_TO_SAY = ("VIRTUAL_ENV", "UV_PYTHON", "UV_PROJECT", "UV_PROJECT_ENVIRONMEN
 """Variables that would choose another interpreter or folder for uv."""
 
 _FOR_THE_SEARCH = ("UV_PYTHON_PREFERENCE", "UV_MANAGED_PYTHON", "UV_NO_MANAGED_PYTHON")
-"""Variables that say which interpreters may be found. An environment that has one already would be made anew by them."""
+"""Variables that say which interpreters may be found. Because of them, uv would make a finished environment anew."""
 
 _USER = re.compile(r"//(?:[^\s/]*@|[^\s/:@]*:(?!\d*[/\s])\S*@)")
 """The user and password in a URL, also in one that is none because of what is in the password."""
@@ -52,6 +52,9 @@ class Uv:
     def __init__(self, run: Run, environ: Mapping[str, str], confine: Confine | None = None) -> None:
         """``environ``: the user's, which says which index to ask, and how. ``confine``: None for no sandbox."""
         given = {name: value for name, value in environ.items() if name not in _OURS_TO_SAY}
+        if default := given.pop("UV_INDEX_URL", ""):
+            # The older name, which uv heeds less.
+            given["UV_DEFAULT_INDEX"] = given.get("UV_DEFAULT_INDEX") or default
         self._run = run
         self._confine = confine
         # Downloading a whole interpreter is for the user to allow, not for a function to demand.
@@ -63,7 +66,7 @@ class Uv:
         """Runs uv, and returns what it prints, without credentials. Raises `UvError`.
 
         Args:
-            env: variables, where the user's do not say otherwise; an index of the user's is asked first.
+            env: variables, where the user's do not say otherwise; those of UV_INDEX come after the user's.
             builds: for a run that may have to build packages.
         """
         indexes = " ".join(filter(None, (each.get("UV_INDEX") for each in (self._env, env))))
