@@ -24,6 +24,8 @@ class Builder:
         self.env = {**os.environ, "UV_CONFIG_FILE": str(config), "UV_CACHE_DIR": str(folder / "cache")}
         self.runs: list[list[str]] = []
         self.began = asyncio.Event()
+        self.fails = ""
+        """An option with which uv fails."""
         self.said: list[tuple[str, bool]] = []
         self._spawner = spawner
 
@@ -33,6 +35,8 @@ class Builder:
         async def run(command: Command) -> Result:
             self.runs.append([*command.argv])
             self.began.set()
+            if self.fails in command.argv:
+                command = Command(["false"], command.env, command.cwd)
             return await self._spawner.run(command)
 
         return Environments(self.folder / "envs", Uv(run, {**self.env, **env}))

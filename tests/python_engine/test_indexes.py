@@ -157,6 +157,36 @@ async def test_an_index_of_the_node_comes_before_that_of_a_head(
     assert (await asks.provide(function(filled({"main.py": head}, indexes)), first)).packages["private"] == "9.0"
 
 
+BESIDE = '[[tool.uv.index]]\nname = "near"\nurl = "./our index"\n'
+FLAT = EXPLICIT.replace("{closed}", "our index/private").replace("explicit", 'format = "flat"\nexplicit')
+
+
+@pytest.mark.parametrize("more", [BESIDE, FLAT], ids=["in its turn", "explicit"])
+async def test_an_index_in_a_folder_beside_the_head(
+    asks: Builder, indexes: Registry, function: Make, more: str
+) -> None:
+    made = function(filled({"main.py": script("private", more=more)}, indexes))
+    index = made.folder / "our index" / "private"
+    wheels.add(index, "private", "1.1", requires=["public"])
+    (index / "index.html").write_text(
+        "<!DOCTYPE html>" + "".join(f'<a href="{x.name}">{x.name}</a>' for x in index.iterdir())
+    )
+    assert (await asks.provide(made)).packages == RIGHT
+
+
+@pytest.mark.parametrize("key", ['format = "flat"', 'authenticate = "always"', "ignore-error-codes = [403]"])
+def test_what_counts_only_for_an_explicit_index(function: Make, key: str) -> None:
+    made = function({"main.py": script("private", more=NAMED + key)})
+    with pytest.raises(RequirementsError) as caught:
+        read(made)
+    assert str(caught.value).startswith(f"{made.entrypoint}: {key}: ")
+    for kept in (f"{NAMED}{key}\nexplicit = true", f'{NAMED}format = "simple"'):
+        assert read(function({"main.py": script("private", more=kept)}))
+    made = function({"main.py": script("private", more=NAMED + key)})
+    made.entrypoint.with_name("main.py.lock").write_text("")
+    assert read(made), "uv itself heeds it then"
+
+
 async def test_versions_are_preferred_there_as_well(asks: Builder, indexes: Registry, function: Make) -> None:
     made = function(filled(HEADS["explicit"][0], indexes))
     found = await asks.provide(made, asks.open(**KEY), preferred={"private": "1.0"})
@@ -192,7 +222,7 @@ async def test_a_head_names_a_package_beside_it(asks: Builder, function: Make, s
 @pytest.mark.parametrize(
     ("index", "said"),
     [
-        ("[[tool.uv.index]]\nname = 'corp'", "Object missing required field `url` - at `$.index[0]`"),
+        ("[[tool.uv.index]]\nname = 'corp'", "an index has no `url`"),
         ("[tool.uv]\nindex = 'corp'", "Expected `array`, got `str` - at `$.index`"),
     ],
 )
@@ -242,6 +272,7 @@ async def test_an_index_that_lets_nobody_in(asks: Builder, indexes: Registry, fu
         ({"main.py": script("nowhere", more=NAMED)}, ["closed"]),
         ({"pyproject.toml": PROJECT.replace("private<9", "nowhere") + EXPLICIT}, ["closed"]),
         ({"requirements.txt": "--extra-index-url {closed_ada}\nnowhere\n"}, ["closed"]),
+        ({"main.py": script("nowhere", more='[tool.uv]\nextra-index-url = ["{closed_ada}"]')}, ["closed"]),
         ({"requirements.txt": "nowhere\n"}, []),
     ],
 )
@@ -252,6 +283,12 @@ async def test_what_no_index_has(
     asked = [indexes.url(index, user="****" if "ada" in str(files) else "") for index in more]
     assert f"hint: asked were {', '.join([indexes.url('open'), *asked])}; " in said
     assert "UV_INDEX_NAME_USERNAME" in said
+
+
+async def test_what_no_index_has_where_these_cannot_be_told(asks: Builder, function: Make) -> None:
+    asks.fails = "--emit-index-url"
+    said = await failure(asks, function({"requirements.txt": "nowhere\n"}))
+    assert "nowhere was not found in the package registry" in said
 
 
 async def test_an_index_that_is_not_there(asks: Builder, function: Make, unused_tcp_port: int) -> None:

@@ -130,7 +130,16 @@ def test_the_same_elsewhere_is_the_same_environment(function: Make) -> None:
 
 @pytest.mark.parametrize("line", ["./lib", "-e ../lib", "lib @ file:///lib", "-r ../all.txt"])
 def test_but_not_where_it_names_what_lies_beside_it(function: Make, line: str) -> None:
-    one, two = (read(function({"requirements.txt": line}, name)) for name in ("one", "two"))
+    not_shared(function, {"requirements.txt": line})
+
+
+@pytest.mark.parametrize("index", ["{ url = 'wheels' }", "{ name = 'near', url = 'our wheels' }"])
+def test_nor_where_an_index_lies_beside_it(function: Make, index: str) -> None:
+    not_shared(function, {"main.py": script("httpx", more=f"[tool.uv]\nindex = [{index}]")})
+
+
+def not_shared(function: Make, files: dict[str, str]) -> None:
+    one, two = (read(function(files, name)) for name in ("one", "two"))
     assert one is not None
     assert two is not None
     assert one.key() != two.key()

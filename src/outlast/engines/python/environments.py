@@ -236,9 +236,7 @@ class _Build:
         except UvError as error:
             if "not found in the package registry" not in str(error):
                 raise
-            asked = await self._indexes(scratch)
-            perhaps = f"; without credentials, one {_KEPT_QUIET}" if asked != [_PYPI] else ""
-            raise UvError(f"{error}\n\nhint: asked were {', '.join(asked)}{perhaps}") from error
+            raise UvError(f"{error}{await self._asked(scratch)}") from error
         lines = locked.read_text("utf-8").splitlines()
         self.report(f"installing {len(lines)} packages", None)
         return [line for line in lines if "==" in line]
@@ -269,21 +267,25 @@ class _Build:
             builds_in=scratch,
         )
 
-    async def _indexes(self, scratch: Path) -> list[str]:
-        """Those that uv asks, as it writes them down for who asks for no package."""
-        options = scratch / "options.txt"
-        lines = self.requirements.text.splitlines() if self.requirements.source.suffix == ".txt" else []
-        lines += [f"--extra-index-url {each.url}" for each in self.requirements.places.index if each.explicit]
+    async def _asked(self, scratch: Path) -> str:
+        """A hint that names the indexes that uv asks, as it writes them down for who asks for no package."""
+        source, options = self.requirements.source, scratch / "options.txt"
+        lines = self.requirements.text.splitlines() if source.suffix == ".txt" else []
+        lines += self.requirements.places.as_options(source.parent)
         options.write_text("\n".join(filter(_INDEX_OPTION.match, lines)))
-        told = await self._run(
-            *("pip", "compile", "--emit-index-url", "--no-header", f"--python={self.interpreter.path}", str(options))
-        )
-        return [line.split()[-1] for line in filter(_INDEX_OPTION.match, told.splitlines())]
+        emit = ("pip", "compile", "--emit-index-url", "--no-header", f"--python={self.interpreter.path}")
+        try:
+            told = await self._run(*emit, str(options))
+        except UvError:
+            return ""
+        asked = [*dict.fromkeys(line.split()[-1] for line in filter(_INDEX_OPTION.match, told.splitlines()))]
+        perhaps = f"; without credentials, one {_KEPT_QUIET}" if asked != [_PYPI] else ""
+        return f"\n\nhint: asked were {', '.join(asked)}{perhaps}"
 
     async def _run(self, *arguments: str, env: Mapping[str, str] | None = None, builds_in: Path | None = None) -> str:
         source = self.requirements.source
         # In pyproject.toml, uv finds them itself.
-        indexes = self.requirements.places.as_environment() if source.suffix == ".py" else {}
+        indexes = self.requirements.places.as_environment(source.parent) if source.suffix == ".py" else {}
         return await self.uv(
             *arguments,
             cwd=source.parent,

@@ -5,6 +5,7 @@ instead. So it is told in ways that it understands.
 """
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,33 +13,55 @@ from typing import Any
 import msgspec
 
 Source = dict[str, Any]
+Index = dict[str, Any]
+"""As uv has it: a ``url``, perhaps a ``name``; with ``explicit``, only packages whose source names it come from it."""
+
+_IN_VARIABLES = {"url", "name", "default", "explicit"}
+_WITHOUT_THEM = {"cache-control", "publish-url"}
+"""Keys that do not decide where a package comes from."""
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
+_USUAL = {"format": "simple", "authenticate": "auto"}
 
 
-class Index(msgspec.Struct, frozen=True, omit_defaults=True):
-    url: str
-    name: str = ""
-    default: bool = False
-    explicit: bool = False
-    """Whether only packages whose source names it come from it."""
-
-    def __str__(self) -> str:
-        return f"{self.name}={self.url}" if self.name else self.url
-
-
-class Places(msgspec.Struct, frozen=True):
+class Places(msgspec.Struct, frozen=True, rename="kebab"):
     index: list[Index] = []
     sources: dict[str, Source | list[Source]] = {}
+    index_url: str = ""
+    extra_index_url: list[str] = []
+    """``index_url``, ``extra_index_url``: what uv had before ``index``."""
+
+    def __post_init__(self) -> None:
+        if not all(isinstance(each.get("url"), str) for each in self.index):
+            raise ValueError("an index has no `url`")
 
     def __bool__(self) -> bool:
         return bool(self.index or self.sources)
 
-    def as_environment(self) -> dict[str, str]:
-        """The variables by which uv knows the indexes, but for the explicit ones."""
+    def unsaid(self) -> list[str]:
+        """What `as_environment` cannot say about the indexes, so that uv would ask them in another way."""
+        return [
+            f"{key} = {_toml(value)}"
+            for each in self.index
+            if not each.get("explicit")
+            for key, value in each.items()
+            if key not in _IN_VARIABLES | _WITHOUT_THEM and _USUAL.get(key) != value
+        ]
+
+    def as_environment(self, folder: Path) -> dict[str, str]:
+        """The variables by which uv knows the indexes of a script of this folder, but for the explicit ones."""
         variables: dict[str, list[str]] = {"UV_INDEX": [], "UV_DEFAULT_INDEX": []}
         for each in self.index:
-            if not each.explicit:
-                variables["UV_DEFAULT_INDEX" if each.default else "UV_INDEX"].append(str(each))
+            if not each.get("explicit"):
+                url = _located(each["url"], folder)
+                named = f"{each['name']}={url}" if "name" in each else url
+                variables["UV_DEFAULT_INDEX" if each.get("default") else "UV_INDEX"].append(named)
         return {name: " ".join(values) for name, values in variables.items() if values}
+
+    def as_options(self, folder: Path) -> list[str]:
+        """The lines of a requirements.txt that say what `as_environment` does not."""
+        explicit = [each["url"] for each in self.index if each.get("explicit")]
+        default = [f"--index-url {_located(self.index_url, folder)}"] if self.index_url else []
+        return default + [f"--extra-index-url {_located(url, folder)}" for url in [*self.extra_index_url, *explicit]]
 
     def as_project(self, dependencies: Sequence[str], folder: Path) -> str:
         """The text of a pyproject.toml that requires the same as a script of this folder."""
@@ -47,8 +70,15 @@ class Places(msgspec.Struct, frozen=True):
             for name, source in self.sources.items()
         }
         project = {"name": "function", "version": "0", "dependencies": dependencies}
-        tool = {"uv": {"index": msgspec.to_builtins(self.index), "sources": sources}}
+        index = [{**each, "url": _located(each["url"], folder)} for each in self.index]
+        tool = {"uv": {"index": index, "sources": sources}}
         return f"project = {_toml(project)}\ntool = {_toml(tool)}\n"
+
+
+def _located(url: str, folder: Path) -> str:
+    """The same index for who is elsewhere, and without spaces, since those separate indexes in variables."""
+    # Like uv, which takes what has no scheme for a path.
+    return url.replace(" ", "%20") if _SCHEME.match(url) else folder.joinpath(url).absolute().as_uri()
 
 
 def _placed(source: Source, folder: Path) -> Source:

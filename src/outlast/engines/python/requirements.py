@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 # PEP 723: comment lines only, from the opening line to the last closing one that they reach.
 _BLOCK = re.compile(r"^# /// script[ \t]*\n((?:#(?: .*)?\n)*)# ///[ \t]*$", re.MULTILINE)
 _INCLUDED = re.compile(r"(?:-r|-c|--requirements?|--constraints?)[ =]*(\S+)")
-_LOCAL = re.compile(r"\.{1,2}/|file:|-e\b|\bpath\b|\bworkspace\b")
+_LOCAL = re.compile(r"\.{1,2}/|file:|-e\b|\bpath\b|\bworkspace\b|\"url\":\"(?!\w+:)")
 """May refer to something beside the source: the same text in another place then means something else."""
 _COMMENT = re.compile(r"(?:^|\s)#.*")
 
@@ -90,7 +90,13 @@ def _of_script(script: Path) -> Requirements | None:
         raise RequirementsError(f"{script}: has more than one # /// script block; keep one of them")
     text = "".join(line[2:] if line.startswith("# ") else line[1:] for line in blocks[0].splitlines(keepends=True))
     block = _toml(script, text, _Table)
-    return _of_table(script, block, block.tool, script.with_name(f"{script.name}.lock"))
+    found = _of_table(script, block, block.tool, script.with_name(f"{script.name}.lock"))
+    if found.lock is None and (unsaid := found.places.unsaid()):
+        raise RequirementsError(
+            f"{script}: {', '.join(unsaid)}: counts here only for an index that is explicit; mark it so, "
+            f"make a lock file (uv lock --script {script.name}), or use a pyproject.toml instead"
+        )
+    return found
 
 
 def _of_files(function: FunctionSettings) -> Requirements | None:
