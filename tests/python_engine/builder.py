@@ -7,7 +7,8 @@ from pathlib import Path
 
 from outlast.config.settings import FunctionSettings
 from outlast.engines.processes import Command, Result, Spawner
-from outlast.engines.python.environments import Environment, Environments
+from outlast.engines.python.build import Environment
+from outlast.engines.python.environments import Environments
 from outlast.engines.python.requirements import read
 from outlast.engines.python.uv import Uv
 

@@ -14,7 +14,8 @@ from tests.python_engine.conftest import script
 from tests.python_engine.pythons import OTHER
 
 from outlast.config.settings import FunctionSettings
-from outlast.engines.python.environments import OURS, Environment, EnvironmentFailed
+from outlast.engines.python.build import Environment, EnvironmentFailed
+from outlast.engines.python.environments import OURS
 from outlast.engines.python.requirements import read
 from outlast.engines.python.uv import UV
 

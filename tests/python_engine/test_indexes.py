@@ -21,7 +21,7 @@ from tests.python_engine.registry import PASSWORD, USER, Registry
 from tests.support.node import Node, serving, write_project
 
 from outlast.config.settings import FunctionSettings
-from outlast.engines.python.environments import EnvironmentFailed
+from outlast.engines.python.build import EnvironmentFailed
 from outlast.engines.python.indexes import Places
 from outlast.engines.python.requirements import RequirementsError, read
 from outlast.engines.python.uv import UV, without_secrets

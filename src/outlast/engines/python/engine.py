@@ -15,7 +15,8 @@ from outlast.core.outcome import EndReason
 from outlast.engines import backstop, reach
 from outlast.engines.processes import Command, Exit, Spawner
 from outlast.engines.python import libraries, local_imports, requirements, walls
-from outlast.engines.python.environments import OURS, Environment, Environments
+from outlast.engines.python.build import Environment
+from outlast.engines.python.environments import OURS, Environments
 from outlast.engines.python.start import Start, arguments
 from outlast.engines.python.uv import Builds, Run, Uv
 from outlast.sandbox.walls import Walls

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from outlast.config.settings import FunctionSettings
 from outlast.engines.python import libraries
-from outlast.engines.python.environments import Environment
+from outlast.engines.python.build import Environment
 from outlast.engines.python.uv import UV
 from outlast.sandbox import system
 from outlast.sandbox.walls import MOUNTS, Walls
