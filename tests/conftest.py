@@ -24,6 +24,9 @@ LONGEST_FIRST = (
     "endurance/test_every_task_once.py",
     "endurance/test_steady_load.py",
     "cli_demo/test_demo.py",
+    "docs/test_testing.py",
+    "python_engine/test_indexes.py",
+    "test_service_manager.py",
 )
 """Files that take 10 s and more. Begun last, one of them would keep one process busy when the other has ended."""
 

@@ -164,7 +164,10 @@ class Endpoints:
         return [
             event
             for event in self._node.log.feed.recent(wanted, KEPT_EVENTS)
-            if since <= event.at <= until and field(event.fields, "request_id") is None
+            if since <= event.at <= until
+            and field(event.fields, "request_id") is None
+            # It was before the task, perhaps in the same millisecond.
+            and event.name != "boot"
         ][-WORKER_EVENTS:]
 
     async def requests(self, request: Request) -> Response:
