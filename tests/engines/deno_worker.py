@@ -24,6 +24,11 @@ GUEST = Path(outlast.engines.deno.__file__).parent / "guest"
 DENO_DIR = Path(__file__).parents[2] / ".outlast" / "test-deno"
 ENV = {"DENO_DIR": str(DENO_DIR), "NO_COLOR": "1"}
 PATIENCE_S = 20
+UPGRADE = (
+    b"GET /hello HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: websocket\r\n"
+    b"sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+)
+"""The head of a request for a WebSocket, but for its end."""
 PEER = {"x-outlast-peer": "203.0.113.9:4711", "x-forwarded-proto": "https", "host": "example.com:8443"}
 
 Message = dict[str, Any]
@@ -89,6 +94,14 @@ class DenoWorker:
         await asyncio.wait_for(self._drained(), PATIENCE_S)
         assert self.process.returncode is not None
         return self.process.returncode, err.decode()
+
+    async def ended_by_request(self) -> tuple[int, str]:
+        """The same, of a request that ends it instead of being answered."""
+        _, writer = await self.connect()
+        writer.write(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+        ended = await self.ended()
+        writer.close()
+        return ended
 
     async def _drained(self) -> None:
         async with self._heard:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from deno import find_deno_bin
-from tests.engines.deno_worker import DENO_DIR, GUEST, PATIENCE_S, booted, standby
+from tests.engines.deno_worker import DENO_DIR, GUEST, PATIENCE_S, UPGRADE, booted, standby
 
 MakeFunction = Callable[[str], Path]
 
@@ -253,10 +253,7 @@ class TestRequest:
         async with booted(function(source)) as worker:
             await worker.message("ready")
             reader, writer = await worker.connect()
-            writer.write(
-                b"GET /hello HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: websocket\r\n"
-                b"sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-            )
+            writer.write(UPGRADE + b"\r\n")
             head = await reader.readuntil(b"\r\n\r\n")
             assert head.startswith(b"HTTP/1.1 101 ")
             writer.write(b"\x81\x82\0\0\0\0hi")
@@ -282,10 +279,7 @@ class TestRequest:
         async with booted(function(source)) as worker:
             await worker.message("ready")
             reader, writer = await worker.connect()
-            writer.write(
-                b"GET /hello HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: websocket\r\nsb-request-id: r-5\r\n"
-                b"sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-            )
+            writer.write(UPGRADE + b"sb-request-id: r-5\r\n\r\n")
             assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 101 ")
             assert await reader.readexactly(4) == b"\x88\x02\x03\xf3"
             writer.close()
@@ -482,10 +476,7 @@ class TestEnd:
         }})"""
         async with booted(function(source)) as worker:
             await worker.message("ready")
-            _, writer = await worker.connect()
-            writer.write(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
-            assert (await worker.ended())[0] == 3
-            writer.close()
+            assert (await worker.ended_by_request())[0] == 3
         names = [message["name"] for message in worker.messages if message["type"] == "task_started"]
         assert names == [f"task {number}" for number in range(50)]
 

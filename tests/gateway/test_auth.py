@@ -5,7 +5,6 @@ import base64
 import hashlib
 import hmac
 import json
-import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -17,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.hashes import SHA256
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.support.background import served
 
 from outlast.gateway import auth, keys
 from outlast.gateway.auth import MALFORMED, MISSING, Denial, JwtVerifier, Pending
@@ -641,22 +641,15 @@ class KeyServer:
             def log_request(self, *args: object) -> None:
                 pass
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._thread = threading.Thread(target=self._server.serve_forever)
-        self._thread.start()
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}/auth/v1/.well-known/jwks.json"
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.http.server_address[1]}/auth/v1/.well-known/jwks.json"
 
 
 @pytest.fixture
 def key_server() -> Iterator[KeyServer]:
     server = KeyServer()
-    yield server
-    server.close()
+    with served(server.http):
+        yield server
 
 
 async def test_keys_come_over_http(key_server: KeyServer) -> None:

@@ -9,7 +9,7 @@ import pytest
 import pytest_asyncio
 from tests.ledger import samples
 from tests.ledger.freezing import freezing
-from tests.ledger.node import PATIENCE_S, Node, node, session
+from tests.ledger.node import Node, node, session
 
 from outlast.core.records import RequestQuery, TaskQuery, WorkerQuery
 from outlast.database.connections import COMMAND_WITHIN_S, Database, DatabaseError, is_lasting
@@ -92,16 +92,24 @@ async def test_slow_it_is_waited_for_and_what_there_is_no_room_for_is_counted(
         assert await kept(other) == sorted(told[:60] + told[90:])
 
 
+class Connect:
+    """Connects to the database, and notes when."""
+
+    def __init__(self, url: str) -> None:
+        self._database = Database(lambda: url)
+        self.attempts: list[float] = []
+
+    async def __call__(self) -> "asyncpg.Connection":
+        self.attempts.append(asyncio.get_running_loop().time())
+        return await self._database.connect()
+
+
 @pytest.mark.parametrize(("table", "count"), [("single_tasks", 5), ("task_batches", 30)])
 async def test_a_table_that_takes_no_records_is_told_of_once_and_holds_up_no_other(
     url: str, other: "asyncpg.Connection", monkeypatch: pytest.MonkeyPatch, table: str, count: int
 ) -> None:
     monkeypatch.setattr(trouble, "PATIENCE_S", 0.1)
-    connections: list[float] = []
-
-    async def connect() -> "asyncpg.Connection":
-        connections.append(asyncio.get_running_loop().time())
-        return await Database(lambda: url).connect()
+    connect = Connect(url)
 
     async with node(url, connect=connect, lost_after_s=0.6) as there:
         await there.until_connected()
@@ -110,9 +118,7 @@ async def test_a_table_that_takes_no_records_is_told_of_once_and_holds_up_no_oth
         began = asyncio.get_running_loop().time()
         for number in range(1, 21):
             there.ledger.request_ended(samples.request(node=there.id))
-            async with asyncio.timeout(PATIENCE_S):
-                while await other.fetchval("select count(*) from outlast.requests") < number:  # noqa: ASYNC110
-                    await asyncio.sleep(0.005)
+            await there.until(lambda number=number: there.ledger._sinks["requests"].written == number)
         beats = (asyncio.get_running_loop().time() - began) / 0.2
         assert await other.fetchval("select last_value from refused") <= beats + 2
         await there.until(lambda: there.reports)
@@ -123,7 +129,7 @@ async def test_a_table_that_takes_no_records_is_told_of_once_and_holds_up_no_oth
         status = there.ledger.status
         assert (status.connected, status.backlog, status.error) == (False, count, "the disk is full")
         # One to write, one to ask.
-        assert len(connections) == 2
+        assert len(connect.attempts) == 2
         await other.execute(f"drop trigger refuse on outlast.{table}")
         await there.until_written()
         assert await kept(other) == sorted(records)
@@ -154,21 +160,17 @@ async def test_one_that_does_not_know_the_node_is_tried_ever_more_seldom(
     url: str, other: "asyncpg.Connection", monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(trouble, "PATIENCE_S", 0.1)
-    attempts: list[float] = []
-
-    async def connect() -> "asyncpg.Connection":
-        attempts.append(asyncio.get_running_loop().time())
-        return await Database(lambda: url).connect()
+    connect = Connect(url)
 
     async with node(url, connect=connect, lost_after_s=0.3) as there:
         await there.until_connected()
         await other.execute(REFUSING.replace("single_tasks", "nodes"))
-        await there.until(lambda: len(attempts) == 6)
+        await there.until(lambda: len(connect.attempts) == 6)
         [(text, is_trouble)] = there.reports
         assert "refuses records (the disk is full)" in text
         assert is_trouble
         # The pauses since the connection that was of use are 1, 2, 4, 8, and 16 times as long as the first.
-        assert attempts[-1] - attempts[-2] > 15 * module.FIRST_PAUSE_S
+        assert connect.attempts[-1] - connect.attempts[-2] > 15 * module.FIRST_PAUSE_S
 
 
 @pytest.mark.parametrize(

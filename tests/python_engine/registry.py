@@ -1,11 +1,12 @@
 """Package indexes on this machine, not all of which are for everybody."""
 
 import base64
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+
+from tests.support.background import served
 
 USER, PASSWORD = "ada", "s3cret-of-ada"
 _AUTHORIZATION = "Basic " + base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
@@ -59,11 +60,6 @@ class _Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def serving(folder: Path) -> Iterator[Registry]:
-    with Registry(folder) as registry:
-        thread = threading.Thread(target=registry.serve_forever)
-        thread.start()
-        try:
-            yield registry
-        finally:
-            registry.shutdown()
-            thread.join()
+    registry = Registry(folder)
+    with served(registry):
+        yield registry

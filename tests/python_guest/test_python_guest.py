@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.engines.deno_worker import UPGRADE
 from tests.python_guest.python_worker import booted, standby
 
 MakeFunction = Callable[[str], Path]
@@ -309,9 +310,6 @@ class TestRequest:
     async def test_websockets_are_for_applications(self, function: MakeFunction) -> None:
         async with booted(function(OK)) as worker:
             await worker.message("ready")
-            answer = await worker.ask(
-                b"GET /hello HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: websocket\r\n"
-                b"sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-            )
+            answer = await worker.ask(UPGRADE + b"\r\n")
             await worker.message("log", level="error")
         assert answer.startswith(b"HTTP/1.1 403 ")

@@ -148,10 +148,7 @@ async def handler(request):
         """
         async with booted(function(source)) as worker:
             await worker.message("ready")
-            _, writer = await worker.connect()
-            writer.write(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
-            assert (await worker.ended())[0] == 4
-            writer.close()
+            assert (await worker.ended_by_request())[0] == 4
         assert worker.printed == [("info", "unload"), ("info", "atexit")]
 
     @pytest.mark.parametrize("handler", ["def", "async def"])
@@ -168,10 +165,7 @@ async def handler(request):
 """
         async with booted(function(source)) as worker:
             await worker.message("ready")
-            _, writer = await worker.connect()
-            writer.write(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
-            assert (await worker.ended())[0] == code
-            writer.close()
+            assert (await worker.ended_by_request())[0] == code
         names = [message["name"] for message in worker.messages if message["type"] == "task_started"]
         assert names == [f"task {number}" for number in range(50)]
 
@@ -204,10 +198,7 @@ async def handler(request):
         """
         async with booted(function(source)) as worker:
             await worker.message("ready")
-            _, writer = await worker.connect()
-            writer.write(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
-            assert (await worker.ended())[0] == 4
-            writer.close()
+            assert (await worker.ended_by_request())[0] == 4
         await worker.message("task_started", name="work")
         assert "task_settled" not in worker.kinds
 
@@ -217,12 +208,14 @@ async def handler(request):
 
             @serve
             async def handler(request):
-                kept = [asyncio.get_running_loop().run_in_executor(None, sys.exit, 4)]
-                threading.Thread(target=forget, args=[kept]).start()
+                kept, done = [asyncio.get_running_loop().run_in_executor(None, sys.exit, 4)], threading.Event()
+                kept[0].add_done_callback(lambda _: done.set())
+                threading.Thread(target=forget, args=[kept, done]).start()
                 return Response()
 
-            def forget(kept):
-                while not kept[0].done(): time.sleep(0.01)
+            def forget(kept, done):
+                done.wait()
+                # Until the loop is idle, which nothing tells.
                 time.sleep(0.1)
                 # Nothing else wakes the event loop, which has nothing to do any more.
                 signal.setitimer(signal.ITIMER_REAL, 0)
@@ -230,10 +223,7 @@ async def handler(request):
         """
         async with booted(function(source)) as worker:
             await worker.message("ready")
-            _, writer = await worker.connect()
-            writer.write(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
-            assert (await worker.ended())[0] == 4
-            writer.close()
+            assert (await worker.ended_by_request())[0] == 4
 
     async def test_segfault(self, function: MakeFunction) -> None:
         source = """
@@ -245,10 +235,7 @@ async def handler(request):
         """
         async with booted(function(source)) as worker:
             await worker.message("ready")
-            _, writer = await worker.connect()
-            writer.write(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
-            code, err = await worker.ended()
-            writer.close()
+            code, err = await worker.ended_by_request()
         assert code == -signal.SIGSEGV
         assert "Fatal Python error: Segmentation fault" in err
         assert worker.messages[-1]["name"] == "doomed"

@@ -120,10 +120,7 @@ async def handler(request):
 """
         async with booted(function(source), memory_mb=64) as worker:
             await worker.message("ready")
-            _, writer = await worker.connect()
-            writer.write(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
-            code, err = await worker.ended()
-            writer.close()
+            code, err = await worker.ended_by_request()
         assert backstop.limit_reached(Exit(code, 10, 10), err, Limits()) is EndReason.MEMORY
 
 

@@ -6,11 +6,12 @@ import hashlib
 import io
 import json
 import tarfile
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote
+
+from tests.support.background import served
 
 VERSIONS = ("1.0.0", "1.2.0", "2.0.0")
 
@@ -54,15 +55,10 @@ def npm_registry(heard: list[str], scripts: Mapping[str, str] | None = None) -> 
         dist = {"tarball": f"http://{address}/{name}/-/{version}", "integrity": f"sha512-{digest}"}
         return {**manifest(name, version), "hasInstallScript": bool(scripts), "dist": dist}
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        address = f"127.0.0.1:{server.server_port}"
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield address
-        finally:
-            server.shutdown()
-            thread.join()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    address = f"127.0.0.1:{server.server_port}"
+    with served(server):
+        yield address
 
 
 def _tarball(files: Mapping[str, str]) -> bytes:
