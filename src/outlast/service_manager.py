@@ -49,12 +49,12 @@ class ServiceManager:
         address = self._environ.get("NOTIFY_SOCKET")
         if not address:
             return
+        if address[0] == "@":
+            # Without a path.
+            address = "\0" + address[1:]
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
-                # Socket addresses without a path begin with a zero byte.
-                channel.sendto(
-                    "\n".join(news).encode(), address.replace("@", "\0", 1) if address[0] == "@" else address
-                )
+                channel.sendto("\n".join(news).encode(), address)
         except OSError as error:
             text = f"the service manager cannot be told ({news[0]}, NOTIFY_SOCKET): {error.strerror}"
             self._log.emit("config", level=Level.WARNING, msg=text)

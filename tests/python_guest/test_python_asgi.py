@@ -197,7 +197,7 @@ class TestBackgroundTasks:
                 if scope["path"] == "/litestar": scope["route_handler"] = SimpleNamespace(fn=orders)
                 await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
                 await send({"type": "http.response.body"})
-                await asyncio.sleep(0.01)
+                await asyncio.Event().wait()
         """
         async with booted(function(source)) as worker:
             await worker.message("ready")
