@@ -125,7 +125,7 @@ def test_place(alive: int, starting: int, waiting: int, capacity: Capacity, plac
 @pytest.mark.parametrize(
     ("policy", "scale", "cpus", "per_worker", "max_workers"),
     [
-        (Policy.PER_WORKER, Scale(), 2, 100, 2),
+        (Policy.PER_WORKER, Scale(), 2, 100, 4),
         (Policy.PER_WORKER, Scale(max_workers=5, concurrency=7), 2, 7, 5),
         (Policy.PER_REQUEST, Scale(), 2, 1, 16),
         (Policy.PER_REQUEST, Scale(), 64, 1, 64),

@@ -114,7 +114,7 @@ def test_defaults_of_outlast_toml(tmp_path: Path) -> None:
     }
     assert defaults.pop("scale.max_workers") is None
     documented = table("outlast.toml")
-    assert documented.pop("scale.max_workers") == "number of CPUs"
+    assert documented.pop("scale.max_workers") == "2 per CPU"
     assert documented == {key: shown(default) for key, default in defaults.items()}
 
 

@@ -12,7 +12,8 @@ from outlast.core.errors import OutlastError
 from outlast.core.limits import Limits
 from outlast.core.outcome import EndReason, RequestEnd
 from outlast.core.policy import Policy
-from outlast.supervisor import backlog, change
+from outlast.supervisor import backlog, change, pool
+from outlast.supervisor.worker import Worker
 
 
 async def test_all_that_wait_are_served_by_the_one_worker_that_was_started_for_them() -> None:
@@ -125,6 +126,66 @@ async def test_one_request_at_a_time_and_the_next_when_a_worker_is_free() -> Non
         for worker in workers:
             worker.answer()
         assert {await caller.end() for caller in callers} == {200}
+
+
+class TestAnEventLoopAtWork:
+    """When a request comes, and no other worker has a free one."""
+
+    @pytest.fixture(autouse=True)
+    def looks(self, monkeypatch: pytest.MonkeyPatch) -> asyncio.Queue[bool]:
+        """What is found at each look at an event loop: whether it is at work."""
+        looks: asyncio.Queue[bool] = asyncio.Queue()
+        monkeypatch.setattr(Worker, "is_running", lambda worker: looks.get_nowait())
+        monkeypatch.setattr(pool, "AT_WORK_FOR_S", 0.0)
+        return looks
+
+    async def calm(self, there: House) -> Stub:
+        there.call()
+        worker = await there.ready_worker()
+        await worker.has(1)
+        return worker
+
+    async def test_that_does_nothing_about_it_has_another_worker_started(self, looks: asyncio.Queue[bool]) -> None:
+        async with house() as there:
+            worker = await self.calm(there)
+            looks.put_nowait(True)
+            looks.put_nowait(True)
+            held = there.call()
+            other = await there.ready_worker()
+            await there.logged("boot", count=2)
+            looks.put_nowait(False)
+            caller = there.call()
+            await other.has(1)
+            other.answer()
+            assert await caller.end() == 200
+            await worker.has(2)
+            assert not held.ended.done()
+
+    async def test_that_has_come_to_an_end_starts_none(self, looks: asyncio.Queue[bool]) -> None:
+        async with house() as there:
+            worker = await self.calm(there)
+            looks.put_nowait(True)
+            looks.put_nowait(False)
+            caller = there.call()
+            await worker.has(2)
+            worker.answer()
+            assert await caller.end() == 200
+            assert looks.empty()
+            assert there.pool._crew.starting() == 0
+
+    async def test_that_answers_in_time_starts_none(self, looks: asyncio.Queue[bool]) -> None:
+        async with house() as there:
+            worker = await self.calm(there)
+            second_look, doubted = there.pool._grow_if_silent, asyncio.get_running_loop().create_future()
+            there.pool._grow_if_silent = lambda *asked: doubted.set_result(asked)  # type: ignore[method-assign]
+            looks.put_nowait(True)
+            caller = there.call()
+            await worker.has(2)
+            worker.answer()
+            assert await caller.end() == 200
+            looks.put_nowait(True)
+            second_look(*await doubted)
+            assert there.pool._crew.starting() == 0
 
 
 async def test_a_boot_that_fails_takes_one_request_along_where_each_has_its_own_worker() -> None:

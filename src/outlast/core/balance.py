@@ -23,7 +23,7 @@ class Scale:
     """``[functions.NAME.scale]`` of outlast.toml: how far a function may grow."""
 
     max_workers: int | None = None
-    """None: as many as the machine has CPUs; with one request a worker, at least 16."""
+    """None: two for each CPU of the machine; with one request a worker, as many as CPUs, but at least 16."""
     concurrency: int = 100
     """Requests that one worker handles at the same time, where the policy allows more than one."""
     standby: int = 1
@@ -43,13 +43,16 @@ class Capacity:
     max_backlog: int
 
 
+_WORKERS_PER_CPU = 2
+"""While code computes that does not give way, as many others have their event loops free, which need a CPU for only a
+moment at a time."""
 _FEWEST_OF_ONE_REQUEST = 16
 """With one request each, workers mostly wait, as their requests do, so more of them fit on a CPU."""
 
 
 def capacity(policy: Policy, scale: Scale, cpus: int) -> Capacity:
     if policy is Policy.PER_WORKER:
-        return Capacity(scale.concurrency, scale.max_workers or cpus, scale.max_backlog)
+        return Capacity(scale.concurrency, scale.max_workers or _WORKERS_PER_CPU * cpus, scale.max_backlog)
     return Capacity(1, scale.max_workers or max(cpus, _FEWEST_OF_ONE_REQUEST), scale.max_backlog)
 
 

@@ -22,6 +22,9 @@ from outlast.wire.invocation import Invocation, Reply
 
 IN_USE_S = 5.0
 """If a function was called this recently, its workers are replaced before they retire, not after."""
+AT_WORK_FOR_S = 0.003
+"""If an event loop is at work when it is given a request, and does nothing about it for so long, another worker is
+started for the next one."""
 SURPLUS_IDLE_MS = 60_000
 """Idle for this long, one of several workers is one too many. Standbys are kept as long."""
 
@@ -40,6 +43,8 @@ class Pool:
         self._backlog = Backlog(self._overdue_end, self._given_up)
         self._asked_at = -math.inf
         """When the function was last called, on the event loop's clock, in seconds."""
+        self._doubts = False
+        """Whether it will show in a moment if the worker that was chosen last has time for its request."""
         self._killed = False
         self._ended = asyncio.Event()
         self.verify_jwt = function.verify_jwt
@@ -58,8 +63,12 @@ class Pool:
         worker = balance.choose(ready, self._capacity)
         if worker is not None:
             self._assign(exchange, worker)
-            if len(ready) < self._capacity.max_workers and not worker.has_spare_time:
-                self._grow()
+            if len(ready) < self._capacity.max_workers:
+                if not worker.has_spare_time:
+                    self._grow()
+                elif not (worker.quick or self._doubts) and worker.is_running():
+                    self._doubts = True
+                    self._loop.call_later(AT_WORK_FOR_S, self._grow_if_silent, worker, worker.signs_of_life)
             return
         place = Place.REFUSE if self._killed else self._find_place(len(self._backlog.waiting))
         brake = self._crew.brake
@@ -79,6 +88,11 @@ class Pool:
             f"{len(self._backlog.waiting):,} requests were waiting already. "
             f"To let more wait: [functions.{self._crew.function.name}.scale] max_backlog in outlast.toml"
         )
+
+    def _grow_if_silent(self, worker: Worker, signs_of_life: int) -> None:
+        self._doubts = False
+        if worker.signs_of_life == signs_of_life and worker in self._rotation.ready and worker.is_running():
+            self._grow()
 
     def _grow(self) -> None:
         """Starts another worker for the next request, because the one just chosen is busy."""
