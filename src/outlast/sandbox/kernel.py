@@ -1,6 +1,7 @@
 """System calls for which Python has no function."""
 
 import ctypes
+import errno
 import os
 import struct
 
@@ -8,6 +9,7 @@ from outlast.sandbox import syscalls
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
+_MACHINE = os.uname().machine
 
 PR_SET_DUMPABLE = 4
 PR_SET_SECUREBITS = 28
@@ -20,20 +22,22 @@ _SCHED_ATTR = struct.Struct("=IIQiIQQQ")
 _RESET_ON_FORK = 1
 
 
-def syscall(number: int, *arguments: int | bytes | ctypes.Array[ctypes.c_char]) -> int:
+def syscall(name: str, *arguments: int | bytes) -> int:
     """Calls syscall(2). Integers are passed as machine words. Raises OSError."""
+    number = syscalls.number(name, _MACHINE)
+    if number is None:
+        raise OSError(errno.ENOSYS, f"the number of {name}(2) on {_MACHINE} is not known")
     passed = [ctypes.c_ulong(each) if isinstance(each, int) else each for each in arguments]
-    result: int = _libc.syscall(ctypes.c_long(number), *passed)
-    if result == -1:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))
-    return result
+    return _checked(_libc.syscall(ctypes.c_long(number), *passed))
 
 
 def prctl(option: int, *arguments: int) -> int:
     """Calls prctl(2). Raises OSError."""
     passed = [*arguments, 0, 0, 0, 0][:4]
-    result: int = _libc.prctl(ctypes.c_int(option), *map(ctypes.c_ulong, passed))
+    return _checked(_libc.prctl(ctypes.c_int(option), *map(ctypes.c_ulong, passed)))
+
+
+def _checked(result: int) -> int:
     if result == -1:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
@@ -68,8 +72,6 @@ def ask_for_slices_of(ns: int) -> None:
     It gets no more and no less of it, but sooner: Linux, from 6.12 on, interrupts whoever wants it for longer. Older
     ones accept this and do nothing.
     """
-    number = syscalls.number("sched_setattr", os.uname().machine)
-    assert number is not None
     nice = os.getpriority(os.PRIO_PROCESS, 0)
     attributes = (_SCHED_ATTR.size, os.SCHED_OTHER, _RESET_ON_FORK, nice, 0, ns, 0, 0)
-    syscall(number, 0, _SCHED_ATTR.pack(*attributes), 0)
+    syscall("sched_setattr", 0, _SCHED_ATTR.pack(*attributes), 0)

@@ -7,8 +7,6 @@ from collections.abc import Iterable
 
 from outlast.sandbox import kernel
 
-_CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
-"""The same on every architecture."""
 _GET_VERSION = 1
 _PATH_BENEATH, _NET_PORT = 1, 2
 
@@ -52,7 +50,7 @@ Rule = tuple[str, int]
 def version() -> int:
     """The version of the kernel's Landlock interface; 0 if it has none."""
     try:
-        return kernel.syscall(_CREATE_RULESET, 0, 0, _GET_VERSION)
+        return kernel.syscall("landlock_create_ruleset", 0, 0, _GET_VERSION)
     except OSError:
         return 0
 
@@ -77,14 +75,14 @@ def restrict(rules: Iterable[Rule], *, listen_on: Iterable[int], abi: int) -> No
         attributes += struct.pack("=Q", _BIND_TCP)
     if abi >= 6:
         attributes += struct.pack("=Q", _SCOPE_ABSTRACT_UNIX | _SCOPE_SIGNAL)
-    ruleset = kernel.syscall(_CREATE_RULESET, attributes, len(attributes), 0)
+    ruleset = kernel.syscall("landlock_create_ruleset", attributes, len(attributes), 0)
     try:
         for path, rights in rules:
             _allow(ruleset, path, rights & known)
         if abi >= 4:
             for port in listen_on:
-                kernel.syscall(_ADD_RULE, ruleset, _NET_PORT, struct.pack("=QQ", _BIND_TCP, port), 0)
-        kernel.syscall(_RESTRICT_SELF, ruleset, 0)
+                _add(ruleset, _NET_PORT, struct.pack("=QQ", _BIND_TCP, port))
+        kernel.syscall("landlock_restrict_self", ruleset, 0)
     finally:
         os.close(ruleset)
 
@@ -99,11 +97,15 @@ def _allow(ruleset: int, path: str, rights: int) -> None:
         return
     try:
         try:
-            kernel.syscall(_ADD_RULE, ruleset, _PATH_BENEATH, struct.pack("=Qi", rights, beneath), 0)
+            _add(ruleset, _PATH_BENEATH, struct.pack("=Qi", rights, beneath))
         except OSError as error:
             if error.errno != errno.EINVAL or rights & _OF_FILES in (0, rights):
                 raise
             # It is not a folder. Looking first would take ten times as long on some file systems.
-            kernel.syscall(_ADD_RULE, ruleset, _PATH_BENEATH, struct.pack("=Qi", rights & _OF_FILES, beneath), 0)
+            _add(ruleset, _PATH_BENEATH, struct.pack("=Qi", rights & _OF_FILES, beneath))
     finally:
         os.close(beneath)
+
+
+def _add(ruleset: int, kind: int, rule: bytes) -> None:
+    kernel.syscall("landlock_add_rule", ruleset, kind, rule, 0)

@@ -10,9 +10,6 @@ from collections.abc import Iterable
 
 from outlast.sandbox import capabilities, kernel
 
-_UNSHARE = {"x86_64": 272, "aarch64": 97}
-_OPEN_TREE, _MOVE_MOUNT, _MOUNT_SETATTR = 428, 429, 442
-"""The same on every architecture."""
 _CLONE_NEWNS, _CLONE_NEWUSER = 0x0002_0000, 0x1000_0000
 _AT_FDCWD = (1 << 64) - 100
 _AT_EMPTY_PATH, _AT_RECURSIVE = 0x1000, 0x8000
@@ -29,23 +26,22 @@ def make_read_only(but: Iterable[str]) -> None:
     """
     outermost = _outermost(but)
     privileged = os.geteuid() == 0
-    unshare = _UNSHARE[os.uname().machine]
     if privileged:
-        kernel.syscall(unshare, _CLONE_NEWNS)
+        kernel.syscall("unshare", _CLONE_NEWNS)
     else:
-        _unshare_as_nobody(unshare)
+        _unshare_as_nobody()
     with contextlib.ExitStack() as stack:
         trees = []
         for folder in outermost:
             flags = _OPEN_TREE_CLONE | os.O_CLOEXEC
             with contextlib.suppress(FileNotFoundError):
-                tree = kernel.syscall(_OPEN_TREE, _AT_FDCWD, os.fsencode(folder) + b"\0", flags)
+                tree = kernel.syscall("open_tree", _AT_FDCWD, os.fsencode(folder) + b"\0", flags)
                 stack.callback(os.close, tree)
                 trees.append((tree, folder))
         _set(_AT_FDCWD, b"/\0", _AT_RECURSIVE, _RDONLY | _NOSUID)
         for tree, folder in trees:
             _set(tree, b"\0", _AT_EMPTY_PATH, _NOSUID | _NODEV)
-            kernel.syscall(_MOVE_MOUNT, tree, b"\0", _AT_FDCWD, os.fsencode(folder) + b"\0", _MOVE_FROM_EMPTY_PATH)
+            kernel.syscall("move_mount", tree, b"\0", _AT_FDCWD, os.fsencode(folder) + b"\0", _MOVE_FROM_EMPTY_PATH)
     if not privileged:
         capabilities.drop()
 
@@ -57,13 +53,13 @@ def _outermost(folders: Iterable[str]) -> list[str]:
 
 def _set(where: int, path: bytes, flags: int, attributes: int) -> None:
     """Sets attributes of mounts. Later mounts elsewhere appear here, but not the other way round."""
-    kernel.syscall(_MOUNT_SETATTR, where, path, flags, struct.pack("=QQQQ", attributes, 0, _MS_SLAVE, 0), 32)
+    kernel.syscall("mount_setattr", where, path, flags, struct.pack("=QQQQ", attributes, 0, _MS_SLAVE, 0), 32)
 
 
-def _unshare_as_nobody(unshare: int) -> None:
+def _unshare_as_nobody() -> None:
     """Enters new user and mount namespaces, keeping the same user id inside (user_namespaces(7))."""
     user, group = os.geteuid(), os.getegid()
-    kernel.syscall(unshare, _CLONE_NEWUSER | _CLONE_NEWNS)
+    kernel.syscall("unshare", _CLONE_NEWUSER | _CLONE_NEWNS)
     for name, text in (
         ("setgroups", "deny"),
         ("uid_map", f"{user} {user} 1"),

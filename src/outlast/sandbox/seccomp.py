@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 from outlast.sandbox import kernel, syscalls
 
-_SECCOMP = {"x86_64": 317, "aarch64": 277}
 _AUDIT_ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 _SET_MODE_FILTER = 1
 _ALL_THREADS = 1
@@ -136,7 +135,7 @@ def install(rules: tuple[Deny, ...]) -> None:
     program = assemble(rules)
     buffer = ctypes.create_string_buffer(program, len(program))
     fprog = struct.pack("=HxxxxxxQ", len(program) // 8, ctypes.addressof(buffer))
-    blocked = kernel.syscall(_SECCOMP[os.uname().machine], _SET_MODE_FILTER, _ALL_THREADS, fprog)
+    blocked = kernel.syscall("seccomp", _SET_MODE_FILTER, _ALL_THREADS, fprog)
     if blocked:
         raise OSError(errno.EBUSY, f"thread {blocked} has another filter")
 

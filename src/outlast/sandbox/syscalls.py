@@ -1,13 +1,13 @@
 """Numbers of system calls: on x86-64, and on aarch64, which lacks some of the old ones."""
 
-X86_64, AARCH64 = 0, 1
-COLUMNS = {"x86_64": X86_64, "aarch64": AARCH64}
+COLUMNS = {"x86_64": 0, "aarch64": 1}
 
 NUMBERS: dict[str, tuple[int | None, int | None]] = {
     "acct": (163, 89),
     "add_key": (248, 217),
     "adjtimex": (159, 171),
     "bpf": (321, 280),
+    "capset": (126, 91),
     "chmod": (90, None),
     "chroot": (161, 51),
     "clock_adjtime": (305, 266),
@@ -27,8 +27,6 @@ NUMBERS: dict[str, tuple[int | None, int | None]] = {
     "fspick": (433, 433),
     "init_module": (175, 105),
     "inotify_add_watch": (254, 27),
-    "inotify_init": (253, None),
-    "inotify_init1": (294, 26),
     "io_uring_enter": (426, 426),
     "io_uring_register": (427, 427),
     "io_uring_setup": (425, 425),
@@ -40,6 +38,9 @@ NUMBERS: dict[str, tuple[int | None, int | None]] = {
     "kexec_file_load": (320, 294),
     "kexec_load": (246, 104),
     "keyctl": (250, 219),
+    "landlock_add_rule": (445, 445),
+    "landlock_create_ruleset": (444, 444),
+    "landlock_restrict_self": (446, 446),
     "listen": (50, 201),
     "listmount": (458, 458),
     "lookup_dcookie": (212, 18),
@@ -83,6 +84,7 @@ NUMBERS: dict[str, tuple[int | None, int | None]] = {
     "sched_setattr": (314, 274),
     "sched_setparam": (142, 118),
     "sched_setscheduler": (144, 119),
+    "seccomp": (317, 277),
     "semctl": (66, 191),
     "semget": (64, 190),
     "semop": (65, 193),
@@ -111,5 +113,6 @@ NUMBERS: dict[str, tuple[int | None, int | None]] = {
 
 
 def number(name: str, machine: str) -> int | None:
-    """None where the architecture does not have it."""
-    return NUMBERS[name][COLUMNS[machine]]
+    """None where the architecture does not have it, or is neither of these."""
+    column = COLUMNS.get(machine)
+    return None if column is None else NUMBERS[name][column]
