@@ -18,7 +18,6 @@ BEFORE_S = 0.2
 AFTER_S = 0.3
 """Of it: the first requests of a new worker, and the start of the next one on standby."""
 MOST_RATIO = 3.0
-NAMES = ("ageing", "ageing-python", "computing", "computing-python")
 
 
 def _measure(url: str, log: bytearray, seconds: float) -> Figures:
@@ -47,7 +46,12 @@ def _entrants(stage: Stage, effort: Effort) -> Iterator[list[Entrant]]:
     # A worker of each lasts about two seconds.
     ageing = {"limits": {"wall_clock_ms": effort.of(800, 4_000, 4_000)}}
     computing = {"limits": {"cpu_soft_ms": effort.of(50, 300, 300), "cpu_hard_ms": 3_000}}
-    functions = {name: Function(name, ageing if name.startswith("ageing") else computing) for name in NAMES}
+    functions = {
+        "ageing": Function("later", ageing),
+        "ageing-python": Function("later-python", ageing),
+        "computing": Function("computing", computing),
+        "computing-python": Function("computing-python", computing),
+    }
     log = bytearray()
     node = stage.own_node(functions, "--log-level=info", on_log=log.extend)
     seconds = effort.of(0.3, 8, 40)
