@@ -18,6 +18,8 @@ QUIET = ("--no-verify-jwt", "--log-level=warning", "--graceful-exit-timeout=0")
 """The peers check no tokens and write no log of requests either."""
 
 OnLog = Callable[[bytes], object]
+Entrance = Callable[[], AbstractContextManager[str]]
+"""Starts a peer, for as long as the block, which is given its address."""
 
 
 def _ignore(_: bytes) -> None:
@@ -91,7 +93,7 @@ class Stage:
             arguments = ("--database=off", *arguments)
         return self._started(self._for_one, served, arguments, on_log)
 
-    def peers(self, entrances: Mapping[str, Callable[[], AbstractContextManager[str]]]) -> dict[str, str]:
+    def peers(self, entrances: Mapping[str, Entrance]) -> dict[str, str]:
         """Their addresses, by name, of those that are installed."""
         found = {}
         for name, entrance in entrances.items():

@@ -6,23 +6,20 @@ computing begins. At random moments, as from callers who do not know of each oth
 
 import contextlib
 import subprocess
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping
 from functools import cache, partial
 
 from deno import find_deno_bin
 
 from bench import contenders, open_loop
 from bench.project import Function
-from bench.stage import Stage
+from bench.stage import Entrance, Stage
 from bench.work import Effort, Entrant, Figures, Shown, Target, Work
 from bench.works.throughput import DENO, EDGE_RUNTIME, FASTAPI, FUNCTIONS_FRAMEWORK, OUTLAST, UVICORN, WORKERD
 
 RATE = 40
 MOST_P99_MS = 5.0
 BURNT_MS = 20
-
-Entrances = dict[str, Callable[[], AbstractContextManager[str]]]
 
 
 @cache
@@ -51,10 +48,10 @@ def _measure(url: str, seconds: float, also_at_random: bool) -> Figures:
     return figures
 
 
-def _work(language: str, function: str, entrances: Callable[[], Entrances]) -> Work:
+def _work(language: str, function: str, entrances: Mapping[str, Entrance]) -> Work:
     @contextlib.contextmanager
     def entrants(stage: Stage, effort: Effort) -> Iterator[list[Entrant]]:
-        urls = {OUTLAST: stage.node.url(function)} | stage.peers(entrances())
+        urls = {OUTLAST: stage.node.url(function)} | stage.peers(entrances)
         if WORKERD in urls:
             urls[WORKERD] += f"?steps={_steps()}"
         yield [
@@ -66,17 +63,16 @@ def _work(language: str, function: str, entrances: Callable[[], Entrances]) -> W
             for name, url in urls.items()
         ]
 
-    peers = tuple(entrances())
     return Work(
-        name=f"background-{'python' if function.endswith('python') else 'typescript'}",
+        name=f"background-{language.lower()}",
         title=f"{RATE} requests/s, {language}, each leaving {BURNT_MS} ms of CPU in the background",
         entrants=entrants,
         targets=[
             Target("p50", "p50_ms", of=OUTLAST, unit="ms"),
             Target("p99", "p99_ms", of=OUTLAST, at_most=MOST_P99_MS, unit="ms"),
-            Target("p99 against the best peer", "p99_ms", of=OUTLAST, to=peers, at_most=1),
+            Target("p99 against the best peer", "p99_ms", of=OUTLAST, to=tuple(entrances), at_most=1),
             Target("p99, at random moments (full run)", "random_p99_ms", of=OUTLAST, unit="ms"),
-            Target("the same against the best peer", "random_p99_ms", of=OUTLAST, to=peers),
+            Target("the same against the best peer", "random_p99_ms", of=OUTLAST, to=tuple(entrances)),
         ],
         shown=Shown("p99_ms", "ms", "less"),
         functions={function: Function(function)},
@@ -87,7 +83,7 @@ def _work(language: str, function: str, entrances: Callable[[], Entrances]) -> W
 TYPESCRIPT = _work(
     "TypeScript",
     "burning",
-    lambda: {
+    {
         DENO: lambda: contenders.deno("burning"),
         WORKERD: lambda: contenders.workerd("burning"),
         EDGE_RUNTIME: lambda: contenders.edge_runtime("burning"),
@@ -96,7 +92,7 @@ TYPESCRIPT = _work(
 PYTHON = _work(
     "Python",
     "burning-python",
-    lambda: {
+    {
         UVICORN: lambda: contenders.uvicorn("asgi:burning"),
         FASTAPI: lambda: contenders.fastapi("burning"),
         FUNCTIONS_FRAMEWORK: lambda: contenders.functions_framework("burning"),

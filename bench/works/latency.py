@@ -1,13 +1,12 @@
 """How long requests take while a server has half of the load that Outlast can bear."""
 
 import contextlib
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
 from functools import partial
 
 from bench import closed_loop, contenders, open_loop
 from bench.project import NO_CPU_LIMITS, Function
-from bench.stage import Stage
+from bench.stage import Entrance, Stage
 from bench.work import Effort, Entrant, Figures, Shown, Target, Work
 from bench.works.throughput import CONNECTIONS, DENO, OUTLAST, UVICORN
 
@@ -24,9 +23,7 @@ def _measure(url: str, rate: float, seconds: float) -> Figures:
     }
 
 
-def _work(
-    language: str, function: str, peer: str, entrance: Callable[[], AbstractContextManager[str]], most: float | None
-) -> Work:
+def _work(language: str, function: str, peer: str, entrance: Entrance, most: float | None) -> Work:
     @contextlib.contextmanager
     def entrants(stage: Stage, effort: Effort) -> Iterator[list[Entrant]]:
         urls = {OUTLAST: stage.node.url(function)} | stage.peers({peer: entrance})
@@ -39,7 +36,7 @@ def _work(
         ]
 
     return Work(
-        name=f"latency-{'python' if function.endswith('python') else 'typescript'}",
+        name=f"latency-{language.lower()}",
         title=f"Latency, {language}, at half of what Outlast can do, requests at fixed moments",
         entrants=entrants,
         targets=[

@@ -4,15 +4,14 @@ import contextlib
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
 from functools import partial
 from urllib.parse import urlsplit
 
 from bench import contenders, processes
 from bench.connection import PATIENCE_S, BenchError
 from bench.project import NO_CPU_LIMITS, Function
-from bench.stage import Stage
+from bench.stage import Entrance, Stage
 from bench.work import Effort, Entrant, Figures, Shown, Target, Work
 from bench.works.throughput import DENO, UVICORN
 
@@ -59,7 +58,7 @@ def _receive_beside(pid: int, url: str, mib: int) -> Figures:
 @contextlib.contextmanager
 def _entrants(stage: Stage, effort: Effort) -> Iterator[list[Entrant]]:
     mib = effort.of(2, 128, 1024)
-    entrances: dict[str, Callable[[], AbstractContextManager[str]]] = {
+    entrances: dict[str, Entrance] = {
         DENO: lambda: contenders.deno("streaming"),
         UVICORN: lambda: contenders.uvicorn("asgi:streaming"),
     }

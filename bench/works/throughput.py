@@ -59,7 +59,7 @@ def _work(
             raise BenchError(f"{dropped} tasks were not recorded: to forget them is no way to be fast")
 
     return Work(
-        name=f"throughput-{'python' if function.endswith('python') else 'typescript'}",
+        name=f"throughput-{language.lower()}",
         title=f"Warm throughput, {language}, one 10 ms task a request, {CONNECTIONS} connections",
         entrants=entrants,
         targets=[
