@@ -92,7 +92,7 @@ def workerd(work: str) -> Iterator[str]:
     found = [*INSTALLED.glob("node_modules/@cloudflare/workerd-*/bin/workerd")]
     if not found:
         raise NotInstalledError("workerd")
-    port = _free_port()
+    port = free_port()
     command = [str(found[0]), "serve", str(PEERS / "workerd.capnp"), work, f"--socket-addr=http=127.0.0.1:{port}"]
     with _running(command) as process:
         yield _listening_address(port, process)
@@ -115,7 +115,7 @@ def uvicorn(
 ) -> Iterator[str]:
     """Runs an application of a module of ``peers`` in one process, with uvloop and httptools."""
     # With --fd it would take the socket for a Unix one and leave Nagle's algorithm on: 40 ms for each answer.
-    port = _free_port()
+    port = free_port()
     command = [python, "-m", "uvicorn", f"--app-dir={PEERS}", "--log-level=warning", "--no-access-log"]
     command += ["--loop=uvloop", "--http=httptools", "--lifespan=off", f"--port={port}", application]
     with _running(command) as process:
@@ -134,7 +134,7 @@ def fastapi(work: str) -> Iterator[str]:
 def functions_framework(work: str) -> Iterator[str]:
     """As it comes: gunicorn with one process and four threads for each CPU."""
     python = _python("functions_framework")
-    port = _free_port()
+    port = free_port()
     command = [str(Path(python).with_name("functions-framework")), f"--source={PEERS / 'gcf_functions.py'}"]
     command += [f"--target={work}", "--host=127.0.0.1", f"--port={port}"]
     with _running(command) as process:
@@ -147,7 +147,8 @@ def _python(package: str) -> str:
     return str(INSTALLED / "venv" / "bin" / "python")
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """One that nobody listens on."""
     with socket.create_server(("127.0.0.1", 0)) as reserved:
         return int(reserved.getsockname()[1])
 

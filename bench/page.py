@@ -14,7 +14,6 @@ from bench.work import Finding, Row, Shown, number, spread
 DOCS = Path(__file__).parents[1] / "docs"
 PAGE = DOCS / "performance.md"
 FIGURES = PAGE.with_suffix(".json")
-CHART = PAGE.with_suffix(".svg")
 BEGIN = "<!-- figures: written by `python -m bench --write` -->"
 END = "<!-- figures: end -->"
 

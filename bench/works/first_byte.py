@@ -10,13 +10,12 @@ from functools import partial
 from urllib.parse import urlsplit
 
 from bench import connection, contenders
-from bench.connection import BenchError
+from bench.connection import PATIENCE_S, BenchError
 from bench.project import Function
 from bench.stage import Node, Stage, patiently
 from bench.work import Effort, Entrant, Figures, Shown, Target, Work
 
 REQUEST = b"GET %b HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
-PATIENCE_S = 30.0
 NO_STANDBY = {"scale": {"standby": 0}}
 DENO_RUN = "deno run"
 FUNCTIONS = {
@@ -25,8 +24,6 @@ FUNCTIONS = {
     "python-standby": Function("plain-python"),
     "python-none": Function("plain-python", NO_STANDBY),
 }
-
-
 NAMES = {
     "typescript-standby": "Outlast, TypeScript, standby",
     "typescript-none": "Outlast, TypeScript",
@@ -48,8 +45,7 @@ def _first_byte_s(url: str) -> float:
 
 def _started_s(cache: str) -> float:
     """From starting Deno to the first byte, the script's compiled code being in its cache."""
-    with socket.create_server(("127.0.0.1", 0)) as reserved:
-        port = int(reserved.getsockname()[1])
+    port = contenders.free_port()
     began = time.perf_counter()
     process = subprocess.Popen(
         contenders.deno_command("plain", port),

@@ -29,11 +29,11 @@ def seconds(effort: Effort) -> float:
 
 
 def _measure(url: str, effort: Effort) -> Figures:
-    return asdict(load.run(url, seconds=seconds(effort), connections=CONNECTIONS))
+    return asdict(load.run([url], seconds=seconds(effort), connections=CONNECTIONS))
 
 
 def _warm_up(url: str, effort: Effort) -> None:
-    load.run(url, seconds=effort.of(0.01, 0.9, 3), connections=CONNECTIONS)
+    load.run([url], seconds=effort.of(0.01, 0.9, 3), connections=CONNECTIONS)
 
 
 def _work(
