@@ -102,7 +102,7 @@ def _table(findings: Sequence[Finding], judged: bool) -> Table:
         if shown := page.SHOWN.get(finding.work):
             for name, rounds in finding.rounds.items():
                 found = [one[shown.figure] for one in rounds]
-                result = f"{number(median(found))} {shown.unit}".rstrip()
+                result = number(median(found), shown.unit)
                 whole.add_row(f"  [dim]{name}[/]", "", f"[dim]{result}[/]", f"[dim]{spread(found)}[/]", "")
         for row in finding.rows:
             whole.add_row(f"  {row.title}", row.wanted, row.result, row.spread, MARKS[row.is_met] if judged else "")

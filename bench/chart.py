@@ -14,7 +14,6 @@ BAR_HEIGHT = 18
 GAP = 6
 TITLE_HEIGHT = 34
 
-
 LABELS = {
     "requests_per_s": "requests/s",
     "p99_ms": "p99",
@@ -58,7 +57,7 @@ def _panel(work: Mapping[str, Any], shown: Shown, top: int, parts: list[str]) ->
         parts.append(
             f'<rect class="{kind}" x="{LABEL_WIDTH}" y="{top}" width="{width:.1f}" height="{BAR_HEIGHT}" rx="2"/>'
         )
-        label = f"{number(value)} {shown.unit}".rstrip()
+        label = number(value, shown.unit)
         parts.append(f'<text x="{LABEL_WIDTH + width + 6:.1f}" y="{baseline}">{label}</text>')
         top += BAR_HEIGHT + GAP
     return top + GAP

@@ -83,5 +83,5 @@ def _entrants(finding: Mapping[str, Any], shown: Shown) -> Iterator[str]:
     yield f"| **{finding['title']}** | | | |"
     for name, rounds in finding["rounds"].items():
         found = [one[shown.figure] for one in rounds]
-        unit = f" {shown.unit}".rstrip()
-        yield f"| {name} | {chart.LABELS[shown.figure]} | {number(median(found))}{unit} | {spread(found)} |"
+        result = number(median(found), shown.unit)
+        yield f"| {name} | {chart.LABELS[shown.figure]} | {result} | {spread(found)} |"

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from statistics import median
 from typing import NamedTuple, TypeVar
@@ -55,12 +55,12 @@ class Target:
     @property
     def wanted(self) -> str:
         if self.at_least is not None:
-            return f">= {self.at_least:g}{self._unit}"
-        return f"<= {self.at_most:g}{self._unit}" if self.at_most is not None else ""
+            return f">= {self.at_least:g} {self.shown_unit}".rstrip()
+        return f"<= {self.at_most:g} {self.shown_unit}".rstrip() if self.at_most is not None else ""
 
     @property
-    def _unit(self) -> str:
-        return " x" if self.to else f" {self.unit}".rstrip()
+    def shown_unit(self) -> str:
+        return "x" if self.to else self.unit
 
 
 class Shown(NamedTuple):
@@ -128,23 +128,23 @@ def judge(target: Target, samples: Samples, missing: Mapping[str, str]) -> Row:
         reason = missing[absent[0]] if absent else "not measured"
         return Row(target.title, target.wanted, reason)
     if not others:
-        return _row(target, median(ours), ours, f" {target.unit}".rstrip())
+        return _row(target, median(ours), ours)
     best = min(theirs, key=lambda name: median(theirs[name]))
     ratios = [one / other for one, other in zip(ours, theirs[best], strict=False)]
-    row = _row(target, median(ours) / median(theirs[best]), ratios, " x")
+    row = _row(target, median(ours) / median(theirs[best]), ratios)
     if len(others) == 1:
         return row
     without = f", without {', '.join(absent)}" if absent else ""
-    return Row(row.title, row.wanted, f"{row.result} {best}{without}", row.spread, row.is_met, row.value)
+    return replace(row, result=f"{row.result} {best}{without}")
 
 
-def _row(target: Target, value: float, rounds: Sequence[float], unit: str) -> Row:
+def _row(target: Target, value: float, rounds: Sequence[float]) -> Row:
     is_met = None
     if target.at_least is not None:
         is_met = value >= target.at_least
     elif target.at_most is not None:
         is_met = value <= target.at_most
-    return Row(target.title, target.wanted, number(value) + unit, spread(rounds), is_met, value)
+    return Row(target.title, target.wanted, number(value, target.shown_unit), spread(rounds), is_met, value)
 
 
 def spread(rounds: Sequence[float]) -> str:
@@ -152,11 +152,10 @@ def spread(rounds: Sequence[float]) -> str:
     return f"{number(min(rounds))} to {number(max(rounds))}" if len(rounds) > 1 else ""
 
 
-def number(value: float) -> str:
+def number(value: float, unit: str = "") -> str:
     """The value with three digits, or all digits before the point."""
-    if abs(value) >= 100:
-        return f"{value:,.0f}"
-    return f"{value:.{3 if abs(value) < 1 else 2 if abs(value) < 10 else 1}f}"
+    digits = 0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2 if abs(value) >= 1 else 3
+    return f"{value:,.{digits}f} {unit}".rstrip()
 
 
 @dataclass(frozen=True)
