@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, contextmanager
 import pytest
 import pytest_asyncio
 from tests.endurance.processes import memory_mb
-from tests.support.calling import Answer, calling, evenly
+from tests.support.calling import Answer, calling
 from tests.support.node import Node, serving, write_project
 
 RATE = 20
@@ -114,7 +114,7 @@ async def undisturbed(node: Node) -> AsyncIterator[None]:
 
     async def call(name: str) -> list[Answer]:
         async with calling(f"{node.url}/functions/v1/{name}") as caller:
-            return await caller.run(evenly(RATE), lambda _: is_over)
+            return await caller.run(RATE, lambda _: is_over)
 
     async with asyncio.TaskGroup() as group:
         calls = {name: group.create_task(call(name)) for name in names}

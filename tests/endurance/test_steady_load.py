@@ -4,7 +4,7 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from tests.support.calling import Answer, calling, evenly
+from tests.support.calling import Answer, calling
 from tests.support.node import Node, serving, write_project
 
 EXPIRIES = 10
@@ -88,4 +88,4 @@ async def _ask(node: Node, name: str) -> list[Answer]:
         return retired >= EXPIRIES or moment > PATIENCE_S
 
     async with calling(f"{node.url}/functions/v1/{name}") as caller:
-        return await caller.run(evenly(RATE), is_over)
+        return await caller.run(RATE, is_over)

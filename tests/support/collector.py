@@ -3,7 +3,7 @@
 import asyncio
 import socket
 from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager, contextmanager, nullcontext
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -124,8 +124,7 @@ class _Server(uvicorn.Server):
     @contextmanager
     def capture_signals(self):  # type: ignore[no-untyped-def]
         """Those of the tests are pytest's business."""
-        with nullcontext():
-            yield
+        yield
 
 
 def free_port() -> int:

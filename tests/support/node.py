@@ -16,7 +16,6 @@ Event = dict[str, Any]
 DENO_DIR = Path(__file__).parents[2] / ".outlast" / "test-deno"
 """Shared by all tests, so that what comes from a registry is fetched once."""
 
-
 CRASHES = (-signal.SIGSEGV, -signal.SIGABRT, -signal.SIGBUS, -signal.SIGILL)
 
 
