@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from outlast.engines.processes import Command, Process, Spawner, SpawnError
+from outlast.engines.processes import Command, Exit, Process, Spawner, SpawnError
 
 PATIENCE_S = 20
 STANDARD_SIGNALS = 2**31 - 1
@@ -232,7 +232,7 @@ async def test_closing_the_spawner_ends_all_of_them() -> None:
     await spawner.close()
     await over(process.pid)
     assert not exists(spawner_pid)
-    assert process.exited.done()
+    assert process.exited.result() == Exit(-signal.SIGKILL, cpu_ms=None, memory_mb=None)
 
 
 @linux_only

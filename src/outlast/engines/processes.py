@@ -83,6 +83,7 @@ class Exit:
 
 
 UNSEEN = Exit(None, None, None)
+KILLED_UNSEEN = Exit(-signal.SIGKILL, None, None)
 
 
 @dataclass(frozen=True)
@@ -187,7 +188,7 @@ class Spawner:
         for pid in [*self._orphans]:
             self._kill(pid)
             # This also closes its lifeline, so it is killed twice over.
-            self._orphans.pop(pid).set_result(Exit(-signal.SIGKILL, 0, 0))
+            self._orphans.pop(pid).set_result(KILLED_UNSEEN)
         await asyncio.gather(*self._burials)
 
     def _open(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -286,7 +287,7 @@ class Spawner:
             # A process that cannot be watched must not go on.
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(pid, signal.SIGKILL)
-            exited.set_result(Exit(-signal.SIGKILL, 0, 0))
+            exited.set_result(KILLED_UNSEEN)
             return
         loop = asyncio.get_running_loop()
         self._orphans[pid] = exited
