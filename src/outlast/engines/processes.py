@@ -11,7 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,8 @@ from outlast.wire.framing import Lines
 
 SPAWNER = (sys.executable, "-I", "-S", str(Path(__file__).with_name("spawner.py")))
 SEND_TIMEOUT_S = 5.0
+MAX_REPORT = 16 * 1024
+"""Of what a program that prepares a function says of its failure, so many characters are passed on."""
 _RSS_UNIT = 1 if sys.platform == "darwin" else 1024
 """Bytes, of ``ru_maxrss`` (getrusage(2))."""
 
@@ -94,6 +96,10 @@ class Result:
     """Negative for the signal that ended it."""
     out: bytes
     err: bytes
+
+
+Run = Callable[[Command], Awaitable[Result]]
+"""Runs a program to its end."""
 
 
 @dataclass(eq=False)

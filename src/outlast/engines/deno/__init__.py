@@ -11,9 +11,9 @@ from outlast.config.settings import FunctionSettings
 from outlast.core.outcome import EndReason
 from outlast.engines import backstop, reach
 from outlast.engines.deno import import_map, inspector, memory, walls
-from outlast.engines.deno.prepare import BOOTSTRAP, DENO, RESOLVING, Prepared, PrepareError, Run, prepare
+from outlast.engines.deno.prepare import BOOTSTRAP, DENO, RESOLVING, Prepared, PrepareError, prepare
 from outlast.engines.deno.rehearsal import Learnt, Rehearsal
-from outlast.engines.processes import Command, Exit
+from outlast.engines.processes import Command, Exit, Run
 from outlast.sandbox.walls import Walls
 from outlast.wire import notes
 

@@ -23,7 +23,7 @@ from outlast.config.settings import FunctionSettings
 from outlast.core.errors import OutlastError
 from outlast.engines.deno import import_map, npmrc
 from outlast.engines.deno.package_json import PackageJson
-from outlast.engines.processes import Command, Result
+from outlast.engines.processes import MAX_REPORT, Command, Run
 
 GUEST = import_map.GUEST
 BOOTSTRAP = GUEST / "bootstrap.ts"
@@ -33,9 +33,6 @@ DENO = find_deno_bin()
 NPMRC = ".npmrc"
 RESOLVING = {"DENO_NO_PACKAGE_JSON": "1"}
 """For Deno's environment: what a package.json lists is in the import map."""
-
-# A function under development reports an error far more often than it passes this.
-MAX_REPORT = 16 * 1024
 
 _WORKERS = re.compile(rb"\bWorker\s*\(|\bworker_threads\b")
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
@@ -58,9 +55,6 @@ class Prepared:
     """Whether its code mentions Web Workers, or those of Node.js."""
     registry_variables: frozenset[str]
     """Variables that its .npmrc wants for registries, also while it runs."""
-
-
-Run = Callable[[Command], Awaitable[Result]]
 
 
 async def prepare(function: FunctionSettings, *, folder: Path, env: Mapping[str, str], run: Run) -> Prepared:

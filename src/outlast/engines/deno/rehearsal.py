@@ -1,8 +1,8 @@
 """Plays through the start of a worker once, so that all workers find the compiled code in Deno's cache.
 
-V8 compiles what it loads in every process anew, unless Deno's cache has the result: that is half of a worker's start.
-Workers may read that cache but not write it, so that no function can plant code there that another one runs. So the
-code of what every worker loads is put there before the first worker.
+V8 compiles what it loads in every process anew, unless Deno's cache has the result: that would be a third of a
+worker's start. Workers may read that cache but not write it, so that no function can plant code there that another one
+runs. So the code of what every worker loads is put there before the first worker.
 """
 
 import asyncio
@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from outlast.core.errors import OutlastError
-from outlast.engines.deno.prepare import DENO, GUEST, Run
-from outlast.engines.processes import Command
+from outlast.engines.deno.prepare import DENO, GUEST
+from outlast.engines.processes import Command, Run
 
 SCRIPT = GUEST / "rehearsal.ts"
 PATIENCE_S = 30.0

@@ -13,12 +13,12 @@ from outlast.config.settings import FunctionSettings
 from outlast.core.errors import OutlastError
 from outlast.core.outcome import EndReason
 from outlast.engines import backstop, reach
-from outlast.engines.processes import Command, Exit, Spawner
+from outlast.engines.processes import Command, Exit, Run, Spawner
 from outlast.engines.python import libraries, local_imports, requirements, walls
 from outlast.engines.python.build import Environment
 from outlast.engines.python.environments import OURS, Environments
 from outlast.engines.python.start import Start, arguments
-from outlast.engines.python.uv import Builds, Run, Uv
+from outlast.engines.python.uv import Builds, Uv
 from outlast.sandbox.walls import Walls
 
 ZYGOTE = (

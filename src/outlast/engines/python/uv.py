@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -10,12 +10,10 @@ from types import MappingProxyType
 from uv import find_uv_bin
 
 from outlast.core.errors import OutlastError
-from outlast.engines.processes import Command, Result
+from outlast.engines.processes import MAX_REPORT, Command, Run
 from outlast.sandbox.walls import Walls
 
 UV = find_uv_bin()
-MAX_REPORT = 16 * 1024
-"""A function under development reports an error far more often than it passes this."""
 
 _OURS_TO_SAY = ("VIRTUAL_ENV", "UV_PYTHON", "UV_PROJECT", "UV_PROJECT_ENVIRONMENT", "UV_SYSTEM_PYTHON")
 """Variables that would choose another interpreter or folder for uv."""
@@ -27,9 +25,6 @@ _USER = re.compile(r"//(?:[^\s/]*@|[^\s/:@]*:(?!\d*[/\s])\S*@)")
 """The user and password in a URL, also in one that is none because of what is in the password."""
 _SECRET = ("_PASSWORD", "_TOKEN")
 """Ends of the names of variables whose values are shown to nobody."""
-
-Run = Callable[[Command], Awaitable[Result]]
-"""Runs a program to its end."""
 
 
 @dataclass(frozen=True)
