@@ -18,7 +18,7 @@ from outlast.engines.python import libraries, local_imports, requirements, walls
 from outlast.engines.python.build import Environment
 from outlast.engines.python.environments import OURS, Environments
 from outlast.engines.python.start import Start, arguments
-from outlast.engines.python.uv import Builds, Uv
+from outlast.engines.python.uv import Uv
 from outlast.sandbox.walls import Walls
 
 ZYGOTE = (
@@ -64,7 +64,10 @@ class PythonEngine:
         self._zygote = zygote
         self._functions_dir = functions_dir
         self._root = reach.repository(root)
-        uv = Uv(run, environ, partial(_around_uv, layers, functions_dir) if layers is not None else None)
+        confine = None
+        if layers is not None:
+            confine = partial(walls.while_installing, layers=layers, functions_dir=functions_dir)
+        uv = Uv(run, environ, confine)
         self._environments = Environments(state_dir / "envs", uv)
         self._report = report
         self._layers = layers
@@ -179,19 +182,6 @@ class PythonProgram:
 
     def concerns(self, path: Path) -> bool:
         return path in self.modules or reach.is_shared_data(path, self.functions_dir)
-
-
-def _around_uv(
-    layers: Sequence[str], functions_dir: Path, source: Path, builds: Builds, env: Mapping[str, str]
-) -> Walls:
-    return walls.while_installing(
-        source,
-        layers=layers,
-        functions_dir=functions_dir,
-        scratch=builds.scratch,
-        interpreter=builds.interpreter,
-        env=env,
-    )
 
 
 def _refuse_unsupported(source: Path, environment: Environment) -> None:

@@ -56,7 +56,7 @@ class Uv:
         self._env = {"UV_PYTHON_DOWNLOADS": "never", **given, "UV_NO_PROGRESS": "1", "NO_COLOR": "1"}
 
     async def __call__(
-        self, *arguments: str, cwd: Path, env: Mapping[str, str] = MappingProxyType({}), builds: "Builds | None" = None
+        self, *arguments: str, cwd: Path, env: Mapping[str, str] = MappingProxyType({}), builds: Builds | None = None
     ) -> str:
         """Runs uv, and returns what it prints, without credentials. Raises `UvError`.
 

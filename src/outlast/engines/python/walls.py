@@ -7,7 +7,7 @@ from pathlib import Path
 from outlast.config.settings import FunctionSettings
 from outlast.engines.python import libraries
 from outlast.engines.python.build import Environment
-from outlast.engines.python.uv import UV
+from outlast.engines.python.uv import UV, Builds
 from outlast.sandbox import system
 from outlast.sandbox.walls import MOUNTS, Walls
 
@@ -49,19 +49,12 @@ def around(
 
 
 def while_installing(
-    source: Path,
-    *,
-    layers: Sequence[str],
-    functions_dir: Path,
-    scratch: Path,
-    interpreter: Path,
-    env: Mapping[str, str],
+    source: Path, builds: Builds, env: Mapping[str, str], *, layers: Sequence[str], functions_dir: Path
 ) -> Walls:
     """For uv while it finds and installs packages, whose code runs if they have to be built.
 
     Args:
         source: the folder with the requirements, in which local packages are built.
-        scratch: where the environment is made.
         env: uv's environment; names its cache.
     """
     home = Path(env.get("HOME", "/nonexistent"))
@@ -71,14 +64,14 @@ def while_installing(
     included = functions_dir.glob("*requirements*.txt")
     # uv looks for settings upwards, and does not go on without what it has found.
     above = [folder / name for folder in (source, *source.parents) for name in ("uv.toml", "pyproject.toml")]
-    python = interpreter.resolve().parents[1]
+    python = builds.interpreter.resolve().parents[1]
     return Walls(
         layers=[layer for layer in layers if layer != MOUNTS],
         files=[*system.facts(), *map(str, included), *(str(path) for path in above if path.is_file())],
         read=[*system.more_facts(), str(functions_dir / "_shared"), *map(str, settings), *named],
         run=[*system.programs(), UV, *dict.fromkeys((*_OUR_PYTHON, str(python)))],
         # What a build leaves beside a local package is in the function's own folder, which may do so if it is one.
-        change=[str(scratch), env["UV_CACHE_DIR"], *([str(source)] if source != functions_dir else [])],
+        change=[str(builds.scratch), env["UV_CACHE_DIR"], *([str(source)] if source != functions_dir else [])],
         devices=system.DEVICES,
         sealed=True,
     )
