@@ -18,8 +18,6 @@ from outlast.wire.messages import FromWorker, Level, Logged
 
 MAX_PENDING = 64 * 1024
 
-OnThreadError = Callable[[BaseException], None]
-
 
 class Writer(io.TextIOBase):
     """Stands for `sys.stdout` or `sys.stderr`.
@@ -54,8 +52,8 @@ class Writer(io.TextIOBase):
         reports.send(Logged(level, text, request_id.get()))
 
     def flush(self) -> None:
-        key = (threading.get_ident(), request_id.get())
-        if self._pending and (text := self._pending.pop(key, "")):
+        """Sends the unfinished line of this thread and request."""
+        if self._pending and (text := self._pending.pop((threading.get_ident(), request_id.get()), "")):
             self.say(self._level, text)
 
     def finish(self) -> None:
@@ -64,11 +62,6 @@ class Writer(io.TextIOBase):
             (_, request), text = self._pending.popitem()
             if text:
                 reports.send(Logged(self._level, text, request))
-
-    def end_request(self) -> None:
-        """The request of this context is over: sends its unfinished line."""
-        if self._pending:
-            self.flush()
 
     def reconfigure(self, **_options: object) -> None:
         """Scripts call it to have UTF-8 or whole lines, which they have here."""
@@ -115,7 +108,7 @@ def level_of(number: int) -> Level:
 class Output:
     """``on_thread_error`` is called, in that thread, with an error that ended a thread."""
 
-    def __init__(self, on_thread_error: OnThreadError) -> None:
+    def __init__(self, on_thread_error: Callable[[BaseException], None]) -> None:
         self._on_thread_error = on_thread_error
         self._raw = sys.stdout, sys.stderr
         self.stdout = Writer("info", sys.stdout)
@@ -144,8 +137,9 @@ class Output:
             raw.flush()
 
     def end_request(self) -> None:
-        self.stdout.end_request()
-        self.stderr.end_request()
+        """The request of this context is over."""
+        self.stdout.flush()
+        self.stderr.flush()
 
     def finish(self) -> None:
         self.stdout.finish()
