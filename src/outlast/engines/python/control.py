@@ -208,9 +208,8 @@ def _cut(message: messages.FromWorker) -> messages.FromWorker:
 
 
 def _cut_text(text: str, max_chars: int) -> str:
-    kept = text[:max_chars].encode(errors="backslashreplace").decode()
-    while len(msgspec.json.encode(kept)) > 4 * max_chars:
-        kept = kept[: len(kept) // 2]
-    return (
-        kept if len(text) <= max_chars and len(kept) >= len(text) else f"{kept}\n[cut: it had {len(text)} characters]"
-    )
+    beginning = text[:max_chars].encode(errors="backslashreplace").decode()
+    while len(msgspec.json.encode(beginning)) > 4 * max_chars:
+        beginning = beginning[: len(beginning) // 2]
+    is_whole = len(text) <= max_chars and len(beginning) >= len(text)
+    return beginning if is_whole else f"{beginning}\n[cut: it had {len(text)} characters]"
