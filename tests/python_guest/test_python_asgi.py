@@ -620,6 +620,24 @@ async def test_multipart_form(function: MakeFunction) -> None:
     assert json.loads(raw.partition(b"\r\n\r\n")[2]) == ["Ada", "f.txt", 100_000]
 
 
+async def test_headers_that_can_be_gone_through_only_once(function: MakeFunction) -> None:
+    """As Sanic sends them."""
+    source = """
+        async def app(scope, receive, send):
+            assert scope["type"] == "http"
+            kind = {"/lists": list, "/tuples": tuple}[scope["path"]]
+            headers = (kind(field) for field in {b"x-first": b"1", b"content-length": b"2"}.items())
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
+            await send({"type": "http.response.body", "body": b"ok"})
+    """
+    async with booted(function(source)) as worker:
+        await worker.message("ready")
+        for path in ("/lists", "/tuples"):
+            response = await worker.get(path)
+            assert (response.headers["x-first"], response.headers["content-length"]) == ("1", "2")
+            assert response.body == b"ok"
+
+
 async def test_server_sent_events(function: MakeFunction) -> None:
     source = """
         async def events():

@@ -194,6 +194,9 @@ class Exchange:
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self._started = True
+            if hasattr(message.get("headers"), "__next__"):
+                # An iterator will do, too (ASGI specification, "Response Start").
+                message = {**message, "headers": tuple(message["headers"])}
             self._missing = _body_length(self._scope["method"], message)
         elif message["type"] == "http.response.body":
             if not message.get("more_body", False):

@@ -154,11 +154,12 @@ def _server(host: bytes, default_port: int) -> tuple[str, int]:
 
 def response(status: int, fields: Iterable[Field], method: str, keep_alive: bool) -> Response:
     """Writes a head. ``keep_alive``: whether the connection will carry another response. Raises `BadResponse`."""
+    given = tuple(fields)
     try:
-        return _response(status, tuple(fields), method, keep_alive)
+        return _response(status, given, method, keep_alive)
     except TypeError:
         # Pairs may be lists too (ASGI specification, "Response Start").
-        return _response(status, tuple((bytes(name), bytes(value)) for name, value in fields), method, keep_alive)
+        return _response(status, tuple((bytes(name), bytes(value)) for name, value in given), method, keep_alive)
 
 
 @functools.lru_cache(CACHED_HEADS)
