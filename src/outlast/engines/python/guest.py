@@ -42,7 +42,7 @@ TURNS_TO_SETTLE = 16
 """Of the event loop. A task that waits for nothing takes a few turns to finish, and must not be cut off meanwhile."""
 
 
-def main(folder: str, seal: Callable[[], None] = lambda: None, *, keeps: bool = False) -> NoReturn:
+def main(folder: str, seal: Callable[[], None], *, keeps: bool) -> NoReturn:
     """Turns this process, which must be single-threaded and without an event loop, into a worker. Never returns.
 
     ``folder`` contains ``control.sock``, on which the node listens; ``http.sock`` is created there. ``seal`` is called
@@ -330,7 +330,3 @@ def exit_code(exit_: SystemExit) -> int:
         return exit_.code or 0
     sys.stderr.write(f"{exit_.code}\n")
     return 1
-
-
-if __name__ == "__main__":
-    main(sys.argv[1])

@@ -104,7 +104,3 @@ def _modules(distribution: importlib.metadata.Distribution) -> set[str]:
     record = distribution.read_text("RECORD")
     files = record.splitlines() if record is not None else map(str, distribution.files or ())
     return {line.partition("/")[0].partition(".")[0] for line in files}
-
-
-if __name__ == "__main__":
-    main()
