@@ -22,12 +22,11 @@ class OutOfReach(OutlastError):
 
 def own(function: FunctionSettings, functions_dir: Path) -> list[Path]:
     """What a function may read: its folder (or only its file, if that lies among others), ``_shared``, static files."""
-    folder, parent = function.folder, function.entrypoint.parent
-    if folder == functions_dir:
+    if function.folder == functions_dir:
         code = [function.entrypoint]
     else:
-        code = [folder, *([parent] if parent != functions_dir else [function.entrypoint])]
-    return [*dict.fromkeys(code), functions_dir / SHARED, *function.static_files]
+        code = [*dict.fromkeys((function.folder, function.entrypoint.parent))]
+    return [*code, functions_dir / SHARED, *function.static_files]
 
 
 def beyond(modules: Iterable[Path], *, own: Iterable[Path], root: Path, configured: Iterable[Path] = ()) -> list[Path]:
