@@ -39,7 +39,7 @@ _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class PrepareError(OutlastError):
-    """A function cannot be run; the text is what Deno said about it."""
+    """A function cannot be run; most often, the text is what Deno said about it."""
 
 
 @dataclass(frozen=True)

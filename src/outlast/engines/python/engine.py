@@ -36,7 +36,7 @@ Report = Callable[[str, str, int | None], None]
 
 
 class PrepareError(OutlastError):
-    """A function cannot be run; the text is what Python said about it."""
+    """A function cannot be run."""
 
 
 class PythonEngine:
