@@ -101,7 +101,7 @@ def _matches(entry: Event, event: str | None, fields: Mapping[str, object]) -> b
         return False
     for name, wanted in fields.items():
         value = entry.get(name)
-        if isinstance(wanted, Callable):  # type: ignore[arg-type]
+        if callable(wanted):
             if value is None or not wanted(value):
                 return False
         elif value != wanted:
