@@ -310,8 +310,8 @@ class Connection(asyncio.Protocol):
                 data = self._feed(self._body, data)
             if data:
                 self._take(data)
-        except OutlastError as error:
-            self._refuse(error)
+        except OutlastError:
+            self._refuse()
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._stream is not None:
@@ -400,7 +400,7 @@ class Connection(asyncio.Protocol):
             self._paused = True
             self._transport.pause_reading()
 
-    def _refuse(self, error: OutlastError) -> None:
+    def _refuse(self) -> None:
         if self._stream is None:
             self._transport.write(b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 0\r\n\r\n")
         self._transport.close()
