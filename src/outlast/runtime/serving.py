@@ -13,8 +13,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from outlast.runtime import memory, reports
 from outlast.runtime.context import request_id
 from outlast.runtime.describe import describe
+from outlast.runtime.edge_runtime import report_uncaught
 from outlast.runtime.requests import ClientDisconnect, Request
-from outlast.wire.messages import Level, Logged, Uncaught
+from outlast.wire.messages import Level, Logged
 
 Handler = Callable[[Request], starlette.responses.Response | Awaitable[starlette.responses.Response]]
 H = TypeVar("H", bound=Handler)
@@ -126,7 +127,7 @@ def report(error: BaseException) -> None:
     """Reports an error that a handler raised."""
     if isinstance(error, MemoryError):
         # Nobody knows what else fails in a process that has reached its limit: it must be replaced.
-        reports.send(Uncaught(describe(error), request_id.get()))
+        report_uncaught(error)
     else:
         log("error", describe(error))
 

@@ -1,5 +1,6 @@
 """A plain server for a function that is run by itself: `python main.py`."""
 
+import asyncio
 import concurrent.futures.thread  # noqa: F401, see below
 import contextlib
 import logging
@@ -54,8 +55,6 @@ class _Started:
             await self._app(scope, receive, send)
 
     async def _live(self, receive: Receive, send: Send) -> None:
-        import asyncio
-
         await receive()
         tasks.attach(asyncio.get_running_loop())
         dispatch(Event("load"))
