@@ -71,22 +71,17 @@ def available() -> Available:
         done = subprocess.run(command, capture_output=True, timeout=PROBE_TIMEOUT_S, check=True, env={}, cwd="/")
         found = json.loads(done.stdout)
     except (OSError, ValueError, subprocess.SubprocessError) as error:
-        found = {}
-        trouble = str(error)
-    else:
-        trouble = ""
-    landlock = _landlock(found.get(LANDLOCK, trouble))
+        found = dict.fromkeys((LANDLOCK, SECCOMP, PRIVILEGES, RLIMITS, MOUNTS), str(error))
+    landlock = _landlock(found[LANDLOCK])
     others = [
-        _layer(
-            SECCOMP, found.get(SECCOMP, trouble), "the kernel's rarer calls, other processes, namespaces, raw sockets"
-        ),
-        _layer(PRIVILEGES, found.get(PRIVILEGES, trouble), "the rights of setuid programs"),
-        _layer(RLIMITS, found.get(RLIMITS, trouble), "files without end, core dumps"),
+        _layer(SECCOMP, found[SECCOMP], "the kernel's rarer calls, other processes, namespaces, raw sockets"),
+        _layer(PRIVILEGES, found[PRIVILEGES], "the rights of setuid programs"),
+        _layer(RLIMITS, found[RLIMITS], "files without end, core dumps"),
     ]
     more = "modes, owners, times and attributes of files that a function can name"
-    others.append(_layer(MOUNTS, found.get(MOUNTS, trouble), more, optional=True))
-    if (capabilities := found.get(CAPABILITIES)) is not None:
-        others.append(_layer(CAPABILITIES, capabilities, "what root may do beyond using its own files"))
+    others.append(_layer(MOUNTS, found[MOUNTS], more, optional=True))
+    if CAPABILITIES in found:
+        others.append(_layer(CAPABILITIES, found[CAPABILITIES], "what root may do beyond using its own files"))
     names = [layer.name for layer in others if layer.active]
     if landlock.active:
         names.insert(0, LANDLOCK)
