@@ -54,7 +54,7 @@ class DenoEngine:
         self._run = run
         self._folders = state_dir / "functions"
         self._functions_dir = functions_dir
-        self._root = root
+        self._root = reach.repository(root)
         self._layers = layers
         self._fetch_env = {**environ, "DENO_DIR": environ.get("DENO_DIR") or str(state_dir / "deno")}
         self._rehearsal = Rehearsal(run, {**self._fetch_env, **QUIET})
@@ -94,9 +94,7 @@ class DenoEngine:
     def _run_for(self, function: FunctionSettings, state: Path, env: Mapping[str, str]) -> Run:
         if self._layers is None:
             return self._run
-        around = walls.while_preparing(
-            function, layers=self._layers, root=reach.repository(self._root), state=state, env=env
-        )
+        around = walls.while_preparing(function, layers=self._layers, root=self._root, state=state, env=env)
         return lambda command: self._run(replace(command, walls=around))
 
     def _beyond(self, prepared: Prepared, own: Sequence[Path]) -> Sequence[Path]:
@@ -104,8 +102,8 @@ class DenoEngine:
             return ()
         function = prepared.function
         named = [path for path in (function.import_map, function.deno_config) if path is not None]
-        around = reach.repository(self._root)
-        maps = [path for path in import_map.files(function) if resolved(path).is_relative_to(resolved(around))]
+        around = resolved(self._root)
+        maps = [path for path in import_map.files(function) if resolved(path).is_relative_to(around)]
         configured = [function.entrypoint, *named, *maps]
         return reach.beyond(prepared.modules, own=own, root=around, configured=configured)
 
