@@ -40,9 +40,7 @@ class Served:
 
 
 @contextlib.contextmanager
-def serving(
-    project: Path, arguments: Sequence[str] = (), on_log: Callable[[bytes], object] = lambda data: None
-) -> Iterator[Served]:
+def serving(project: Path, arguments: Sequence[str], on_log: Callable[[bytes], object]) -> Iterator[Served]:
     """Outlast, as installed, its log going to a pipe that is read, as under a service manager.
 
     ``on_log`` gets what is logged once it listens, in pieces and in another thread.

@@ -55,7 +55,7 @@ class Stage:
     and no database for others.
     """
 
-    def __init__(self, shared: Mapping[str, Function], is_frugal: bool = False) -> None:
+    def __init__(self, shared: Mapping[str, Function], is_frugal: bool) -> None:
         self._shared = shared
         self._is_frugal = is_frugal
         self._node: Node | None = None

@@ -67,11 +67,11 @@ class Node:
             + f"\n{self.stderr[-4000:]}\nexit code so far: {self.process.returncode}"
         )
 
-    async def stop(self, number: int = signal.SIGTERM, timeout: float = 30) -> int:
+    async def stop(self, number: int = signal.SIGTERM) -> int:
         """Sends the signal; returns the exit code, once all of the log has been read."""
         if self.process.returncode is None:
             self.process.send_signal(number)
-        code = await asyncio.wait_for(self.process.wait(), timeout)
+        code = await asyncio.wait_for(self.process.wait(), 30)
         await self._reading
         return code
 
