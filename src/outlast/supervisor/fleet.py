@@ -31,7 +31,7 @@ class Fleet:
             async with two:
                 await asyncio.wait([pool.prepare()])
 
-        await asyncio.gather(*(prepare(pool) for pool in [*self._pools.values()]))
+        await asyncio.gather(*map(prepare, self._pools.values()))
 
     def apply(self, project: Project, changed: Iterable[Path], *, at_once: bool = False) -> None:
         """Serves what the settings say now. Functions that no changed setting or file concerns are left alone.
@@ -60,14 +60,14 @@ class Fleet:
 
     def snapshot(self) -> list[FunctionSnapshot]:
         """The functions that are served, and those that no longer are but still have workers."""
-        return [pool.snapshot() for pool in (*self._pools.values(), *self._leaving)]
+        return [pool.snapshot() for pool in self._all]
 
     def drain(self, execution_id: str) -> bool | None:
         """Has a worker finish what it has and end. Returns whether it will; None if there is no such worker.
 
         A worker that is coming up for waiting requests is left alone.
         """
-        for pool in (*self._pools.values(), *self._leaving):
+        for pool in self._all:
             if found := pool.drain(execution_id):
                 return found[execution_id]
         return None
@@ -77,14 +77,18 @@ class Fleet:
 
         Returns the execution ids of those that did not answer within ``timeout_s``: their event loops are blocked.
         """
-        pools = (*self._pools.values(), *self._leaving)
-        waits = {asyncio.ensure_future(worker.catch_up()): worker for pool in pools for worker in pool.running}
+        waits = {asyncio.ensure_future(worker.catch_up()): worker for pool in self._all for worker in pool.running}
         if not waits:
             return []
         _, late = await asyncio.wait(waits, timeout=timeout_s)
         for wait in late:
             wait.cancel()
         return [waits[wait].execution_id for wait in late]
+
+    @property
+    def _all(self) -> list[Pool]:
+        """Those included that are leaving."""
+        return [*self._pools.values(), *self._leaving]
 
     def _dismiss(self, pool: Pool) -> None:
         self._leaving.add(pool)
@@ -96,7 +100,7 @@ class Fleet:
 
         It waits at most ``grace_s``, or until ``hurry`` is done.
         """
-        pools = [*self._pools.values(), *self._leaving]
+        pools = self._all
         for pool in pools:
             pool.close(EndReason.TERMINATION)
         ended = asyncio.create_task(_all_ended(pools))
