@@ -1,12 +1,24 @@
 """What Prometheus gets to see."""
 
 import asyncio
+from pathlib import Path
 
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
-from tests.support.node import Event, Node
+from tests.support.admin import PATIENCE_S, admin
+from tests.support.node import Event, Node, serving, write_project
 
 from outlast.app import UNREAD_LOGGED
+
+NAPPING = """
+import asyncio
+from outlast import EdgeRuntime, Request, Response, serve
+
+@serve
+async def handler(request: Request) -> Response:
+    EdgeRuntime.wait_until(asyncio.Event().wait())
+    return Response("asleep")
+"""
 
 
 async def scraped(api: httpx.AsyncClient) -> dict[tuple[str, ...], float]:
@@ -14,11 +26,12 @@ async def scraped(api: httpx.AsyncClient) -> dict[tuple[str, ...], float]:
     answer = await api.get("/metrics")
     assert answer.status_code == 200
     assert answer.headers["content-type"].startswith("text/plain")
-    return {
-        (sample.name, *(sample.labels[name] for name in sorted(sample.labels))): sample.value
-        for family in text_string_to_metric_families(answer.text)
-        for sample in family.samples
+    samples = [sample for family in text_string_to_metric_families(answer.text) for sample in family.samples]
+    found = {
+        (sample.name, *(sample.labels[name] for name in sorted(sample.labels))): sample.value for sample in samples
     }
+    assert len(found) == len(samples), "Prometheus takes nothing where a sample is there twice"
+    return found
 
 
 async def test_requests_tasks_and_workers(node: Node, api: httpx.AsyncClient, functions: httpx.AsyncClient) -> None:
@@ -42,6 +55,24 @@ async def test_requests_tasks_and_workers(node: Node, api: httpx.AsyncClient, fu
     await api.post("/v1/functions/napping/drain")
     await node.wait_for("shutdown", execution_id=execution_id)
     assert (await scraped(api))["outlast_worker_ends_total", "napping", "reload"] == 1
+
+
+async def test_a_function_counts_once_while_workers_of_two_policies_run(tmp_path: Path) -> None:
+    project = write_project(tmp_path, {"napping/main.py": NAPPING})
+    async with (
+        serving(project, "--graceful-exit-timeout=0") as node,
+        admin(node) as api,
+        httpx.AsyncClient(base_url=node.url, timeout=PATIENCE_S) as functions,
+    ):
+        await functions.get("/napping")
+        (await api.put("/v1/settings", json={"policy": "per_request"})).raise_for_status()
+        await functions.get("/napping")
+        await api.post("/v1/catch-up")
+        found = await scraped(api)
+        assert found["outlast_open_tasks", "napping"] == 2
+        assert found["outlast_workers", "napping", "ready"] == found["outlast_workers", "napping", "retired"] == 1
+        [listed] = (await api.get("/v1/functions")).json()["items"]
+        assert (listed["policy"], listed["open_tasks"]) == ("per_request", 2)
 
 
 async def test_each_request_is_counted_in_the_bucket_of_its_time(

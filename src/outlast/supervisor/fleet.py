@@ -59,8 +59,12 @@ class Fleet:
         return {module for pool in self._pools.values() for module in pool.modules}
 
     def snapshot(self) -> list[FunctionSnapshot]:
-        """The functions that are served, and those that no longer are but still have workers."""
-        return [pool.snapshot() for pool in self._all]
+        """Each function once: those that are served, and those that no longer are but still have workers."""
+        found: dict[str, FunctionSnapshot] = {}
+        for pool in self._all:
+            part = pool.snapshot()
+            found[part.name] = found[part.name].with_workers_of(part) if part.name in found else part
+        return [*found.values()]
 
     def drain(self, execution_id: str) -> bool | None:
         """Has a worker finish what it has and end. Returns whether it will; None if there is no such worker.

@@ -51,3 +51,13 @@ class FunctionSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     """Requests that wait for a worker."""
     open_tasks: int
     workers: list[WorkerSnapshot]
+
+    def with_workers_of(self, earlier: "FunctionSnapshot") -> "FunctionSnapshot":
+        """With those that are left from before its policy changed, or from before it was removed for a while."""
+        return msgspec.structs.replace(
+            self,
+            requests=self.requests + earlier.requests,
+            waiting=self.waiting + earlier.waiting,
+            open_tasks=self.open_tasks + earlier.open_tasks,
+            workers=self.workers + earlier.workers,
+        )
