@@ -9,7 +9,7 @@ from outlast.config.settings import FunctionSettings
 from outlast.core.outcome import EndReason, TaskOutcome, UnloadReason
 from outlast.core.records import TaskRecord
 from outlast.supervisor.ending import End
-from outlast.supervisor.register import Moment, Register
+from outlast.supervisor.register import Life, Moment, Register
 from outlast.supervisor.tasks import Task
 from outlast.telemetry.logs import Level, Log
 from outlast.telemetry.quota import Quota
@@ -43,7 +43,7 @@ class Journal:
     ) -> None:
         self._log = log
         self._quota = quota
-        self._life = register.life(execution_id, function)
+        self._life = Life(register, execution_id, function)
         self.now = self._life.now
         self.task_started = self._life.task_started
         self._function = function.name

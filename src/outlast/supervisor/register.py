@@ -56,10 +56,6 @@ class Register:
         self._unix_ms = 0
         self._at = datetime.fromtimestamp(0, UTC)
 
-    def life(self, execution_id: str, function: FunctionSettings) -> "Life":
-        """Begins the record of a worker."""
-        return Life(self, execution_id, function)
-
     def now(self) -> Moment:
         """Precise to the millisecond. Calls within one share the ``datetime``, which is the costly part."""
         unix_ms = time.time_ns() // 1_000_000
