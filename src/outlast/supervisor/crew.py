@@ -224,7 +224,7 @@ class Crew:
         for worker in [*self._alive]:
             if worker.generation == self.generation and self.closing is None:
                 continue
-            for_nobody = worker.is_coming_up and not (len(worker.tasks) or is_awaited(worker.generation))
+            for_nobody = worker.is_coming_up and not (worker.open_tasks or is_awaited(worker.generation))
             if for_nobody or worker.is_standby:
                 worker.kill(self.closing or EndReason.RELOAD)
 

@@ -57,8 +57,9 @@ class Owner(Protocol):
     def is_drained(self) -> bool:
         """Whether it has nothing left that it must finish."""
 
-    def has_tasks(self) -> bool:
-        """Whether any are open."""
+    @property
+    def open_tasks(self) -> int:
+        """How many it has."""
 
     def ended(self, end: End) -> None:
         """It has ended, and nothing is left of it but its folder."""
@@ -185,7 +186,7 @@ class Lifecycle:
     def _unload(self) -> None:
         assert self._ending.retired_for is not None
         reason = self._ending.retired_for.unload_reason
-        if self._owner.has_tasks() or self.unloading.was_told(UnloadReason.TERMINATION):
+        if self._owner.open_tasks or self.unloading.was_told(UnloadReason.TERMINATION):
             reason = UnloadReason.TERMINATION
         self._after_ms(self._limits.unload_grace_ms, self.unloading.wait_no_longer)
         self.unloading.wait_for(reason)

@@ -97,7 +97,7 @@ class Worker:
         """Which state of the function's files it was started for."""
         self.requests = 0
         """How many it has now."""
-        self.tasks = OpenTasks()
+        self._tasks = OpenTasks()
         self._function = function
         self._is_per_request = policy is Policy.PER_REQUEST
         self._cuts_tasks = policy is Policy.ONESHOT and function.oneshot_background is OneshotBackground.CUT
@@ -157,12 +157,12 @@ class Worker:
     @property
     def open_tasks(self) -> int:
         """How many it has."""
-        return len(self.tasks)
+        return len(self._tasks)
 
     @property
     def is_working(self) -> bool:
         """Whether it has a request or an open task."""
-        return self.requests > 0 or len(self.tasks) > 0
+        return self.requests > 0 or self.open_tasks > 0
 
     @property
     def requests_begun(self) -> int:
@@ -253,16 +253,13 @@ class Worker:
         self._journal.warned(reason)
 
     def is_drained(self) -> bool:
-        open_tasks = self.tasks.waited_for
+        open_tasks = self._tasks.waited_for
         return lifecycle.is_drained(requests=self.requests, open_tasks=open_tasks, cuts_tasks=self._cuts_tasks)
-
-    def has_tasks(self) -> bool:
-        return len(self.tasks) > 0
 
     def ended(self, end: End) -> None:
         self._enforcer.end()
         now = self._loop.time()
-        for task in self.tasks.interrupt():
+        for task in self._tasks.interrupt():
             self._journal.task_cut_off(task, end, round((now - task.started_at) * 1000))
         self._traffic.close(end.reason, end.limit)
         life = self._lifecycle
@@ -311,7 +308,7 @@ class Worker:
     # What its process reports (`outlast.supervisor.lifecycle.Owner`).
 
     def heard(self, said: Iterable[messages.FromWorker]) -> None:
-        tasks, journal = self.tasks, self._journal
+        tasks, journal = self._tasks, self._journal
         moment, fulfilled = journal.now(), []
         try:
             for message in said:
@@ -335,7 +332,7 @@ class Worker:
         """Handles all but the most frequent messages."""
         match message:
             case TaskSettled():
-                task = self.tasks.settle(message.task)
+                task = self._tasks.settle(message.task)
                 self._journal.task_failed(task, _OUTCOMES[message.outcome], message.error, moment)
             case messages.Logged():
                 self._print(Level.named(message.level), message.text, message.request)
