@@ -148,12 +148,7 @@ class Metering:
         self._is_ready = True
         self._cpu_ms = self._weighed_at_cpu_ms = self._gauge.cpu_ms()
         self._cpu_at_ready_ms, self._memory_at_ready_mb = (
-            self._gauge.family()
-            if self._has_family
-            else (
-                self._cpu_ms,
-                self._gauge.memory_mb(),
-            )
+            self._gauge.family() if self._has_family else (self._cpu_ms, self._gauge.memory_mb())
         )
         self._looked_at = self._began_at = self._asked_at = self._meter.now()
         self.load, self.is_busy = 0.0, False

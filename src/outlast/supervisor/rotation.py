@@ -80,5 +80,6 @@ class Rotation:
 
     def relieve(self) -> None:
         """One more is ready: the first that waits for that retires."""
-        for worker in [*self._due][:1]:
-            worker.retire(self._due[worker])
+        if self._due:
+            worker, cause = next(iter(self._due.items()))
+            worker.retire(cause)

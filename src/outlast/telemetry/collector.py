@@ -8,7 +8,8 @@ import asyncio
 import contextlib
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 from importlib.metadata import version
 from typing import Protocol
 
@@ -32,8 +33,9 @@ class Collector:
 
     def __init__(self, node: str, report: Report) -> None:
         """``node``: its id. ``report``: called in the event loop, with one line for the log."""
-        self._complaints = _Complaints(_in_loop(report))
-        self._exporter = _Exporter(OTLPSpanExporter(), self._complaints, _in_loop(report))
+        in_loop = _in_loop(report)
+        self._complaints = _Complaints(in_loop)
+        self._exporter = _Exporter(OTLPSpanExporter(), self._complaints, in_loop)
         self._provider = TracerProvider(resource=_resource(node), shutdown_on_exit=False)
         self._provider.add_span_processor(BatchSpanProcessor(self._exporter))
         self._report = report
@@ -156,10 +158,6 @@ def _in_loop(report: Report) -> Report:
 
     def tell(text: str, *, is_trouble: bool) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed
-            loop.call_soon_threadsafe(_call(report, text, is_trouble))
+            loop.call_soon_threadsafe(partial(report, text, is_trouble=is_trouble))
 
     return tell
-
-
-def _call(report: Report, text: str, is_trouble: bool) -> Callable[[], None]:
-    return lambda: report(text, is_trouble=is_trouble)
