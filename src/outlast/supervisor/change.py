@@ -1,26 +1,25 @@
-"""Delays a change until no worker is being started for what it changes, but only for a moment."""
+"""Delays a change of a function until no worker is being started for it, but only for a moment."""
 
 import asyncio
 from collections.abc import Callable
-from typing import Generic, TypeVar
+
+from outlast.config.settings import FunctionSettings
 
 MAX_HOLD_S = 0.5
 """A reload takes effect within a second of the change; the rest of that is for noticing it."""
 
-T = TypeVar("T")
 
-
-class Change(Generic[T]):
-    def __init__(self, is_starting: Callable[[], bool], take_effect: Callable[[T], None]) -> None:
-        self.latest: T | None = None
+class Change:
+    def __init__(self, is_starting: Callable[[], bool], take_effect: Callable[[FunctionSettings], None]) -> None:
+        self.latest: FunctionSettings | None = None
         """The change that has not taken effect yet, if there is one."""
         self._is_starting = is_starting
         self._take_effect = take_effect
         self._held: asyncio.TimerHandle | None = None
 
-    def announce(self, what: T, *, at_once: bool = False) -> None:
-        """``what`` replaces any change that has not taken effect."""
-        self.latest = what
+    def announce(self, function: FunctionSettings, *, at_once: bool) -> None:
+        """Replaces any change that has not taken effect."""
+        self.latest = function
         if at_once or not self._is_starting():
             self._come()
         elif self._held is None:
@@ -39,7 +38,7 @@ class Change(Generic[T]):
             self._held = None
 
     def _come(self) -> None:
-        what = self.latest
+        function = self.latest
         self.cancel()
-        if what is not None:
-            self._take_effect(what)
+        if function is not None:
+            self._take_effect(function)

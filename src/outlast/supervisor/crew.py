@@ -74,7 +74,7 @@ class Crew:
         """Starts whose program is not prepared yet."""
         self.brake = Brake(function.name, resources.log, owner.start_possible)
         self._quota = Quota(function.name, function.log, resources.log)
-        self._change: Change[FunctionSettings] = Change(self._is_bringing_up, self._turn_over)
+        self._change = Change(self._is_bringing_up, self._turn_over)
         self._preparation = Preparation(function, resources, self._change.started)
         self._modules_before: frozenset[Path] = frozenset()
         self._outdated: dict[int, Preparation] = {}
