@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import AsyncGenerator, Callable, Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 import watchfiles
 
@@ -19,6 +20,9 @@ LAST_WORDS_S = 2.0
 """How long a watcher that was replaced has for what it had found before."""
 CLOCK_STEP_S = 0.02
 """Of the clock that file systems go by, at most: it lags behind."""
+
+_Folders = frozenset[tuple[Path, int]]
+"""With their inode numbers, which tell a folder from its successor."""
 
 
 class _Term:
@@ -37,6 +41,12 @@ class _Term:
         return True
 
 
+class _Watcher(NamedTuple):
+    folders: _Folders
+    term: _Term
+    task: asyncio.Task[None]
+
+
 class Watch:
     """Watches a folder with all that is below it, and single files wherever they are.
 
@@ -51,7 +61,7 @@ class Watch:
         self._loop = asyncio.get_running_loop()
         self._files: frozenset[Path] = frozenset()
         self._found: asyncio.Queue[set[Path]] = asyncio.Queue()
-        self._watchers: dict[bool, tuple[_Folders, _Term, asyncio.Task[None]]] = {}
+        self._watchers: dict[bool, _Watcher] = {}
         """One for whole trees (True), and one for what lies directly in a folder (False)."""
         self._running: set[asyncio.Task[None]] = set()
         """Those, and some that were replaced a moment ago."""
@@ -72,8 +82,8 @@ class Watch:
                 self._renew()
                 yield changed
         finally:
-            for watcher in self._running:
-                watcher.cancel()
+            for task in self._running:
+                task.cancel()
 
     def _renew(self) -> None:
         # An editor may replace a file by another one of its name, so what is watched is the folder.
@@ -88,19 +98,19 @@ class Watch:
         beside = {folder for folder in beside if not any(folder.is_relative_to(tree) for tree, _ in whole)}
         for deep, folders in ((True, whole), (False, _present(beside))):
             before = self._watchers.get(deep)
-            if before is not None and before[0] == folders:
+            if before is not None and before.folders == folders:
                 continue
             term = _Term()
-            watcher = self._loop.create_task(self._watch(folders, deep, term))
-            self._watchers[deep] = (folders, term, watcher)
-            self._running.add(watcher)
-            watcher.add_done_callback(self._running.discard)
+            task = self._loop.create_task(self._watch(folders, deep, term))
+            self._watchers[deep] = _Watcher(folders, term, task)
+            self._running.add(task)
+            task.add_done_callback(self._running.discard)
             if before is not None:
                 # It tells what it has found already, and goes on until the new one has begun.
-                before[1].over = time.time()
-                self._loop.call_later(LAST_WORDS_S, before[2].cancel)
+                before.term.over = time.time()
+                self._loop.call_later(LAST_WORDS_S, before.task.cancel)
 
-    async def _watch(self, folders: "_Folders", deep: bool, term: _Term) -> None:
+    async def _watch(self, folders: _Folders, deep: bool, term: _Term) -> None:
         if not folders:
             return
         try:
@@ -117,10 +127,6 @@ class Watch:
         counting = {path for path in named if self._ignored != path and self._ignored not in path.parents}
         if counting:
             self._found.put_nowait(counting | {resolved(path) for path in counting})
-
-
-_Folders = frozenset[tuple[Path, int]]
-"""With their inode numbers, which tell a folder from its successor."""
 
 
 def _present(folders: Iterable[Path]) -> _Folders:
