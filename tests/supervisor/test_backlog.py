@@ -58,6 +58,19 @@ async def test_one_can_be_taken_out_once() -> None:
         queue.close()
 
 
+async def test_all_have_waited_however_they_leave() -> None:
+    async with house() as there:
+        queue = Backlog(busy, lambda: None)
+        for _ in range(3):
+            queue.add(exchange(there)[0])
+        queue.pop()
+        # For a worker of the files as they were when it came, or because its caller has left.
+        queue.remove(queue.waiting[0])
+        queue.fail(RequestEnd.BOOT_ERROR)
+        assert sum(queue.waits.counts) == 3
+        queue.close()
+
+
 async def test_the_oldest_or_all_can_be_failed() -> None:
     async with house() as there:
         queue = Backlog(busy, lambda: None)

@@ -46,24 +46,22 @@ class Backlog:
             self.waiting.remove(exchange)
         except ValueError:
             return False
+        self.waits.add((self._loop.time() - exchange.waits_since) * 1000)
         return True
 
     def pop(self) -> Exchange:
-        exchange = self.waiting.popleft()
-        self._count(exchange)
-        return exchange
+        """Removes the oldest."""
+        oldest = self.waiting[0]
+        self.remove(oldest)
+        return oldest
 
     def fail(self, end: RequestEnd, count: int | None = None, why: str = "") -> None:
         """Fails the oldest ``count`` requests, or all. ``why``: see `outlast.wire.invocation.Reply.fail`."""
         failed = [*self.waiting][:count]
         for exchange in failed:
-            self.waiting.remove(exchange)
+            self.remove(exchange)
         for exchange in failed:
-            self._count(exchange)
             exchange.fail(end, why)
-
-    def _count(self, exchange: Exchange) -> None:
-        self.waits.add((self._loop.time() - exchange.waits_since) * 1000)
 
     def close(self) -> None:
         if self._timer is not None:
