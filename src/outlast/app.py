@@ -2,11 +2,8 @@
 
 import asyncio
 import contextlib
-import gc
 import os
-import resource
 import signal
-import sys
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -17,6 +14,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Self
 
+from outlast import tuning
 from outlast.admin.address import Address
 from outlast.admin.administration import Administration
 from outlast.admin.node import Node
@@ -36,7 +34,6 @@ from outlast.engines.python.engine import ZYGOTE, PythonEngine
 from outlast.gateway.ports import Ports, Served
 from outlast.gateway.server import Gateway
 from outlast.reloading import NO_SETTINGS, Reloading, Settings, Verifier, watching
-from outlast.sandbox import kernel, syscalls
 from outlast.sandbox.layers import NOTHING, Available, available
 from outlast.service_manager import ServiceManager
 from outlast.storage import Storage
@@ -50,7 +47,6 @@ from outlast.telemetry.counts import Counts
 from outlast.telemetry.logs import REQUEST_LEVEL, Level, Log
 from outlast.telemetry.quota import Quota
 
-MAX_OPEN_FILES = 10_240
 FOR_CLIENTS = 0.85
 """So much of the limit on open files may be used when a client connects. The rest is for serving those that are there.
 """
@@ -123,8 +119,8 @@ async def serve(options: Options, log: Log, on_ready: Callable[[str, str | None]
     sandbox = await asyncio.to_thread(_sandbox, options, log)
     layers = sandbox.names if options.sandbox is not Sandbox.NONE else None
     environ = options.environ if layers is None else tools.environment(options.environ)
-    open_files = _allow_open_files()
-    _interrupt_what_computes()
+    open_files = tuning.allow_open_files()
+    tuning.interrupt_what_computes()
     asyncio.get_running_loop().set_exception_handler(partial(_log_bug, log))
     prepared = asyncio.Event()
     started = datetime.now(UTC)
@@ -211,7 +207,7 @@ async def serve(options: Options, log: Log, on_ready: Callable[[str, str | None]
                 anon_key=lambda: reloading.anon_key,
             )
             await until_the_end.enter_async_context(administration.open(node))
-        _spare_the_collector()
+        tuning.spare_the_collector()
         # Programs wait for this line, whatever else they want to read.
         admin_url = administration.url if administration is not None else None
         log.emit("ready", level=max(Level.INFO, log.level), url=url, admin_url=admin_url, sandbox=sandbox.active)
@@ -355,41 +351,6 @@ def _log_bug(log: Log, _: asyncio.AbstractEventLoop, context: dict[str, Any]) ->
 
 def _log_progress(log: Log, function: str, text: str, ms: float | None) -> None:
     log.emit("prepare", function=function, msg=text, ms=ms)
-
-
-def _spare_the_collector() -> None:
-    """Has the garbage collector run less often: requests leave no reference cycles behind.
-
-    What has been loaded by now is exempt altogether, since next to nothing of it is garbage.
-    """
-    gc.freeze()
-    gc.set_threshold(5_000)
-
-
-def _allow_open_files() -> int:
-    """Raises the limit on open files: a request needs two, and the usual limit (1024, macOS: 256) is low.
-
-    Returns the limit.
-    """
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = MAX_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, MAX_OPEN_FILES)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        with contextlib.suppress(ValueError, OSError):
-            # macOS refuses more than its maximum for any process; then the limit stays as it is.
-            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-            soft = wanted
-    return soft if soft != resource.RLIM_INFINITY else sys.maxsize
-
-
-def _interrupt_what_computes() -> None:
-    """The node's part of a request takes a few tenths of a millisecond. It should not have to wait for a CPU until
-    whatever computes there has had it for several, which is what Linux does otherwise, even if another CPU is free.
-
-    Not for workers: it would interrupt the node in the middle of its work. That costs a tenth of the throughput.
-    """
-    if sys.platform == "linux" and os.uname().machine in syscalls.COLUMNS and not os.sched_getscheduler(0):
-        with contextlib.suppress(OSError):
-            kernel.ask_for_slices_of(kernel.SHORTEST_SLICE)
 
 
 def _url(host: str, port: int) -> str:
