@@ -113,7 +113,7 @@ async def serve(options: Options, log: Log, on_ready: Callable[[str, str | None]
 
     Raises `OutlastError` when the node cannot start, as with wrong settings or an address in use.
     """
-    project = options.load(_url(options.host, options.port))
+    project = options.load(address.url(options.host, options.port))
     manager = ServiceManager(options.environ, log)
     opened = manager.opened()
     sandbox = await asyncio.to_thread(_sandbox, options, log)
@@ -182,7 +182,7 @@ async def serve(options: Options, log: Log, on_ready: Callable[[str, str | None]
         )
         until_the_end.callback(gateway.abort)
         host, port = await gateway.listen(options.host, options.port, opened)
-        url = _url(host, port)
+        url = address.url(host, port)
         if project.tokens_prove_nothing and (options.trust_proxy or not ip_address(host).is_loopback):
             log.emit("config", level=Level.WARNING, msg=_TOKENS_PROVE_NOTHING)
         watch = await watching(project, log)
@@ -351,9 +351,3 @@ def _log_bug(log: Log, _: asyncio.AbstractEventLoop, context: dict[str, Any]) ->
 
 def _log_progress(log: Log, function: str, text: str, ms: float | None) -> None:
     log.emit("prepare", function=function, msg=text, ms=ms)
-
-
-def _url(host: str, port: int) -> str:
-    if host in ("0.0.0.0", "::"):  # noqa: S104, compared, not listened on
-        host = "127.0.0.1"
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

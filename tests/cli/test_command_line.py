@@ -179,8 +179,9 @@ class TestTheReadyLine:
             assert node.url.startswith("http://127.0.0.1:")
 
     @pytest.mark.skipif(not socket.has_ipv6, reason="needs IPv6")
-    async def test_of_an_ipv6_address(self, project: Path) -> None:
-        async with serving(project, "--host=::1") as node, httpx.AsyncClient(base_url=node.url) as client:
+    @pytest.mark.parametrize("host", ["::1", "::"])
+    async def test_of_an_ipv6_address(self, project: Path, host: str) -> None:
+        async with serving(project, f"--host={host}") as node, httpx.AsyncClient(base_url=node.url) as client:
             assert node.url.startswith("http://[::1]:")
             assert (await client.get("/hello")).text == "hello"
 

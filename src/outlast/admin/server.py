@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from outlast.admin.address import DEFAULT_PORT, Address, is_address
+from outlast.config.address import url
 from outlast.core.errors import OutlastError
 
 
@@ -37,8 +38,7 @@ class Server:
         host, port = listening.getsockname()[:2]
         self.took_another_port = address.port is None and port != DEFAULT_PORT
         self.loopback = ipaddress.ip_address(host).is_loopback
-        name = _reachable(host) if is_address(address.host) else address.host
-        self.url = f"{address.scheme}://{f'[{name}]' if ':' in name else name}:{port}"
+        self.url = url(host if is_address(address.host) else address.host, port, address.scheme)
         self._listening = listening
         self._tls = tls
         self._opening: asyncio.Task[None] | None = None
@@ -128,13 +128,6 @@ def _tls(address: Address) -> ssl.SSLContext | None:
     except (OSError, ssl.SSLError) as error:
         raise CannotListen(f"--admin-tls-cert={address.certificate}: cannot be used: {error}") from error
     return context
-
-
-def _reachable(host: str) -> str:
-    """An address that a client on this machine can use."""
-    if ipaddress.ip_address(host).is_unspecified:
-        return "::1" if ":" in host else "127.0.0.1"
-    return host
 
 
 def _why_not(host: str, port: int, error: OSError) -> str:

@@ -7,6 +7,14 @@ HOST = "127.0.0.1"
 PORT = 54321
 URL = f"http://{HOST}:{PORT}"
 
+_MEANS_ALL = {"0.0.0.0": HOST, "::": "::1"}  # noqa: S104, not listened on
+
+
+def url(host: str, port: int, scheme: str = "http") -> str:
+    """The URL of a server that listens there, for clients on this machine."""
+    host = _MEANS_ALL.get(host, host)
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+
 
 def is_free(port: int) -> bool:
     """Whether a server on loopback may have it. Raises OSError where this user may not listen at all."""
