@@ -7,24 +7,18 @@ import os
 import socket
 import ssl
 from collections.abc import Awaitable, Callable
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from outlast.admin.address import DEFAULT_PORT, Address, is_address
 from outlast.config.address import url
 from outlast.core.errors import OutlastError
 
+if TYPE_CHECKING:
+    from outlast.admin.answering import Answering
+
 
 class CannotListen(OutlastError):
     """The admin API has no address to listen on, or must not listen on this one."""
-
-
-class Answering(Protocol):
-    """Answers connections."""
-
-    def connection(self) -> asyncio.Protocol: ...
-
-    async def close(self) -> None:
-        """Ends all connections."""
 
 
 class Server:
@@ -71,13 +65,13 @@ class Server:
             return cls(listening, address, tls)
         raise AssertionError("the last port was either taken or raised")
 
-    def serve(self, load: Callable[[], Awaitable[Answering]]) -> None:
+    def serve(self, load: Callable[[], Awaitable["Answering"]]) -> None:
         """From now on connections are answered. ``load`` is called once, on the first connection."""
         self._opening = asyncio.create_task(self._open(load), name="open the admin API")
         # Nobody waits for the task, so its exceptions must reach the event loop's handler.
         self._opening.add_done_callback(lambda task: task.cancelled() or task.result())
 
-    async def _open(self, load: Callable[[], Awaitable[Answering]]) -> None:
+    async def _open(self, load: Callable[[], Awaitable["Answering"]]) -> None:
         await _readable(self._listening)
         self._answering = answering = await load()
         self._server = await asyncio.get_running_loop().create_server(
@@ -125,7 +119,7 @@ def _tls(address: Address) -> ssl.SSLContext | None:
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     try:
         context.load_cert_chain(address.certificate, address.key)
-    except (OSError, ssl.SSLError) as error:
+    except OSError as error:
         raise CannotListen(f"--admin-tls-cert={address.certificate}: cannot be used: {error}") from error
     return context
 
