@@ -3,7 +3,6 @@
 import math
 import os
 import time
-from collections.abc import Awaitable, Callable
 from contextlib import closing
 from datetime import timedelta
 from difflib import get_close_matches
@@ -39,7 +38,6 @@ from outlast.telemetry.feed import KEPT_EVENTS, Event, Wanted, as_json, field
 from outlast.telemetry.logs import Level
 
 T = TypeVar("T")
-Endpoint = Callable[[Request], Awaitable[Response]]
 MAX_BODY_BYTES = 64 * 1024
 TASK_EVENTS = frozenset({"task"})
 TOP_LEVEL_EVENTS = 200
@@ -60,8 +58,7 @@ class Endpoints:
     def __init__(self, node: Node) -> None:
         self._node = node
 
-    async def node(self, request: Request) -> Response:
-        questions.read(request.query_params, questions.Question)
+    async def node(self, request: Request, _: questions.Question) -> Response:
         node = self._node
         return json(
             NodeBody(
@@ -79,16 +76,13 @@ class Endpoints:
 
     # What is there now.
 
-    async def functions(self, request: Request) -> Response:
-        questions.read(request.query_params, questions.Question)
+    async def functions(self, request: Request, _: questions.Question) -> Response:
         return json(Items[FunctionSnapshot](self._node.fleet.snapshot()))
 
-    async def function(self, request: Request) -> Response:
-        questions.read(request.query_params, questions.Question)
+    async def function(self, request: Request, _: questions.Question) -> Response:
         return json(self._function(request.path_params["name"]))
 
-    async def workers(self, request: Request) -> Response:
-        question = questions.read(request.query_params, questions.Workers)
+    async def workers(self, request: Request, question: questions.Workers) -> Response:
         return json(
             Items[WorkerSnapshot](
                 [
@@ -121,19 +115,16 @@ class Endpoints:
 
     # What was.
 
-    async def tasks(self, request: Request) -> Response:
-        question = questions.read(request.query_params, questions.TaskPages)
+    async def tasks(self, request: Request, question: questions.TaskPages) -> Response:
         return json(await self._node.ledger.tasks(question.query(), _text(question.cursor), question.limit))
 
-    async def task_counts(self, request: Request) -> Response:
-        question = questions.read(request.query_params, questions.AboutTasks)
+    async def task_counts(self, request: Request, question: questions.AboutTasks) -> Response:
         try:
             return json(Items(await self._node.ledger.counts(question.query())))
         except TooMany as error:
             raise Refusal(503, "TOO_MANY", str(error)) from error
 
-    async def task(self, request: Request) -> Response:
-        questions.read(request.query_params, questions.Question)
+    async def task(self, request: Request, _: questions.Question) -> Response:
         ledger = self._node.ledger
         task = await ledger.task(_id(request))
         if task is None:
@@ -170,12 +161,10 @@ class Endpoints:
             and event.name != "boot"
         ][-WORKER_EVENTS:]
 
-    async def requests(self, request: Request) -> Response:
-        question = questions.read(request.query_params, questions.RequestPages)
+    async def requests(self, request: Request, question: questions.RequestPages) -> Response:
         return json(await self._node.ledger.requests(question.query(), _text(question.cursor), question.limit))
 
-    async def request(self, request: Request) -> Response:
-        question = questions.read(request.query_params, questions.AboutRequest)
+    async def request(self, request: Request, question: questions.AboutRequest) -> Response:
         id_ = _id(request)
         await self._settled(id_, question.wait_ms / 1000)
         record = await self._node.ledger.request(id_)
@@ -186,8 +175,7 @@ class Endpoints:
         raw = [msgspec.Raw(text.encode()) for text in as_json(events)]
         return json(RequestStory(id=id_, request=record, tasks=tasks, events=raw))
 
-    async def executions(self, request: Request) -> Response:
-        question = questions.read(request.query_params, questions.ExecutionPages)
+    async def executions(self, request: Request, question: questions.ExecutionPages) -> Response:
         return json(await self._node.ledger.workers(question.query(), _text(question.cursor), question.limit))
 
     async def _tasks_of(self, query: TaskQuery) -> list[TaskRecord]:
@@ -210,8 +198,7 @@ class Endpoints:
 
     # What is to be done.
 
-    async def reload(self, request: Request) -> Response:
-        questions.read(request.query_params, questions.Question)
+    async def reload(self, request: Request, _: questions.Question) -> Response:
         try:
             self._node.reload()
         except OutlastError as error:
@@ -221,16 +208,13 @@ class Endpoints:
             pool.renew()
         return json(Reloaded([*pools]), 202)
 
-    async def catch_up(self, request: Request) -> Response:
-        question = questions.read(request.query_params, questions.CatchUp)
+    async def catch_up(self, request: Request, question: questions.CatchUp) -> Response:
         return json(CaughtUp(await self._node.fleet.catch_up(question.wait_ms / 1000)))
 
-    async def settings(self, request: Request) -> Response:
-        questions.read(request.query_params, questions.Question)
+    async def settings(self, request: Request, _: questions.Question) -> Response:
         return json({**self._node.settings()})
 
-    async def give_settings(self, request: Request) -> Response:
-        questions.read(request.query_params, questions.Question)
+    async def give_settings(self, request: Request, _: questions.Question) -> Response:
         given = msgspec.to_builtins(await _body(request, SettingsBody))
         try:
             self._node.give(given)
@@ -238,19 +222,16 @@ class Endpoints:
             raise Refusal(409, "BAD_CONFIGURATION", str(error)) from error
         return json(given)
 
-    async def reload_function(self, request: Request) -> Response:
-        questions.read(request.query_params, questions.Question)
+    async def reload_function(self, request: Request, _: questions.Question) -> Response:
         name = self._served(request)
         self._node.fleet.services[name].renew()
         return json(Reloaded([name]), 202)
 
-    async def drain_function(self, request: Request) -> Response:
-        questions.read(request.query_params, questions.Question)
+    async def drain_function(self, request: Request, _: questions.Question) -> Response:
         found = self._node.fleet.services[self._served(request)].drain()
         return json(Drained([id_ for id_, drains in found.items() if drains]), 202)
 
-    async def drain_worker(self, request: Request) -> Response:
-        questions.read(request.query_params, questions.Question)
+    async def drain_worker(self, request: Request, _: questions.Question) -> Response:
         id_ = request.path_params["id"]
         drains = self._node.fleet.drain(id_)
         if drains is None:
@@ -265,24 +246,20 @@ class Endpoints:
             raise self._not_served(name)
         return name
 
-    async def metrics(self, request: Request) -> Response:
-        questions.read(request.query_params, questions.Question)
+    async def metrics(self, request: Request, _: questions.Question) -> Response:
         text, content_type = exposition(self._node, request.headers.get("accept", ""))
         return Response(text, headers={"content-type": content_type, "cache-control": "no-store"})
 
     # The log.
 
-    async def events(self, request: Request) -> Response:
-        question = questions.read(request.query_params, questions.RecentEvents)
+    async def events(self, request: Request, question: questions.RecentEvents) -> Response:
         found = self._node.log.feed.recent(question.wanted(), question.limit)
         return json(Items([msgspec.Raw(text.encode()) for text in as_json(found)]))
 
-    async def log_level(self, request: Request) -> Response:
-        questions.read(request.query_params, questions.Question)
+    async def log_level(self, request: Request, _: questions.Question) -> Response:
         return json(LevelBody(self._node.log.level.label))
 
-    async def set_log_level(self, request: Request) -> Response:
-        questions.read(request.query_params, questions.Question)
+    async def set_log_level(self, request: Request, _: questions.Question) -> Response:
         wanted = await _body(request, LevelBody)
         self._node.log.level = Level.named(wanted.level)
         return json(wanted)

@@ -21,8 +21,7 @@ SILENCE_S = 15.0
 """After this long a comment is sent, so that no proxy takes the connection for dead."""
 
 
-async def live(node: Node, request: Request) -> Response:
-    question = questions.read(request.query_params, questions.LiveEvents)
+async def live(node: Node, request: Request, question: questions.LiveEvents) -> Response:
     if request.method == "HEAD":
         return Response(media_type=MEDIA_TYPE)
     wanted = question.wanted()
