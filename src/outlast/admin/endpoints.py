@@ -3,6 +3,7 @@
 import math
 import os
 import time
+from collections.abc import Iterable
 from contextlib import closing
 from datetime import timedelta
 from difflib import get_close_matches
@@ -143,7 +144,7 @@ class Endpoints:
                 task=task,
                 request=await ledger.request(task.request_id) if task.request_id is not None else None,
                 tasks=tasks,
-                events=[msgspec.Raw(text.encode()) for text in as_json(found)],
+                events=_raw(found),
             )
         )
 
@@ -172,8 +173,7 @@ class Endpoints:
         events = self._node.log.feed.recent(Wanted(request_id=id_), KEPT_EVENTS)
         if record is None and not tasks and not events:
             raise Refusal(404, "NOT_FOUND", "there is no record of such a request")
-        raw = [msgspec.Raw(text.encode()) for text in as_json(events)]
-        return json(RequestStory(id=id_, request=record, tasks=tasks, events=raw))
+        return json(RequestStory(id=id_, request=record, tasks=tasks, events=_raw(events)))
 
     async def executions(self, request: Request, question: questions.ExecutionPages) -> Response:
         return json(await self._node.ledger.workers(question.query(), _text(question.cursor), question.limit))
@@ -254,7 +254,7 @@ class Endpoints:
 
     async def events(self, request: Request, question: questions.RecentEvents) -> Response:
         found = self._node.log.feed.recent(question.wanted(), question.limit)
-        return json(Items([msgspec.Raw(text.encode()) for text in as_json(found)]))
+        return json(Items(_raw(found)))
 
     async def log_level(self, request: Request, _: questions.Question) -> Response:
         return json(LevelBody(self._node.log.level.label))
@@ -287,3 +287,7 @@ async def _body(request: Request, kind: type[T]) -> T:
 
 def _text(cursor: UUID | None) -> str | None:
     return str(cursor) if cursor is not None else None
+
+
+def _raw(events: Iterable[Event]) -> list[msgspec.Raw]:
+    return [msgspec.Raw(text.encode()) for text in as_json(events)]
