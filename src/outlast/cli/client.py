@@ -34,7 +34,7 @@ class Client:
         self._fields = {"authorization": f"Bearer {token}"}
 
     def get(self, path: str, **params: str | int | None) -> Any:
-        with self._asked("GET", path, params, TIMEOUT_S) as response:
+        with self._asked("GET", path, params) as response:
             return msgspec.json.decode(response.read())
 
     def make_sure_of(self, function: str) -> None:
@@ -51,19 +51,20 @@ class Client:
 
     def catch_up(self) -> None:
         """Waits until the node knows what its workers have said, since responses come sooner than that."""
-        with self._asked("POST", "/v1/catch-up", {}, TIMEOUT_S):
+        with self._asked("POST", "/v1/catch-up", {}):
             pass
 
-    def live(self, **params: str | int | None) -> "Live":
-        """Opens the stream of events. None is missed once its block has been entered."""
-        return Live(self, params)
+    @contextmanager
+    def live(self, **params: str | int | None) -> Iterator[Iterator[dict[str, Any]]]:
+        """The events of the log as they happen, until the node ends. None is missed once the block is entered."""
+        # The node sends something every 15 seconds.
+        with self._asked("GET", "/v1/events/live", params) as response:
+            yield _events(response)
 
     @contextmanager
-    def _asked(
-        self, method: str, path: str, params: Params, timeout_s: float | None
-    ) -> Iterator[http.client.HTTPResponse]:
+    def _asked(self, method: str, path: str, params: Params) -> Iterator[http.client.HTTPResponse]:
         query = urlencode({name: value for name, value in params.items() if value is not None})
-        connection = connect(self._url, timeout_s)
+        connection = connect(self._url, TIMEOUT_S)
         try:
             target = f"{self._url.path.rstrip('/')}{path}{'?' if query else ''}{query}"
             connection.request(method, target, headers=self._fields)
@@ -78,34 +79,20 @@ class Client:
             connection.close()
 
 
-class Live:
-    """The events of the log as they happen."""
-
-    def __init__(self, client: Client, params: Params) -> None:
-        # The node sends something every 15 seconds.
-        self._opened = client._asked("GET", "/v1/events/live", params, TIMEOUT_S)
-
-    def __enter__(self) -> Iterator[dict[str, Any]]:
-        return self._events(self._opened.__enter__())
-
-    def __exit__(self, *exc: Any) -> bool | None:
-        return self._opened.__exit__(*exc)
-
-    def _events(self, response: http.client.HTTPResponse) -> Iterator[dict[str, Any]]:
-        """The events, until the node ends."""
-        kind = ""
-        try:
-            while line := response.readline():
-                name, _, value = line.decode().rstrip("\r\n").partition(": ")
-                if name == "event":
-                    kind = value
-                elif name == "data":
-                    event: dict[str, Any] = msgspec.json.decode(value)
-                    yield {"event": kind, **event} if kind else event
-                    kind = ""
-        except (ConnectionError, http.client.IncompleteRead):
-            # The node was killed, and could not end the stream.
-            return
+def _events(response: http.client.HTTPResponse) -> Iterator[dict[str, Any]]:
+    kind = ""
+    try:
+        while line := response.readline():
+            name, _, value = line.decode().rstrip("\r\n").partition(": ")
+            if name == "event":
+                kind = value
+            elif name == "data":
+                event: dict[str, Any] = msgspec.json.decode(value)
+                yield {"event": kind, **event} if kind else event
+                kind = ""
+    except (ConnectionError, http.client.IncompleteRead):
+        # The node was killed, and could not end the stream.
+        return
 
 
 def find(admin_url: str | None) -> Client:
@@ -154,7 +141,7 @@ def quoted(id_: str) -> str:
     return quote(id_, safe="")
 
 
-def connect(url: SplitResult, timeout_s: float | None) -> http.client.HTTPConnection:
+def connect(url: SplitResult, timeout_s: float) -> http.client.HTTPConnection:
     kind = http.client.HTTPSConnection if url.scheme == "https" else http.client.HTTPConnection
     return kind(url.hostname or "", url.port, timeout=timeout_s)
 
