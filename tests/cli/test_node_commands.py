@@ -53,14 +53,16 @@ class Result:
         return [json.loads(line) for line in self.out.splitlines()]
 
 
-async def started(*arguments: str, cwd: Path, **env: str) -> asyncio.subprocess.Process:
+async def started(
+    *arguments: str, cwd: Path, stdout: int = asyncio.subprocess.PIPE, **env: str
+) -> asyncio.subprocess.Process:
     clean = {name: value for name, value in os.environ.items() if not name.startswith("OUTLAST_")}
     return await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "outlast", *arguments),
         cwd=cwd,
         env={**clean, **env},
         stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
+        stdout=stdout,
         stderr=asyncio.subprocess.PIPE,
     )
 
@@ -247,6 +249,16 @@ class TestLogs:
         assert seen[-1]["event"] == "shutdown"
         assert following.returncode == 0
         assert b"ended" in err
+
+    async def test_following_ends_without_a_word_when_nobody_reads_it(self, inside: Path) -> None:
+        await outlast("invoke", "mixed", cwd=inside)
+        read_end, write_end = os.pipe()
+        os.close(read_end)
+        following = await started("logs", "-f", cwd=inside, stdout=write_end)
+        os.close(write_end)
+        async with asyncio.timeout(PATIENCE_S):
+            _, err = await following.communicate()
+        assert (following.returncode, err) == (1, b"")
 
 
 UNKNOWN = "outlast: no function 'mixt' is served (did you mean mixed?); there are mixed, locked"

@@ -3,7 +3,7 @@
 import http.client
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 from urllib.parse import SplitResult, quote, urlencode, urlsplit
@@ -34,7 +34,7 @@ class Client:
         self._fields = {"authorization": f"Bearer {token}"}
 
     def get(self, path: str, **params: str | int | None) -> Any:
-        with self._asked("GET", path, params) as response:
+        with self._asked("GET", path, params) as response, self._answering():
             return msgspec.json.decode(response.read())
 
     def make_sure_of(self, function: str) -> None:
@@ -59,40 +59,43 @@ class Client:
         """The events of the log as they happen, until the node ends. None is missed once the block is entered."""
         # The node sends something every 15 seconds.
         with self._asked("GET", "/v1/events/live", params) as response:
-            yield _events(response)
+            yield self._events(response)
 
     @contextmanager
     def _asked(self, method: str, path: str, params: Params) -> Iterator[http.client.HTTPResponse]:
         query = urlencode({name: value for name, value in params.items() if value is not None})
-        connection = connect(self._url, TIMEOUT_S)
-        try:
-            target = f"{self._url.path.rstrip('/')}{path}{'?' if query else ''}{query}"
-            connection.request(method, target, headers=self._fields)
-            response = connection.getresponse()
-            if response.status != 200:
-                _refuse(response)
+        with closing(connect(self._url, TIMEOUT_S)) as connection:
+            with self._answering():
+                target = f"{self._url.path.rstrip('/')}{path}{'?' if query else ''}{query}"
+                connection.request(method, target, headers=self._fields)
+                response = connection.getresponse()
+                if response.status != 200:
+                    _refuse(response)
             yield response
+
+    @contextmanager
+    def _answering(self) -> Iterator[None]:
+        try:
+            yield
         except (OSError, http.client.HTTPException) as error:
             why = str(error) or type(error).__name__
             raise NoNode(f"no node answers at {self._url.geturl()} ({why}); {NOBODY}") from error
-        finally:
-            connection.close()
 
-
-def _events(response: http.client.HTTPResponse) -> Iterator[dict[str, Any]]:
-    kind = ""
-    try:
-        while line := response.readline():
-            name, _, value = line.decode().rstrip("\r\n").partition(": ")
-            if name == "event":
-                kind = value
-            elif name == "data":
-                event: dict[str, Any] = msgspec.json.decode(value)
-                yield {"event": kind, **event} if kind else event
-                kind = ""
-    except (ConnectionError, http.client.IncompleteRead):
-        # The node was killed, and could not end the stream.
-        return
+    def _events(self, response: http.client.HTTPResponse) -> Iterator[dict[str, Any]]:
+        kind = ""
+        with self._answering():
+            try:
+                while line := response.readline():
+                    name, _, value = line.decode().rstrip("\r\n").partition(": ")
+                    if name == "event":
+                        kind = value
+                    elif name == "data":
+                        event: dict[str, Any] = msgspec.json.decode(value)
+                        yield {"event": kind, **event} if kind else event
+                        kind = ""
+            except (ConnectionError, http.client.IncompleteRead):
+                # The node was killed, and could not end the stream.
+                return
 
 
 def find(admin_url: str | None) -> Client:
