@@ -25,14 +25,13 @@ def demo(once: bool, port: int | None) -> None:
     """Serve the packaged examples, call them, and show when each response and each background task was done."""
     # Imported here, because the help does not need them.
     import uvloop
-    from rich.console import Console
 
     from outlast import app
+    from outlast.cli.columns import console
     from outlast.cli.exhibit import Exhibit
 
     if port is None:
         port = 0 if once else PORT
-    console = Console(soft_wrap=True, highlight=False)
     with tempfile.TemporaryDirectory(prefix="demo-outlast-") as folder:
         # A copy, because the package's folder may not be writable, and so that users can change the code.
         shutil.copytree(calls.EXAMPLES / "supabase", Path(folder, "supabase"), copy_function=shutil.copyfile)
@@ -40,7 +39,7 @@ def demo(once: bool, port: int | None) -> None:
         options = app.Options(
             target=Path(folder), environ=environ, port=port, admin=Address(port=0), database=choice.OFF
         )
-        sys.exit(uvloop.run(Exhibit(options, calls.calls(), console, once=once).run()))
+        sys.exit(uvloop.run(Exhibit(options, calls.calls(), console(), once=once).run()))
 
 
 def _deno_dir(environ: Mapping[str, str]) -> str:

@@ -1,6 +1,7 @@
 """The demo as it happens: a node, the calls to it, and their timeline."""
 
 import asyncio
+import contextlib
 import http.client
 import shlex
 import signal
@@ -13,6 +14,7 @@ from rich.console import Console
 
 from outlast import app
 from outlast.cli.calls import Call
+from outlast.cli.client import connect
 from outlast.cli.timeline import Timeline
 from outlast.telemetry.logs import Format, Log
 
@@ -77,13 +79,13 @@ class Exhibit:
         commands = {call: f"curl {shlex.quote(url + call.path)}" for call in self.calls}
         width = max(map(len, commands.values()))
         for call, command in commands.items():
-            self.console.print(f"  {command:<{width}}  # {call.shows}", markup=False)
+            self.console.print(f"  {command:<{width}}  # {call.shows}")
         functions = self.options.target / "supabase" / "functions"
         self.console.print(f"\nOr change a function below {functions} and call it again. Ctrl-C ends the demo.\n")
 
     def _tell(self, problems: Sequence[str]) -> None:
         for problem in problems:
-            self.console.print(f"Went wrong: {problem}", style="red", markup=False)
+            self.console.print(f"Went wrong: {problem}", style="red")
 
 
 async def _first(*futures: asyncio.Future[Any]) -> None:
@@ -92,11 +94,7 @@ async def _first(*futures: asyncio.Future[Any]) -> None:
 
 def _get(url: str, path: str) -> tuple[int, str]:
     """Status and body. Raises OSError when nobody answers."""
-    parts = urlsplit(url)
-    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=CALL_TIMEOUT_S)
-    try:
+    with contextlib.closing(connect(urlsplit(url), CALL_TIMEOUT_S)) as connection:
         connection.request("GET", path)
         response = connection.getresponse()
         return response.status, response.read().decode("utf-8", "replace").strip()
-    finally:
-        connection.close()

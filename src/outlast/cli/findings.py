@@ -3,7 +3,6 @@
 import contextlib
 import os
 import platform
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -13,7 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from outlast import app
-from outlast.config.address import HOST, PORT, URL
+from outlast.config.address import PORT, URL, is_free
 from outlast.config.settings import FunctionSettings
 from outlast.core.errors import OutlastError
 from outlast.engines.deno.prepare import DENO
@@ -98,10 +97,6 @@ def _closed_to_workers(function: FunctionSettings) -> str | None:
 
 
 def _port() -> Finding:
-    with socket.socket() as taken:
-        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            taken.bind((HOST, PORT))
-        except OSError:
-            return Finding("port", str(PORT), State.NOTE, "in use: outlast serve --port=0 takes any that is free")
+    if not is_free(PORT):
+        return Finding("port", str(PORT), State.NOTE, "in use: outlast serve --port=0 takes any that is free")
     return Finding("port", str(PORT), State.OK, "free")

@@ -3,12 +3,17 @@
 Text from functions (names of tasks, errors) must not be able to control the terminal.
 """
 
+import os
 import sys
 from datetime import datetime
 
 import msgspec
 
 from outlast.telemetry.pretty import harmless
+
+
+def wants_colour() -> bool:
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
 
 
 def one_line(text: str) -> str:

@@ -1,6 +1,5 @@
 """``outlast logs``"""
 
-import os
 import sys
 from enum import StrEnum
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 import click
 
 from outlast.cli import client, parameters
-from outlast.cli.lines import moment, object_line, say
+from outlast.cli.lines import moment, object_line, say, wants_colour
 from outlast.cli.parameters import Whole, Word
 from outlast.telemetry.feed import KEPT_EVENTS
 from outlast.telemetry.pretty import Pretty
@@ -61,7 +60,7 @@ def logs(
 class _Show:
     def __init__(self, as_json: bool) -> None:
         self._as_json = as_json
-        self._pretty = Pretty(colour=sys.stdout.isatty() and not os.environ.get("NO_COLOR"))
+        self._pretty = Pretty(colour=wants_colour())
 
     def __call__(self, event: dict[str, Any]) -> None:
         if self._as_json:

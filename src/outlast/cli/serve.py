@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from outlast.admin import address
+from outlast.cli.lines import wants_colour
 from outlast.cli.parameters import FILE, PORT_NUMBER, Word
 from outlast.config.address import HOST, PORT
 from outlast.config.inspection import InspectMode
@@ -130,7 +131,7 @@ def serve(
         encoding = "utf-8" if log_format is Format.JSON else sys.stdout.encoding
         lines = output.Lines(sys.stdout.fileno(), encoding, pressure, lambda count: _tell_lost(log, count))
         log = Log(
-            lines.write, format=log_format, colour=_wants_colour(), level=Level.named(log_level), pressure=pressure
+            lines.write, format=log_format, colour=wants_colour(), level=Level.named(log_level), pressure=pressure
         )
         try:
             return await app.serve(options, log)
@@ -143,7 +144,3 @@ def serve(
 def _tell_lost(log: Log, count: int) -> None:
     text = f"{count} lines of this log were lost: its reader was too slow"
     log.emit("log_lost", level=Level.WARNING, msg=text, count=count)
-
-
-def _wants_colour() -> bool:
-    return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
