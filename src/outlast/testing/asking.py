@@ -11,6 +11,8 @@ import msgspec
 
 from outlast.core.outcome import TaskOutcome
 from outlast.core.records import TaskPage, TaskRecord
+from outlast.ledger.ledger import MAX_LIMIT
+from outlast.telemetry.feed import KEPT_EVENTS
 from outlast.telemetry.pretty import Pretty
 from outlast.testing.answers import Answer, LogLine
 from outlast.testing.errors import Failure, NotSettled
@@ -20,8 +22,6 @@ from outlast.testing.transport import Steps
 __tracebackhide__ = True
 
 ADMIN_TIMEOUT_S = 30.0
-PAGE = 1_000
-KEPT_EVENTS = 2_000
 LONGEST_WAIT_S = 600.0
 SHOWN_LINES = 20
 SHOWN_TASKS = 10
@@ -117,7 +117,7 @@ class Asking:
         found: list[TaskRecord] = []
         cursor: str | None = None
         while True:
-            body = yield from self._ask("/v1/tasks", **asked, cursor=cursor, limit=PAGE)
+            body = yield from self._ask("/v1/tasks", **asked, cursor=cursor, limit=MAX_LIMIT)
             page = msgspec.json.decode(body, type=TaskPage)
             found += page.items
             cursor = page.cursor

@@ -18,7 +18,7 @@ import msgspec
 from outlast.testing import given
 from outlast.testing.errors import Failure
 from outlast.testing.node import GRACE_S, Started
-from outlast.testing.transport import NO_TLS
+from outlast.testing.transport import OPTIONS
 
 __tracebackhide__ = True
 
@@ -138,7 +138,7 @@ class Server:
 
     def _admin(self, method: str, path: str, body: object = None) -> Any:
         try:
-            with httpx.Client(trust_env=False, verify=NO_TLS, headers=self.admin_headers) as client:
+            with httpx.Client(**OPTIONS, headers=self.admin_headers) as client:
                 response = client.request(method, f"{self.admin_url}{path}", json=body)
         except httpx.TransportError as error:
             raise Failure(f"the server does not answer: {error}{self.what_became_of_it()}") from None

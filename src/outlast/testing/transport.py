@@ -15,17 +15,17 @@ __tracebackhide__ = True
 T = TypeVar("T")
 Steps = Generator[httpx.Request, httpx.Response, T]
 
-NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-"""The server does not use TLS, and loading the machine's trusted certificates would take longer than a call."""
-_OPTIONS: dict[str, Any] = {
+OPTIONS: dict[str, Any] = {
     # No proxies: the server is on this machine.
     "trust_env": False,
-    "verify": NO_TLS,
+    # It does not use TLS, and loading the machine's trusted certificates would take longer than a call.
+    "verify": ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
 }
+"""Of a client that calls the server."""
 
 
 def carry_out(steps: Steps[T]) -> T:
-    with httpx.Client(**_OPTIONS) as client:
+    with httpx.Client(**OPTIONS) as client:
         try:
             request = next(steps)
             while True:
@@ -41,7 +41,7 @@ def carry_out(steps: Steps[T]) -> T:
 
 async def carry_out_async(steps: Steps[T]) -> T:
     # A new client for each call, because an event loop may last only for one test.
-    async with httpx.AsyncClient(**_OPTIONS) as client:
+    async with httpx.AsyncClient(**OPTIONS) as client:
         try:
             request = next(steps)
             while True:
