@@ -51,19 +51,7 @@ def pretty(event: str, **fields: object) -> str:
 def test_levels_are_ordered_and_named() -> None:
     assert Level.DEBUG < Level.INFO < Level.WARNING < Level.ERROR
     assert [level.label for level in Level] == ["debug", "info", "warning", "error"]
-
-
-@pytest.mark.parametrize(
-    ("name", "level"),
-    [("warn", Level.WARNING), ("warning", Level.WARNING), ("error", Level.ERROR), ("debug", Level.DEBUG)],
-)
-def test_a_workers_word_for_a_level(name: str, level: Level) -> None:
-    assert Level.named(name) is level
-
-
-@pytest.mark.parametrize("name", ["", "ERROR", "fatal", "__class__"])
-def test_an_unknown_word_for_a_level_is_info(name: str) -> None:
-    assert Level.named(name) is Level.INFO
+    assert [Level.named(level.label) for level in Level] == [*Level]
 
 
 @pytest.mark.parametrize("make", [json_log, pretty_log])

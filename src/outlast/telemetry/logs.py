@@ -48,16 +48,11 @@ class Level(IntEnum):
 
     @classmethod
     def named(cls, name: str) -> Level:
-        """The level for a word that a worker sent. Unknown words mean ``INFO``, since workers may err."""
-        return _LEVELS.get(name, cls.INFO)
+        """The level with this label. Raises KeyError."""
+        return _LEVELS[name]
 
 
-_LEVELS: Final[dict[str, Level]] = {
-    **{level.label: level for level in Level},
-    # console.warn and console.trace of the guests
-    "warn": Level.WARNING,
-    "trace": Level.DEBUG,
-}
+_LEVELS: Final[dict[str, Level]] = {level.label: level for level in Level}
 
 REQUEST_LEVEL: Final = Level.INFO
 """The level of ``request`` events."""
