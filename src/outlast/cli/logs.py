@@ -1,23 +1,15 @@
 """``outlast logs``"""
 
 import sys
-from enum import StrEnum
 from typing import Any
 
 import click
 
 from outlast.cli import client, parameters
 from outlast.cli.lines import moment, object_line, say, wants_colour
-from outlast.cli.parameters import Whole, Word
+from outlast.cli.parameters import AtLeast, Whole, Word
 from outlast.telemetry.feed import KEPT_EVENTS
 from outlast.telemetry.pretty import Pretty
-
-
-class AtLeast(StrEnum):
-    DEBUG = "debug"
-    INFO = "info"
-    WARNING = "warning"
-    ERROR = "error"
 
 
 @click.command()

@@ -33,6 +33,15 @@ class Word(click.Choice[StrEnum]):
         return str(choice)
 
 
+class AtLeast(StrEnum):
+    """The level of the log."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
 def admin_url(command: Command) -> Command:
     return click.option(
         "--admin-url",
