@@ -39,7 +39,7 @@ from outlast.ledger.memory import MemoryLedger, checked
 from outlast.ledger.sink import Sink, TaskSink
 from outlast.ledger.sql import SINGLE
 from outlast.ledger.trouble import PATIENCE_S, Report, Trouble
-from outlast.ledger.upkeep import BEAT_EVERY_S, FORGET_EVERY_S, LOST_AFTER_S, Lost, Siblings, Upkeep
+from outlast.ledger.upkeep import BEAT_EVERY_S, FORGET_EVERY_S, LOST_AFTER_S, Siblings, Upkeep
 
 DEFAULT_CAPACITY = 100_000
 """Tasks that wait for a database that is out of reach: some 60 MB."""
@@ -373,12 +373,10 @@ class PostgresLedger:
     def _refuse(self, text: str) -> None:
         self._report(text, is_trouble=True)
 
-    def _tell_lost(self, lost: Lost | None) -> None:
-        if lost is not None and lost.tasks:
-            self._report(
-                f"{lost.tasks} background tasks of a node that is gone were open: they are interrupted (node_lost)",
-                is_trouble=True,
-            )
+    def _tell_lost(self, tasks: int) -> None:
+        if tasks:
+            text = f"{tasks} background tasks of a node that is gone were open: they are interrupted (node_lost)"
+            self._report(text, is_trouble=True)
 
     # The end.
 

@@ -1,7 +1,6 @@
 """What a node does for the ledger besides writing: signs of life, closing lost nodes, deleting old records."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 from uuid import UUID
@@ -27,14 +26,6 @@ class Siblings(Protocol):
         """Everything has been done for these."""
 
 
-@dataclass(frozen=True)
-class Lost:
-    """What lost nodes had left open."""
-
-    tasks: int
-    workers: int
-
-
 class Upkeep:
     """One for a node. Every method raises what asyncpg raises."""
 
@@ -45,8 +36,8 @@ class Upkeep:
         self._lost_after_s = lost_after_s
         self._started = datetime.now(UTC)
 
-    async def beat(self, connection: "asyncpg.Connection", *, connected_s: float) -> Lost | None:
-        """Says that this node is alive, and closes those that are not. Returns what those had open, if there were any.
+    async def beat(self, connection: "asyncpg.Connection", *, connected_s: float) -> int:
+        """Says that this node is alive, and closes those that are not. Returns how many tasks those had open.
 
         ``connected_s``: the age of this connection. A node that was itself cut off from the database cannot judge
         whether others are gone: they need as much time to report.
@@ -56,7 +47,7 @@ class Upkeep:
         patience_s = self._lost_after_s if connected_s >= self._lost_after_s else float(10 * 365 * 86_400)
         async with connection.transaction():
             found = await connection.fetch(sql.FIND_LOST, self.node, departed, patience_s)
-            lost = await self._lose(connection, [row["id"] for row in found]) if found else None
+            lost = await self._lose(connection, [row["id"] for row in found]) if found else 0
         if self._siblings is not None:
             self._siblings.forget(departed)
         return lost
@@ -66,11 +57,13 @@ class Upkeep:
         async with connection.transaction():
             await self._lose(connection, [UUID(self.node)])
 
-    async def _lose(self, connection: "asyncpg.Connection", nodes: Sequence[UUID]) -> Lost:
-        tasks = await connection.execute(sql.LOSE_TASKS, nodes)
-        workers = await connection.execute(sql.LOSE_WORKERS, nodes)
+    async def _lose(self, connection: "asyncpg.Connection", nodes: Sequence[UUID]) -> int:
+        """Returns how many tasks they had open."""
+        updated = await connection.execute(sql.LOSE_TASKS, nodes)
+        await connection.execute(sql.LOSE_WORKERS, nodes)
         await connection.execute(sql.END_NODES, nodes)
-        return Lost(_affected(tasks), _affected(workers))
+        # PostgreSQL's command status, such as ``UPDATE 3``.
+        return int(updated.rpartition(" ")[2])
 
     async def forget(self, connection: "asyncpg.Connection") -> int:
         """Deletes records beyond the retention. Returns how many that were."""
@@ -115,8 +108,3 @@ class Upkeep:
             forgotten += int(deleted["records"])
             if deleted["rows"] < FORGET_AT_ONCE:
                 return forgotten
-
-
-def _affected(status: str) -> int:
-    """The number of rows in PostgreSQL's command status, such as ``UPDATE 3``."""
-    return int(status.rpartition(" ")[2])
