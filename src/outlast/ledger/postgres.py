@@ -36,10 +36,11 @@ from outlast.ledger import queries
 from outlast.ledger.buffer import BATCH, R
 from outlast.ledger.ledger import DEFAULT_LIMIT, Status, TooMany
 from outlast.ledger.memory import MemoryLedger, checked
+from outlast.ledger.siblings import LockedSiblings
 from outlast.ledger.sink import Sink, TaskSink
 from outlast.ledger.sql import SINGLE
 from outlast.ledger.trouble import PATIENCE_S, Report, Trouble
-from outlast.ledger.upkeep import BEAT_EVERY_S, FORGET_EVERY_S, LOST_AFTER_S, Siblings, Upkeep
+from outlast.ledger.upkeep import BEAT_EVERY_S, FORGET_EVERY_S, LOST_AFTER_S, Upkeep
 
 DEFAULT_CAPACITY = 100_000
 """Tasks that wait for a database that is out of reach: some 60 MB."""
@@ -70,7 +71,7 @@ class PostgresLedger:
         *,
         report: Report,
         name: str = "the ledger's database",
-        siblings: Siblings | None = None,
+        siblings: LockedSiblings | None = None,
         retention: Retention = DEFAULT_RETENTION,
         capacity: int = DEFAULT_CAPACITY,
         lost_after_s: float = LOST_AFTER_S,

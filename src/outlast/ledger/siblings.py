@@ -10,7 +10,7 @@ from outlast.core import ids
 
 
 class LockedSiblings:
-    """Implements `outlast.ledger.upkeep.Siblings`, with a file for each node in a folder of the project."""
+    """The nodes of one project on one machine: each has a file in a folder of the project."""
 
     def __init__(self, folder: Path, node: str) -> None:
         """Blocks for a moment. Raises OSError."""
@@ -24,6 +24,7 @@ class LockedSiblings:
         draft.rename(folder / node)
 
     def departed(self) -> Sequence[str]:
+        """The ids of nodes that ended without having said so."""
         # The folder is the user's to delete. Who is gone is then recognised by silence.
         with contextlib.suppress(OSError):
             return [
@@ -34,6 +35,7 @@ class LockedSiblings:
         return []
 
     def forget(self, ids: Sequence[str]) -> None:
+        """Everything has been done for these."""
         for id_ in ids:
             with contextlib.suppress(OSError):
                 (self._folder / id_).unlink()

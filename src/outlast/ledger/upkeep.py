@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Protocol
 from uuid import UUID
 
 import asyncpg
 
 from outlast.core.records import Retention, first_id
 from outlast.ledger import sql
+from outlast.ledger.siblings import LockedSiblings
 
 BEAT_EVERY_S = 3.0
 LOST_AFTER_S = 15.0
@@ -16,20 +16,12 @@ FORGET_EVERY_S = 60.0
 FORGET_AT_ONCE = 2_000
 
 
-class Siblings(Protocol):
-    """The nodes of the same project on the same machine, of which the lost ones can be told at once."""
-
-    def departed(self) -> Sequence[str]:
-        """The ids of nodes that ended without having said so."""
-
-    def forget(self, ids: Sequence[str]) -> None:
-        """Everything has been done for these."""
-
-
 class Upkeep:
     """One for a node. Every method raises what asyncpg raises."""
 
-    def __init__(self, node: str, siblings: Siblings | None, retention: Retention, *, lost_after_s: float) -> None:
+    def __init__(
+        self, node: str, siblings: LockedSiblings | None, retention: Retention, *, lost_after_s: float
+    ) -> None:
         self.node = node
         self._siblings = siblings
         self.retention = retention
