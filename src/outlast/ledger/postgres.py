@@ -10,6 +10,7 @@ there is no connection, or the kind is refused, questions are answered from the 
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -92,9 +93,10 @@ class PostgresLedger:
         self._remember_task = self._ring.task_started
         self._news = asyncio.Event()
         self._full = asyncio.Event()
-        tasks = TaskSink(SINGLE, capacity, self._wake, self._refuse)
-        workers: Sink[WorkerRecord] = Sink("workers", capacity, self._wake, self._refuse)
-        requests: Sink[RequestRecord] = Sink("requests", capacity, self._wake, self._refuse)
+        refuse = partial(report, is_trouble=True)
+        tasks = TaskSink(SINGLE, capacity, self._wake, refuse)
+        workers: Sink[WorkerRecord] = Sink("workers", capacity, self._wake, refuse)
+        requests: Sink[RequestRecord] = Sink("requests", capacity, self._wake, refuse)
         self._sinks: dict[str, Sink[Any]] = {SINGLE: tasks, "workers": workers, "requests": requests}
         self._workers, self._requests = workers.buffer, requests.buffer
         self._add_task = tasks.buffer.add_open
@@ -171,9 +173,9 @@ class PostgresLedger:
 
     async def requests(self, query: RequestQuery, cursor: str | None = None, limit: int = DEFAULT_LIMIT) -> RequestPage:
         found = await self._page("requests", RequestRecord, query, cursor, limit)
-        return (
-            RequestPage(items=found[0], cursor=found[1]) if found else await self._ring.requests(query, cursor, limit)
-        )
+        if found is None:
+            return await self._ring.requests(query, cursor, limit)
+        return RequestPage(items=found[0], cursor=found[1])
 
     async def request(self, id: str) -> RequestRecord | None:  # noqa: A002
         return await self._ring.request(id) or await self._one("requests", queries.one("requests"), RequestRecord, id)
@@ -370,9 +372,6 @@ class PostgresLedger:
                 done.set_result(None)
         self._caught_up.clear()
         self._trouble.goes_on(error, is_refusal=is_refusal)
-
-    def _refuse(self, text: str) -> None:
-        self._report(text, is_trouble=True)
 
     def _tell_lost(self, tasks: int) -> None:
         if tasks:
