@@ -13,9 +13,9 @@ import msgspec
 from outlast.admin import place
 from outlast.cli.exits import Failed
 from outlast.cli.lines import say
+from outlast.config.layout import STATE
 from outlast.core.errors import OutlastError
 
-STATE = ".outlast"
 TIMEOUT_S = 30.0
 NOBODY = "start it with `outlast serve`, or name its admin API with --admin-url or OUTLAST_ADMIN_URL"
 

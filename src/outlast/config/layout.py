@@ -6,6 +6,9 @@ from pathlib import Path
 
 from outlast.config.errors import ConfigError
 
+STATE = ".outlast"
+"""The folder in a project's root for Outlast's own files."""
+
 
 @dataclass(frozen=True)
 class Layout:

@@ -188,7 +188,7 @@ def _read(
     return Project(
         root=where.root,
         functions_dir=where.functions_dir,
-        state_dir=where.root / ".outlast",
+        state_dir=where.root / layout.STATE,
         policy=given.policy or policy or from_config,
         inspector_port=runtime.number("inspector_port", _PORT, default=_INSPECTOR_PORT) or _INSPECTOR_PORT,
         functions=MappingProxyType(functions),
