@@ -227,7 +227,6 @@ def test_disabled_functions_are_not_looked_at(project: Any) -> None:
     )
     loaded = project.load()
     assert loaded.functions == {}
-    assert loaded.disabled == {"hello", "old"}
     assert loaded.warnings == ()
 
 

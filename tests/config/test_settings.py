@@ -95,7 +95,6 @@ def test_a_project_without_any_settings(project: Any) -> None:
     }
     assert loaded.policy is Policy.PER_WORKER
     assert loaded.inspector_port == 8083
-    assert loaded.disabled == frozenset()
     api_keys = {"sb_publishable_ACJWlzQHlZjBrEguHvfOxg_3BJgxAaH", "sb_secret_N7UND0UgjKTVK-Uodkm0Hg_xSvEMPvz"}
     assert loaded.jwt == JwtSettings(LOCAL_SECRET, jwks=None, jwks_url=None, api_keys=frozenset(api_keys))
     assert loaded.sources == (
@@ -150,7 +149,6 @@ class TestConfigToml:
         assert loaded.policy is Policy.ONESHOT
         assert loaded.inspector_port == 8083
         assert {name: f.verify_jwt for name, f in loaded.functions.items()} == {"hello": True, "open": False}
-        assert loaded.disabled == {"off"}
         assert loaded.warnings == ()
 
     def test_a_slip_is_told_and_other_tools_keys_are_not(self, project: Any) -> None:

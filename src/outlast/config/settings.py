@@ -90,7 +90,6 @@ class Project:
     """Of the first function that a debugger can be attached to."""
     functions: Mapping[str, FunctionSettings]
     """The enabled ones, by name."""
-    disabled: frozenset[str]
     jwt: JwtSettings
     ledger: LedgerSettings
     sources: tuple[Path, ...]
@@ -192,7 +191,6 @@ def _read(
         policy=given.policy or policy or from_config,
         inspector_port=runtime.number("inspector_port", _PORT, default=_INSPECTOR_PORT) or _INSPECTOR_PORT,
         functions=MappingProxyType(functions),
-        disabled=disabled,
         jwt=jwt,
         ledger=own_file.ledger,
         sources=(config_path, own_path, env_path or where.functions_dir / ".env", *environment.consulted),
