@@ -198,7 +198,7 @@ def test_the_cut_never_goes_through_a_character() -> None:
         (
             "shutdown",
             {"reason": "early_drop", "cpu_ms": 45, "memory_mb": 38.2, "wall_ms": 12345},
-            "ended after 12.3 s (early drop), 45 ms of CPU, 38 MB",
+            "ended after 12.3 s (early drop), 45 ms of CPU, 38 MiB",
         ),
         ("shutdown", {"reason": "memory"}, "ended (memory)"),
         ("shutdown", {"reason": "cpu", "used": 2003, "limit": 2000, "msg": "too much"}, "ended (cpu): too much"),

@@ -183,7 +183,7 @@ def _shutdown(fields: Fields) -> str:
     if "cpu_ms" in fields:
         used += f", {_duration(fields.pop('cpu_ms'))} of CPU"
     if "memory_mb" in fields:
-        used += f", {_number(fields.pop('memory_mb'))} MB"
+        used += f", {_number(fields.pop('memory_mb'))} MiB"
     return "ended" + _timed(fields, "after", "wall_ms") + _because(fields) + used
 
 
