@@ -4,6 +4,8 @@ import re
 import typing
 from pathlib import Path
 
+import pytest
+
 from outlast.wire import messages
 
 ROOT = Path(__file__).parents[2]
@@ -33,9 +35,14 @@ def test_the_files_are_there() -> None:
             assert own or (ROOT / "src" / "outlast" / name).exists(), f"{folder}: {name}"
 
 
-def test_every_module_of_the_supervisor_is_named() -> None:
-    modules = {path.name for path in (ROOT / "src" / "outlast" / "supervisor").glob("[!_]*.py")}
-    assert {name for name in modules if name not in DESIGN} == set()
+@pytest.mark.parametrize(
+    "part", ["admin", "config", "core", "database", "gateway", "ledger", "supervisor", "telemetry", "wire"]
+)
+def test_every_module_is_named_in_its_part(part: str) -> None:
+    modules = {path.name for path in (ROOT / "src" / "outlast" / part).glob("[!_]*.py")}
+    said = re.search(rf"^  {part}/ .*\n(?:   .*\n)*", DESIGN, re.MULTILINE)
+    assert said is not None
+    assert set(re.findall(r"\w+\.py\b", said[0])) == modules
 
 
 def test_the_python_functions_in_the_readme_are_a_packaged_example_and_one_that_is_served_in_the_tests() -> None:
