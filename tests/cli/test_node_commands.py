@@ -26,6 +26,13 @@ Deno.serve(async (request) => {
     open.splice(0).forEach((wake) => wake());
     return new Response("woken");
   }
+  if (asked.has("cut")) {
+    const half = new ReadableStream({
+      start: (body) => body.enqueue(new TextEncoder().encode("half")),
+      pull: (body) => body.error(new Error("no more")),
+    }, { highWaterMark: 2 });
+    return new Response(half, { headers: { "content-length": "8" } });
+  }
   console.log(`asked ${request.method} with ${await request.text()}`);
   if (asked.has("good")) EdgeRuntime.waitUntil(Promise.resolve().then(() => {}), { name: "good" });
   if (asked.has("bad")) EdgeRuntime.waitUntil(Promise.reject(new Error("no \\x1b[31mpaper")), { name: "bad" });
@@ -75,6 +82,17 @@ async def outlast(*arguments: str, cwd: Path, stdin: str = "", **env: str) -> Re
     return Result(process.returncode, out.decode(), err.decode())
 
 
+async def unread(*arguments: str, cwd: Path) -> tuple[int | None, bytes]:
+    """The exit code, and what is said on standard error, when nobody reads the output."""
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    process = await started(*arguments, cwd=cwd, stdout=write_end)
+    os.close(write_end)
+    async with asyncio.timeout(PATIENCE_S):
+        _, err = await process.communicate()
+    return process.returncode, err
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def node(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Node]:
     config = "[functions.locked]\nverify_jwt = true\n"
@@ -115,6 +133,15 @@ class TestInvoke:
         assert answer["status"] == 200
         said = {"@body.txt": "from a file", "-": stdin}.get(data, data)
         await node.wait_for("log", request_id=answer["request_id"], msg=f"asked POST with {said}")
+
+    @pytest.mark.parametrize("options", [[], ["--json"]])
+    async def test_a_response_that_is_cut_off_is_a_failure(self, inside: Path, options: list[str]) -> None:
+        result = await outlast("invoke", "mixed?cut", *options, cwd=inside)
+        assert result.code == 1
+        assert "no complete response" in result.err
+
+    async def test_ends_without_a_word_when_nobody_reads_what_the_function_answers(self, inside: Path) -> None:
+        assert await unread("invoke", "mixed", cwd=inside) == (1, b"")
 
     async def test_waits_for_the_tasks_and_tells_how_each_ended(self, inside: Path) -> None:
         result = await outlast("invoke", "mixed?good&bad", "--wait", cwd=inside)
@@ -252,13 +279,7 @@ class TestLogs:
 
     async def test_following_ends_without_a_word_when_nobody_reads_it(self, inside: Path) -> None:
         await outlast("invoke", "mixed", cwd=inside)
-        read_end, write_end = os.pipe()
-        os.close(read_end)
-        following = await started("logs", "-f", cwd=inside, stdout=write_end)
-        os.close(write_end)
-        async with asyncio.timeout(PATIENCE_S):
-            _, err = await following.communicate()
-        assert (following.returncode, err) == (1, b"")
+        assert await unread("logs", "-f", cwd=inside) == (1, b"")
 
 
 UNKNOWN = "outlast: no function 'mixt' is served (did you mean mixed?); there are mixed, locked"

@@ -4,7 +4,8 @@ import http.client
 import re
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -96,16 +97,16 @@ def _call(
 ) -> dict[str, Any]:
     """Calls the function. Prints the body as it comes, unless it will be part of a JSON object."""
     parts = urlsplit(url)
-    connection = client.connect(parts, ANSWER_TIMEOUT_S)
     began = time.perf_counter()
-    try:
-        connection.putrequest(method, parts.path + (f"?{parts.query}" if parts.query else ""))
-        for field, value in fields:
-            connection.putheader(field, value)
-        if body is not None:
-            connection.putheader("content-length", str(len(body)))
-        connection.endheaders(body)
-        response = connection.getresponse()
+    with closing(client.connect(parts, ANSWER_TIMEOUT_S)) as connection:
+        with _answering(url):
+            connection.putrequest(method, parts.path + (f"?{parts.query}" if parts.query else ""))
+            for field, value in fields:
+                connection.putheader(field, value)
+            if body is not None:
+                connection.putheader("content-length", str(len(body)))
+            connection.endheaders(body)
+            response = connection.getresponse()
         first_byte_ms = (time.perf_counter() - began) * 1000
         told: dict[str, Any] = {
             "status": response.status,
@@ -113,25 +114,39 @@ def _call(
             "execution_id": response.getheader("x-sb-execution-id"),
             "first_byte_ms": round(first_byte_ms, 2),
         }
+        pieces = _pieces(response, url)
         if as_json:
-            told["body"] = response.read().decode("utf-8", "replace")
+            told["body"] = b"".join(pieces).decode("utf-8", "replace")
         else:
-            _print_as_it_comes(response, more_follows=more_follows)
-    except (ValueError, http.client.InvalidURL) as error:
-        raise OutlastError(f"cannot be sent: {error}") from error
-    except (OSError, http.client.HTTPException) as error:
-        raise Failed(f"no complete response from {url}: {error or type(error).__name__}") from error
-    finally:
-        connection.close()
+            _print_as_they_come(pieces, more_follows=more_follows)
     if not as_json:
         shown = f"{response.status} {response.reason}, first byte after {duration(first_byte_ms)}"
         console(stderr=True).print(f"{shown}, request {told['request_id']}", style="dim")
     return told
 
 
-def _print_as_it_comes(response: http.client.HTTPResponse, *, more_follows: bool) -> None:
+@contextmanager
+def _answering(url: str) -> Iterator[None]:
+    try:
+        yield
+    except (ValueError, http.client.InvalidURL) as error:
+        raise OutlastError(f"cannot be sent: {error}") from error
+    except (OSError, http.client.HTTPException) as error:
+        raise Failed(f"no complete response from {url}: {error or type(error).__name__}") from error
+
+
+def _pieces(response: http.client.HTTPResponse, url: str) -> Iterator[bytes]:
+    with _answering(url):
+        while piece := response.read1(65_536):
+            yield piece
+        if response.length:
+            # For `read1`, the end of the connection is that of the response.
+            raise http.client.IncompleteRead(b"", response.length)
+
+
+def _print_as_they_come(pieces: Iterator[bytes], *, more_follows: bool) -> None:
     last = b""
-    while piece := response.read1(65_536):
+    for piece in pieces:
         sys.stdout.buffer.write(piece)
         sys.stdout.buffer.flush()
         last = piece
