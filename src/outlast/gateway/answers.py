@@ -82,7 +82,7 @@ def answer(
     body: bytes,
     *,
     content_type: bytes,
-    fields: list[tuple[bytes, bytes]],
+    fields: http1.Fields = (),
     code: str,
     request_id: str,
     execution_id: str = "",

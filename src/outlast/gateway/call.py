@@ -198,7 +198,7 @@ class Call:
             self._hand_over(service, found)
             return
         self._refused = denial.reason
-        challenge = [(b"www-authenticate", denial.challenge)]
+        challenge = ((b"www-authenticate", denial.challenge),)
         self._answer(denial.status, denial.body, denial.content_type, challenge, code=denial.code)
 
     def _hand_over(self, service: Service, found: routes.Route) -> None:
@@ -260,9 +260,9 @@ class Call:
             self._client.cut(self._until_close)
             return
         self._execution_id = execution_id
-        fields = []
+        fields: http1.Fields = ()
         if isinstance(seconds := detail.pop("retry_after_s", None), int):
-            fields.append((b"retry-after", b"%d" % seconds))
+            fields = ((b"retry-after", b"%d" % seconds),)
         content_type, body = answers.body_of(end, execution_id, detail)
         self._answer(end.status, body, content_type, fields, code=end.code)
 
@@ -292,14 +292,7 @@ class Call:
         framed = bodies.chunk(content) if content else b""
         return framed + bodies.LAST_CHUNK if last else framed
 
-    def _answer(
-        self,
-        status: int,
-        body: bytes,
-        content_type: bytes,
-        fields: list[tuple[bytes, bytes]] | None = None,
-        code: str = "",
-    ) -> None:
+    def _answer(self, status: int, body: bytes, content_type: bytes, fields: http1.Fields = (), code: str = "") -> None:
         """Responds in the gateway's own name, perhaps before the whole request was read."""
         if self.body is not None:
             self._client.is_last = True
@@ -308,7 +301,7 @@ class Call:
             status,
             body,
             content_type=content_type,
-            fields=fields or [],
+            fields=fields,
             code=code,
             request_id=self._request_id,
             execution_id=self._execution_id,

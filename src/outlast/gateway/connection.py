@@ -252,7 +252,6 @@ class Connection(asyncio.Protocol):
             status,
             b"%b\n" % why.encode(),
             content_type=answers.TEXT,
-            fields=[],
             code=answers.code_of(status),
             request_id=request_id,
             connection=b"close",
