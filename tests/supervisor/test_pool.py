@@ -1,6 +1,7 @@
 """Which worker gets a request, and what becomes of requests that none can have."""
 
 import asyncio
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -132,12 +133,15 @@ class TestAnEventLoopAtWork:
     """When a request comes, and no other worker has a free one."""
 
     @pytest.fixture(autouse=True)
-    def looks(self, monkeypatch: pytest.MonkeyPatch) -> asyncio.Queue[bool]:
-        """What is found at each look at an event loop: whether it is at work."""
-        looks: asyncio.Queue[bool] = asyncio.Queue()
-        monkeypatch.setattr(Worker, "is_running", lambda worker: looks.get_nowait())
-        monkeypatch.setattr(pool, "AT_WORK_FOR_S", 0.0)
-        return looks
+    def clock(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
+        """The CPU time at each look at a worker, in milliseconds."""
+        clock: list[float] = []
+        monkeypatch.setattr(Worker, "is_running", lambda worker: len(clock) == 2)
+        monkeypatch.setattr(Worker, "cpu_ms", property(lambda worker: clock.pop(0)))
+        monkeypatch.setattr(Worker, "has_spare_time", True)
+        monkeypatch.setattr(pool, "SECOND_LOOK_AFTER_S", 0.0)
+        yield clock
+        assert not clock, "it was looked at again"
 
     async def calm(self, there: House) -> Stub:
         there.call()
@@ -145,15 +149,13 @@ class TestAnEventLoopAtWork:
         await worker.has(1)
         return worker
 
-    async def test_that_does_nothing_about_it_has_another_worker_started(self, looks: asyncio.Queue[bool]) -> None:
+    async def test_that_computes_has_another_worker_started(self, clock: list[float]) -> None:
         async with house() as there:
             worker = await self.calm(there)
-            looks.put_nowait(True)
-            looks.put_nowait(True)
+            clock += [1, 1_000_000]
             held = there.call()
             other = await there.ready_worker()
             await there.logged("boot", count=2)
-            looks.put_nowait(False)
             caller = there.call()
             await other.has(1)
             other.answer()
@@ -161,31 +163,29 @@ class TestAnEventLoopAtWork:
             await worker.has(2)
             assert not held.ended.done()
 
-    async def test_that_has_come_to_an_end_starts_none(self, looks: asyncio.Queue[bool]) -> None:
+    async def test_that_the_machine_has_no_time_for_starts_none(self, clock: list[float]) -> None:
         async with house() as there:
             worker = await self.calm(there)
-            looks.put_nowait(True)
-            looks.put_nowait(False)
+            clock += [1, 1]
             caller = there.call()
             await worker.has(2)
             worker.answer()
             assert await caller.end() == 200
-            assert looks.empty()
             assert there.pool._crew.starting() == 0
 
-    async def test_that_answers_in_time_starts_none(self, looks: asyncio.Queue[bool]) -> None:
+    async def test_that_answers_in_time_starts_none(self, clock: list[float]) -> None:
         async with house() as there:
             worker = await self.calm(there)
-            second_look, doubted = there.pool._grow_if_silent, asyncio.get_running_loop().create_future()
-            there.pool._grow_if_silent = lambda *asked: doubted.set_result(asked)  # type: ignore[method-assign]
-            looks.put_nowait(True)
+            second_look, due = there.pool._look_again, asyncio.get_running_loop().create_future()
+            there.pool._look_again = lambda *asked: due.set_result(asked)  # type: ignore[method-assign]
+            clock += [1, 1_000_000]
             caller = there.call()
             await worker.has(2)
             worker.answer()
             assert await caller.end() == 200
-            looks.put_nowait(True)
-            second_look(*await doubted)
+            second_look(*await due)
             assert there.pool._crew.starting() == 0
+            assert clock.pop() == 1_000_000
 
 
 async def test_a_boot_that_fails_takes_one_request_along_where_each_has_its_own_worker() -> None:

@@ -173,6 +173,11 @@ class Metering:
             self._seen_at, self._seen_running = now, self._gauge.is_running()
         return self._seen_running
 
+    @property
+    def cpu_ms(self) -> float:
+        """CPU time of the process, up to this moment."""
+        return self._gauge.cpu_ms()
+
     def close(self) -> None:
         self._meter.remove(self)
         self._gauge.close()

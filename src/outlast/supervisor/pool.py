@@ -22,9 +22,9 @@ from outlast.wire.invocation import Invocation, Reply
 
 IN_USE_S = 5.0
 """If a function was called this recently, its workers are replaced before they retire, not after."""
-AT_WORK_FOR_S = 0.003
-"""If an event loop is at work when it is given a request, and does nothing about it for so long, another worker is
-started for the next one."""
+SECOND_LOOK_AFTER_S = 0.005
+"""Where an event loop is at work when it is given a request. If it has done nothing about it but compute by then,
+another worker is started for the next request."""
 SURPLUS_IDLE_MS = 60_000
 """Idle for this long, one of several workers is one too many. Standbys are kept as long."""
 
@@ -44,7 +44,7 @@ class Pool:
         self._asked_at = -math.inf
         """When the function was last called, on the event loop's clock, in seconds."""
         self._doubts = False
-        """Whether it will show in a moment if the worker that was chosen last has time for its request."""
+        """Whether a second look at a worker is due."""
         self._killed = False
         self._ended = asyncio.Event()
         self.verify_jwt = function.verify_jwt
@@ -64,11 +64,7 @@ class Pool:
         if worker is not None:
             self._assign(exchange, worker)
             if len(ready) < self._capacity.max_workers:
-                if not worker.has_spare_time:
-                    self._grow()
-                elif not (worker.quick or self._doubts) and worker.is_running():
-                    self._doubts = True
-                    self._loop.call_later(AT_WORK_FOR_S, self._grow_if_silent, worker, worker.signs_of_life)
+                self._consider_growth(worker)
             return
         place = Place.REFUSE if self._killed else self._find_place(len(self._backlog.waiting))
         brake = self._crew.brake
@@ -89,13 +85,25 @@ class Pool:
             f"To let more wait: [functions.{self._crew.function.name}.scale] max_backlog in outlast.toml"
         )
 
-    def _grow_if_silent(self, worker: Worker, signs_of_life: int) -> None:
+    def _consider_growth(self, worker: Worker) -> None:
+        """The worker just chosen may be so busy that the next request needs another."""
+        if not worker.has_spare_time:
+            self._grow()
+        elif not (worker.quick or self._doubts) and worker.is_running():
+            self._doubts = True
+            at_first = self._loop.time(), worker.cpu_ms, worker.signs_of_life
+            self._loop.call_later(SECOND_LOOK_AFTER_S, self._look_again, worker, *at_first)
+
+    def _look_again(self, worker: Worker, since: float, cpu_ms: float, signs_of_life: int) -> None:
         self._doubts = False
-        if worker.signs_of_life == signs_of_life and worker in self._rotation.ready and worker.is_running():
+        elapsed_ms = (self._loop.time() - since) * 1000
+        is_silent = worker in self._rotation.ready and worker.signs_of_life == signs_of_life
+        # Where the machine has no time for this one, it has none for another.
+        if is_silent and worker.cpu_ms - cpu_ms > elapsed_ms / 2:
             self._grow()
 
     def _grow(self) -> None:
-        """Starts another worker for the next request, because the one just chosen is busy."""
+        """Starts another worker for the next request."""
         if self._find_place(0) is Place.START and not self._crew.brake.is_on:
             self._crew.start()
 

@@ -155,6 +155,11 @@ class Worker:
         return (metering := self._enforcer.metering) is not None and metering.is_running()
 
     @property
+    def cpu_ms(self) -> float:
+        """CPU time of its process, up to this moment."""
+        return metering.cpu_ms if (metering := self._enforcer.metering) is not None else 0.0
+
+    @property
     def open_tasks(self) -> int:
         """How many it has."""
         return len(self._tasks)
