@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.engines.deno_worker import DenoWorker, booted
+from tests.engines.deno_worker import UPGRADE, DenoWorker, booted
 
 from outlast.wire import messages
 
@@ -125,6 +125,165 @@ class TestTasks:
             await worker.message("task_settled", task=10_000)
         assert len({m["task"] for m in worker.messages if m["type"] == "task_started"}) == 10_000
         assert len({m["task"] for m in worker.messages if m["type"] == "task_settled"}) == 10_000
+
+
+class TestWithoutItsClient:
+    """What goes on when nobody waits for its response any more."""
+
+    GOES_ON = """
+      const open = Promise.withResolvers<void>();
+      async function handler(req: Request) {
+        const { pathname } = new URL(req.url);
+        if (pathname === "/open") open.resolve();
+        else {
+          console.log("begun");
+          await open.promise;
+          if (pathname === "/fail") throw new Error("no");
+          console.log("saved");
+        }
+        return new Response("ok");
+      }
+    """
+
+    @staticmethod
+    async def left(worker: DenoWorker, path: str) -> None:
+        """A request whose client leaves once its handler has begun."""
+        _, writer = await worker.connect()
+        writer.write(b"GET %b HTTP/1.1\r\nhost: x\r\nsb-request-id: r-8\r\n\r\n" % path.encode())
+        await worker.log("begun")
+        writer.close()
+        await writer.wait_closed()
+
+    @pytest.mark.parametrize("told", ["abandoned", "ping"])
+    @pytest.mark.parametrize(
+        "serve",
+        [
+            "Deno.serve(handler)",
+            "export default { fetch: handler }",
+            "import { serve } from 'https://deno.land/std@0.168.0/http/server.ts'; serve(handler)",
+        ],
+        ids=["serve", "fetch", "std"],
+    )
+    async def test_it_is_a_task(self, function: MakeFunction, serve: str, told: str) -> None:
+        async with booted(function(self.GOES_ON + serve)) as worker:
+            await worker.message("ready")
+            await self.left(worker, "/fn/long?a=1")
+            if told == "abandoned":
+                worker.say(type="abandoned", request="r-8")
+                await worker.message("task_started", name="GET /fn/long", request="r-8")
+                await worker.get("/open")
+            else:
+                # That is how its node asks a worker whether there is anything left to wait for.
+                worker.say(type="ping", number=7, no_clients=True)
+                await worker.message("pong", number=7)
+                assert [m["type"] for m in worker.messages[-2:]] == ["task_started", "pong"]
+                # Nobody waits for what comes now.
+                assert (await worker.get("/open")).status == 503
+                return
+            assert (await worker.log("saved"))["request"] == "r-8"
+            await worker.message("task_settled", task=1, outcome="fulfilled")
+            assert (await worker.get("/open")).body == b"ok"
+        printed = [m["text"] for m in worker.messages if m["type"] == "log"]
+        assert printed == ["begun", "saved"]
+
+    async def test_it_may_fail(self, function: MakeFunction) -> None:
+        source = """
+          addEventListener("unhandledrejection", ({ reason }) => console.log("heard", reason.message));
+          Deno.serve(handler);
+        """
+        async with booted(function(self.GOES_ON + source)) as worker:
+            await worker.message("ready")
+            await self.left(worker, "/fail")
+            worker.say(type="abandoned", request="r-8")
+            await worker.message("task_started", request="r-8")
+            await worker.get("/open")
+            failed = await worker.message("task_settled", task=1, outcome="rejected")
+            await worker.log("heard no")
+        assert failed["error"].startswith("Error: no\n    at handler (file:///")
+        # It is told of once.
+        assert {m["level"] for m in worker.messages if m["type"] == "log"} == {"info"}
+        assert "uncaught" not in {m["type"] for m in worker.messages}
+
+    async def test_what_deals_with_its_failure_is_a_part_of_it(self, function: MakeFunction) -> None:
+        source = """
+          const closed = Promise.withResolvers<void>();
+          async function onError(error: Error) {
+            console.log("stores", error.message);
+            await closed.promise;
+            return new Response("stored", { status: 500 });
+          }
+          Deno.serve({ onError }, (req) => {
+            if (req.url.endsWith("close")) closed.resolve();
+            return handler(req);
+          });
+        """
+        async with booted(function(self.GOES_ON + source)) as worker:
+            await worker.message("ready")
+            await self.left(worker, "/fail")
+            worker.say(type="abandoned", request="r-8")
+            await worker.message("task_started", request="r-8")
+            await worker.get("/open")
+            await worker.log("stores no")
+            assert "task_settled" not in {m["type"] for m in worker.messages}
+            await worker.get("/close")
+            await worker.message("task_settled", task=1, outcome="fulfilled")
+
+    async def test_one_that_heeds_its_signal_is_none(self, function: MakeFunction) -> None:
+        source = """Deno.serve(async (req) => {
+          console.log("begun");
+          await new Promise((resolve) => req.signal.addEventListener("abort", resolve));
+          console.log("stopped");
+          return new Response();
+        })"""
+        async with booted(function(source)) as worker:
+            await worker.message("ready")
+            await self.left(worker, "/")
+            worker.say(type="abandoned", request="r-8")
+            await worker.log("stopped")
+            worker.say(type="ping", number=7, no_clients=True)
+            await worker.message("pong")
+        assert "task_started" not in {m["type"] for m in worker.messages}
+
+    async def test_a_request_may_come_after_the_news(self, function: MakeFunction) -> None:
+        source = """
+          const there = () => { try { return Deno.statSync(new URL("go", import.meta.url)); } catch { /* not yet */ } };
+          Deno.serve((req) => {
+            if (!req.url.endsWith("block")) return handler(req);
+            console.log("blocked");
+            while (!there());
+            return new Response();
+          });
+        """
+        entrypoint = function(self.GOES_ON + source)
+        async with booted(entrypoint) as worker:
+            await worker.message("ready")
+            _, blocking = await worker.connect()
+            _, writer = await worker.connect()
+            blocking.write(b"GET /block HTTP/1.1\r\nhost: x\r\n\r\n")
+            await worker.log("blocked")
+            worker.say(type="abandoned", request="r-8")
+            await worker.writer.drain()
+            writer.write(b"GET / HTTP/1.1\r\nhost: x\r\nsb-request-id: r-8\r\n\r\n")
+            await writer.drain()
+            writer.close()
+            entrypoint.with_name("go").touch()
+            await worker.message("task_started", name="GET /", request="r-8")
+            blocking.close()
+
+    async def test_one_that_goes_on_beside_its_websocket(self, function: MakeFunction) -> None:
+        source = """Deno.serve(async (req) => {
+          const { response } = Deno.upgradeWebSocket(req);
+          await handler(new Request("http://x/long"));
+          return response;
+        })"""
+        async with booted(function(self.GOES_ON + source)) as worker:
+            await worker.message("ready")
+            _, writer = await worker.connect()
+            writer.write(UPGRADE + b"sb-request-id: r-8\r\n\r\n")
+            await worker.log("begun")
+            writer.close()
+            worker.say(type="abandoned", request="r-8")
+            await worker.message("task_started", name="GET /hello", request="r-8")
 
 
 class TestUncaught:

@@ -74,6 +74,7 @@ class Worker:
         self.free: deque[Link] = deque()
         self.requests = 0
         self.misused: list[str] = []
+        self.abandoned = 0
         self.unused = asyncio.Event()
         self.freed = asyncio.Event()
         self._connecting: set[asyncio.Task[None]] = set()
@@ -108,6 +109,9 @@ class Worker:
 
     def cut_off(self, exchange: Exchange) -> None:
         exchange.fail(outcome.RequestEnd.WORKER_ERROR)
+
+    def link_abandoned(self, exchange: Exchange) -> None:
+        self.abandoned += 1
 
     def link_misused(self, exchange: Exchange, error: OutlastError) -> None:
         self.misused.append(str(error))
@@ -532,6 +536,7 @@ async def test_a_client_that_leaves_closes_the_link(tmp_path: Path) -> None:
             await aborted.wait()
         await worker.idle()
         assert not worker.free
+        assert worker.abandoned == 1
 
 
 @settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -309,7 +309,8 @@ async def app(scope, receive, send):
         ],
         ids=["handler", "stream", "application", "unread body", "websocket", "busy websocket"],
     )
-    async def test_it_is_a_task(self, function: MakeFunction, source: str, head: bytes, name: str) -> None:
+    @pytest.mark.parametrize("told", ["abandoned", "ping"])
+    async def test_it_is_a_task(self, function: MakeFunction, source: str, head: bytes, name: str, told: str) -> None:
         async with booted(function(self.GOES_ON + source)) as worker:
             await worker.message("ready")
             reader, writer = await worker.connect()
@@ -320,10 +321,13 @@ async def app(scope, receive, send):
                 await worker.log("begun")
             writer.close()
             await writer.wait_closed()
-            # That is how its node asks a worker whether there is anything left to wait for.
-            worker.say(type="ping", number=7, no_clients=True)
-            await worker.message("pong", number=7)
-            assert worker.kinds[:-1].count("task_started") == 1
+            if told == "abandoned":
+                worker.say(type="abandoned", request="r-8")
+            else:
+                # That is how its node asks a worker whether there is anything left to wait for.
+                worker.say(type="ping", number=7, no_clients=True)
+                await worker.message("pong", number=7)
+                assert worker.kinds[:-1].count("task_started") == 1
             await worker.message("task_started", name=name, request="r-8")
             await worker.get("/open")
             assert (await worker.log("saved"))["request"] == "r-8"
@@ -338,6 +342,7 @@ async def app(scope, receive, send):
             writer.write(KEEP_ALIVE % (b"/fail", b"r-8"))
             await worker.log("begun")
             writer.close()
+            worker.say(type="abandoned", request="r-8")
             await worker.message("task_started", request="r-8")
             await worker.get("/open")
             failed = await worker.message("task_settled", task=1, outcome="rejected")
@@ -376,11 +381,16 @@ from starlette.routing import Route
 
 async def ticks(path):
     yield "tick"
-    if path != "/open": await asyncio.Event().wait()
+    if path == "/long": await asyncio.Event().wait()
 
-async def store(): await asyncio.sleep(0.01)
+stored = asyncio.Event()
 
-async def live(request): return StreamingResponse(ticks(request.url.path), background=BackgroundTask(store))
+async def live(request):
+    path = request.url.path
+    if path == "/store": stored.set()
+    return StreamingResponse(ticks(path), background=BackgroundTask(store) if path == "/long" else None)
+
+async def store(): await stored.wait()
 
 inner = Starlette(routes=[Route("/{path}", live)])
 
@@ -388,7 +398,7 @@ async def app(scope, receive, send):
     try:
         await inner(scope, receive, send)
     finally:
-        if scope["type"] == "http": await go_on(scope["path"])
+        if scope["path"] in ("/long", "/open"): await go_on(scope["path"])
 """
         async with booted(function(self.GOES_ON + source)) as worker:
             await worker.message("ready")
@@ -397,13 +407,64 @@ async def app(scope, receive, send):
             await reader.readuntil(b"tick")
             writer.close()
             await worker.message("task_started", task=1, name="store", request="r-8")
+            worker.say(type="abandoned", request="r-8")
+            worker.say(type="ping", number=7)
+            await worker.message("pong")
+            await worker.get("/store")
             await worker.message("task_settled", task=1, outcome="fulfilled")
             # The node knew of what follows before it could take this for all.
-            assert worker.kinds[-2:] == ["task_started", "task_settled"]
+            tasks = [(message["type"], message["task"]) for message in worker.messages if "task" in message]
+            assert tasks[-2:] == [("task_started", 2), ("task_settled", 1)]
             await worker.message("task_started", task=2, name="live", request="r-8")
             await worker.get("/open")
             await worker.log("saved")
             await worker.message("task_settled", task=2, outcome="fulfilled")
+
+    @pytest.mark.parametrize("told", [True, False], ids=["left", "closed"])
+    async def test_a_websocket_that_does_not_receive(self, function: MakeFunction, told: bool) -> None:
+        async with booted(function(self.GOES_ON + self.BUSY_WEBSOCKET)) as worker:
+            await worker.message("ready")
+            _, writer = await worker.connect()
+            writer.write(SOCKET)
+            await worker.log("begun")
+            if told:
+                # Behind a message that nobody receives, nothing is read, nor the end of the connection noticed.
+                writer.write(b"\x81\x82\0\0\0\0hi")
+                writer.close()
+                worker.say(type="abandoned", request="r-8")
+            else:
+                writer.write(b"\x88\x80\0\0\0\0")
+            await worker.message("task_started", name="WebSocket /hello/ws", request="r-8")
+            writer.close()
+
+    async def test_a_request_may_come_after_the_news(self, function: MakeFunction) -> None:
+        source = """
+import pathlib
+
+@serve
+async def handler(request):
+    if request.path == "/block":
+        print("blocked")
+        while not pathlib.Path(__file__).with_name("go").exists(): pass
+    else:
+        await go_on(request.path)
+    return Response("ok")
+"""
+        entrypoint = function(self.GOES_ON + source)
+        async with booted(entrypoint) as worker:
+            await worker.message("ready")
+            _, blocking = await worker.connect()
+            _, writer = await worker.connect()
+            blocking.write(KEEP_ALIVE % (b"/block", b"r-1"))
+            await worker.log("blocked")
+            worker.say(type="abandoned", request="r-8")
+            await worker.writer.drain()
+            writer.write(KEEP_ALIVE % (b"/long", b"r-8"))
+            await writer.drain()
+            writer.close()
+            entrypoint.with_name("go").touch()
+            await worker.message("task_started", name="GET /long", request="r-8")
+            blocking.close()
 
     BARE = """
             async def app(scope, receive, send):

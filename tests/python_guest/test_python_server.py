@@ -43,8 +43,8 @@ async def served(app: App) -> AsyncIterator[Node]:
     loop = asyncio.get_running_loop()
     ours, theirs = socket.socketpair()
 
-    def upgrade(transport: asyncio.Transport, data: bytes) -> None:
-        transport.write(b"upgraded " + data)
+    def upgrade(transport: asyncio.Transport, data: bytes, request_id: str) -> None:
+        transport.write(b"upgraded %b " % request_id.encode() + data)
         transport.close()
 
     async def serve(stream: Stream) -> None:
@@ -228,7 +228,7 @@ class TestRequests:
         head = b"GET /ws HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: websocket\r\nsb-request-id: r\r\n\r\n"
         async with served(echo) as node:
             node.say(head + b"early")
-            assert await node.hear_all() == b"upgraded " + head + b"early"
+            assert await node.hear_all() == b"upgraded r " + head + b"early"
 
 
 class TestResponses:

@@ -44,6 +44,8 @@ class Stub:
         """What the node has said, by the kind of message."""
         self.unloads_for = ""
         """The reason that `beforeunload` came with last."""
+        self.abandoned: list[str] = []
+        """The requests that it was told nobody waits for."""
         self.keeps_silent = False
         """Whether it leaves it to the test to answer when it is asked whether it has more to say."""
         self._questions: asyncio.Queue[int] = asyncio.Queue()
@@ -81,6 +83,8 @@ class Stub:
                 self.is_without_clients = message.get("no_clients", False)
                 self._be_asked(message["number"])
                 continue
+            if message["type"] == "abandoned":
+                self.abandoned.append(message["request"])
             self.unloads_for = message.get("reason", self.unloads_for)
             self.heard.put_nowait(message["type"])
 

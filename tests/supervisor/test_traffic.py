@@ -57,6 +57,9 @@ class Served:
     def unreachable(self, exchange: Exchange) -> None:
         self.unreached.put_nowait(exchange)
 
+    def request_abandoned(self, request_id: str) -> None:
+        raise AssertionError(request_id)
+
     def response_malformed(self, request_id: str, error: OutlastError) -> None:
         raise AssertionError(request_id) from error
 

@@ -148,6 +148,40 @@ async def test_listeners_that_never_come_to_an_end_have_their_grace() -> None:
         await worker.told("exit")
 
 
+@pytest.mark.parametrize("leaves", [True, False], ids=["the caller leaves", "it has waited too long"])
+async def test_a_worker_is_told_of_a_request_that_nobody_waits_for(leaves: bool) -> None:
+    async with house(request_idle_ms=0 if leaves else 50) as there:
+        caller = there.call()
+        worker = await there.ready_worker()
+        await worker.has(1)
+        if leaves:
+            caller.exchange.cancel()
+        else:
+            assert await caller.end() is RequestEnd.IDLE_TIMEOUT
+        await worker.told("abandoned")
+        assert worker.abandoned == ["r-1"]
+        worker.say(type="task_started", task=1, name="GET /stub", request="r-1")
+        worker.say(type="log", level="info", text="begun")
+        await there.logged("log")
+        there.pool.reload(there.function)
+        await worker.told("beforeunload")
+        worker.say(type="unloaded", reason="termination")
+        worker.say(type="task_settled", task=1, outcome="fulfilled")
+        await worker.told("exit")
+
+
+async def test_it_is_not_told_of_a_response_that_is_complete() -> None:
+    async with house() as there:
+        worker = await busy_worker(there)
+        caller = there.call()
+        await worker.has(2)
+        worker.answer()
+        assert await caller.end() == 200
+        caller.exchange.cancel()
+        there.pool.reload(there.function)
+        await worker.told("beforeunload")
+
+
 async def test_a_task_outlasts_a_response_that_is_heard_of_before_it() -> None:
     async with house() as there:
         worker = await busy_worker(there)

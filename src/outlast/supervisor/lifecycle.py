@@ -175,7 +175,7 @@ class Lifecycle:
         self._owner.barred()
 
     async def _end_once_heard_out(self) -> None:
-        # A response can overtake the news of a task that outlasts it; of a client that leaves, there may be none.
+        # A response can overtake the news of a task that outlasts it, and a client that leaves does.
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._limits.unload_grace_ms / 1000 or None):
                 await self.channel.catch_up(no_clients=True)

@@ -36,6 +36,9 @@ class Owner(Protocol):
     def cut_off(self, exchange: Exchange) -> None:
         """The connection closed in the middle of the answer: tells the exchange why. `link_done` follows."""
 
+    def link_abandoned(self, exchange: Exchange) -> None:
+        """Nobody waited for the rest of the response, and the worker may be at work on it. The connection is closed."""
+
     def link_misused(self, exchange: Exchange, error: OutlastError) -> None:
         """The worker sent something that is not an HTTP response. The exchange has been told; `link_done` follows."""
 
@@ -157,8 +160,12 @@ class Link(asyncio.Protocol):
             self._transport.resume_reading()
 
     def abandon(self) -> None:
-        """The caller is gone: closing the connection is how a worker learns of it."""
-        self._finish(reusable=False)
+        """Nobody waits for the rest of the response: the function notices by the end of the connection."""
+        exchange = self._exchange
+        if exchange is not None:
+            self._finish(reusable=False)
+            # When the connection is closed: then a function that stops at that has stopped.
+            self._loop.call_soon(self._owner.link_abandoned, exchange)
 
     # What the event loop tells.
 
@@ -185,7 +192,7 @@ class Link(asyncio.Protocol):
         except OutlastError as error:
             exchange.fail(outcome.RequestEnd.BAD_RESPONSE)
             self._owner.link_misused(exchange, error)
-            self._finish(reusable=False)
+            self.abandon()
 
     def pause_writing(self) -> None:
         if self._exchange is not None:
@@ -270,7 +277,7 @@ class Link(asyncio.Protocol):
         exchange = self._exchange
         if exchange is not None:
             exchange.fail(outcome.RequestEnd.IDLE_TIMEOUT)
-            self._finish(reusable=False)
+            self.abandon()
 
     def _finish(self, reusable: bool) -> None:
         exchange = self._exchange

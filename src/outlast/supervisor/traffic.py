@@ -25,6 +25,9 @@ class Owner(Protocol):
     def unreachable(self, exchange: Exchange) -> None:
         """The worker does not accept connections. Nothing of the exchange was sent."""
 
+    def request_abandoned(self, request_id: str) -> None:
+        """Nobody waits for its response any more; the worker may still be at work on it."""
+
     def response_malformed(self, request_id: str, error: OutlastError) -> None:
         """The worker sent something that is not an HTTP response."""
 
@@ -125,6 +128,9 @@ class Traffic:
     def link_lost(self, exchange: Exchange) -> None:
         exchange.link = None
         self._lost[exchange] = self._loop.call_later(LOST_GRACE_S, self._give_up, exchange)
+
+    def link_abandoned(self, exchange: Exchange) -> None:
+        self._owner.request_abandoned(exchange.invocation.request_id)
 
     def link_misused(self, exchange: Exchange, error: OutlastError) -> None:
         self._owner.response_malformed(exchange.invocation.request_id, error)

@@ -401,5 +401,8 @@ class Worker:
         if not exchange.ended:
             self._owner.place_again(exchange)
 
+    def request_abandoned(self, request_id: str) -> None:
+        self._lifecycle.channel.send(messages.Abandoned(request_id))
+
     def response_malformed(self, request_id: str, error: OutlastError) -> None:
         self._journal.noted(Level.ERROR, f"the function's response is malformed: {error}", request_id)

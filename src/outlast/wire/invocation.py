@@ -69,7 +69,7 @@ class Exchange(Protocol):
         """The body is complete. Of an upgraded connection: the caller will send no more."""
 
     def cancel(self) -> None:
-        """The caller is gone. The function's request is aborted; its tasks go on."""
+        """The caller is gone. The function's request is aborted; its tasks go on, and what else it does becomes one."""
 
     def pause(self) -> None:
         """The caller reads the response more slowly than it comes: send no more until `resume`."""

@@ -45,12 +45,21 @@ class Exit(_Message, tag="exit"):
     """Dispatch `unload` and end the process."""
 
 
+class Abandoned(_Message, tag="abandoned"):
+    """Nobody waits for the response to this request any more: what the function still does for it becomes a task.
+
+    The request comes by another socket, perhaps later than this; and the response may have been on its way.
+    """
+
+    request: str
+
+
 class Ping(_Message, tag="ping"):
     """Answered by `Pong`, after everything that was to be said before it."""
 
     number: int
     no_clients: bool = False
-    """No request has a client any more: what still runs for one is to be reported as a task first."""
+    """No request has a client any more, nor will one: what still runs for one is to be reported as a task first."""
 
 
 # From a worker.
@@ -115,7 +124,7 @@ class Pong(_Message, tag="pong"):
     number: int
 
 
-ToWorker = Boot | BeforeUnload | Exit | Ping
+ToWorker = Boot | BeforeUnload | Exit | Abandoned | Ping
 FromWorker = Ready | BootFailed | TaskStarted | TaskSettled | Logged | Uncaught | Loop | Unloaded | Pong
 
 _encoder = msgspec.json.Encoder()

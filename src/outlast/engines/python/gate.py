@@ -23,6 +23,8 @@ from outlast.runtime.tasks import plain_name
 
 TURNS_TO_RETURN = 16
 """Of the event loop. Middleware may take a few turns between the end of the response and that of the call."""
+TURNS_TO_ARRIVE = 16
+"""Likewise, between the news that a request is abandoned and the request, which comes by another socket."""
 
 _current: ContextVar["Exchange | None"] = ContextVar("outlast_exchange", default=None)
 
@@ -37,9 +39,9 @@ class Gate:
         self.app: ASGIApp | None = None
         self.state: dict[str, Any] = {}
         """The state of the application's lifespan; each request gets a copy."""
-        self._running: dict[Stream, Exchange | None] = {}
-        """The requests whose code is running. A handler needs an exchange only if it goes on without its client."""
-        self._websockets: set[WebSocketExchange] = set()
+        self._running: dict[str, Stream | Exchange] = {}
+        """What runs the code of each request, by its id. A handler needs an exchange only if it goes on without its
+        client."""
         self._on_request = on_request
         self._on_end = on_end
         self._on_exit = on_exit
@@ -47,22 +49,23 @@ class Gate:
     @property
     def is_busy(self) -> bool:
         """Whether the code of any request is still running."""
-        return len(self._running) > 0 or len(self._websockets) > 0
+        return len(self._running) > 0
 
     async def serve(self, stream: Stream) -> None:
         """Answers an HTTP request."""
         app = self.app
         assert app is not None, "no request comes before the worker is ready"
-        request_id.set(stream.request_id)
+        id_ = stream.request_id
+        request_id.set(id_)
         stream.scope["state"] = self.state.copy()
         # Nothing else keeps the task alive once the connection has moved on to the next request.
-        self._running[stream] = None
+        self._running[id_] = stream
         self._on_request()
         try:
             if isinstance(app, HandlerApp):
                 await _answer(app, stream)
             else:
-                exchange = self._running[stream] = _exchange(stream)
+                exchange = self._running[id_] = _exchange(stream)
                 _current.set(exchange)
                 await exchange.run(app, stream.receive)
                 if not (stream.ended or stream.gone):
@@ -71,27 +74,29 @@ class Gate:
             self._on_exit(exit_)
         except BaseException as error:
             memory.make_room(error)
-            if left := self._running[stream]:
+            if isinstance(left := self._running[id_], Exchange):
                 left.end(error)
             _report_once(error)
         finally:
             stream.fail()
-            if left := self._running.pop(stream):
+            if isinstance(left := self._running.pop(id_), Exchange):
                 left.end()
             self._on_end()
 
-    def lost(self, stream: Stream) -> None:
+    def lost(self, id_: str, turns: int = TURNS_TO_ARRIVE) -> None:
         """The client of a request is gone."""
-        if stream in self._running:
-            exchange = self._running[stream] = self._running[stream] or _exchange(stream)
-            exchange.leave()
+        running = self._running.get(id_)
+        if isinstance(running, Stream):
+            running = self._running[id_] = _exchange(running)
+        if running is not None:
+            running.leave()
+        elif turns:
+            asyncio.get_running_loop().call_soon(self.lost, id_, turns - 1)
 
     def lost_all(self) -> None:
         """No request has a client any more."""
-        for stream in self._running:
-            self.lost(stream)
-        for exchange in self._websockets:
-            exchange.leave()
+        for id_ in self._running:
+            self.lost(id_)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves a WebSocket: an ASGI application."""
@@ -101,16 +106,15 @@ class Gate:
         id_ = next((value.decode("latin-1") for name, value in headers if name == b"sb-request-id"), "")
         request_id.set(id_)
         scope["client"], scope["scheme"], scope["server"] = heads.introduced(headers, "ws")
-        exchange = WebSocketExchange(id_, scope, send)
+        exchange = self._running[id_] = WebSocketExchange(id_, scope, send)
         _current.set(exchange)
-        self._websockets.add(exchange)
         self._on_request()
         try:
             await exchange.run(app, receive)
         except SystemExit as exit_:
             self._on_exit(exit_)
         finally:
-            self._websockets.remove(exchange)
+            del self._running[id_]
             self._on_end()
 
 
@@ -294,18 +298,9 @@ class Exchange:
 
 
 class WebSocketExchange(Exchange):
-    """A WebSocket, which an application may go on from when it has closed it, or its client is gone."""
+    """A WebSocket, whose application may go on when it is closed."""
 
     __slots__ = ()
-
-    async def run(self, app: ASGIApp, receive: Receive) -> None:
-        async def hear() -> Message:
-            message = await receive()
-            if message["type"] == "websocket.disconnect":
-                self.leave()
-            return message
-
-        await super().run(app, hear)
 
     async def send(self, message: Message) -> None:
         try:
@@ -313,10 +308,7 @@ class WebSocketExchange(Exchange):
         except OSError as error:
             # The client is gone. Applications need not catch it (ASGI specification, "Disconnected Client").
             _mark(error)
-            self.leave()
             raise
-        if message["type"] == "websocket.close":
-            self.leave()
 
     def _report(self, error: BaseException) -> None:
         if isinstance(error, WebSocketDisconnect):

@@ -4,6 +4,7 @@ import asyncio
 import atexit
 import contextlib
 import contextvars
+import functools
 import gc
 import inspect
 import mmap
@@ -11,7 +12,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from outlast.core.outcome import UnloadReason
 from outlast.engines.python import gate, loading, rehearsal
@@ -20,7 +21,6 @@ from outlast.engines.python.lifespan import Lifespan, StartupFailed
 from outlast.engines.python.output import Output
 from outlast.engines.python.pulse import Pulse
 from outlast.engines.python.server import Connection
-from outlast.engines.python.websockets import WebSockets
 from outlast.engines.spawner import KEPT_FD
 from outlast.runtime import memory, reports
 from outlast.runtime.describe import describe, is_users_code
@@ -29,6 +29,9 @@ from outlast.runtime.events import BeforeUnloadEvent, Event, UnloadDetail
 from outlast.runtime.serving import HandlerApp, log, serving
 from outlast.runtime.tasks import AnyFuture, plain_name
 from outlast.wire import kept, messages
+
+if TYPE_CHECKING:
+    from outlast.engines.python.websockets import WebSockets
 
 try:
     import uvloop
@@ -85,7 +88,6 @@ class Guest:
         self._pulse = Pulse(loop, self._is_busy, self._on_stuck, self._on_moving, self._hear, sending)
         self._channel.signal_arrivals()
         self._gate = gate.Gate(self._pulse.quicken, self._output.end_request, self._exit)
-        self._websockets = WebSockets(self._gate, loop)
         gate.install()
         serving.inside_worker = True
         serving.on_app = self._use
@@ -95,7 +97,7 @@ class Guest:
 
     async def listen(self, then: Callable[[], None]) -> None:
         def connection() -> Connection:
-            return Connection(self._loop, self._gate.serve, self._websockets.take_over, self._gate.lost)
+            return Connection(self._loop, self._gate.serve, lambda *asked: self._websockets.take_over(*asked))
 
         self._server = await self._loop.create_unix_server(connection, str(self._folder / "http.sock"), backlog=1024)
         # Called here, because by its next turn the loop may have begun with the function's code.
@@ -116,6 +118,13 @@ class Guest:
         self._channel.flush()
         self._end_process(status)
 
+    @functools.cached_property
+    def _websockets(self) -> "WebSockets":
+        # Few functions use them; the others need not wait for uvicorn to be loaded.
+        from outlast.engines.python.websockets import WebSockets
+
+        return WebSockets(self._gate, self._loop)
+
     # What the node says.
 
     def _obey(self, message: messages.ToWorker) -> None:
@@ -129,7 +138,10 @@ class Guest:
                 self._unloading(message)
             case messages.Exit():
                 self._do(self._leave())
-            case messages.Ping(no_clients=True) if self._gate.is_busy:
+            case messages.Abandoned():
+                # Not now: this may interrupt the gate's own code.
+                self._loop.call_soon(self._gate.lost, message.request)
+            case messages.Ping(no_clients=True):
                 self._do(self._answer(message))
             case messages.Ping():
                 self._channel.send(messages.Pong(message.number))
@@ -142,7 +154,7 @@ class Guest:
     async def _answer(self, ping: messages.Ping) -> None:
         """When what still runs has become a task: a worker without any may be ended after this."""
         self._gate.lost_all()
-        for _ in range(2 * gate.TURNS_TO_RETURN):
+        for _ in range(gate.TURNS_TO_ARRIVE + 2 * gate.TURNS_TO_RETURN):
             await asyncio.sleep(0)
         self._channel.send(messages.Pong(ping.number))
 

@@ -207,7 +207,6 @@ class Stream:
         if not self.gone:
             self.gone = True
             self._wake()
-            self._connection.on_lost(self)
 
     def _wake(self) -> None:
         if self._arrived is not None:
@@ -256,8 +255,7 @@ class Stream:
 
 
 class Connection(asyncio.Protocol):
-    """Calls ``serve`` for each request, as a task that the stream refers to. ``on_lost`` is called if the connection is
-    lost before the response is complete."""
+    """Calls ``serve`` for each request, as a task that the stream refers to."""
 
     __slots__ = (
         "_body",
@@ -270,18 +268,15 @@ class Connection(asyncio.Protocol):
         "_transport",
         "_upgrade",
         "drained",
-        "on_lost",
     )
 
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
         serve: Callable[[Stream], Coroutine[Any, Any, None]],
-        upgrade: Callable[[asyncio.Transport, bytes], None],
-        on_lost: Callable[[Stream], None] = lambda _: None,
+        upgrade: Callable[[asyncio.Transport, bytes, str], None],
     ) -> None:
-        """``upgrade`` takes over a connection that asks for WebSocket, with the bytes that have come on it."""
-        self.on_lost = on_lost
+        """``upgrade`` takes over a connection that asks for WebSocket, with what has come on it and the request id."""
         self._loop = loop
         self._serve = serve
         self._upgrade = upgrade
@@ -377,7 +372,7 @@ class Connection(asyncio.Protocol):
         rest = data[end:]
         head = heads.request(data[:end] if rest else data)
         if head.upgrade == b"websocket":
-            self._upgrade(self._transport, data)
+            self._upgrade(self._transport, data, head.id)
             return
         stream = self._stream = Stream(self, head, self._loop)
         stream.task = self._loop.create_task(self._serve(stream))

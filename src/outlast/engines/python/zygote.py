@@ -38,7 +38,6 @@ PRELOADED = (
     "uvicorn",
     "uvicorn.lifespan.off",
     "uvicorn.protocols.http.httptools_impl",
-    "uvicorn.protocols.websockets.websockets_sansio_impl",
     "starlette.applications",
     "starlette.background",
     "starlette.requests",
@@ -49,6 +48,7 @@ PRELOADED = (
     "outlast.engines.python.memory",
     "outlast.engines.python.rehearsal",
     "outlast.engines.python.start",
+    "outlast.engines.python.websockets",
 )
 
 _OF_NO_CONSEQUENCE = {"outlast", "_distutils_hack"}

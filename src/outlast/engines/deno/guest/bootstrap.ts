@@ -4,6 +4,7 @@
  */
 
 import { Boot } from "./boot.ts";
+import { Calls } from "./calls.ts";
 import * as consoles from "./console.ts";
 import { Channel } from "./control.ts";
 import * as events from "./events.ts";
@@ -27,8 +28,9 @@ const channel = new Channel(connection, Notes.open(`${folder}/notes`));
 const { send } = channel;
 
 const boot = new Boot({ send, stay, serving: () => serving, fail });
-const serving: Serving = new Serving(send, boot.handlerFound);
 const tasks = new Tasks({ send, onRejected: events.dispatchRejection });
+const calls = new Calls(tasks.waitUntil);
+const serving: Serving = new Serving(send, calls, boot.handlerFound);
 const unloading = new unloads.Unloading(tasks);
 
 let nodeIsGone = false;
@@ -98,7 +100,11 @@ function carryOut(message: ToWorker, boots: () => void): void {
     case "exit":
       channel.drain().then(() => exit(0));
       break;
+    case "abandoned":
+      calls.abandon(message.request);
+      break;
     case "ping":
+      if (message.no_clients) serving.abandonAll();
       warmed ??= warmUp(`${folder}/http.sock`);
       warmed.then(() => send({ type: "pong", number: message.number }));
       break;

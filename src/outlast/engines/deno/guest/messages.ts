@@ -6,6 +6,7 @@ export type ToWorker =
   | { type: "boot"; function: string; entrypoint: string }
   | { type: "beforeunload"; reason: UnloadReason }
   | { type: "exit" }
+  | { type: "abandoned"; request: string }
   | { type: "ping"; number: number; no_clients?: true };
 
 export type Level = "debug" | "info" | "warning" | "error";

@@ -1,5 +1,6 @@
 /** `Deno.serve` as the function sees it. The one real server listens on the worker's socket and calls `dispatch`. */
 
+import type { Calls } from "./calls.ts";
 import * as context from "./context.ts";
 import { describe } from "./describe.ts";
 import type { Level, Send } from "./messages.ts";
@@ -27,13 +28,15 @@ const NativeResponse = Response;
 
 export class Serving {
   #send: Send;
+  #calls: Calls;
   #onHandler: () => void;
   #warmingUp = new Server(answer, {});
   #current = this.#warmingUp;
 
   /** `onHandler` is called whenever there is a new handler to send requests to. */
-  constructor(send: Send, onHandler: () => void) {
+  constructor(send: Send, calls: Calls, onHandler: () => void) {
     this.#send = send;
+    this.#calls = calls;
     this.#onHandler = onHandler;
   }
 
@@ -56,23 +59,36 @@ export class Serving {
     const server = this.#current;
     if (server.stopped) return new Response("Server is shut down", { status: 503 });
     const id = idOf(request);
+    let answer: Answer;
     try {
-      const answer = context.run(id, server.handler, request, new ServeInfo(request, native));
-      if (answer instanceof NativeResponse) return this.#checked(answer, request, id);
-      return Promise.resolve(answer).then(
-        (response) => this.#checked(response, request, id),
-        (error) => this.#failed(error, request, id, server.onError),
-      );
+      answer = context.run(id, server.handler, request, new ServeInfo(request, native));
     } catch (error) {
-      return this.#failed(error, request, id, server.onError);
+      answer = Promise.reject(error);
     }
+    if (answer instanceof NativeResponse) return this.#checked(answer, request, id);
+    this.#calls.begin(id, request);
+    return Promise.resolve(answer).then(
+      (response) => this.#answered(response, request, id),
+      (error) => this.#failed(error, request, id, server.onError),
+    );
   };
+
+  /** No request has a client any more. One that still comes need not begin. */
+  abandonAll(): void {
+    this.#current.stopped = true;
+    this.#calls.abandonAll();
+  }
 
   /** For the real server: an error of a body that is being streamed, or of a response that cannot be sent at all. */
   unsent = (error: unknown): Response => {
     this.#log("error", `response not sent whole: ${describe(error)}`);
     return failure(500, "Internal Server Error", "HANDLER_ERROR");
   };
+
+  #answered(response: unknown, request: Request, id: string): Response {
+    this.#calls.end(id);
+    return this.#checked(response, request, id);
+  }
 
   #checked(response: unknown, request: Request, id: string): Response {
     return this.#final(this.#valid(response, id), request, id);
@@ -92,13 +108,13 @@ export class Serving {
     if (!onError) return this.#unanswered(error, request, id);
     const own = new Promise<Response>((resolve) => resolve(context.run(id, onError, error)));
     return own.then(
-      (response) => this.#checked(response, request, id),
+      (response) => this.#answered(response, request, id),
       (error) => this.#unanswered(error, request, id),
     );
   }
 
   #unanswered(error: unknown, request: Request, id: string): Response {
-    this.#log("error", describe(error), id);
+    if (!this.#calls.fail(id, error)) this.#log("error", describe(error), id);
     return this.#final(failure(500, "Internal Server Error", "HANDLER_ERROR"), request, id);
   }
 

@@ -1,12 +1,16 @@
 import assert from "node:assert/strict";
+import { Calls } from "./calls.ts";
 import type { FromWorker } from "./messages.ts";
 import { parsePeer } from "./request.ts";
 import { Serving } from "./serve.ts";
+import { Tasks } from "./tasks.ts";
 
 function make() {
   const sent: FromWorker[] = [];
   let handlers = 0;
-  const serving = new Serving((message) => sent.push(message), () => handlers++);
+  const send = (message: FromWorker) => sent.push(message);
+  const tasks = new Tasks({ send, onRejected() {} });
+  const serving = new Serving(send, new Calls(tasks.waitUntil), () => handlers++);
   const ask = async (headers: Record<string, string> = { "sb-request-id": "r-1" }) => {
     const info = { completed: Promise.resolve() } as Deno.ServeHandlerInfo;
     return await serving.dispatch(new Request("http://x/fn", { headers }), info);

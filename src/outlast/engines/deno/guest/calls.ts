@@ -1,0 +1,71 @@
+/** The calls of handlers that have not answered yet, and what becomes of one when nobody waits for its answer any more. */
+
+import * as context from "./context.ts";
+import type { Tasks } from "./tasks.ts";
+
+const { setTimeout } = globalThis;
+
+/**
+ * The event loop turns so often, each time after so long, before the call of an abandoned request is a task. By then a
+ * handler that heeds its `signal` is done, and a request has begun that came later than this news, by another socket.
+ */
+const TURNS_TO_RETURN = 4;
+const TURN_MS = 5;
+
+type Task = PromiseWithResolvers<void>;
+
+export class Calls {
+  #waitUntil: Tasks["waitUntil"];
+  /** The requests, by their ids. */
+  #running = new Map<string, Request>();
+  /** The running ones that are tasks. */
+  #tasks = new Map<string, Task>();
+
+  constructor(waitUntil: Tasks["waitUntil"]) {
+    this.#waitUntil = waitUntil;
+  }
+
+  begin(id: string, request: Request): void {
+    this.#running.set(id, request);
+  }
+
+  /** It has answered. */
+  end(id: string): void {
+    this.#running.delete(id);
+    if (this.#tasks.size > 0) this.#taskOf(id)?.resolve();
+  }
+
+  /** It has failed. Returns whether that is the failure of a task, and reported as such. */
+  fail(id: string, error: unknown): boolean {
+    this.#running.delete(id);
+    const task = this.#taskOf(id);
+    task?.reject(error);
+    return task !== undefined;
+  }
+
+  /** Nobody waits for the answer to this request any more. */
+  abandon(id: string, turns = TURNS_TO_RETURN): void {
+    if (turns > 0) setTimeout(() => this.abandon(id, turns - 1), TURN_MS);
+    else this.#goOn(id);
+  }
+
+  /** Nobody waits for any answer. */
+  abandonAll(): void {
+    for (const id of this.#running.keys()) this.#goOn(id);
+  }
+
+  #goOn(id: string): void {
+    const request = this.#running.get(id);
+    if (request === undefined || this.#tasks.has(id)) return;
+    const task = Promise.withResolvers<void>();
+    this.#tasks.set(id, task);
+    const name = `${request.method} ${new URL(request.url).pathname}`;
+    context.run(id, this.#waitUntil, task.promise, { name });
+  }
+
+  #taskOf(id: string): Task | undefined {
+    const task = this.#tasks.get(id);
+    this.#tasks.delete(id);
+    return task;
+  }
+}
