@@ -1,6 +1,7 @@
 """Imports of TypeScript: some names are answered here without the network, the rest is as the user's files say."""
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -163,6 +164,32 @@ async def test_what_is_answered_without_the_network(site: Served, function: str)
 async def test_maps_of_the_user(site: Served, function: str) -> None:
     response = await site.call(function)
     assert response.text == MAPPED[function].text, site.node.found("boot_failure", function=function)
+
+
+async def test_a_deno_json_of_all_functions(tmp_path: Path) -> None:
+    project = write_project(
+        tmp_path,
+        {
+            "hello": "import { said } from '@shared/said.ts'\n"
+            "const named = (target: any, key: string) => { target.named = key }\n"
+            "class Named { @named field = 1 }\n"
+            "Deno.serve(() => new Response(said + (new Named() as any).named))",
+            "own": "import { said } from 'said'\nDeno.serve(() => new Response(said))",
+        },
+    )
+    functions = project / "supabase/functions"
+    (functions / "_shared").mkdir()
+    (functions / "_shared/said.ts").write_text("import { who } from 'who'\nexport const said = `said by ${who} `")
+    (functions / "_shared/who.ts").write_text("export const who = 'all'")
+    (functions / "deno.json").write_text(
+        '{ "imports": { "@shared/": "./_shared/", "who": "./_shared/who.ts" }, '
+        '"compilerOptions": { "experimentalDecorators": true } }'
+    )
+    (functions / "own/deno.json").write_text('{ "imports": { "said": "data:text/javascript,export const said = 7" } }')
+    async with served(project) as site:
+        assert [(await site.call(name)).text for name in ("hello", "own")] == ["said by all field", "7"], (
+            site.node.found("boot_failure")
+        )
 
 
 async def test_the_users_folder_is_not_written_to(site: Served) -> None:

@@ -257,13 +257,35 @@ def test_import_maps_and_deno_json(project: Any) -> None:
     )
     supabase = project.root / "supabase"
     assert {n: (f.deno_config, f.import_map) for n, f in project.load().functions.items()} == {
-        "hello": (None, supabase / "functions/import_map.json"),
+        "hello": (supabase / "functions/deno.jsonc", supabase / "functions/import_map.json"),
         "json": (supabase / "functions/json/deno.json", None),
         "jsonc": (supabase / "functions/jsonc/deno.jsonc", None),
         "deep": (supabase / "functions/deep/deno.json", None),
         "chosen": (supabase / "functions/chosen/deno.json", supabase / "maps/m.json"),
-        "own": (None, supabase / "functions/own/import_map.json"),
+        "own": (supabase / "functions/deno.jsonc", supabase / "functions/own/import_map.json"),
         "shared": (supabase / "functions/deno.jsonc", None),
+    }
+
+
+def test_a_deno_json_of_all_functions(project: Any) -> None:
+    project.write(
+        {
+            "supabase/functions/deno.json": "{}",
+            "supabase/functions/own/index.ts": SERVE,
+            "supabase/functions/own/deno.json": "{}",
+            "supabase/functions/registered/index.ts": SERVE,
+            "supabase/functions/registered/.npmrc": "",
+            "supabase/src/handler.ts": SERVE,
+            "supabase/config.toml": "[functions.elsewhere]\nentrypoint = 'src/handler.ts'\n",
+            "supabase/deno.json": "{}",
+        }
+    )
+    functions = project.root / "supabase/functions"
+    assert {n: (f.deno_config, f.npmrc) for n, f in project.load().functions.items()} == {
+        "hello": (functions / "deno.json", None),
+        "own": (functions / "own/deno.json", None),
+        "registered": (functions / "deno.json", functions / "registered/.npmrc"),
+        "elsewhere": (functions / "deno.json", None),
     }
 
 

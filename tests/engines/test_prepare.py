@@ -1,5 +1,6 @@
 """What is made for a TypeScript function before it runs."""
 
+import json
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -41,8 +42,8 @@ async def prepared(
         folder=folder,
         entrypoint=folder / "index.ts",
         verify_jwt=False,
-        import_map=None,
-        deno_config=found("deno.json"),
+        import_map=found("import_map.json"),
+        deno_config=found("deno.json") or found("../deno.json"),
         package_json=found("package.json"),
         npmrc=found(".npmrc"),
         static_files=(),
@@ -62,9 +63,12 @@ async def prepared(
 
 
 async def lock_file(folder: Path, npmrc: str, **environ: str) -> str:
-    program = await prepared(folder, {".npmrc": npmrc}, **environ)
-    [name] = [flag.rpartition("/")[2] for flag in program.prepared.flags if flag.startswith("--lock=")]
-    return name
+    return named(await prepared(folder, {".npmrc": npmrc}, **environ), "--lock").name
+
+
+def named(program: DenoProgram, option: str) -> Path:
+    [path] = [flag.partition("=")[2] for flag in program.prepared.flags if flag.startswith(f"{option}=")]
+    return Path(path)
 
 
 async def test_settings_that_speak_of_workers_start_none(folder: Path) -> None:
@@ -74,12 +78,37 @@ async def test_settings_that_speak_of_workers_start_none(folder: Path) -> None:
     assert {folder / name for name in files} < program.modules
 
 
+async def test_a_deno_json_concerns_it_whichever_file_has_the_names(folder: Path) -> None:
+    files = {"import_map.json": '{ "imports": {} }', "deno.json": "{}"}
+    assert {folder / name for name in files} < (await prepared(folder, files)).modules
+
+
 async def test_what_a_lock_file_pins_counts_as_long_as_registries_are_the_same(folder: Path) -> None:
     assert await lock_file(folder, f"{TOKEN}1\n") == "deno.lock"
     at_acme = await lock_file(folder, f"{REGISTRY}\n{TOKEN}1\n", NPM_ACME_URL="https://npm.acme.example/")
     assert at_acme == await lock_file(folder, f"{TOKEN}2\n@acme:registry=https://npm.acme.example/\n")
     elsewhere = await lock_file(folder, REGISTRY, NPM_ACME_URL="https://npm.example/")
     assert len({"deno.lock", at_acme, elsewhere}) == 3
+
+
+async def test_a_deno_json_of_all_functions_counts_beside_a_function_s_own_npmrc(folder: Path) -> None:
+    of_all = {"../deno.json": '{ "unstable": ["kv"], "lock": false, "compilerOptions": { "jsx": "react-jsx" } }'}
+    assert f"--config={folder / '../deno.json'}" in (await prepared(folder, of_all)).prepared.flags
+    config = named(await prepared(folder, {".npmrc": f"{TOKEN}1\n"}), "--config")
+    assert json.loads(config.read_text()) == {
+        "workspace": [],
+        "unstable": ["kv"],
+        "compilerOptions": {"jsx": "react-jsx"},
+    }
+    assert config.with_name(".npmrc").read_text() == f"{TOKEN}1\n"
+
+
+@pytest.mark.parametrize("place", [".", ".."])
+async def test_a_lock_file_lies_beside_the_code_or_the_deno_json(folder: Path, place: str) -> None:
+    specifiers, packages = {"npm:plain@1": "1.0.0"}, {"plain@1.0.0": {"integrity": "sha512-AA=="}}
+    locked = json.dumps({"version": "5", "specifiers": specifiers, "npm": packages})
+    program = await prepared(folder, {"../deno.json": "{}", f"{place}/deno.lock": locked})
+    assert json.loads(named(program, "--lock").read_text())["specifiers"] == specifiers
 
 
 async def test_workers_get_the_server_s_variables_of_registries_and_no_tokens(folder: Path) -> None:

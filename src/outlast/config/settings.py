@@ -45,10 +45,11 @@ class FunctionSettings:
     language: Language
     verify_jwt: bool
     import_map: Path | None
-    """Named in config.toml; without that and without a ``deno_config``, import_map.json beside the entrypoint, in the
-    folder or in the functions folder."""
+    """Named in config.toml; without that and without a ``deno_config`` of its own, import_map.json beside the
+    entrypoint, in the folder or in the functions folder."""
     deno_config: Path | None
-    """deno.json or deno.jsonc: named as ``import_map`` in config.toml, or beside the entrypoint or in the folder."""
+    """deno.json or deno.jsonc: its own, named as ``import_map`` in config.toml, beside the entrypoint or in the folder;
+    or else that of all functions, in the functions folder."""
     static_files: tuple[Path, ...]
     env: Mapping[str, str] = field(repr=False)
     """The function's whole environment, except ``SB_EXECUTION_ID``, which differs for each worker."""
@@ -57,7 +58,7 @@ class FunctionSettings:
     package_json: Path | None = None
     """Beside the entrypoint, in the folder or in the functions folder."""
     npmrc: Path | None = None
-    """Beside the ``deno_config``; without one, in the same places as ``package_json``."""
+    """Beside the function's own ``deno_config``; without one, in the same places as ``package_json``."""
     scale: Scale = field(default_factory=Scale)
     log: LogLimits = field(default_factory=LogLimits)
     inspector: Inspector | None = None
@@ -216,13 +217,13 @@ def _function(
 ) -> FunctionSettings:
     folders = (candidate.entrypoint.parent, candidate.folder)
     around = (*folders, where.functions_dir)
-    deno_config = _first_file(folder / name for folder in folders for name in _DENO_CONFIGS)
+    own_config = _deno_config(folders)
     import_map = discovery.existing_file(where, section, "import_map")
-    if import_map is None and deno_config is None:
+    if import_map is None and own_config is None:
         import_map = _first_file(folder / "import_map.json" for folder in around)
     elif import_map is not None and import_map.name in _DENO_CONFIGS:
         # Supabase's CLI writes this into the settings of each function that it makes.
-        deno_config, import_map = import_map, None
+        own_config, import_map = import_map, None
     own = variables.of_section(section.table("env"))
     warnings += own.warnings
     overrides = own_file.for_function(candidate.name)
@@ -233,16 +234,20 @@ def _function(
         language=candidate.language,
         verify_jwt=section.flag("verify_jwt", default=True),
         import_map=import_map,
-        deno_config=deno_config,
+        deno_config=own_config or _deno_config([where.functions_dir]),
         static_files=_static_files(where, section, warnings),
         env=MappingProxyType({**env, **own.values, **own_file.given.env_of(candidate.name)}),
         oneshot_background=overrides.oneshot_background,
         limits=overrides.limits,
         package_json=_first_file(folder / "package.json" for folder in around),
-        npmrc=_first_file(folder / ".npmrc" for folder in (around if deno_config is None else [deno_config.parent])),
+        npmrc=_first_file(folder / ".npmrc" for folder in (around if own_config is None else [own_config.parent])),
         scale=overrides.scale,
         log=overrides.log,
     )
+
+
+def _deno_config(folders: Iterable[Path]) -> Path | None:
+    return _first_file(folder / name for folder in folders for name in _DENO_CONFIGS)
 
 
 def _first_file(paths: Iterable[Path]) -> Path | None:

@@ -50,7 +50,8 @@ def listing(function: FunctionSettings) -> PackageJson | None:
 
 def files(function: FunctionSettings) -> list[Path]:
     """The user's files that say what imports mean. Raises `SettingsError`."""
-    return [*_maps(function), *(file for file in (function.package_json, function.npmrc) if file is not None)]
+    others = (function.deno_config, function.package_json, function.npmrc)
+    return list(dict.fromkeys([*_maps(function), *(file for file in others if file is not None)]))
 
 
 def _maps(function: FunctionSettings) -> list[Path]:

@@ -21,7 +21,7 @@ from deno import find_deno_bin
 from outlast.config.files import resolved
 from outlast.config.settings import FunctionSettings
 from outlast.core.errors import OutlastError
-from outlast.engines.deno import import_map, npmrc
+from outlast.engines.deno import import_map, jsonc, npmrc
 from outlast.engines.deno.package_json import PackageJson
 from outlast.engines.processes import MAX_REPORT, Command, Run
 
@@ -31,6 +31,8 @@ STOP = GUEST / "stop.ts"
 DENO = find_deno_bin()
 
 NPMRC = ".npmrc"
+KEPT = ("compilerOptions", "unstable")
+"""What counts of a deno.json in whose place another one stands, besides the names that it gives to imports."""
 RESOLVING = {"DENO_NO_PACKAGE_JSON": "1"}
 """For Deno's environment: what a package.json lists is in the import map."""
 
@@ -143,13 +145,17 @@ def _options(
 
 
 def _config(function: FunctionSettings, folder: Path, npm_settings: bytes) -> str:
-    if function.deno_config is not None:
-        return f"--config={function.deno_config}"
-    if function.npmrc is None:
+    config, npmrc_file = function.deno_config, function.npmrc
+    # Deno reads the .npmrc beside its configuration.
+    if config is not None and (npmrc_file is None or npmrc_file.parent == config.parent):
+        return f"--config={config}"
+    if npmrc_file is None:
         return "--no-config"
-    # Deno reads the one beside its configuration. The workspace keeps it from looking for another one further up.
     _write(folder / NPMRC, npm_settings)
-    return f"--config={_write(folder / 'deno.json', _json({'workspace': []}))}"
+    of_all = {} if config is None else jsonc.read(config)
+    kept = {name: of_all[name] for name in KEPT if name in of_all}
+    # The workspace keeps it from looking for another one further up.
+    return f"--config={_write(folder / 'deno.json', _json({'workspace': [], **kept}))}"
 
 
 def _lock_file(function: FunctionSettings, folder: Path, npm_settings: bytes, env: Mapping[str, str]) -> Path:
@@ -157,8 +163,10 @@ def _lock_file(function: FunctionSettings, folder: Path, npm_settings: bytes, en
     given = [f"{name}={env[name]}" for name in ("NPM_CONFIG_REGISTRY", "JSR_URL") if env.get(name)]
     registries = "\n".join([*npmrc.registries(npm_settings, env), *given])
     lock_file = folder / (f"deno-{zlib.crc32(os.fsencode(registries)):08x}.lock" if registries else "deno.lock")
-    with contextlib.suppress(FileNotFoundError):
-        _write(lock_file, (function.folder / "deno.lock").read_bytes())
+    beside = [function.folder, *([] if function.deno_config is None else [function.deno_config.parent])]
+    given_lock = next((file for place in beside if (file := place / "deno.lock").is_file()), None)
+    if given_lock is not None:
+        _write(lock_file, given_lock.read_bytes())
     return lock_file
 
 
