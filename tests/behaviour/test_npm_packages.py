@@ -43,6 +43,7 @@ def entries(packages: dict[str, str]) -> str:
 PACKAGED = {
     "dependency": Packaged(["plain"], ["plain 1.2.0 of {public}"], listed(plain="^1.0.0")),
     "part-of-it": Packaged(["plain/part.js"], ["plain 1.2.0 of {public}"], listed(plain="^1.0.0")),
+    "its-own-data": Packaged(["plain/data.js"], ["plain 1.2.0 of {public}"], listed(plain="^1.0.0")),
     "exact": Packaged(["plain"], ["plain 1.0.0 of {public}"], listed(plain="1.0.0")),
     "tag": Packaged(["plain"], ["plain 2.0.0 of {public}"], listed(plain="latest")),
     "any": Packaged(["plain"], ["plain 2.0.0 of {public}"], listed(plain="")),

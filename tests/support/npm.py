@@ -14,6 +14,10 @@ from urllib.parse import unquote
 from tests.support.background import served
 
 VERSIONS = ("1.0.0", "1.2.0", "2.0.0")
+READING = (
+    "import { readFileSync } from 'node:fs';\n"
+    "export const told = readFileSync(new URL('./data.txt', import.meta.url), 'utf8');\n"
+)
 
 
 @contextmanager
@@ -21,7 +25,7 @@ def npm_registry(heard: list[str], scripts: Mapping[str, str] | None = None) -> 
     """Yields its address; notes who asks for what.
 
     Each package has these ``VERSIONS``, and these ``scripts``. What is imported from one, or from its ``part.js``, is
-    ``told``: the package, its version, and the registry's address.
+    ``told``: the package, its version, and the registry's address. Its ``data.js`` has the same from its ``data.txt``.
     """
 
     class Handler(BaseHTTPRequestHandler):
@@ -42,10 +46,10 @@ def npm_registry(heard: list[str], scripts: Mapping[str, str] | None = None) -> 
         return {"name": name, "version": version, "type": "module", "scripts": scripts or {}}
 
     def packed(name: str, version: str) -> bytes:
-        told = f'export const told = "{name} {version} of {address}";\n'
-        return _tarball(
-            {"package.json": json.dumps(manifest(name, version)), "index.js": told, "part.js": f"// A part.\n{told}"}
-        )
+        text = f"{name} {version} of {address}"
+        told = f'export const told = "{text}";\n'
+        files = {"index.js": told, "part.js": f"// A part.\n{told}", "data.js": READING, "data.txt": text}
+        return _tarball({"package.json": json.dumps(manifest(name, version)), **files})
 
     def packument(name: str) -> dict[str, object]:
         return {"name": name, "dist-tags": {"latest": VERSIONS[-1]}, "versions": {v: entry(name, v) for v in VERSIONS}}

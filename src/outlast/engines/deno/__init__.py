@@ -70,7 +70,7 @@ class DenoEngine:
         )
         own = reach.own(function, self._functions_dir)
         if self._layers is not None:
-            permission(own)
+            permission([*own, Path(self._fetch_env["DENO_DIR"])])
         return DenoProgram(
             prepared=prepared,
             state=state,
@@ -154,7 +154,7 @@ class DenoProgram:
         if self.layers is None:
             return ["--allow-all"]
         sockets = [folder / name for name in SOCKETS]
-        read = [*self.own, folder / "tmp", *sockets]
+        read = [*self.own, folder / "tmp", *sockets, *self._packages]
         return [
             "--allow-net",
             "--allow-env",
@@ -163,6 +163,13 @@ class DenoProgram:
             f"--allow-read={permission(read)}",
             f"--allow-write={permission([folder / 'tmp', folder / notes.FILE, *sockets])}",
         ]
+
+    @property
+    def _packages(self) -> list[Path]:
+        """Folders of packages of npm, which may read what else they consist of."""
+        config = self.prepared.function.deno_config
+        beside = [] if config is None else [config.parent / "node_modules"]
+        return [Path(self.hidden_env["DENO_DIR"], "npm"), *beside]
 
     def _walls(self, folder: Path) -> Walls | None:
         if self.layers is None:
