@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -92,7 +93,6 @@ async def test_a_copy_of_the_zygote_has_nothing_of_the_node(site: Served) -> Non
         ("write", "{project}/supabase/private.txt"),
         ("write", "{project}/supabase/assets/logo.txt"),
         ("write", "{project}/supabase/new.txt"),
-        ("write", "/tmp/outlast-must-not-be-written"),
         ("write-own", ""),
         ("write-shared", ""),
         ("run", "{project}/supabase/new.txt"),
@@ -121,6 +121,14 @@ async def test_what_is_denied(site: Served, case: str, at: str) -> None:
 async def test_what_is_allowed(site: Served, case: str, at: str, result: object) -> None:
     response = await attempt(site, case, at.format(project=site.node.project))
     assert response.json() == result
+
+
+@TYPESCRIPT_ONLY
+@pytest.mark.parametrize("case", ["slash-tmp", "slash-tmp-of-node"])
+async def test_slash_tmp_is_its_own_temporary_folder(site: Served, case: str) -> None:
+    name = f"outlast-{uuid.uuid4()}"
+    assert (await attempt(site, case, f"/tmp/{name}")).json() == ["written", "written", [name]]
+    assert not Path("/tmp", name).exists()  # noqa: ASYNC240
 
 
 async def test_a_shared_folder_that_leads_nowhere_hinders_nobody(language: str, tmp_path: Path) -> None:

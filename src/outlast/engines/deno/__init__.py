@@ -126,6 +126,8 @@ class DenoProgram:
     def command(self, folder: Path, execution_id: str) -> Command:
         function = self.prepared.function
         hidden = {"OUTLAST_WORKER_DIR": str(folder), **QUIET, **RESOLVING, **self.hidden_env}
+        if self.prepared.uses_node_files:
+            hidden["OUTLAST_NODE_FILES"] = "1"
         argv = [
             DENO,
             "run",

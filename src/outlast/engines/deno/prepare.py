@@ -37,6 +37,7 @@ RESOLVING = {"DENO_NO_PACKAGE_JSON": "1"}
 """For Deno's environment: what a package.json lists is in the import map."""
 
 _WORKERS = re.compile(rb"\bWorker\s*\(|\bworker_threads\b")
+_NODE_FILES = re.compile(r"npm:|(node:)?fs(/promises)?$")
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -55,6 +56,8 @@ class Prepared:
     """The local files that it is made of, links resolved."""
     uses_workers: bool
     """Whether its code mentions Web Workers, or those of Node.js."""
+    uses_node_files: bool
+    """Whether it imports the file functions of Node.js, or packages of npm, which may."""
     registry_variables: frozenset[str]
     """Variables that its .npmrc wants for registries, also while it runs."""
 
@@ -98,6 +101,7 @@ async def prepare(function: FunctionSettings, *, folder: Path, env: Mapping[str,
         flags,
         modules=code.union(map(resolved, import_map.files(function))),
         uses_workers=any(map(_speaks_of_workers, code)),
+        uses_node_files=any(map(_NODE_FILES.match, imported.values())),
         registry_variables=npmrc.variables(npm_settings),
     )
 

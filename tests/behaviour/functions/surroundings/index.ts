@@ -1,3 +1,6 @@
+import fs, { createWriteStream, readdirSync } from "node:fs";
+import { mkdir, rename } from "node:fs/promises";
+import { pipeline } from "node:stream/promises";
 import { caseOf } from "../_shared/gate.ts";
 
 const here = (path: string) => new URL(path, import.meta.url);
@@ -18,6 +21,21 @@ const attempts: Record<string, (at: string) => unknown> = {
     const file = await Deno.makeTempFile();
     await Deno.writeTextFile(file, "written");
     return [file.startsWith(Deno.env.get("TMPDIR")!), await Deno.readTextFile(file)];
+  },
+  "slash-tmp": async (at) => {
+    await Deno.mkdir(`${at}/folder`, { recursive: true });
+    await Deno.writeFile(new URL(`file://${at}/folder/a`), new Response("written").body!);
+    await Deno.rename(`${at}/folder/a`, `${at}/folder/b`);
+    const inTemporary = `${Deno.env.get("TMPDIR")}/${at.slice("/tmp/".length)}/folder/b`;
+    const names = [...Deno.readDirSync("/tmp")].map(({ name }) => name).filter((name) => at.endsWith(name));
+    return [await Deno.readTextFile(`${at}/folder/b`), await Deno.readTextFile(inTemporary), names];
+  },
+  "slash-tmp-of-node": async (at) => {
+    await mkdir(at);
+    await pipeline(["writ", "ten"], createWriteStream(`${at}/a`));
+    await rename(`${at}/a`, `${at}/b`);
+    const names = readdirSync("/tmp").filter((name) => at.endsWith(name));
+    return [await fs.promises.readFile(`${at}/b`, "utf8"), await Deno.readTextFile(`${at}/b`), names];
   },
   "run": async (at) => (await new Deno.Command("/bin/sh", { args: ["-c", `echo > '${at}'`] }).output()).code,
   "run-by-node": async (at) => {

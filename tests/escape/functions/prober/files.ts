@@ -85,7 +85,8 @@ export const probes: Probes = {
   "write-config-of-project": (land) => append(`${land.project}/supabase/config.toml`),
   "write-state-of-project": (land) => append(land.state_file),
   "write-deno-dir": (land) => write(land.deno_dir),
-  "write-system-temporary-folder": () => write("/tmp"),
+  // `/tmp` would mean its own.
+  "write-system-temporary-folder": () => write("/./tmp"),
   "write-home": (land) => write(land.home),
   "write-shared-memory-folder": () => write("/dev/shm"),
   "write-run-folder": (land) => write(`${land.victim.folder}/..`),

@@ -14,12 +14,14 @@ import { Notes } from "./notes.ts";
 import * as requests from "./request.ts";
 import { Serving } from "./serve.ts";
 import { Tasks } from "./tasks.ts";
+import * as tmp from "./tmp.ts";
 import * as unloads from "./unloading.ts";
 import { warmUp } from "./warm_up.ts";
 import * as websockets from "./websockets.ts";
 
 const { exit, serve } = Deno;
 const folder = Deno.env.get("OUTLAST_WORKER_DIR")!;
+const usesNodeFiles = Deno.env.has("OUTLAST_NODE_FILES");
 const hidden = (Deno.env.get("OUTLAST_HIDE") ?? "").split(",").filter(Boolean);
 for (const name of ["OUTLAST_WORKER_DIR", "OUTLAST_HIDE", ...hidden]) Deno.env.delete(name);
 
@@ -48,6 +50,8 @@ websockets.install();
 consoles.install(send);
 nodeHttp.install(`${folder}/node.sock`, () => boot.ready("node.sock"));
 Deno.serve = serving.serve as unknown as typeof Deno.serve;
+tmp.install();
+if (usesNodeFiles) tmp.installForNode();
 Object.defineProperty(globalThis, "EdgeRuntime", {
   value: { waitUntil: tasks.waitUntil },
   configurable: true,

@@ -1,0 +1,77 @@
+/**
+ * `/tmp`, where Supabase gives each worker a folder of its own. Here that is `TMPDIR`: this changes the paths that a
+ * function passes to the file functions of Deno and of Node.js.
+ */
+
+type Call = (...args: unknown[]) => unknown;
+type Calls = Record<string, Call>;
+
+/** Those of Deno whose arguments begin with a path. Each has a namesake that ends with `Sync`. */
+const BY_PATH = [
+  "chmod",
+  "chown",
+  "create",
+  "lstat",
+  "mkdir",
+  "open",
+  "readDir",
+  "readFile",
+  "readLink",
+  "readTextFile",
+  "realPath",
+  "remove",
+  "stat",
+  "truncate",
+  "utime",
+  "writeFile",
+  "writeTextFile",
+];
+/** Those that take two paths, in Deno and in Node.js. */
+const BY_TWO_PATHS = ["copyFile", "cp", "link", "rename", "symlink"];
+
+const { permissions } = Deno;
+const own = Deno.env.get("TMPDIR") ?? "/tmp";
+/** What can be in `/tmp`, too: the function's project, and the workers' own folders. */
+const known = [Deno.cwd(), own].map((path) => path.split("/", 3).join("/") + "/");
+
+function inOwn(path: unknown): unknown {
+  if (path instanceof URL) {
+    return path.protocol === "file:" ? new URL(inOwn(path.pathname) as string, path) : path;
+  }
+  if (typeof path !== "string" || !/^\/tmp(\/|$)/.test(path)) return path;
+  if (known.some((folder) => `${path}/`.startsWith(folder))) return path;
+  // What the function may read is where it says: packages of npm, for one.
+  const isReadable = permissions.querySync({ name: "read", path }).state === "granted";
+  return isReadable ? path : own + path.slice("/tmp".length);
+}
+
+function redirect(calls: Calls, names: string[], paths: number): void {
+  for (const name of names.flatMap((name) => [name, `${name}Sync`])) {
+    const native = calls[name];
+    if (typeof native !== "function") continue;
+    const call: Call = (...args) => native(...args.slice(0, paths).map(inOwn), ...args.slice(paths));
+    calls[name] = Object.defineProperties(call, Object.getOwnPropertyDescriptors(native));
+  }
+}
+
+export function install(): void {
+  const deno = Deno as unknown as Calls;
+  redirect(deno, BY_PATH, 1);
+  redirect(deno, BY_TWO_PATHS, 2);
+  for (const name of ["makeTempDir", "makeTempDirSync", "makeTempFile", "makeTempFileSync"]) {
+    const native = deno[name];
+    deno[name] = (options) =>
+      native(options && { ...options, dir: inOwn((options as { dir?: string }).dir) });
+  }
+}
+
+/** To load all of this takes some milliseconds, so it is only for a function that will do so itself. */
+export function installForNode(): void {
+  const fs = process.getBuiltinModule("node:fs");
+  for (const calls of [fs, fs.promises] as unknown as Calls[]) {
+    const names = Object.keys(calls).filter((name) => /^[a-z].*(?<!Sync)$/.test(name));
+    redirect(calls, names.filter((name) => !BY_TWO_PATHS.includes(name)), 1);
+    redirect(calls, BY_TWO_PATHS, 2);
+  }
+  process.getBuiltinModule("node:module").syncBuiltinESMExports();
+}
