@@ -38,6 +38,12 @@ class TestReady:
             "export default { text: 'ok', fetch() { return new Response(this.text) } }",
             "import { serve } from 'https://deno.land/std@0.168.0/http/server.ts';"
             "serve(() => new Response('ok'), { port: 9 })",
+            "for await (const connection of Deno.listen({ port: 9 })) (async () => {"
+            "  for await (const event of (Deno as any).serveHttp(connection)) event.respondWith(new Response('ok'))"
+            "})()",
+            "const listener = Deno.listen({ port: 9 });"
+            "for (;;) await (await (Deno as any).serveHttp(await listener.accept()).nextRequest())"
+            ".respondWith(Promise.resolve(new Response('ok')))",
         ],
     )
     async def test_every_form_of_serving(self, function: MakeFunction, source: str) -> None:

@@ -8,6 +8,7 @@ import { Calls } from "./calls.ts";
 import * as consoles from "./console.ts";
 import { Channel } from "./control.ts";
 import * as events from "./events.ts";
+import * as listen from "./listen.ts";
 import type { FromWorker, ToWorker } from "./messages.ts";
 import * as nodeHttp from "./node_http.ts";
 import { Notes } from "./notes.ts";
@@ -50,6 +51,7 @@ websockets.install();
 consoles.install(send);
 nodeHttp.install(`${folder}/node.sock`, () => boot.ready("node.sock"));
 Deno.serve = serving.serve as unknown as typeof Deno.serve;
+listen.install(() => serving.hasHandler);
 tmp.install();
 if (usesNodeFiles) tmp.installForNode();
 Object.defineProperty(globalThis, "EdgeRuntime", {
