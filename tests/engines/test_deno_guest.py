@@ -505,6 +505,17 @@ class TestSurroundings:
             await worker.message("ready")
             assert json.loads((await worker.get()).body) == ["GREETING", "TMPDIR"]
 
+    async def test_names_that_only_one_of_the_two_runtimes_has(self, function: MakeFunction) -> None:
+        source = """const model = new (globalThis as any).Supabase.ai.Session("gte-small");
+        Deno.serve(async () => Response.json([typeof localStorage, await model.run("x").catch(String)]))"""
+        async with booted(function(source)) as worker:
+            await worker.message("ready")
+            storage, error = json.loads((await worker.get()).body)
+        assert storage == "undefined"
+        assert error.startswith(
+            'NotSupported: Supabase.ai.Session("gte-small") is not available: Outlast runs no models'
+        )
+
     async def test_console(self, function: MakeFunction) -> None:
         source = """Deno.serve(() => {
           console.debug("debug %d", 1);

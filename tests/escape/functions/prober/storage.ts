@@ -4,11 +4,6 @@ import { DatabaseSync } from "node:sqlite";
 import { own, type Probes } from "./attempt.ts";
 
 export const probes: Probes = {
-  "keep-in-local-storage": () => {
-    localStorage.setItem("escaped", "yes");
-    localStorage.removeItem("escaped");
-    return "kept";
-  },
   "keep-in-cache": async () => {
     await (await caches.open("escaped")).put("http://escaped/", new Response("yes"));
     await caches.delete("escaped");
