@@ -18,7 +18,7 @@ from outlast.sandbox.walls import Walls
 from outlast.wire import notes
 
 SOCKETS = ("control.sock", "http.sock", "node.sock")
-HARMLESS_SYS = "hostname,osRelease,osUptime,cpus,homedir,loadavg,systemMemoryInfo,uid,gid,statfs,username"
+HARMLESS_SYS = "hostname,osRelease,osUptime,cpus,homedir,loadavg,systemMemoryInfo,uid,gid,statfs,umask,username"
 DENO_SETTINGS = ("DENO_TLS_CA_STORE", "DENO_CERT", "NPM_CONFIG_REGISTRY", "JSR_URL")
 """Variables of the node's own environment that Deno needs to find what it fetched; functions do not see them."""
 

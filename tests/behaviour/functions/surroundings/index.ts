@@ -1,4 +1,4 @@
-import fs, { createWriteStream, readdirSync } from "node:fs";
+import fs, { createWriteStream, existsSync, readdirSync } from "node:fs";
 import { mkdir, rename } from "node:fs/promises";
 import { pipeline } from "node:stream/promises";
 import { caseOf } from "../_shared/gate.ts";
@@ -44,7 +44,8 @@ const attempts: Record<string, (at: string) => unknown> = {
   },
   "ffi": () => void Deno.dlopen("libc.so.6", { getpid: { parameters: [], result: "i32" } }),
   "kill": (at) => Deno.kill(Number(at), "SIGTERM"),
-  "harmless": () => typeof Deno.hostname() + typeof Deno.osRelease() + navigator.hardwareConcurrency,
+  "look-by-node": (at) => [existsSync(at), existsSync(here("./data.txt"))],
+  "harmless": () => typeof process.umask() + typeof Deno.hostname() + typeof Deno.osRelease() + navigator.hardwareConcurrency,
 };
 
 Deno.serve(async (req) => {

@@ -8,6 +8,7 @@ import { Calls } from "./calls.ts";
 import * as consoles from "./console.ts";
 import { Channel } from "./control.ts";
 import * as events from "./events.ts";
+import * as files from "./files.ts";
 import * as globals from "./globals.ts";
 import * as listen from "./listen.ts";
 import type { FromWorker, ToWorker } from "./messages.ts";
@@ -16,7 +17,6 @@ import { Notes } from "./notes.ts";
 import * as requests from "./request.ts";
 import { Serving } from "./serve.ts";
 import { Tasks } from "./tasks.ts";
-import * as tmp from "./tmp.ts";
 import * as unloads from "./unloading.ts";
 import { warmUp } from "./warm_up.ts";
 import * as websockets from "./websockets.ts";
@@ -54,8 +54,8 @@ nodeHttp.install(`${folder}/node.sock`, () => boot.ready("node.sock"));
 Deno.serve = serving.serve as unknown as typeof Deno.serve;
 globals.install();
 listen.install(() => serving.hasHandler);
-tmp.install();
-if (usesNodeFiles) tmp.installForNode();
+files.install();
+if (usesNodeFiles) files.installForNode();
 Object.defineProperty(globalThis, "EdgeRuntime", {
   value: { waitUntil: tasks.waitUntil },
   configurable: true,

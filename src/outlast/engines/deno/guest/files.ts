@@ -1,6 +1,6 @@
 /**
- * `/tmp`, where Supabase gives each worker a folder of its own. Here that is `TMPDIR`: this changes the paths that a
- * function passes to the file functions of Deno and of Node.js.
+ * The file functions of Deno and of Node.js, as functions of Supabase expect them. There, `/tmp` is a folder of the
+ * worker's own. Here that is `TMPDIR`, so paths are changed accordingly.
  */
 
 type Call = (...args: unknown[]) => unknown;
@@ -68,6 +68,15 @@ export function install(): void {
 /** To load all of this takes some milliseconds, so it is only for a function that will do so itself. */
 export function installForNode(): void {
   const fs = process.getBuiltinModule("node:fs");
+  const { existsSync } = fs;
+  // Packages look for settings in all kinds of places, and of this no error is to be expected.
+  fs.existsSync = (path) => {
+    try {
+      return existsSync(path);
+    } catch {
+      return false;
+    }
+  };
   for (const calls of [fs, fs.promises] as unknown as Calls[]) {
     const names = Object.keys(calls).filter((name) => /^[a-z].*(?<!Sync)$/.test(name));
     redirect(calls, names.filter((name) => !BY_TWO_PATHS.includes(name)), 1);
