@@ -506,15 +506,63 @@ class TestSurroundings:
             assert json.loads((await worker.get()).body) == ["GREETING", "TMPDIR"]
 
     async def test_names_that_only_one_of_the_two_runtimes_has(self, function: MakeFunction) -> None:
-        source = """const model = new (globalThis as any).Supabase.ai.Session("gte-small");
-        Deno.serve(async () => Response.json([typeof localStorage, await model.run("x").catch(String)]))"""
+        source = """const { Session } = (globalThis as any).Supabase.ai;
+        const models = ["gte-small", "mistral"].map((name) => new Session(name));
+        const refused = () => Promise.all(models.map((model) => model.run("x").catch(String)));
+        Deno.serve(async () => Response.json([typeof localStorage, ...await refused()]))"""
         async with booted(function(source)) as worker:
             await worker.message("ready")
-            storage, error = json.loads((await worker.get()).body)
+            storage, *errors = json.loads((await worker.get()).body)
         assert storage == "undefined"
-        assert error.startswith(
-            'NotSupported: Supabase.ai.Session("gte-small") is not available: Outlast runs no models'
-        )
+        for error, model, remedy in zip(
+            errors, ("gte-small", "mistral"), ("an API for embeddings", "AI_INFERENCE_API_HOST"), strict=True
+        ):
+            assert error.startswith(f'NotSupported: Supabase.ai.Session("{model}") is not available: ')
+            assert remedy in error
+
+    @pytest.mark.parametrize(
+        ("mode", "path", "prompt", "parts"),
+        [
+            ("ollama", "/api/generate", "hi", ['{"response":"gr', 'ü"}\n{"response":"n","done":true}\n']),
+            (
+                "openaicompatible",
+                "/v1/chat/completions",
+                {"messages": []},
+                ['data: {"response":"grü"}\n\ndata: {"resp', 'onse":"n"}\n\ndata: [DONE]\n\n'],
+            ),
+        ],
+    )
+    async def test_models_of_a_server(
+        self, function: MakeFunction, mode: str, path: str, prompt: object, parts: list[str]
+    ) -> None:
+        asked = []
+
+        async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            head = await reader.readuntil(b"\r\n\r\n")
+            size = int(head.lower().partition(b"content-length: ")[2].split(b"\r\n")[0])
+            asked.append((head.split(b" ")[1].decode(), json.loads(await reader.readexactly(size))))
+            is_stream = asked[-1][1]["stream"]
+            writer.write(b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n")
+            for part in parts if is_stream else ['{"response":"grün"}']:
+                writer.write(part.encode())
+                await writer.drain()
+            writer.close()
+
+        source = f"""const session = new (globalThis as any).Supabase.ai.Session("mistral");
+        Deno.serve(async () => {{
+          const prompt = {json.dumps(prompt)}, mode = "{mode}", whole = await session.run(prompt, {{ mode }});
+          let parts = "";
+          for await (const {{ response }} of await session.run(prompt, {{ mode, stream: true }})) parts += response;
+          return Response.json([whole.response, parts]);
+        }})"""
+        async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+            host, port = server.sockets[0].getsockname()
+            async with booted(function(source), AI_INFERENCE_API_HOST=f"http://{host}:{port}") as worker:
+                await worker.message("ready")
+                answered = (await worker.get()).body
+        assert json.loads(answered) == ["grün", "grün"], answered
+        content = {"prompt": prompt} if isinstance(prompt, str) else prompt
+        assert asked == [(path, {**content, "model": "mistral", "stream": stream}) for stream in (False, True)]
 
     async def test_console(self, function: MakeFunction) -> None:
         source = """Deno.serve(() => {

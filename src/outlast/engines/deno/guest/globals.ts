@@ -1,20 +1,6 @@
 /** Global names that Supabase's runtime has and Deno has not, and the other way round. */
 
-/** Supabase itself runs the models. */
-class Session {
-  #model: string;
-
-  constructor(model: string) {
-    this.#model = model;
-  }
-
-  run(): Promise<never> {
-    const text =
-      `Supabase.ai.Session(${JSON.stringify(this.#model)}) is not available: Outlast runs no models. ` +
-      "Call the API of a service, or of a model server of yours, instead";
-    return Promise.reject(new Deno.errors.NotSupported(text));
-  }
-}
+import { Session } from "./ai.ts";
 
 export function install(): void {
   const value = { ai: { Session } };
