@@ -349,6 +349,41 @@ async def app(scope, receive, send):
         assert failed["error"].endswith("ValueError: no")
         assert worker.printed == [("info", "begun")]
 
+    @pytest.mark.parametrize("waits", [False, True])
+    async def test_that_the_client_has_left_is_no_error_of_who_reads_the_body(
+        self, function: MakeFunction, waits: bool
+    ) -> None:
+        source = f"""
+            from starlette.applications import Starlette
+            from starlette.requests import ClientDisconnect
+            from starlette.routing import Route
+
+            async def read(request):
+                print("reads")
+                try:
+                    await request.body()
+                except ClientDisconnect:
+                    print("left")
+                    # Longer than it takes to become a task.
+                    for _ in range(1000 * {waits}): await asyncio.sleep(0)
+                    raise
+
+            app = Starlette(routes=[Route("/", read, methods=["POST"])])
+        """
+        async with booted(function(source)) as worker:
+            await worker.message("ready")
+            _, writer = await worker.connect()
+            writer.write(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\nabc")
+            await worker.log("reads")
+            writer.close()
+            await worker.log("left")
+            if waits:
+                await worker.message("task_settled", outcome="fulfilled")
+            worker.say(type="ping", number=7, no_clients=True)
+            await worker.message("pong")
+        assert worker.printed == [("info", "reads"), ("info", "left")]
+        assert ("task_started" in worker.kinds) == waits
+
     async def test_what_is_over_at_once_is_none(self, function: MakeFunction) -> None:
         source = """
             async def ticks():

@@ -16,7 +16,7 @@ from outlast.runtime import memory, reports
 from outlast.runtime.context import request_id
 from outlast.runtime.describe import describe
 from outlast.runtime.edge_runtime import tasks
-from outlast.runtime.requests import Request
+from outlast.runtime.requests import ClientDisconnect, Request
 from outlast.runtime.responses import is_whole
 from outlast.runtime.serving import HandlerApp, internal_server_error, log, report
 from outlast.runtime.tasks import plain_name
@@ -289,6 +289,9 @@ class Exchange:
         return plain_name(endpoint) or f"{self._scope.get('method', 'WebSocket')} {self._scope['path']}"
 
     def _report(self, error: BaseException) -> None:
+        if isinstance(error, ClientDisconnect | WebSocketDisconnect):
+            # Starlette's way to say that nobody is there any more, which FastAPI uses too.
+            _mark(error)
         if self._number is None:
             _report_once(error)
             return
@@ -309,12 +312,6 @@ class WebSocketExchange(Exchange):
             # The client is gone. Applications need not catch it (ASGI specification, "Disconnected Client").
             _mark(error)
             raise
-
-    def _report(self, error: BaseException) -> None:
-        if isinstance(error, WebSocketDisconnect):
-            # Starlette's way to say so, which FastAPI uses too.
-            _mark(error)
-        super()._report(error)
 
 
 def _exchange(stream: Stream) -> Exchange:
