@@ -649,6 +649,13 @@ class TestOutput:
             ("logging.basicConfig(format='%(message)s!', stream=sys.stdout)", ["info:i!"]),
             ("logging.getLogger('shop').addHandler(logging.StreamHandler())", ["info:i"]),
             ("logging.getLogger('shop').setLevel('ERROR')", []),
+            (
+                # No handler of a stream, such as that of rich.
+                "class Handler(logging.Handler):\n"
+                "                def emit(self, record): print(record.msg, file=sys.stderr)\n"
+                "            logging.basicConfig(handlers=[Handler()])",
+                ["info:i"],
+            ),
         ],
     )
     async def test_logging_is_the_functions_to_configure(
@@ -669,6 +676,25 @@ class TestOutput:
             await worker.get()
             await worker.message("log", level="error")
         assert [f"{level}:{text}" for level, text in worker.printed][:-1] == lines
+
+    async def test_a_text_that_carries_its_record_has_its_level(self, function: MakeFunction) -> None:
+        """As loguru writes them."""
+        source = """
+            from types import SimpleNamespace
+
+            class Message(str):
+                pass
+
+            for record in ({"level": SimpleNamespace(no=10)}, {"level": SimpleNamespace(no=30)}, {"level": "odd"}):
+                message = Message("said\\n")
+                message.record = record
+                sys.stderr.write(message)
+            sys.stderr.write(Message("said\\n"))
+            serve(lambda request: Response())
+        """
+        async with booted(function(source)) as worker:
+            await worker.message("ready")
+        assert worker.printed == [("debug", "said"), ("warning", "said"), ("error", "said"), ("error", "said")]
 
     async def test_threads_and_tasks_do_not_mix_their_lines(self, function: MakeFunction) -> None:
         source = """

@@ -9,7 +9,8 @@ import threading
 import traceback
 import warnings
 from collections.abc import Callable
-from typing import Any, TextIO, cast
+from contextvars import ContextVar
+from typing import Any, TextIO, TypeVar, cast
 
 from outlast.runtime import reports
 from outlast.runtime.context import request_id
@@ -18,31 +19,37 @@ from outlast.wire.messages import FromWorker, Level, Logged
 
 MAX_PENDING = 64 * 1024
 
+T = TypeVar("T")
+
+_recorded: ContextVar[Level | None] = ContextVar("outlast_recorded_level", default=None)
+"""The level of the record that this code logs."""
+
 
 class Writer(io.TextIOBase):
     """Stands for `sys.stdout` or `sys.stderr`.
 
-    A message ends where a `write` ends with a newline: one `print` is one message, however many lines it has. Threads
-    and requests do not mix within a line.
+    A message ends where a `write` ends with a newline: one `print` is one message, however many lines it has. Threads,
+    requests and what is logged do not mix within a line.
     """
 
     def __init__(self, level: Level, raw: TextIO) -> None:
         self._level = level
         self._raw = raw
-        self._pending: dict[tuple[int, str], str] = {}
+        self._pending: dict[tuple[int, str, Level | None], str] = {}
 
     def write(self, text: str) -> int:
         if not isinstance(text, str):
             raise TypeError(f"write() argument must be str, not {type(text).__name__}")
-        key = (threading.get_ident(), request_id.get())
+        key = (threading.get_ident(), request_id.get(), _recorded.get())
+        level = key[2] or self._level
         begun = self._pending.pop(key, None) if self._pending else None
         whole = begun + text if begun else text
         if text.endswith("\n"):
             # Just the newline of a line that was sent early because of its length.
             if whole != "\n" or begun is None:
-                self.say(self._level, whole[:-1])
+                self.say(level if type(text) is str else _level_in(text, level), whole[:-1])
         elif len(whole) > MAX_PENDING:
-            self.say(self._level, whole)
+            self.say(level, whole)
             self._pending[key] = ""
         elif whole:
             self._pending[key] = whole
@@ -53,15 +60,17 @@ class Writer(io.TextIOBase):
 
     def flush(self) -> None:
         """Sends the unfinished line of this thread and request."""
-        if self._pending and (text := self._pending.pop((threading.get_ident(), request_id.get()), "")):
-            self.say(self._level, text)
+        if self._pending:
+            key = (threading.get_ident(), request_id.get(), _recorded.get())
+            if text := self._pending.pop(key, ""):
+                self.say(key[2] or self._level, text)
 
     def finish(self) -> None:
         """Sends all unfinished lines."""
         while self._pending:
-            (_, request), text = self._pending.popitem()
+            (_, request, level), text = self._pending.popitem()
             if text:
-                reports.send(Logged(self._level, text, request))
+                reports.send(Logged(level or self._level, text, request))
 
     def reconfigure(self, **_options: object) -> None:
         """Scripts call it to have UTF-8 or whole lines, which they have here."""
@@ -103,6 +112,14 @@ def level_of(number: int) -> Level:
     if number >= logging.WARNING:
         return "warning"
     return "info" if number >= logging.INFO else "debug"
+
+
+def _level_in(text: str, otherwise: Level) -> Level:
+    """What loguru writes carries its record, whose level has a number of `logging`."""
+    try:
+        return level_of(text.record["level"].no)  # type: ignore[attr-defined]
+    except (AttributeError, TypeError, LookupError):
+        return otherwise
 
 
 class Output:
@@ -156,19 +173,24 @@ class Output:
 def prepare_logging() -> None:
     """Once, and best before a worker is forked: it changes nothing but for a `Writer`."""
     logging.getLogger().setLevel(logging.INFO)
-    emit = logging.StreamHandler.emit
+    # A line gets the level of its record, whichever stream a handler was made for.
+    logging.Handler.handle = _at(  # type: ignore[method-assign]
+        lambda record: level_of(record.levelno), logging.Handler.handle
+    )
+    logging.Handler.handleError = _at(lambda _: None, logging.Handler.handleError)  # type: ignore[method-assign]
 
-    def emit_with_level(self: "logging.StreamHandler[Any]", record: logging.LogRecord) -> None:
-        if not isinstance(self.stream, Writer):
-            emit(self, record)
-            return
+
+def _at(level: Callable[[logging.LogRecord], Level | None], method: Callable[..., T]) -> Callable[..., T]:
+    """A method of `logging.Handler` whose lines have this level; None: that of their stream."""
+
+    def write_at(self: logging.Handler, record: logging.LogRecord) -> T:
+        before = _recorded.set(level(record))
         try:
-            self.stream.say(level_of(record.levelno), self.format(record))
-        except Exception:
-            self.handleError(record)
+            return method(self, record)
+        finally:
+            _recorded.reset(before)
 
-    # A line gets the level of its record, whichever stream the handler was made for.
-    logging.StreamHandler.emit = emit_with_level  # type: ignore[method-assign, assignment]
+    return write_at
 
 
 def _show_warning(
