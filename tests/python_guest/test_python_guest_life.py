@@ -93,6 +93,36 @@ async def handler(request):
         assert level == "warning"
         assert text.startswith("the worker ends in the middle of forgotten: it does not wait for ")
 
+    async def test_threads_that_nobody_waits_for_are_named(self, function: MakeFunction) -> None:
+        source = """
+            from concurrent.futures import ThreadPoolExecutor
+
+            begun = threading.Barrier(4)
+
+            def mail(): begun.wait(); threading.Event().wait()
+            def store(): begun.wait(); threading.Event().wait()
+            def nobodys(): begun.wait(); threading.Event().wait()
+
+            def remind(): pass
+
+            threading.Thread(target=mail).start()
+            threading.Timer(3600, remind).start()
+            threading.Thread(target=nobodys, daemon=True).start()
+            pool = ThreadPoolExecutor(2)
+            pool.submit(store)
+            begun.wait()
+            # One of its threads has nothing to do.
+            pool.submit(int).result()
+            serve(lambda request: Response())
+        """
+        async with booted(function(source)) as worker:
+            await worker.message("ready")
+            worker.say(type="exit")
+            await worker.ended()
+        ((level, text),) = worker.printed
+        assert level == "warning"
+        assert text.startswith("the worker ends in the middle of mail, remind, store: it does not wait for ")
+
     @pytest.mark.parametrize("who", ["a task", "a request"])
     async def test_the_parts_of_what_is_cut_off_are_not_named(self, function: MakeFunction, who: str) -> None:
         source = f"""

@@ -6,7 +6,6 @@ import contextlib
 import contextvars
 import functools
 import gc
-import inspect
 import mmap
 import os
 import sys
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from outlast.core.outcome import UnloadReason
-from outlast.engines.python import gate, loading, rehearsal
+from outlast.engines.python import forgotten, gate, loading, rehearsal
 from outlast.engines.python.control import Channel
 from outlast.engines.python.lifespan import Lifespan, StartupFailed
 from outlast.engines.python.output import Output
@@ -23,11 +22,11 @@ from outlast.engines.python.pulse import Pulse
 from outlast.engines.python.server import Connection
 from outlast.engines.spawner import KEPT_FD
 from outlast.runtime import memory, reports
-from outlast.runtime.describe import describe, is_users_code
+from outlast.runtime.describe import describe
 from outlast.runtime.edge_runtime import dispatch, dispatch_error, dispatch_rejection, settled, tasks
 from outlast.runtime.events import BeforeUnloadEvent, Event, UnloadDetail
 from outlast.runtime.serving import HandlerApp, log, serving
-from outlast.runtime.tasks import AnyFuture, plain_name
+from outlast.runtime.tasks import AnyFuture
 from outlast.wire import kept, messages
 
 if TYPE_CHECKING:
@@ -230,11 +229,12 @@ class Guest:
             log("error", problem)
         await settled(dispatch(Event("unload")))
         # The node names the requests and tasks that are cut off, and these wait for some of asyncio's tasks themselves.
-        if not self._is_busy() and (forgotten := _forgotten()):
+        if not self._is_busy() and (left := forgotten.names()):
             log(
                 "warning",
-                f"the worker ends in the middle of {', '.join(forgotten)}: it does not wait for asyncio's own tasks. "
-                "EdgeRuntime.wait_until(...) has it wait; lifespan, beforeunload or unload can end what has no end",
+                f"the worker ends in the middle of {', '.join(left)}: it does not wait for asyncio's own tasks, or for "
+                "threads. EdgeRuntime.wait_until(...) has it wait; lifespan, beforeunload or unload can end what has "
+                "no end",
             )
         atexit._run_exitfuncs()
         self.end(0)
@@ -305,14 +305,6 @@ class Guest:
         self._channel.abandon()
         self._output.uninstall()
         os._exit = self._end_process
-
-
-def _forgotten() -> list[str]:
-    """Names of the tasks that the function's own code has begun, but neither ended nor given to wait_until."""
-    left = (task for task in asyncio.all_tasks() if task not in tasks and not task.cancelling())
-    coroutines = (task.get_coro() for task in left)
-    own = (each for each in coroutines if inspect.iscoroutine(each) and is_users_code(each.cr_code.co_filename))
-    return sorted({plain_name(coroutine) for coroutine in own})
 
 
 def _context_of(promise: asyncio.Future[Any]) -> contextvars.Context:

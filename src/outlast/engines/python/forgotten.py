@@ -1,0 +1,40 @@
+"""What the function's own code has begun, but neither ended nor given to `EdgeRuntime.wait_until`."""
+
+import asyncio
+import inspect
+import sys
+import threading
+import traceback
+from collections.abc import Iterator
+
+from outlast.runtime.describe import is_users_code
+from outlast.runtime.edge_runtime import tasks
+from outlast.runtime.tasks import plain_name
+
+
+def names() -> list[str]:
+    """Call it in the event loop."""
+    return sorted({*_of_tasks(), *_of_threads()})
+
+
+def _of_tasks() -> Iterator[str]:
+    left = (task for task in asyncio.all_tasks() if task not in tasks and not task.cancelling())
+    for coroutine in (task.get_coro() for task in left):
+        if inspect.iscoroutine(coroutine) and is_users_code(coroutine.cr_code.co_filename):
+            yield plain_name(coroutine)
+
+
+def _of_threads() -> Iterator[str]:
+    """Python itself would wait for them at its end. Those of a pool count as long as they have something to do."""
+    running = sys._current_frames()
+    for thread in threading.enumerate():
+        frame = running.get(thread.ident or 0)
+        if frame is None or thread.daemon or thread is threading.main_thread():
+            continue
+        if isinstance(thread, threading.Timer):
+            yield plain_name(thread.function)
+            continue
+        codes = (inner.f_code for inner, _ in traceback.walk_stack(frame))
+        own = [code.co_qualname for code in codes if is_users_code(code.co_filename)]
+        if own:
+            yield own[-1].rpartition("<locals>.")[2]
