@@ -307,6 +307,7 @@ class TestStandalone:
 USERS_CODE = """
     import asyncio
     from collections.abc import AsyncIterator
+    from concurrent.futures import ThreadPoolExecutor
     from outlast import BeforeUnloadEvent, EdgeRuntime, Request, Response, add_event_listener, serve
 
     async def number() -> int:
@@ -320,10 +321,11 @@ USERS_CODE = """
         task: asyncio.Task[int] = EdgeRuntime.wait_until(number(), name="n", timeout=1)
         future: asyncio.Future[int] = EdgeRuntime.wait_until(asyncio.ensure_future(number()))
         EdgeRuntime.wait_until(asyncio.to_thread(print, "x"))
+        pooled: asyncio.Future[int] = EdgeRuntime.wait_until(ThreadPoolExecutor().submit(len, "x"))
         print(request.path, request.url, await request.json(), await request.text(), await request.form())
         async for chunk in request:
             print(len(chunk))
-        if await task + await future:
+        if await task + await future + await pooled:
             return Response(parts(), status=200, headers={"a": "b"})
         return Response.json({}, headers=[("a", "b")])
 

@@ -1,6 +1,7 @@
 """`EdgeRuntime` and the event listeners, of which each process has one set."""
 
 import asyncio
+import concurrent.futures
 import contextvars
 import functools
 import inspect
@@ -125,7 +126,7 @@ class EdgeRuntime:
     @overload
     @staticmethod
     def wait_until(
-        awaitable: asyncio.Future[T], *, name: str = "", timeout: float | None = None
+        awaitable: asyncio.Future[T] | concurrent.futures.Future[T], *, name: str = "", timeout: float | None = None
     ) -> asyncio.Future[T]: ...
 
     @overload
@@ -136,10 +137,10 @@ class EdgeRuntime:
     def wait_until(awaitable: Any, *, name: str = "", timeout: float | None = None) -> Any:
         """Starts background work that outlasts the response; the worker stays alive until it has settled.
 
-        Takes a coroutine, a task, a future or ``asyncio.to_thread(...)``, and returns the task, which need not be
-        awaited or kept. Call it anywhere: at the top level of the module, in a handler (sync or async), after the
-        response, in another task. A failure is logged with its traceback, dispatches `unhandledrejection`, and affects
-        no other task.
+        Takes a coroutine, a task, a future (also of a pool) or ``asyncio.to_thread(...)``, and returns the task, which
+        need not be awaited or kept. Call it anywhere: at the top level of the module, in a handler (sync or async),
+        after the response, in another task. A failure is logged with its traceback, dispatches `unhandledrejection`,
+        and affects no other task.
 
         Args:
             awaitable: the work. A value that cannot be awaited is returned unchanged, with a warning in the log.
