@@ -1,5 +1,6 @@
 """A function that cannot be started is answered for with 503, and the log says what its author must mend."""
 
+import sqlite3
 from collections.abc import AsyncIterator
 from typing import NamedTuple
 
@@ -7,6 +8,9 @@ import pytest
 import pytest_asyncio
 from tests.behaviour.served import ENTRYPOINTS, PYTHON_ONLY, Served, served
 from tests.support.node import write_project
+
+from outlast.runtime import hints
+from outlast.sandbox import landlock
 
 
 class Broken(NamedTuple):
@@ -93,6 +97,24 @@ STARTS_SERVER = {
     "runs-until-complete": "import asyncio\nasyncio.get_event_loop().run_until_complete(asyncio.sleep(0))",
     "gives-up": "import sys\nsys.exit('cannot listen')",
 }
+REFUSED = {
+    "writes-beside-itself": ("open('out.txt', 'w')", hints.FILES),
+    "writes-a-database": ("import sqlite3\nsqlite3.connect('/tmp/outlast.db')", hints.FILES),
+    "changes-its-database": (
+        "import sqlite3\ndata = sqlite3.connect('data.db')\n"
+        "assert data.execute('select x from t').fetchall() == [(7,)]\ndata.execute('insert into t values (8)')",
+        hints.FILES,
+    ),
+    "reads-variables": ("from pathlib import Path\n(Path(__file__).parents[1] / '.env').read_text()", hints.DOTENV),
+    "makes-a-pool": ("from concurrent.futures import ProcessPoolExecutor\nProcessPoolExecutor()", hints.CALLS),
+    "makes-a-pool-in-its-lifespan": (
+        "from concurrent.futures import ProcessPoolExecutor\nfrom contextlib import asynccontextmanager\n"
+        "from starlette.applications import Starlette\n@asynccontextmanager\nasync def lifespan(app):\n"
+        "    with ProcessPoolExecutor() as pool: yield {'pool': pool}\napp = Starlette(lifespan=lifespan)",
+        hints.CALLS,
+    ),
+}
+"""What the sandbox refuses, and what to do about it."""
 HOW_TO_SERVE = {
     "typescript": "call Deno.serve(handler) or export default { fetch }",
     "python": "call serve(handler)",
@@ -108,10 +130,16 @@ OUTLAST_TOML = "\n".join(
 async def site(tmp_path_factory: pytest.TempPathFactory, language: str) -> AsyncIterator[Served]:
     sources = {name: sources[language].source for name, sources in BROKEN.items()}
     sources |= {name: sources[language] for name, sources in NEVER_SERVES.items()}
-    sources |= STARTS_SERVER if language == "python" else {}
+    if language == "python":
+        sources |= STARTS_SERVER | {name: source for name, (source, _) in REFUSED.items()}
     sources |= {"whole": WHOLE[language], "serves-nothing": SERVES_NOTHING}
     files = {f"{name}/{ENTRYPOINTS[language]}": source for name, source in sources.items()} | FILES[language]
-    async with served(write_project(tmp_path_factory.mktemp("site"), files, outlast=OUTLAST_TOML)) as site:
+    project = write_project(tmp_path_factory.mktemp("site"), files, outlast=OUTLAST_TOML)
+    if language == "python":
+        (project / "supabase/functions/.env").write_text("GREETING=hello")
+        with sqlite3.connect(project / "supabase/functions/changes-its-database/data.db") as data:
+            data.execute("create table t as select 7 as x")
+    async with served(project) as site:
         yield site
 
 
@@ -170,6 +198,16 @@ async def test_a_module_that_starts_a_server_of_its_own_is_told_how_to_serve(sit
     assert failure["msg"].startswith(f"{function}/main.py ")
     for words in ("uvicorn.run(app)", "`app`", "serve(handler)", '`if __name__ == "__main__":`', 'main.py", line '):
         assert words in failure["msg"], failure["msg"]
+
+
+@PYTHON_ONLY
+@pytest.mark.skipif(landlock.version() == 0, reason="refused by Landlock")
+@pytest.mark.parametrize("function", REFUSED)
+async def test_a_module_that_is_refused_something_is_told_what_to_do(site: Served, function: str) -> None:
+    response = await site.call(function)
+    assert_boot_error(response.status_code, response.json())
+    failure = await site.node.wait_for("boot_failure", function=function)
+    assert failure["msg"].endswith(f"\n\nhint: {REFUSED[function][1]}")
 
 
 @PYTHON_ONLY

@@ -10,6 +10,8 @@ import pytest
 from tests.engines.deno_worker import UPGRADE
 from tests.python_guest.python_worker import booted, standby
 
+from outlast.runtime import hints
+
 MakeFunction = Callable[[str], Path]
 
 OK = "serve(lambda request: Response('ok'))\n"
@@ -82,8 +84,15 @@ class TestBootFailure:
                 "ValueError: nothing here",
             ),
             ("def = 1", '  File "', "SyntaxError: invalid syntax"),
-            ("import missing_module", "Traceback", "ModuleNotFoundError: No module named 'missing_module'"),
+            ("import missing_module", "Traceback", f"hint: {hints.PACKAGE}"),
+            ("from .missing import module", "Traceback", f"hint: {hints.PARENT}"),
             ("nothing = 1", "hello/main.py serves nothing: call serve(handler), or ", None),
+            (
+                "from starlette.applications import Starlette\napi = Starlette()",
+                "hello/main.py serves nothing: call serve(handler), or define an ASGI application `app` (FastAPI, "
+                "Starlette). Its application is called `api`: app = api",
+                None,
+            ),
             ("app = 1", "`app` in hello/main.py is of type int, which is no ASGI application", None),
             (
                 "class Flask:\n  def wsgi_app(self): pass\n  def __call__(self, environ, start): pass\napp = Flask()",

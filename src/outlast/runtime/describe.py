@@ -6,7 +6,7 @@ import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
-from outlast.runtime import memory
+from outlast.runtime import hints, memory
 
 _PACKAGE = Path(__file__).parents[1]
 _OWN = ("<frozen ", f"{_PACKAGE / 'runtime'}/", f"{_PACKAGE / 'engines'}/")
@@ -24,7 +24,7 @@ def is_users_code(file_name: str) -> bool:
 
 
 def describe(error: BaseException) -> str:
-    """The traceback as Python prints it, without the frames that lead up to the function's own code.
+    """The traceback as Python prints it, without the frames that lead up to the function's own code; and what to do.
 
     Never raises, whatever the error's own methods do.
     """
@@ -33,7 +33,8 @@ def describe(error: BaseException) -> str:
         whole = traceback.TracebackException.from_exception(error, compact=True)
         for part in _parts(whole):
             _trim(part)
-        return "".join(whole.format()).rstrip("\n")
+        said = "".join(whole.format()).rstrip("\n")
+        return f"{said}\n\nhint: {hint}" if (hint := hints.hint(error)) else said
     except Exception:
         return f"{type(error).__name__} [an error that cannot be printed]"
 

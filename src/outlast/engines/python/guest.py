@@ -174,7 +174,7 @@ class Guest:
         if app is None and len(tasks):
             log("warning", f"{'/'.join(path.parts[-2:])} was evaluated, but serves nothing yet: call serve(handler)")
             return
-        if not isinstance(app, HandlerApp) and (problem := loading.why_it_cannot_serve(path, app)):
+        if not isinstance(app, HandlerApp) and (problem := loading.why_it_cannot_serve(path, module, app)):
             self._fail(problem)
         assert app is not None
         await self._serve(app)

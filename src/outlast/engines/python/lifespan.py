@@ -6,6 +6,7 @@ from typing import Any
 from starlette.types import ASGIApp, Message
 
 from outlast.core.errors import OutlastError
+from outlast.runtime.describe import describe
 from outlast.runtime.edge_runtime import dispatch_error
 
 
@@ -24,6 +25,8 @@ class Lifespan:
         self._is_up = False
         self._is_broken = False
         """Whether its error has been reported."""
+        self._refusal: Exception | None = None
+        """What it has raised before it was up."""
 
     async def startup(self) -> None:
         """Raises `StartupFailed`. Does nothing for an application without lifespan support."""
@@ -31,7 +34,8 @@ class Lifespan:
         self._task = asyncio.create_task(self._run(scope))
         answer = await self._say("lifespan.startup")
         if answer is not None and answer["type"] == "lifespan.startup.failed":
-            raise StartupFailed(answer.get("message") or "the application failed to start")
+            said = answer.get("message") if self._refusal is None else describe(self._refusal)
+            raise StartupFailed(said or "the application failed to start")
 
     async def shutdown(self) -> str | None:
         """Returns what went wrong, or None if that is known."""
@@ -48,6 +52,8 @@ class Lifespan:
             if self._is_up:
                 self._is_broken = True
                 dispatch_error(error)
+            else:
+                self._refusal = error
 
     async def _hear(self, message: Message) -> None:
         self._is_up = self._is_up or message["type"] == "lifespan.startup.complete"

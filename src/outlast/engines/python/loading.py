@@ -63,11 +63,13 @@ def why_it_broke_off(path: Path, error: BaseException) -> str:
     )
 
 
-def why_it_cannot_serve(path: Path, app: object) -> str | None:
+def why_it_cannot_serve(path: Path, module: ModuleType, app: object) -> str | None:
     """Why ``app`` (the module's attribute, or None) is not an ASGI application; None if it may be one."""
     where = "/".join(path.parts[-2:])
     if app is None:
-        return f"{where} serves nothing: call serve(handler), or define an ASGI application `app` (FastAPI, Starlette)"
+        said = f"{where} serves nothing: call serve(handler), or define an ASGI application `app` (FastAPI, Starlette)"
+        named = next((name for name, value in vars(module).items() if _is_application(value)), None)
+        return said if named is None else f"{said}. Its application is called `{named}`: app = {named}"
     if not callable(app):
         return f"`app` in {where} is of type {type(app).__name__}, which is no ASGI application"
     if hasattr(app, "wsgi_app") or type(app).__name__ == "WSGIHandler" or _takes_two(app):
@@ -76,6 +78,10 @@ def why_it_cannot_serve(path: Path, app: object) -> str | None:
             "app = a2wsgi.WSGIMiddleware(app)"
         )
     return None
+
+
+def _is_application(value: object) -> bool:
+    return inspect.iscoroutinefunction(getattr(type(value), "__call__", None))  # noqa: B004, of its type
 
 
 def _takes_two(app: Callable[..., object]) -> bool:

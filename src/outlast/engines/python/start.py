@@ -49,6 +49,7 @@ def run(start: Start) -> None:
     """Becomes the worker; call it on the main thread. Returns only when the process is about to end."""
     # The node imports this module too, but does not need the guest.
     from outlast.engines.python import guest, memory
+    from outlast.runtime import hints
     from outlast.sandbox import confine, kernel
 
     if start["environment"] is not None:
@@ -65,6 +66,7 @@ def run(start: Start) -> None:
         # Whatever the function starts counts as its worker's.
         kernel.adopt_orphans()
     memory.confine(start["memory_mb"])
+    hints.walled = len(start["layers"]) > 0
     guest.main(start["folder"], functools.partial(confine.seal, start["layers"]), keeps=start["keeps"])
 
 
