@@ -93,6 +93,13 @@ class TestBootFailure:
                 "Starlette). Its application is called `api`: app = api",
                 None,
             ),
+            (
+                # As gevent does, with much else.
+                "import _thread\ndef start_new_thread(*_): pass\n_thread.start_new_thread = start_new_thread\n"
+                "sys.modules['gevent.monkey'] = sys\n" + OK,
+                "RuntimeError: gevent or eventlet has replaced threads (monkey.patch_all())",
+                None,
+            ),
             ("app = 1", "`app` in hello/main.py is of type int, which is no ASGI application", None),
             (
                 "class Flask:\n  def wsgi_app(self): pass\n  def __call__(self, environ, start): pass\napp = Flask()",

@@ -1,5 +1,6 @@
 """Loads the function's module."""
 
+import _thread
 import errno
 import importlib.util
 import inspect
@@ -15,6 +16,8 @@ from outlast.runtime.describe import describe
 FALLBACK_NAME = "outlast_function"
 _OWN_LOOP = re.compile("from a running event loop|loop is already running|another loop is running")
 """What asyncio and uvloop say."""
+_PATCHERS = {"gevent.monkey", "eventlet.patcher"}
+"""Other modules replace what starts a thread as well, such as debuggers, but do start one."""
 
 
 def path_of(entrypoint: str) -> Path:
@@ -37,6 +40,11 @@ def load(path: Path) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     spec.loader.exec_module(module)
+    if not inspect.isbuiltin(_thread.start_new_thread) and not _PATCHERS.isdisjoint(sys.modules):
+        raise RuntimeError(
+            "gevent or eventlet has replaced threads (monkey.patch_all()): theirs would never run beside the event "
+            "loop. Leave that out: threads are threads here"
+        )
     return module
 
 
