@@ -373,9 +373,10 @@ async def app(scope, receive, send):
         async with booted(function(source)) as worker:
             await worker.message("ready")
             _, writer = await worker.connect()
-            writer.write(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\nabc")
+            writer.write(b"POST / HTTP/1.1\r\nhost: x\r\nsb-request-id: r-1\r\ncontent-length: 9\r\n\r\nabc")
             await worker.log("reads")
             writer.close()
+            worker.say(type="abandoned", request="r-1")
             await worker.log("left")
             if waits:
                 await worker.message("task_settled", outcome="fulfilled")
