@@ -267,6 +267,29 @@ async def test_descriptors_are_given_back(spawner: Spawner) -> None:
 
 
 @linux_only
+async def test_a_run_that_is_cancelled_as_it_begins_leaves_no_descriptor_open(
+    spawner: Spawner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await spawner.run(python(""))
+    before = open_descriptors()
+    spawn = spawner.spawn
+
+    async def spawn_in_vain(command: Command) -> Process:
+        process = await spawn(command)
+        asyncio.get_running_loop().call_soon(running.cancel)
+        return process
+
+    monkeypatch.setattr(spawner, "spawn", spawn_in_vain)
+    running = asyncio.create_task(spawner.run(python("import time; time.sleep(600)")))
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    monkeypatch.undo()
+    async with asyncio.timeout(PATIENCE_S):
+        while open_descriptors() > before:
+            await spawner.run(python(""))
+
+
+@linux_only
 async def test_too_many_open_files_is_an_error_that_leaves_none_open(spawner: Spawner) -> None:
     await spawner.run(python(""))
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)

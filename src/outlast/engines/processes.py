@@ -181,9 +181,11 @@ class Spawner:
     async def run(self, command: Command) -> Result:
         """Runs a program to its end; if cancelled, kills it. Raises `SpawnError`."""
         process = await self.spawn(command)
+        # If this is cancelled, what is shielded must not be: the kill ends the reading, which closes the pipes, and the
+        # spawner's messages complete the other future.
+        reading = asyncio.gather(_read_all(process.stdout), _read_all(process.stderr))
         try:
-            out, err = await asyncio.gather(_read_all(process.stdout), _read_all(process.stderr))
-            # If this is cancelled, the future that the spawner's messages complete must not be.
+            out, err = await asyncio.shield(reading)
             return Result((await asyncio.shield(process.exited)).code, out, err)
         finally:
             process.kill()
