@@ -73,10 +73,10 @@ class Counts:
         self._served = served
 
     def of(self, function: str) -> FunctionCounts:
+        """``function``: one that exists, or did when what is counted began."""
         found = self.functions.get(function)
         if found is None:
-            name = function if function in self._served() else ""
-            found = self.functions.setdefault(name, FunctionCounts())
+            found = self.functions[function] = FunctionCounts()
         return found
 
     def emitted(self, event: str, fields: Mapping[str, object]) -> None:
@@ -87,7 +87,7 @@ class Counts:
             self.log_lines_lost += cast(int, fields["count"])
 
     def request_ended(self, function: str, status: int, ms: float) -> None:
-        counts = self.functions.get(function) or self.of(function)
+        counts = self.functions.get(function) or self.of(function if function in self._served() else "")
         counts.statuses[status // 100] += 1
         counts.requests.add(ms)
 
