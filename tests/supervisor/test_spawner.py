@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from outlast.engines import processes
 from outlast.engines.processes import Command, Exit, Process, Spawner, SpawnError
 
 PATIENCE_S = 20
@@ -255,6 +256,34 @@ async def test_a_spawner_that_was_killed_in_the_middle_of_a_start(spawner: Spawn
     await asyncio.sleep(0)
     os.kill(spawner_pid, signal.SIGKILL)
     assert (await asyncio.wait_for(waiting, PATIENCE_S)).out == b"at last\n"
+
+
+@linux_only
+async def test_a_spawner_that_is_stuck_keeps_nobody_alive(spawner: Spawner, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "KILLED_WITHIN_S", 0.1)
+    doomed = [(await started(spawner, ""))[0] for _ in range(2)]
+    other, _ = await started(spawner, "")
+    stuck = int(status(other.pid)["PPid"])
+    os.kill(stuck, signal.SIGSTOP)
+    for process in doomed:
+        process.kill()
+    for process in doomed:
+        assert not (await asyncio.wait_for(process.exited, PATIENCE_S)).regular
+    await over(stuck)
+    assert (await spawner.run(python("print('new')"))).out == b"new\n"
+    assert exists(other.pid)
+    other.kill()
+    await asyncio.wait_for(other.exited, PATIENCE_S)
+
+
+@linux_only
+async def test_a_spawner_that_is_stuck_does_not_hold_up_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "KILLED_WITHIN_S", 0.1)
+    spawner = Spawner()
+    process, _ = await started(spawner, "")
+    os.kill(int(status(process.pid)["PPid"]), signal.SIGSTOP)
+    await asyncio.wait_for(spawner.close(), PATIENCE_S)
+    await over(process.pid)
 
 
 async def test_descriptors_are_given_back(spawner: Spawner) -> None:

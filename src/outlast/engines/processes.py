@@ -25,6 +25,9 @@ from outlast.wire.framing import Lines
 
 SPAWNER = (sys.executable, "-I", "-S", str(Path(__file__).with_name("spawner.py")))
 SEND_TIMEOUT_S = 5.0
+KILLED_WITHIN_S = 10.0
+"""A spawner is stuck, and killed itself, that has not told of the end of a process so long after it was to kill it, or
+that goes on for so long after its node has parted with it."""
 MAX_REPORT = 16 * 1024
 """Of what a program that prepares a function says of its failure, so many characters are passed on."""
 _RSS_UNIT = 1 if sys.platform == "darwin" else 1024
@@ -255,12 +258,23 @@ class Spawner:
             answer.set_exception(SpawnError(f"cannot start a worker process: {message['error']}"))
 
     def _kill(self, pid: int) -> None:
-        if pid in self._running:
+        if (exited := self._running.get(pid)) is not None:
             with contextlib.suppress(SpawnError):
                 self._send({"kill": pid})
+                asyncio.get_running_loop().call_later(KILLED_WITHIN_S, self._insist, pid, exited)
         if pid in self._orphans:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(pid, signal.SIGKILL)
+
+    def _insist(self, pid: int, exited: asyncio.Future[Exit]) -> None:
+        """This process was to be killed some time ago."""
+        if exited.done():
+            return
+        if pid in self._running:
+            assert self._child is not None
+            self._child.kill()
+            self._lost()
+        self._kill(pid)
 
     def _lost(self) -> None:
         """The spawner is gone. Its processes go on, but their end has to be noticed in another way."""
@@ -271,6 +285,8 @@ class Spawner:
         child, self._socket, self._child = self._child, None, None
         assert child is not None and self._hello is not None
         burial = asyncio.ensure_future(asyncio.to_thread(child.wait))
+        # It ends of itself, unless it is stuck.
+        asyncio.get_running_loop().call_later(KILLED_WITHIN_S, child.kill)
         self._burials.add(burial)
         burial.add_done_callback(self._burials.discard)
         asked, self._asked = self._asked, {}
