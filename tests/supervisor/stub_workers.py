@@ -155,6 +155,10 @@ class Stub:
     def exit(self, code: int = 0) -> None:
         if self._exited.done():
             return
+        self.hang_up()
+        self.die(code)
+
+    def hang_up(self) -> None:
         for _, output in self._outputs:
             os.close(output)
         for writer in (self._control, *self.held):
@@ -162,6 +166,9 @@ class Stub:
                 writer.close()
         if self._server is not None:
             self._server.close()
+
+    def die(self, code: int) -> None:
+        """Its process ends, and something that it has started goes on, with all that it had open."""
         self._exited.set_result(Exit(code, 1, 1))
 
     async def exited(self) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Callable
 
 import pytest
 import uvloop
@@ -9,7 +10,8 @@ from tests.supervisor.stub_workers import House, Stub, house
 
 from outlast.core.outcome import EndReason, RequestEnd
 from outlast.core.policy import Policy
-from outlast.supervisor import lifecycle
+from outlast.supervisor import lifecycle, process
+from outlast.supervisor.worker import Worker
 
 
 async def busy_worker(there: House) -> Stub:
@@ -299,6 +301,40 @@ async def test_what_it_said_right_before_its_death_is_heard() -> None:
         await there.logged("shutdown")
         [task] = there.events("task")
         assert (task["name"], task["reason"]) == ("last-minute", "exit")
+
+
+@pytest.mark.parametrize("done", [Worker.kill, Worker.retire])
+async def test_what_is_done_to_it_after_its_death_is_not_what_it_died_of(
+    done: Callable[[Worker, EndReason], None],
+) -> None:
+    async with house(unload_grace_ms=20) as there:
+        caller = there.call()
+        worker = await there.ready_worker()
+        await worker.has(1)
+        worker.answer()
+        assert await caller.end() == 200
+        worker.die(3)
+        for _ in range(4):
+            await asyncio.sleep(0)
+        done(there.worker_of(worker), EndReason.WALL_CLOCK)
+        assert (await there.logged("shutdown"))["reason"] == "exit"
+        assert not there.events("beforeunload")
+        worker.hang_up()
+
+
+async def test_the_last_that_it_had_to_say_is_read_at_once_also_where_nobody_reads_the_log(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(process, "LAST_WORDS_S", 60)
+    async with house() as there:
+        worker = await busy_worker(there)
+        there.worker_of(worker)._pressure.rise()
+        worker.say(type="log", level="info", text="one")
+        await there.logged("log")
+        worker.say(type="log", level="info", text="two")
+        worker.exit(3)
+        assert (await there.logged("shutdown"))["reason"] == "exit"
+        assert len(there.events("log")) == 2
 
 
 async def test_an_uncaught_error_retires_it_and_the_next_request_has_another() -> None:

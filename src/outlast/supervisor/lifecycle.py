@@ -144,7 +144,7 @@ class Lifecycle:
         if boot_error is not None:
             self._ending.boot_error = boot_error
         if self.state is not State.EXITED:
-            if self._ending.killed_for is None:
+            if self._ending.killed_for is None and not self.process.is_over:
                 self._ending.killed_for = reason
                 self._ending.limit = limit
             self._tell(Event.KILL)
@@ -180,7 +180,7 @@ class Lifecycle:
             async with asyncio.timeout(self._limits.unload_grace_ms / 1000 or None):
                 await self.channel.catch_up(no_clients=True)
         self._inquiry = None
-        if self.state is State.RETIRED and self._owner.is_drained():
+        if self.state is State.RETIRED and self._owner.is_drained() and not self.process.is_over:
             self._tell(Event.DRAINED)
 
     def _unload(self) -> None:
@@ -193,7 +193,7 @@ class Lifecycle:
 
     def _ask_to_exit(self) -> None:
         self._cancel_timers()
-        self._ending.asked_to_exit = True
+        self._ending.asked_to_exit = not self.process.is_over
         self.channel.send(messages.Exit())
         self._after_ms(EXIT_GRACE_S * 1000, functools.partial(self.kill, self._ending.cause))
 

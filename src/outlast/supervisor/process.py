@@ -26,6 +26,8 @@ class WorkerProcess:
     def __init__(self, folder: Path, channel: Channel, on_output: Callable[[Level, str], None]) -> None:
         self.folder = folder
         self.pid: int | None = None
+        self.is_over = False
+        """Whether the process has ended. What it has said last may still be to come."""
         self.last_errors: deque[str] = deque(maxlen=KEPT_ERROR_LINES)
         """The last lines of its standard error."""
         self._channel = channel
@@ -62,6 +64,7 @@ class WorkerProcess:
             if self._is_doomed:
                 process.kill()
             used = await process.exited
+            self.is_over = True
             await self._last_words()
             return used
         finally:
@@ -83,7 +86,7 @@ class WorkerProcess:
 
     def hold_back(self, pressure: Pressure) -> None:
         """Stops reading what it says, as long as the log is behind."""
-        if not self._is_held_back:
+        if not (self._is_held_back or self.is_over):
             self._is_held_back = True
             pressure.when_low(self._listen_again)
             self._channel.pause()
