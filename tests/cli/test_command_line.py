@@ -16,6 +16,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from tests.support.commands import Result, run
 from tests.support.node import DENO_DIR, serving, write_project
 
 from outlast.admin.address import DEFAULT_PORT
@@ -29,28 +30,30 @@ HELLO = 'Deno.serve(() => new Response("hello"))'
 PATIENCE_S = 30
 
 
-def outlast(*arguments: str, cwd: Path | None = None, **env: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
+def started(*arguments: str) -> Result:
+    """Of a command that has begun to be a node: it runs in a process of its own."""
+    done = subprocess.run(
         [sys.executable, "-m", "outlast", *arguments],
-        cwd=cwd,
-        env={**os.environ, **env},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
         timeout=PATIENCE_S,
         check=False,
     )
+    return Result(done.returncode, done.stdout, done.stderr)
 
 
-def complaint(*arguments: str, cwd: Path | None = None) -> str:
+def complaint(*arguments: str, cwd: Path = Path()) -> str:
     """The one line on standard error that a command ends with."""
-    result = outlast(*arguments, cwd=cwd)
-    assert result.returncode == 2, result
-    assert result.stdout == ""
-    assert result.stderr.startswith("outlast: ")
-    assert result.stderr.endswith("\n")
-    assert result.stderr.count("\n") == 1
-    return result.stderr
+    return line_of(run(*arguments, cwd=cwd))
+
+
+def line_of(result: Result) -> str:
+    assert (result.code, result.out) == (2, ""), result
+    assert result.err.startswith("outlast: ")
+    assert result.err.endswith("\n")
+    assert result.err.count("\n") == 1
+    return result.err
 
 
 @pytest.fixture
@@ -63,16 +66,16 @@ class TestWhatIsWrongIsSaidInOneLine:
     def test_a_port_in_use(self, project: Path, option: str) -> None:
         with socket.create_server(("127.0.0.1", 0)) as taken:
             port = taken.getsockname()[1]
-            text = complaint("serve", str(project), "--port=0", "--admin-port=0", f"{option}={port}")
+            text = line_of(started("serve", str(project), "--port=0", "--admin-port=0", f"{option}={port}"))
         assert f"127.0.0.1:{port} is in use" in text
         assert option in text
         assert [*(project / ".outlast/nodes").iterdir()] == []
 
     def test_an_address_that_is_not_ours(self, project: Path) -> None:
-        assert "192.0.2.1" in complaint("serve", str(project), "--host=192.0.2.1", "--port=0")
+        assert "192.0.2.1" in line_of(started("serve", str(project), "--host=192.0.2.1", "--port=0"))
 
     def test_a_name_that_is_no_address(self, project: Path) -> None:
-        text = complaint("serve", str(project), "--host=no.such.invalid", "--port=0")
+        text = line_of(started("serve", str(project), "--host=no.such.invalid", "--port=0"))
         assert "no.such.invalid" in text
         assert "Unknown error" not in text
 
@@ -141,27 +144,26 @@ class TestWhatIsWrongIsSaidInOneLine:
 
 class TestHelp:
     def test_the_version(self) -> None:
-        result = outlast("--version")
-        assert (result.returncode, result.stdout) == (0, f"outlast {version('outlast')}\n")
+        assert run("--version") == Result(0, f"outlast {version('outlast')}\n", "")
 
     def test_names_the_commands(self) -> None:
-        result = outlast("--help")
-        assert result.returncode == 0
+        result = run("--help")
+        assert result.code == 0
         for command in ("serve", "demo"):
-            assert command in result.stdout
-        assert "see their background tasks through." in " ".join(result.stdout.split())
+            assert command in result.out
+        assert "see their background tasks through." in " ".join(result.out.split())
 
     def test_of_serve_names_every_option_in_full(self) -> None:
-        result = outlast("serve", "--help", COLUMNS="80")
-        assert result.returncode == 0
-        assert {*OPTIONS} <= {*result.stdout.split()}
-        assert "[edge_runtime]" in result.stdout
+        result = run("serve", "--help", env={**os.environ, "COLUMNS": "80"})
+        assert result.code == 0
+        assert {*OPTIONS} <= {*result.out.split()}
+        assert "[edge_runtime]" in result.out
 
     def test_without_a_command_is_shown_too(self) -> None:
-        result = outlast()
-        assert result.returncode == 2
-        assert "serve" in result.stdout + result.stderr
-        assert "Traceback" not in result.stderr
+        result = run()
+        assert result.code == 2
+        assert "serve" in result.out + result.err
+        assert "Traceback" not in result.err
 
 
 class TestTheReadyLine:

@@ -1,13 +1,12 @@
 """`outlast doctor`, and what `outlast serve` says of the sandbox, on this machine and on worse ones."""
 
-import json
 import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
+from tests.support.commands import Result, run
 from tests.support.node import serving, write_project
 
 from outlast.sandbox import landlock, layers
@@ -27,25 +26,23 @@ os.execv(sys.executable, [sys.executable, "-m", "outlast", *sys.argv[2:]])
 """Runs Outlast as on a machine whose kernel has not got these calls."""
 
 
-def outlast(*arguments: str, without: str = "", cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    program = ["-c", WITHOUT, without] if without else ["-m", "outlast"]
-    return subprocess.run(
-        [sys.executable, *program, *arguments],
-        cwd=cwd,
-        env=os.environ,
+def lacking(without: str, *arguments: str) -> Result:
+    """What a command ends with on such a machine."""
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT, without, *arguments],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
         timeout=PATIENCE_S,
         check=False,
     )
+    return Result(done.returncode, done.stdout, done.stderr)
 
 
-def findings(*arguments: str, **more: Any) -> tuple[int, dict[str, dict[str, str]]]:
-    """The exit code, and what doctor found by name."""
-    result = outlast("doctor", "--json", *arguments, **more)
-    assert result.stderr == ""
-    return result.returncode, {found["name"]: found for found in map(json.loads, result.stdout.splitlines())}
+def findings(result: Result) -> dict[str, dict[str, str]]:
+    """What doctor found, by name."""
+    assert result.err == ""
+    return {found["name"]: found for found in result.objects}
 
 
 @pytest.fixture
@@ -55,33 +52,35 @@ def project(tmp_path: Path) -> Path:
 
 @needs_landlock
 def test_all_is_well(project: Path) -> None:
-    code, found = findings(str(project))
-    assert code == 0
+    result = run("doctor", "--json", str(project))
+    found = findings(result)
+    assert result.code == 0
     assert {*layers.available().active} <= {*found}
     assert found["seccomp"]["state"] == found["hello"]["state"] == "ok"
     assert all(found[name]["detail"][0].isdigit() for name in ("outlast", "python", "deno", "uv"))
 
 
 def test_for_people(project: Path) -> None:
-    text = outlast("doctor", str(project)).stdout
+    text = run("doctor", str(project)).out
     assert "ok       project  hello             typescript" in text
     assert "keeps out of reach" in text
 
 
 def test_no_project_where_none_was_named(tmp_path: Path) -> None:
-    _, found = findings(cwd=tmp_path)
+    found = findings(run("doctor", "--json", cwd=tmp_path))
     assert found["configuration"]["state"] == "note"
 
 
 def test_no_project_where_one_was_named(tmp_path: Path) -> None:
-    code, found = findings(str(tmp_path))
-    assert (code, found["configuration"]["state"]) == (1, "missing")
+    result = run("doctor", "--json", str(tmp_path))
+    assert (result.code, findings(result)["configuration"]["state"]) == (1, "missing")
 
 
 def test_a_project_that_cannot_be_read(project: Path) -> None:
     (project / "supabase/config.toml").write_text("[edge_runtime]\npolicy = 7\n")
-    code, found = findings(str(project))
-    assert (code, found["configuration"]["state"]) == (1, "missing")
+    result = run("doctor", "--json", str(project))
+    found = findings(result)
+    assert (result.code, found["configuration"]["state"]) == (1, "missing")
     assert "config.toml:2" in found["configuration"]["detail"]
 
 
@@ -90,15 +89,17 @@ def test_files_that_root_s_workers_may_not_read(project: Path) -> None:
     folder = project / "supabase/functions/hello"
     os.chown(folder, 4711, 4711)
     folder.chmod(0o700)
-    code, found = findings(str(project))
-    assert (code, found["hello"]["state"]) == (1, "missing")
+    result = run("doctor", "--json", str(project))
+    found = findings(result)
+    assert (result.code, found["hello"]["state"]) == (1, "missing")
     assert "4711" in found["hello"]["detail"]
 
 
 @needs_landlock
 def test_a_kernel_without_them(project: Path) -> None:
-    code, found = findings(str(project), without="landlock_create_ruleset,unshare")
-    assert code == 1
+    result = lacking("landlock_create_ruleset,unshare", "doctor", "--json", str(project))
+    found = findings(result)
+    assert result.code == 1
     assert found["landlock"]["state"] == "missing"
     assert "lsm=landlock" in found["landlock"]["detail"]
     assert found["mounts"]["state"] == "note"
@@ -107,17 +108,17 @@ def test_a_kernel_without_them(project: Path) -> None:
 @needs_landlock
 @pytest.mark.parametrize("without", ["landlock_create_ruleset", "landlock_create_ruleset,seccomp"])
 def test_a_sandbox_that_is_required_and_cannot_be_had(project: Path, without: str) -> None:
-    result = outlast("serve", str(project), "--port=0", "--require-sandbox", without=without)
-    assert result.returncode == 2
-    assert result.stderr.count("\n") == 1
+    result = lacking(without, "serve", str(project), "--port=0", "--require-sandbox")
+    assert result.code == 2
+    assert result.err.count("\n") == 1
     for missing in ("landlock", *(["seccomp"] if "seccomp" in without else [])):
-        assert f"{missing} (" in result.stderr
+        assert f"{missing} (" in result.err
 
 
 def test_required_and_refused(project: Path) -> None:
-    result = outlast("serve", str(project), "--require-sandbox", "--no-sandbox")
-    assert result.returncode == 2
-    assert "--no-sandbox: contradicts --require-sandbox" in result.stderr
+    result = run("serve", str(project), "--require-sandbox", "--no-sandbox")
+    assert result.code == 2
+    assert "--no-sandbox: contradicts --require-sandbox" in result.err
 
 
 @needs_landlock

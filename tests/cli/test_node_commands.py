@@ -7,13 +7,12 @@ import re
 import shutil
 import sys
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 import pytest_asyncio
 from tests.support.admin import admin, admin_url, token
+from tests.support.commands import Result, run
 from tests.support.node import Node, serving, write_project
 
 PATIENCE_S = 30
@@ -49,37 +48,23 @@ def is_empty(folder: Path) -> bool:
     return not [*folder.iterdir()]
 
 
-@dataclass(frozen=True)
-class Result:
-    code: int
-    out: str
-    err: str
-
-    @property
-    def objects(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self.out.splitlines()]
+def clean(**env: str) -> dict[str, str]:
+    return {**{name: value for name, value in os.environ.items() if not name.startswith("OUTLAST_")}, **env}
 
 
-async def started(
-    *arguments: str, cwd: Path, stdout: int = asyncio.subprocess.PIPE, **env: str
-) -> asyncio.subprocess.Process:
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("OUTLAST_")}
+async def started(*arguments: str, cwd: Path, stdout: int = asyncio.subprocess.PIPE) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "outlast", *arguments),
         cwd=cwd,
-        env={**clean, **env},
+        env=clean(),
         stdin=asyncio.subprocess.PIPE,
         stdout=stdout,
         stderr=asyncio.subprocess.PIPE,
     )
 
 
-async def outlast(*arguments: str, cwd: Path, stdin: str = "", **env: str) -> Result:
-    process = await started(*arguments, cwd=cwd, **env)
-    async with asyncio.timeout(PATIENCE_S):
-        out, err = await process.communicate(stdin.encode())
-    assert process.returncode is not None
-    return Result(process.returncode, out.decode(), err.decode())
+def outlast(*arguments: str, cwd: Path, stdin: str = "", **env: str) -> Result:
+    return run(*arguments, cwd=cwd, stdin=stdin, env=clean(**env))
 
 
 async def unread(*arguments: str, cwd: Path) -> tuple[int | None, bytes]:
@@ -108,7 +93,7 @@ def inside(node: Node) -> Path:
 
 class TestInvoke:
     async def test_prints_what_the_function_answers(self, node: Node, inside: Path) -> None:
-        result = await outlast("invoke", "mixed", cwd=inside)
+        result = outlast("invoke", "mixed", cwd=inside)
         assert result.code == 0
         assert json.loads(result.out) == {"type": None, "custom": None}
         assert "200 OK" in result.err
@@ -128,7 +113,7 @@ class TestInvoke:
         (tmp_path / "body.txt").write_text("from a file")
         where = {"OUTLAST_ADMIN_URL": admin_url(node), "OUTLAST_ADMIN_TOKEN": token(node)}
         arguments = ("invoke", "mixed", "--data", data, "-H", "X-Custom: yes", "--json")
-        [answer] = (await outlast(*arguments, cwd=tmp_path, stdin=stdin, **where)).objects
+        [answer] = outlast(*arguments, cwd=tmp_path, stdin=stdin, **where).objects
         assert json.loads(answer["body"]) == {"type": type_, "custom": "yes"}
         assert answer["status"] == 200
         said = {"@body.txt": "from a file", "-": stdin}.get(data, data)
@@ -136,7 +121,7 @@ class TestInvoke:
 
     @pytest.mark.parametrize("options", [[], ["--json"]])
     async def test_a_response_that_is_cut_off_is_a_failure(self, inside: Path, options: list[str]) -> None:
-        result = await outlast("invoke", "mixed?cut", *options, cwd=inside)
+        result = outlast("invoke", "mixed?cut", *options, cwd=inside)
         assert result.code == 1
         assert "no complete response" in result.err
 
@@ -144,7 +129,7 @@ class TestInvoke:
         assert await unread("invoke", "mixed", cwd=inside) == (1, b"")
 
     async def test_waits_for_the_tasks_and_tells_how_each_ended(self, inside: Path) -> None:
-        result = await outlast("invoke", "mixed?good&bad", "--wait", cwd=inside)
+        result = outlast("invoke", "mixed?good&bad", "--wait", cwd=inside)
         assert result.code == 1, "one was rejected"
         _, *told = result.out.splitlines()
         assert any(re.match(r"good: fulfilled after ", line) for line in told)
@@ -156,19 +141,19 @@ class TestInvoke:
         waiting = await started("invoke", "mixed?slow", "--wait", "--json", cwd=inside)
         assert waiting.stdout is not None
         answer = json.loads(await waiting.stdout.readline())
-        assert (await outlast("invoke", "mixed?wake", cwd=inside)).code == 0
+        assert outlast("invoke", "mixed?wake", cwd=inside).code == 0
         task = json.loads(await waiting.stdout.readline())
         assert (task["name"], task["outcome"], task["request_id"]) == ("slow", "fulfilled", answer["request_id"])
         assert await waiting.wait() == 0
 
     async def test_shows_the_anon_key_where_it_is_asked_for(self, inside: Path) -> None:
-        assert (await outlast("invoke", "locked", cwd=inside)).out == "Bearer eyJ"
-        refused = await outlast("invoke", "locked", "-H", "Authorization: Bearer x", cwd=inside)
+        assert outlast("invoke", "locked", cwd=inside).out == "Bearer eyJ"
+        refused = outlast("invoke", "locked", "-H", "Authorization: Bearer x", cwd=inside)
         assert refused.code == 1
         assert "401" in refused.err
 
     async def test_a_status_of_an_error_is_one(self, inside: Path) -> None:
-        assert (await outlast("invoke", "mixed?status=418", cwd=inside)).code == 1
+        assert outlast("invoke", "mixed?status=418", cwd=inside).code == 1
 
     @pytest.mark.parametrize(
         ("arguments", "code", "named"),
@@ -179,7 +164,7 @@ class TestInvoke:
         ],
     )
     async def test_what_cannot_be_sent(self, inside: Path, arguments: list[str], code: int, named: str) -> None:
-        result = await outlast("invoke", *arguments, cwd=inside)
+        result = outlast("invoke", *arguments, cwd=inside)
         assert (result.code, result.out) == (code, "")
         assert named in result.err
         assert result.err.count("\n") == 1
@@ -187,25 +172,25 @@ class TestInvoke:
 
 class TestTasks:
     async def test_a_table(self, inside: Path) -> None:
-        await outlast("invoke", "mixed?good&bad", "--wait", cwd=inside)
-        title, *rows = (await outlast("tasks", "--function=mixed", "--since=10m", cwd=inside)).out.splitlines()
+        outlast("invoke", "mixed?good&bad", "--wait", cwd=inside)
+        title, *rows = outlast("tasks", "--function=mixed", "--since=10m", cwd=inside).out.splitlines()
         assert title.split() == ["STARTED", "FUNCTION", "NAME", "OUTCOME", "TOOK", "ID"]
         assert any(re.search(r"mixed +good +fulfilled ", row) for row in rows)
         assert any(re.search(r"mixed +bad +rejected ", row) for row in rows)
 
     async def test_objects(self, inside: Path) -> None:
-        await outlast("invoke", "mixed?good&bad", "--wait", cwd=inside)
-        found = (await outlast("tasks", "--outcome=rejected", "-n1", "--json", cwd=inside)).objects
+        outlast("invoke", "mixed?good&bad", "--wait", cwd=inside)
+        found = outlast("tasks", "--outcome=rejected", "-n1", "--json", cwd=inside).objects
         [task] = found
         assert task["name"] == "bad"
         assert task["outcome"] == "rejected"
         assert "paper" in task["error"]
-        assert (await outlast("tasks", "--since=0s", "--json", cwd=inside)).out == ""
+        assert outlast("tasks", "--since=0s", "--json", cwd=inside).out == ""
 
     async def test_one_with_what_happened_around_it(self, inside: Path) -> None:
-        invoked = (await outlast("invoke", "mixed?bad", "--wait", "--json", cwd=inside)).objects
+        invoked = outlast("invoke", "mixed?bad", "--wait", "--json", cwd=inside).objects
         id_ = invoked[1]["id"]
-        shown = (await outlast("tasks", "show", id_, cwd=inside)).out
+        shown = outlast("tasks", "show", id_, cwd=inside).out
         assert shown.startswith("bad: rejected after ")
         assert invoked[0]["request_id"] in shown
         timeline = [
@@ -215,59 +200,59 @@ class TestTasks:
         what = [found[1] for found in timeline if found is not None]
         assert what[0] == "received"
         assert {*what} == {"received", "first byte", "response end", "task started", "task settled", "log"}
-        [story] = (await outlast("tasks", "show", id_, "--json", cwd=inside)).objects
+        [story] = outlast("tasks", "show", id_, "--json", cwd=inside).objects
         assert story["task"]["id"] == id_
-        unknown = await outlast("tasks", "show", "none", cwd=inside)
+        unknown = outlast("tasks", "show", "none", cwd=inside)
         assert unknown == Result(1, "", "outlast: 'none' is no id: those are UUIDs\n")
 
     async def test_goes_on_with_each_that_settles(self, node: Node, inside: Path) -> None:
         watching = await started("tasks", "--watch", "--json", "--limit=1", "--outcome=fulfilled", cwd=inside)
         assert watching.stdout is not None
-        await outlast("invoke", "mixed?good", "--wait", cwd=inside)
+        outlast("invoke", "mixed?good", "--wait", cwd=inside)
         async with asyncio.timeout(PATIENCE_S):
             seen = json.loads(await watching.stdout.readline())
             # Whether it began before or after: the next one is news.
-            invoked = (await outlast("invoke", "mixed?good", "--wait", "--json", cwd=inside)).objects
+            invoked = outlast("invoke", "mixed?good", "--wait", "--json", cwd=inside).objects
             while seen["id"] != invoked[1]["id"]:
                 seen = json.loads(await watching.stdout.readline())
         watching.terminate()
         await watching.wait()
 
     async def test_a_moment_that_is_none(self, inside: Path) -> None:
-        result = await outlast("tasks", "--since=soon", cwd=inside)
+        result = outlast("tasks", "--since=soon", cwd=inside)
         assert result.code == 2
         assert "10m" in result.err
 
 
 class TestPs:
     async def test_tells_of_workers_against_their_limits(self, inside: Path) -> None:
-        await outlast("invoke", "mixed", cwd=inside)
-        result = await outlast("ps", cwd=inside)
+        outlast("invoke", "mixed", cwd=inside)
+        result = outlast("ps", cwd=inside)
         assert re.search(r"^mixed +ready .* of 2 s .* MiB of 256 .* of 6 min 40 s ", result.out, re.M), result.out
-        workers = (await outlast("ps", "--json", cwd=inside)).objects
+        workers = outlast("ps", "--json", cwd=inside).objects
         assert {worker["function"] for worker in workers} >= {"mixed"}
         assert all(worker["cpu_limit_ms"] == 2000 for worker in workers)
 
 
 class TestLogs:
     async def test_the_latest(self, inside: Path) -> None:
-        [answer] = (await outlast("invoke", "mixed", "--json", cwd=inside)).objects
-        [line] = (await outlast("logs", "--request", answer["request_id"], "--json", cwd=inside)).objects
+        [answer] = outlast("invoke", "mixed", "--json", cwd=inside).objects
+        [line] = outlast("logs", "--request", answer["request_id"], "--json", cwd=inside).objects
         assert line["msg"] == "asked GET with "
-        shown = (await outlast("logs", "--function=mixed", "-n1", cwd=inside)).out
+        shown = outlast("logs", "--function=mixed", "-n1", cwd=inside).out
         assert re.match(r"[\d:.]+  mixed +\w{4}  log +asked GET with\n$", shown)
 
     async def test_follows_one_function_until_the_node_ends(self, tmp_path: Path) -> None:
         hello = 'Deno.serve(() => { console.log("asked"); return new Response("hello"); })'
         project = write_project(tmp_path, {"one": hello, "other": hello})
         async with serving(project) as node, asyncio.timeout(PATIENCE_S):
-            await outlast("invoke", "one", cwd=project)
+            outlast("invoke", "one", cwd=project)
             following = await started("logs", "-f", "--function=one", "--json", cwd=project)
             assert following.stdout is not None
             # What has been is first: from then on it listens.
             seen = [json.loads(await following.stdout.readline())]
-            await outlast("invoke", "other", cwd=project)
-            await outlast("invoke", "one", cwd=project)
+            outlast("invoke", "other", cwd=project)
+            outlast("invoke", "one", cwd=project)
             assert await node.stop() == 0
             out, err = await following.communicate()
             seen += [json.loads(line) for line in out.decode().splitlines()]
@@ -298,7 +283,7 @@ class TestOfAFunctionThatThereIsNot:
         ],
     )
     async def test_the_nearest_is_named(self, inside: Path, command: list[str]) -> None:
-        assert await outlast(*command, cwd=inside) == Result(1, "", f"{UNKNOWN}\n")
+        assert outlast(*command, cwd=inside) == Result(1, "", f"{UNKNOWN}\n")
 
     @pytest.mark.parametrize("command", [["tasks", "--watch"], ["logs", "-f"]])
     async def test_it_may_still_be_made(self, inside: Path, command: list[str]) -> None:
@@ -314,21 +299,24 @@ class TestOfAFunctionThatThereIsNot:
         (inside / "leaving/index.ts").write_text(FUNCTIONS["mixed"])
         async with admin(node) as client:
             await client.post("/v1/reload")
-            assert (await outlast("invoke", "leaving?good", "--wait", cwd=inside)).code == 0
+            assert outlast("invoke", "leaving?good", "--wait", cwd=inside).code == 0
             shutil.rmtree(inside / "leaving")
             await client.post("/v1/reload")
-        assert (await outlast("ps", "--function=leaving", cwd=inside)).code == 1
-        [task] = (await outlast("tasks", "--function=leaving", "--json", cwd=inside)).objects
+            async with asyncio.timeout(PATIENCE_S):
+                while (await client.get("/v1/functions/leaving")).status_code == 200:
+                    pass
+        assert outlast("ps", "--function=leaving", cwd=inside).code == 1
+        [task] = outlast("tasks", "--function=leaving", "--json", cwd=inside).objects
         assert task["name"] == "good"
-        rejected = await outlast("tasks", "--function=leaving", "--outcome=rejected", "--json", cwd=inside)
+        rejected = outlast("tasks", "--function=leaving", "--outcome=rejected", "--json", cwd=inside)
         assert rejected == Result(0, "", "")
-        assert (await outlast("logs", "--function=leaving", cwd=inside)).code == 0
+        assert outlast("logs", "--function=leaving", cwd=inside).code == 0
 
 
 class TestWithoutANode:
     @pytest.mark.parametrize("command", [["tasks"], ["ps"], ["logs"], ["invoke", "hello"], ["tasks", "show", "x"]])
     async def test_there_is_none(self, tmp_path: Path, command: list[str]) -> None:
-        result = await outlast(*command, cwd=tmp_path)
+        result = outlast(*command, cwd=tmp_path)
         assert (result.code, result.out) == (2, "")
         assert "outlast serve" in result.err
         assert result.err.count("\n") == 1
@@ -343,17 +331,17 @@ class TestWithoutANode:
         }
         (tmp_path / ".outlast/node.json").write_text(json.dumps(gone))
         (tmp_path / ".outlast/admin-token").write_text("x" * 40)
-        result = await outlast("ps", cwd=tmp_path)
+        result = outlast("ps", cwd=tmp_path)
         assert result.code == 2
         assert "127.0.0.1:1" in result.err
 
     async def test_a_wrong_token(self, node: Node, inside: Path) -> None:
-        result = await outlast("ps", cwd=inside, OUTLAST_ADMIN_TOKEN="x" * 40)
+        result = outlast("ps", cwd=inside, OUTLAST_ADMIN_TOKEN="x" * 40)
         assert result.code == 2
         assert "token" in result.err
 
     async def test_something_else_that_listens_there(self, node: Node, inside: Path) -> None:
-        result = await outlast("ps", f"--admin-url={node.url}", cwd=inside)
+        result = outlast("ps", f"--admin-url={node.url}", cwd=inside)
         assert result.code == 2
         assert "no node of Outlast" in result.err
 
@@ -361,31 +349,31 @@ class TestWithoutANode:
 class TestNew:
     @pytest.mark.parametrize(("lang", "file"), [("ts", "index.ts"), ("py", "main.py")])
     async def test_begins_a_function_that_works(self, tmp_path: Path, lang: str, file: str) -> None:
-        result = await outlast("new", "begun", f"--lang={lang}", cwd=tmp_path)
+        result = outlast("new", "begun", f"--lang={lang}", cwd=tmp_path)
         assert result.code == 0
         written = tmp_path / "supabase/functions/begun" / file
         assert str(written) in result.out
         async with serving(tmp_path):
-            answer, task = (await outlast("invoke", "begun", "--wait", "--json", cwd=tmp_path)).objects
+            answer, task = outlast("invoke", "begun", "--wait", "--json", cwd=tmp_path).objects
         assert answer["status"] == 202
         assert json.loads(answer["body"])["function"] == "begun"
         assert (task["name"], task["outcome"]) == ("follow-up", "fulfilled")
 
     async def test_writes_over_nothing(self, tmp_path: Path) -> None:
-        assert (await outlast("new", "begun", "--lang=ts", cwd=tmp_path)).code == 0
-        again = await outlast("new", "begun", "--lang=py", cwd=tmp_path)
+        assert outlast("new", "begun", "--lang=ts", cwd=tmp_path).code == 0
+        again = outlast("new", "begun", "--lang=py", cwd=tmp_path)
         assert again.code == 2
         assert "exists already" in again.err
         assert not (tmp_path / "supabase/functions/begun/main.py").exists()
 
     @pytest.mark.parametrize("name", ["9lives", "a/b", "..", "_shared", "a b", "ä"])
     async def test_names_by_the_rule(self, tmp_path: Path, name: str) -> None:
-        result = await outlast("new", name, "--lang=ts", cwd=tmp_path)
+        result = outlast("new", name, "--lang=ts", cwd=tmp_path)
         assert result.code == 2
         assert is_empty(tmp_path)
 
     async def test_into_a_folder_of_functions(self, tmp_path: Path) -> None:
         (tmp_path / "first").mkdir()
         (tmp_path / "first/main.py").touch()
-        assert (await outlast("new", "second", "--lang=py", cwd=tmp_path)).code == 0
+        assert outlast("new", "second", "--lang=py", cwd=tmp_path).code == 0
         assert (tmp_path / "second/main.py").exists()
