@@ -1,12 +1,22 @@
 """A task that something cuts off is named, with its age and the reason; a caller who leaves cuts off nothing."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 from tests.behaviour.served import Served, assemble, served
 
 FUNCTIONS = ("leaving", "cut-off", "saving")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def oneshot(language: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Served]:
+    hasty = "[functions.saving.limits]\nunload_grace_ms = 100"
+    project = assemble(tmp_path_factory.mktemp("oneshot"), language, ("cut-off", "saving"), outlast=hasty)
+    async with served(project, "--policy=oneshot") as site:
+        yield site
 
 
 async def test_a_caller_who_leaves_aborts_the_request_and_not_its_task(site: Served, work: str) -> None:
@@ -34,17 +44,15 @@ async def test_a_request_that_was_answered_is_not_aborted(site: Served, work: st
     assert site.node.found("log", msg=f"{work} aborted") == []
 
 
-async def test_oneshot_names_what_it_cuts_and_how_to_keep_it(tmp_path: Path, language: str) -> None:
-    project = assemble(tmp_path, language, ("cut-off",))
-    async with served(project, "--policy=oneshot") as site:
-        response = await site.call("cut-off", params={"work": "report"})
-        assert response.text == "ok"
-        cut = await site.node.wait_for("task", name="report")
-        assert (cut["level"], cut["outcome"], cut["reason"]) == ("warning", "interrupted", "oneshot")
-        assert 'policy = "per_worker" lets tasks finish' in cut["msg"]
-        assert cut["request_id"] == response.headers["sb-request-id"]
-        assert site.node.found("task", name="report-quick")[0]["outcome"] == "fulfilled"
-        assert len(site.node.found("log", msg="beforeunload termination")) == 1
+async def test_oneshot_names_what_it_cuts_and_how_to_keep_it(oneshot: Served) -> None:
+    response = await oneshot.call("cut-off", params={"work": "report"})
+    assert response.text == "ok"
+    cut = await oneshot.node.wait_for("task", name="report")
+    assert (cut["level"], cut["outcome"], cut["reason"]) == ("warning", "interrupted", "oneshot")
+    assert 'policy = "per_worker" lets tasks finish' in cut["msg"]
+    assert cut["request_id"] == response.headers["sb-request-id"]
+    assert oneshot.node.found("task", name="report-quick")[0]["outcome"] == "fulfilled"
+    assert len(oneshot.node.found("log", msg="beforeunload termination")) == 1
 
 
 async def test_oneshot_can_wait_for_tasks(tmp_path: Path, language: str) -> None:
@@ -93,10 +101,8 @@ async def test_what_a_listener_begins_is_waited_for(tmp_path: Path, language: st
         assert len(site.node.found("log", msg=lambda text: text.startswith("asked to save"))) == 1
 
 
-async def test_a_listener_that_takes_too_long_is_not_waited_for(tmp_path: Path, language: str) -> None:
-    project = assemble(tmp_path, language, ("saving",), outlast="[limits]\nunload_grace_ms = 100")
-    async with served(project, "--policy=oneshot") as site:
-        await site.call("saving")
-        await (await site.gate.arrival("save")).gone()
-        cut = await site.node.wait_for("task", name="save")
-        assert (cut["outcome"], cut["reason"], cut["level"]) == ("interrupted", "oneshot", "warning")
+async def test_a_listener_that_takes_too_long_is_not_waited_for(oneshot: Served) -> None:
+    await oneshot.call("saving")
+    await (await oneshot.gate.arrival("save")).gone()
+    cut = await oneshot.node.wait_for("task", name="save")
+    assert (cut["outcome"], cut["reason"], cut["level"]) == ("interrupted", "oneshot", "warning")
