@@ -7,29 +7,37 @@ import pytest_asyncio
 from tests.support import postgres as support
 
 LONGEST_FIRST = (
-    "cli/test_command_line.py",
     "endurance/test_oneshot_leftovers.py",
-    "cli/test_node_commands.py",
+    "test_service_manager.py",
+    "python_engine/test_indexes.py",
     "behaviour/test_seed_functions.py",
     "supervisor/test_shutdown.py",
     "limits/test_beforeunload.py",
     "bench/test_bench.py",
     "behaviour/test_cut_off.py",
+    "cli/test_command_line.py",
+    "endurance/test_steady_load.py",
+    "docs/test_testing.py",
     "python_engine/test_served.py",
-    "behaviour/test_python_applications.py",
     "limits/test_kills.py",
+    "cli_demo/test_demo.py",
+    "endurance/test_neighbours.py",
+    "supervisor/test_reload.py",
+    "admin/test_access.py",
+    "behaviour/test_python_applications.py",
     "python_guest/test_python_guest_life.py",
-    "behaviour/test_boot_errors.py",
-    "gateway/test_streaming.py",
     "limits/test_scale_and_replacement.py",
     "endurance/test_every_task_once.py",
-    "endurance/test_steady_load.py",
-    "cli_demo/test_demo.py",
-    "docs/test_testing.py",
-    "python_engine/test_indexes.py",
-    "test_service_manager.py",
+    "gateway/test_streaming.py",
+    "behaviour/test_boot_errors.py",
+    "escape/test_python_escapes.py",
+    "escape/test_typescript_escapes.py",
+    "database/test_embedded.py",
+    "docs/test_troubleshooting.py",
+    "testing/test_testing_kit.py",
+    "testing/test_testing_server.py",
 )
-"""Files that take 10 s and more. Begun last, one of them would keep one process busy when the other has ended."""
+"""Files that take 5 s and more. Begun last, one of them would keep one process busy when the others have ended."""
 
 
 @pytest.hookimpl(wrapper=True)
