@@ -263,7 +263,7 @@ class TestLogs:
         assert b"ended" in err
 
     async def test_following_ends_without_a_word_when_nobody_reads_it(self, inside: Path) -> None:
-        await outlast("invoke", "mixed", cwd=inside)
+        outlast("invoke", "mixed", cwd=inside)
         assert await unread("logs", "-f", cwd=inside) == (1, b"")
 
 
