@@ -368,3 +368,14 @@ async def test_what_went_wrong_before_it_was_ready_is_told_once() -> None:
         assert await caller.end() == 200
         told = [entry for entry in there.entries if entry["level"] == "error"]
         assert [entry["msg"] for entry in told].count("Error: nobody caught me") == 1
+
+
+async def test_one_that_is_ready_before_the_node_knows_its_process_has_limits_as_others_have() -> None:
+    async with house(wall_clock_ms=100) as there:
+        there.spawning.clear()
+        caller = there.call()
+        worker = await there.ready_worker()
+        await worker.has(1)
+        there.spawning.set()
+        assert await caller.end() is RequestEnd.WORKER_LIMIT
+        assert (await there.logged("shutdown"))["reason"] == "wall_clock"

@@ -52,9 +52,12 @@ class Enforcer:
         self._says_stuck = self._is_held_up = False
 
     def begin(self, pid: int) -> None:
-        """The function's code is about to be evaluated in this process. May be called more than once."""
+        """The function's code is about to be evaluated in this process, or has been. May be called more than once."""
         if self.metering is None:
             self.metering = Metering(self._meter, self._owner, self, pid, self._limits, has_family=self._has_family)
+            if self._owner.was_ready:
+                # It was faster than the news of which process it is.
+                self.metering.ready()
 
     def ready(self) -> None:
         """What it uses from now on counts."""

@@ -168,7 +168,6 @@ class Lifecycle:
         self.was_ready = True
         self._ready_at = self._loop.time()
         self._cancel_timers()
-        self._check_code_begins()
         self._owner.admitted()
 
     def _bar(self) -> None:
