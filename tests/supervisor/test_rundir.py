@@ -6,6 +6,7 @@ import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -63,25 +64,26 @@ def test_folders_of_others_are_let_be(temporary: Path) -> None:
     assert others[1].exists()
 
 
-def test_one_that_is_taken_away_before_it_is_locked_is_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("module", "name"), [(os, "open"), (fcntl, "flock")])
+def test_one_that_is_taken_away_before_it_is_locked_is_made_again(
+    monkeypatch: pytest.MonkeyPatch, module: ModuleType, name: str
+) -> None:
     """Another node that starts at that moment takes it for abandoned."""
     made: list[Path] = []
-    make = tempfile.mkdtemp
+    make, call = tempfile.mkdtemp, getattr(module, name)
 
     def noted(**options: str) -> str:
         folder = make(**options)
         made.append(Path(folder))
         return folder
 
-    lock = fcntl.flock
-
-    def late(descriptor: int, operation: int) -> None:
-        if len(made) == 1:
+    def late(*arguments: object, **options: object) -> object:
+        if len(made) == 1 and made[0].exists():
             made[0].rmdir()
-        lock(descriptor, operation)
+        return call(*arguments, **options)
 
     monkeypatch.setattr(tempfile, "mkdtemp", noted)
-    monkeypatch.setattr(fcntl, "flock", late)
+    monkeypatch.setattr(module, name, late)
     with rundir.run_dir() as folder:
         assert folder.is_dir()
         assert made == [made[0], folder]

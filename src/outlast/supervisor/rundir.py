@@ -35,12 +35,13 @@ def _locked(parent: Path) -> tuple[Path, int]:
     """A new folder, and the descriptor that holds its lock, which ends with the process, however that ends."""
     while True:
         folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
-        lock = os.open(folder, os.O_RDONLY)
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if folder.exists():
-            return folder, lock
-        # Another node that started just now took it for abandoned.
-        os.close(lock)
+        # Another node that starts just now may take it for abandoned, until it is locked.
+        with contextlib.suppress(FileNotFoundError):
+            lock = os.open(folder, os.O_RDONLY)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if folder.exists():
+                return folder, lock
+            os.close(lock)
 
 
 def _remove_abandoned(parent: Path) -> None:
