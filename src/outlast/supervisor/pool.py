@@ -62,9 +62,10 @@ class Pool:
         ready = self._rotation.ready
         worker = balance.choose(ready, self._capacity)
         if worker is not None:
-            self._assign(exchange, worker)
             if len(ready) < self._capacity.max_workers:
+                # Before it is given the request, which it would be at work for.
                 self._consider_growth(worker)
+            self._assign(exchange, worker)
             return
         place = Place.REFUSE if self._killed else self._find_place(len(self._backlog.waiting))
         brake = self._crew.brake
@@ -86,7 +87,7 @@ class Pool:
         )
 
     def _consider_growth(self, worker: Worker) -> None:
-        """The worker just chosen may be so busy that the next request needs another."""
+        """The worker that a request is to go to may be so busy that the next one needs another."""
         if not worker.has_spare_time:
             self._grow()
         elif not (worker.quick or self._doubts) and worker.is_running():
