@@ -133,7 +133,8 @@ async def test_slash_tmp_is_its_own_temporary_folder(site: Served, case: str) ->
 
 @TYPESCRIPT_ONLY
 async def test_what_is_closed_looks_as_if_it_were_not_there(site: Served) -> None:
-    assert (await attempt(site, "look-by-node", site.node.project / "supabase/private.txt")).json() == [False, True]
+    looked = await attempt(site, "look-by-node", site.node.project / "supabase/private.txt")
+    assert looked.json() == [False, True, False, False, True]
 
 
 async def test_a_shared_folder_that_leads_nowhere_hinders_nobody(language: str, tmp_path: Path) -> None:

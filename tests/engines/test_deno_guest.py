@@ -52,6 +52,24 @@ class TestReady:
             answer = await worker.get()
         assert (answer.status, answer.body) == (200, b"ok")
 
+    async def test_what_a_loop_over_connections_does_belongs_to_the_request(self, function: MakeFunction) -> None:
+        source = """
+            Deno.listen({ port: 9 }).close(); // Just to see whether the port is free.
+            for await (const connection of Deno.listen({ port: 9 })) (async () => {
+              for await (const event of (Deno as any).serveHttp(connection)) {
+                const { request } = event;
+                await Promise.resolve();
+                console.log(request.headers.get("x-text"));
+                event.respondWith(new Response());
+              }
+            })();
+        """
+        async with booted(function(source)) as worker:
+            await worker.message("ready")
+            for number in ("r-1", "r-2"):
+                await worker.get(request_id=number, **{"x-text": f"of {number}"})
+                assert (await worker.log(f"of {number}"))["request"] == number
+
     async def test_standby_has_not_read_the_code_yet(self, function: MakeFunction) -> None:
         entrypoint = function("Deno.serve(() => new Response('old'))")
         async with standby(entrypoint) as worker:
@@ -528,7 +546,7 @@ class TestSurroundings:
                 "openaicompatible",
                 "/v1/chat/completions",
                 {"messages": []},
-                ['data: {"response":"grü"}\n\ndata: {"resp', 'onse":"n"}\n\ndata: [DONE]\n\n'],
+                ['event: x\ndata: {"response":"grü"}\n\n: alive\n\ndata: {"resp', 'onse":"n"}\n\ndata: [DONE]\n\n'],
             ),
         ],
     )

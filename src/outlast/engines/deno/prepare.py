@@ -37,7 +37,7 @@ RESOLVING = {"DENO_NO_PACKAGE_JSON": "1"}
 """For Deno's environment: what a package.json lists is in the import map."""
 
 _WORKERS = re.compile(rb"\bWorker\s*\(|\bworker_threads\b")
-_NODE_FILES = re.compile(r"npm:|(node:)?fs(/promises)?$")
+_NODE_FILES = re.compile(r"(npm|jsr|https?):|(node:)?(fs(/promises)?|module)$")
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -57,7 +57,7 @@ class Prepared:
     uses_workers: bool
     """Whether its code mentions Web Workers, or those of Node.js."""
     uses_node_files: bool
-    """Whether it imports the file functions of Node.js, or packages of npm, which may."""
+    """Whether it imports the file functions of Node.js, or what others have published, which may."""
     registry_variables: frozenset[str]
     """Variables that its .npmrc wants for registries, also while it runs."""
 
@@ -167,10 +167,11 @@ def _lock_file(function: FunctionSettings, folder: Path, npm_settings: bytes, en
     given = [f"{name}={env[name]}" for name in ("NPM_CONFIG_REGISTRY", "JSR_URL") if env.get(name)]
     registries = "\n".join([*npmrc.registries(npm_settings, env), *given])
     lock_file = folder / (f"deno-{zlib.crc32(os.fsencode(registries)):08x}.lock" if registries else "deno.lock")
-    beside = [function.folder, *([] if function.deno_config is None else [function.deno_config.parent])]
-    given_lock = next((file for place in beside if (file := place / "deno.lock").is_file()), None)
-    if given_lock is not None:
-        _write(lock_file, given_lock.read_bytes())
+    places = [function.folder, *([] if function.deno_config is None else [function.deno_config.parent])]
+    for place in places:
+        with contextlib.suppress(FileNotFoundError):
+            _write(lock_file, (place / "deno.lock").read_bytes())
+            break
     return lock_file
 
 

@@ -1,6 +1,7 @@
-import fs, { createWriteStream, existsSync, readdirSync } from "node:fs";
+import fs, { createWriteStream, exists, existsSync, readdirSync } from "node:fs";
 import { mkdir, rename } from "node:fs/promises";
 import { pipeline } from "node:stream/promises";
+import { promisify } from "node:util";
 import { caseOf } from "../_shared/gate.ts";
 
 const here = (path: string) => new URL(path, import.meta.url);
@@ -44,7 +45,13 @@ const attempts: Record<string, (at: string) => unknown> = {
   },
   "ffi": () => void Deno.dlopen("libc.so.6", { getpid: { parameters: [], result: "i32" } }),
   "kill": (at) => Deno.kill(Number(at), "SIGTERM"),
-  "look-by-node": (at) => [existsSync(at), existsSync(here("./data.txt"))],
+  "look-by-node": async (at) => [
+    existsSync(at),
+    existsSync(here("./data.txt")),
+    await promisify(exists)(at),
+    await new Promise((resolve) => exists(at, resolve)),
+    await promisify(exists)(here("./data.txt")),
+  ],
   "harmless": () => typeof process.umask() + typeof Deno.hostname() + typeof Deno.osRelease() + navigator.hardwareConcurrency,
 };
 

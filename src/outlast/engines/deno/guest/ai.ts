@@ -53,6 +53,7 @@ export class Session {
 /** One a line; where it is an event, after `data:`. */
 async function* messages(body: ReadableStream<Uint8Array<ArrayBuffer>>): AsyncGenerator<Message> {
   for await (const line of lines(body)) {
+    if (/^(:|event:|id:|retry:)/.test(line)) continue;
     const text = line.replace(/^data:/, "").trim();
     if (text === "[DONE]") return;
     if (text !== "") yield JSON.parse(text);

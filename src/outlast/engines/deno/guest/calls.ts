@@ -59,8 +59,7 @@ export class Calls {
     if (request === undefined || this.#tasks.has(id)) return;
     const task = Promise.withResolvers<void>();
     this.#tasks.set(id, task);
-    const name = `${request.method} ${new URL(request.url).pathname}`;
-    context.run(id, this.#waitUntil, task.promise, { name });
+    context.run(id, this.#waitUntil, task.promise, { name: `${request.method} ${pathOf(request.url)}` });
   }
 
   #taskOf(id: string): Task | undefined {
@@ -68,4 +67,9 @@ export class Calls {
     this.#tasks.delete(id);
     return task;
   }
+}
+
+/** A `URL` refuses some hosts that clients may name. */
+function pathOf(url: string): string {
+  return url.replace(/^[^/]*\/\/[^/?#]*/, "").split(/[?#]/, 1)[0];
 }

@@ -24,6 +24,15 @@ Deno.test("what has a client is no task", () => {
   assert.equal(tasks.length, 0);
 });
 
+Deno.test("a call is named by its path, whatever host the client has named", () => {
+  const { calls, tasks } = make();
+  for (const host of ["x:99999", "256.1.1.1", ""]) {
+    calls.begin(host, { method: "GET", url: `http://${host}/a/b?c//d#e` } as Request);
+  }
+  calls.abandonAll();
+  assert.deepEqual(tasks.map(([, name]) => name), ["GET /a/b", "GET /a/b", "GET /a/b"]);
+});
+
 Deno.test("abandonAll() makes a task of each running call, once", async () => {
   const { calls, tasks } = make();
   calls.begin("r-1", request("/a?b=c"));

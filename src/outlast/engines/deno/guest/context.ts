@@ -13,6 +13,11 @@ export function run<Args extends unknown[], Result>(
   return ids.run(id, action, ...args);
 }
 
+/** What the running code does from now on belongs to this request. */
+export function enter(id: string): void {
+  ids.enterWith(id);
+}
+
 /** `undefined` outside requests, so that messages leave the field out. */
 export function requestId(): string | undefined {
   return ids.getStore() || undefined;

@@ -3,6 +3,8 @@
  * worker's own. Here that is `TMPDIR`, so paths are changed accordingly.
  */
 
+import type { PathLike } from "node:fs";
+
 type Call = (...args: unknown[]) => unknown;
 type Calls = Record<string, Call>;
 
@@ -82,5 +84,13 @@ export function installForNode(): void {
     redirect(calls, names.filter((name) => !BY_TWO_PATHS.includes(name)), 1);
     redirect(calls, BY_TWO_PATHS, 2);
   }
+  // That of Node.js never calls back, here, about what is closed to the function.
+  const exists = (path: PathLike, callback: (exists: boolean) => void) => {
+    queueMicrotask(() => callback(fs.existsSync(path)));
+  };
+  const { custom } = process.getBuiltinModule("node:util").promisify;
+  fs.exists = Object.assign(exists, {
+    [custom]: (path: PathLike) => Promise.resolve(fs.existsSync(path)),
+  }) as unknown as typeof fs.exists;
   process.getBuiltinModule("node:module").syncBuiltinESMExports();
 }

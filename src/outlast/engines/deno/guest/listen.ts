@@ -3,6 +3,8 @@
  * comes by a connection of its own.
  */
 
+import * as context from "./context.ts";
+
 type Answer = Response | Promise<Response>;
 
 interface RequestEvent {
@@ -27,7 +29,10 @@ class Connection {
     this.localAddr = localAddr;
     this.remoteAddr = info.remoteAddr;
     this.answer = promise;
-    this.#event = { request, respondWith };
+    const id = context.requestId() ?? "";
+    // Whoever takes the request goes on in the context of the loop that accepts connections.
+    const take = () => (context.enter(id), request);
+    this.#event = Object.defineProperty({ respondWith } as RequestEvent, "request", { get: take });
     this.#end = reject;
   }
 
@@ -49,26 +54,26 @@ class Connection {
 }
 
 class Listener {
-  #server!: Deno.HttpServer;
+  readonly addr: Deno.NetAddr;
+  #server: Deno.HttpServer | undefined;
   #connections: ReadableStreamDefaultReader<Connection>;
   #close!: () => void;
 
   constructor(options: Deno.TcpListenOptions) {
+    const { hostname = "0.0.0.0", port = 8000 } = options;
+    this.addr = { transport: "tcp", hostname, port };
     const arrivals = new ReadableStream<Connection>({
-      start: (controller) => {
-        this.#close = () => controller.close();
-        this.#server = Deno.serve({ ...options, onListen() {} }, (request, info) => {
+      start: (controller) => this.#close = () => controller.close(),
+      // Not before the first is to be accepted: code may listen just to see whether a port is free.
+      pull: (controller) => {
+        this.#server ??= Deno.serve({ ...options, onListen() {} }, (request, info) => {
           const connection = new Connection(request, info, this.addr);
           controller.enqueue(connection);
           return connection.answer;
         });
       },
-    });
+    }, { highWaterMark: 0 });
     this.#connections = arrivals.getReader();
-  }
-
-  get addr(): Deno.Addr {
-    return this.#server.addr;
   }
 
   async accept(): Promise<Connection> {
@@ -83,7 +88,7 @@ class Listener {
 
   close(): void {
     this.#close();
-    this.#server.shutdown();
+    this.#server?.shutdown();
   }
 
   ref(): void {}
