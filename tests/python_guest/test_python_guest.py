@@ -86,9 +86,17 @@ class TestBootFailure:
             ("def = 1", '  File "', "SyntaxError: invalid syntax"),
             ("import missing_module", "Traceback", f"hint: {hints.PACKAGE}"),
             ("from .missing import module", "Traceback", f"hint: {hints.PARENT}"),
+            (
+                "try: import missing_module\nexcept ImportError: raise ValueError('instead') from None",
+                "Traceback",
+                "ValueError: instead",
+            ),
+            ("class Batch(Exception): exceptions = {'url': 1}\nraise Batch('no')", "Traceback", "main.Batch: no"),
             ("nothing = 1", "hello/main.py serves nothing: call serve(handler), or ", None),
             (
-                "from starlette.applications import Starlette\napi = Starlette()",
+                "from starlette.applications import Starlette\n"
+                "class Scheme:\n  async def __call__(self, request): pass\n"
+                "scheme = Scheme()\napi = Starlette()",
                 "hello/main.py serves nothing: call serve(handler), or define an ASGI application `app` (FastAPI, "
                 "Starlette). Its application is called `api`: app = api",
                 None,

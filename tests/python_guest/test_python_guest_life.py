@@ -104,7 +104,14 @@ async def handler(request):
             def nobodys(): begun.wait(); threading.Event().wait()
 
             def remind(): pass
+            def cancelled(): pass
+            def stopped(): stop.wait()
 
+            stop = threading.Event()
+            threading.Thread(target=stopped).start()
+            heeds = threading.Timer(3600, cancelled)
+            heeds.start()
+            add_event_listener("unload", lambda event: (heeds.cancel(), stop.set()))
             threading.Thread(target=mail).start()
             threading.Timer(3600, remind).start()
             threading.Thread(target=nobodys, daemon=True).start()
@@ -706,6 +713,26 @@ class TestOutput:
             await worker.get()
             await worker.message("log", level="error")
         assert [f"{level}:{text}" for level, text in worker.printed][:-1] == lines
+
+    async def test_a_line_that_a_handler_does_not_end_is_there_when_its_request_is_over(
+        self, function: MakeFunction
+    ) -> None:
+        source = """
+            class Handler(logging.Handler):
+                def emit(self, record): sys.stderr.write(record.msg)
+
+            @serve
+            async def handler(request):
+                own = Handler()
+                own.handle(logging.makeLogRecord({"msg": "unfinished", "levelno": logging.WARNING}))
+                own.handle(logging.makeLogRecord({"msg": "of no level"}))
+                return Response()
+        """
+        async with booted(function(source)) as worker:
+            await worker.message("ready")
+            await worker.get()
+            assert (await worker.log("unfinished"))["level"] == "warning"
+            assert (await worker.log("of no level"))["level"] == "error"
 
     async def test_a_text_that_carries_its_record_has_its_level(self, function: MakeFunction) -> None:
         """As loguru writes them."""

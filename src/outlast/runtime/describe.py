@@ -1,5 +1,6 @@
 """Errors as text."""
 
+import contextlib
 import functools
 import sysconfig
 import traceback
@@ -34,9 +35,12 @@ def describe(error: BaseException) -> str:
         for part in _parts(whole):
             _trim(part)
         said = "".join(whole.format()).rstrip("\n")
-        return f"{said}\n\nhint: {hint}" if (hint := hints.hint(error)) else said
     except Exception:
         return f"{type(error).__name__} [an error that cannot be printed]"
+    with contextlib.suppress(Exception):
+        if hint := hints.hint(error):
+            return f"{said}\n\nhint: {hint}"
+    return said
 
 
 def _parts(whole: traceback.TracebackException) -> Iterator[traceback.TracebackException]:

@@ -39,7 +39,9 @@ def _all(error: BaseException | None, seen: set[int]) -> Iterator[BaseException]
         return
     seen.add(id(error))
     yield error
-    for part in (*getattr(error, "exceptions", ()), error.__cause__, error.__context__):
+    members = error.exceptions if isinstance(error, BaseExceptionGroup) else ()
+    context = None if error.__suppress_context__ else error.__context__
+    for part in (*members, error.__cause__, context):
         yield from _all(part, seen)
 
 

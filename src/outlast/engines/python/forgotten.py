@@ -4,12 +4,15 @@ import asyncio
 import inspect
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Iterator
 
 from outlast.runtime.describe import is_users_code
 from outlast.runtime.edge_runtime import tasks
 from outlast.runtime.tasks import plain_name
+
+END_WITHIN_S = 0.02
 
 
 def names() -> list[str]:
@@ -27,14 +30,19 @@ def _of_tasks() -> Iterator[str]:
 def _of_threads() -> Iterator[str]:
     """Python itself would wait for them at its end. Those of a pool count as long as they have something to do."""
     running = sys._current_frames()
+    until = time.monotonic() + END_WITHIN_S
     for thread in threading.enumerate():
         frame = running.get(thread.ident or 0)
         if frame is None or thread.daemon or thread is threading.main_thread():
             continue
         if isinstance(thread, threading.Timer):
-            yield plain_name(thread.function)
+            if not thread.finished.is_set():
+                yield plain_name(thread.function)
             continue
         codes = (inner.f_code for inner, _ in traceback.walk_stack(frame))
         own = [code.co_qualname for code in codes if is_users_code(code.co_filename)]
         if own:
-            yield own[-1].rpartition("<locals>.")[2]
+            # It may have been told to end just now.
+            thread.join(max(0.0, until - time.monotonic()))
+            if thread.is_alive():
+                yield own[-1].rpartition("<locals>.")[2]

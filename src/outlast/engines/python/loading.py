@@ -16,6 +16,8 @@ from outlast.runtime.describe import describe
 FALLBACK_NAME = "outlast_function"
 _OWN_LOOP = re.compile("from a running event loop|loop is already running|another loop is running")
 """What asyncio and uvloop say."""
+_ASGI_ARGUMENTS = 4
+"""Of a class's ``__call__``: self, scope, receive, send."""
 _PATCHERS = {"gevent.monkey", "eventlet.patcher"}
 """Other modules replace what starts a thread as well, such as debuggers, but do start one."""
 
@@ -89,7 +91,9 @@ def why_it_cannot_serve(path: Path, module: ModuleType, app: object) -> str | No
 
 
 def _is_application(value: object) -> bool:
-    return inspect.iscoroutinefunction(getattr(type(value), "__call__", None))  # noqa: B004, of its type
+    call = getattr(type(value), "__call__", None)  # noqa: B004, of its type
+    # FastAPI's security schemes can be called, too, with a request alone.
+    return inspect.iscoroutinefunction(call) and len(inspect.signature(call).parameters) == _ASGI_ARGUMENTS
 
 
 def _takes_two(app: Callable[..., object]) -> bool:

@@ -59,11 +59,12 @@ class Writer(io.TextIOBase):
         reports.send(Logged(level, text, request_id.get()))
 
     def flush(self) -> None:
-        """Sends the unfinished line of this thread and request."""
+        """Sends the unfinished lines of this thread and request."""
         if self._pending:
-            key = (threading.get_ident(), request_id.get(), _recorded.get())
-            if text := self._pending.pop(key, ""):
-                self.say(key[2] or self._level, text)
+            ours = (threading.get_ident(), request_id.get())
+            for key in [key for key in self._pending if key[:2] == ours]:
+                if text := self._pending.pop(key):
+                    self.say(key[2] or self._level, text)
 
     def finish(self) -> None:
         """Sends all unfinished lines."""
@@ -171,13 +172,19 @@ class Output:
 
 @functools.cache
 def prepare_logging() -> None:
-    """Once, and best before a worker is forked: it changes nothing but for a `Writer`."""
+    """Once, and best before a worker is forked: what it changes shows only where a `Writer` is written to."""
     logging.getLogger().setLevel(logging.INFO)
     # A line gets the level of its record, whichever stream a handler was made for.
-    logging.Handler.handle = _at(  # type: ignore[method-assign]
-        lambda record: level_of(record.levelno), logging.Handler.handle
-    )
+    logging.Handler.handle = _at(_level_recorded, logging.Handler.handle)  # type: ignore[method-assign]
     logging.Handler.handleError = _at(lambda _: None, logging.Handler.handleError)  # type: ignore[method-assign]
+
+
+def _level_recorded(record: logging.LogRecord) -> Level | None:
+    try:
+        return level_of(record.levelno)
+    except TypeError:
+        # Those that code makes of its own accord may have none (`logging.makeLogRecord`).
+        return None
 
 
 def _at(level: Callable[[logging.LogRecord], Level | None], method: Callable[..., T]) -> Callable[..., T]:
