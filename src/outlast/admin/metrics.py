@@ -1,7 +1,7 @@
 """``/metrics``, for Prometheus.
 
-Labels are names of existing functions and members of the closed lists in `outlast.core`, which bounds the number of
-time series. Requests for functions that do not exist are counted under an empty name.
+Labels are names of functions that exist or have existed, and members of the closed lists in `outlast.core`, which
+bounds the number of time series. Requests for functions that do not exist are counted under an empty name.
 """
 
 from collections import Counter

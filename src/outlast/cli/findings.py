@@ -97,6 +97,9 @@ def _closed_to_workers(function: FunctionSettings) -> str | None:
 
 
 def _port() -> Finding:
-    if not is_free(PORT):
-        return Finding("port", str(PORT), State.NOTE, "in use: outlast serve --port=0 takes any that is free")
-    return Finding("port", str(PORT), State.OK, "free")
+    try:
+        if is_free(PORT):
+            return Finding("port", str(PORT), State.OK, "free")
+    except OSError as error:
+        return Finding("port", str(PORT), State.MISSING, f"cannot be listened on: {error.strerror}")
+    return Finding("port", str(PORT), State.NOTE, "in use: outlast serve --port=0 takes any that is free")

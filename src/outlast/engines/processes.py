@@ -261,7 +261,9 @@ class Spawner:
         if (exited := self._running.get(pid)) is not None:
             with contextlib.suppress(SpawnError):
                 self._send({"kill": pid})
-                asyncio.get_running_loop().call_later(KILLED_WITHIN_S, self._insist, pid, exited)
+                loop = asyncio.get_running_loop()
+                # In two steps: where the node itself stood still, it reads first what has come meanwhile.
+                loop.call_later(KILLED_WITHIN_S / 2, loop.call_later, KILLED_WITHIN_S / 2, self._insist, pid, exited)
         if pid in self._orphans:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(pid, signal.SIGKILL)
