@@ -60,7 +60,7 @@ async def test_of_a_thousand_oneshot_workers_nothing_is_left(tmp_path: Path) -> 
         # All of them lived and ended as they should.
         shutdowns = node.found("shutdown")
         unlike = [entry["execution_id"] for entry in shutdowns if entry["reason"] != "oneshot"]
-        assert not unlike, [entry for entry in node.events if entry.get("execution_id") in unlike]
+        assert not unlike, "\n".join(str(entry) for entry in node.events if entry.get("execution_id") in unlike)
         assert len(shutdowns) == sum(WARM_UP.values()) + sum(REQUESTS.values())
 
 

@@ -98,7 +98,7 @@ class Worker:
             self.free.append(link)
         self.freed.set()
 
-    def link_unused(self, exchange: Exchange) -> None:
+    def link_unused(self, exchange: Exchange, why: str) -> None:
         self.unused.set()
         self.link_lost(exchange)
 

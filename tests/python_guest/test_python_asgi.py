@@ -376,9 +376,9 @@ async def app(scope, receive, send):
             writer.write(b"POST / HTTP/1.1\r\nhost: x\r\nsb-request-id: r-1\r\ncontent-length: 9\r\n\r\nabc")
             await worker.log("reads")
             writer.close()
-            worker.say(type="abandoned", request="r-1")
             await worker.log("left")
             if waits:
+                worker.say(type="abandoned", request="r-1")
                 await worker.message("task_settled", outcome="fulfilled")
             worker.say(type="ping", number=7, no_clients=True)
             await worker.message("pong")

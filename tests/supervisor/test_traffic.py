@@ -54,7 +54,7 @@ class Served:
     def request_ended(self, left: int) -> None:
         self.left.append(left)
 
-    def unreachable(self, exchange: Exchange) -> None:
+    def unreachable(self, exchange: Exchange, why: str) -> None:
         self.unreached.put_nowait(exchange)
 
     def request_abandoned(self, request_id: str) -> None:

@@ -23,7 +23,7 @@ class Owner(Protocol):
     def link_done(self, link: "Link", exchange: Exchange, reusable: bool) -> None:
         """The exchange is over, whether it succeeded or failed."""
 
-    def link_unused(self, exchange: Exchange) -> None:
+    def link_unused(self, exchange: Exchange, why: str) -> None:
         """The worker could not be reached; nothing of the exchange was sent."""
 
     def link_lost(self, exchange: Exchange) -> None:
@@ -86,8 +86,8 @@ class Link(asyncio.Protocol):
         """Opens the connection and carries its first exchange."""
         try:
             await self.open(path)
-        except (ConnectionRefusedError, ConnectionResetError, FileNotFoundError, BrokenPipeError):
-            self._owner.link_unused(exchange)
+        except (ConnectionRefusedError, ConnectionResetError, FileNotFoundError, BrokenPipeError) as error:
+            self._owner.link_unused(exchange, error.strerror or str(error))
             return
         except OSError as error:
             # The worker is there: too many connections wait for it to accept them, or the node has too many files open.
@@ -98,8 +98,7 @@ class Link(asyncio.Protocol):
         if exchange.ended:
             self._owner.link_done(self, exchange, reusable=self.is_open)
         elif not (self.is_open and self.carry(exchange)):
-            # The worker closed it before accepting it, or sent something before anything was asked.
-            self._owner.link_unused(exchange)
+            self._owner.link_unused(exchange, "the worker closed it before anything was asked")
 
     @property
     def is_open(self) -> bool:

@@ -22,7 +22,7 @@ class Owner(Protocol):
     def request_ended(self, left: int) -> None:
         """A request has ended; this many are left."""
 
-    def unreachable(self, exchange: Exchange) -> None:
+    def unreachable(self, exchange: Exchange, why: str) -> None:
         """The worker does not accept connections. Nothing of the exchange was sent."""
 
     def request_abandoned(self, request_id: str) -> None:
@@ -121,9 +121,9 @@ class Traffic:
             self._free.append(link)
         self._let_go(exchange)
 
-    def link_unused(self, exchange: Exchange) -> None:
+    def link_unused(self, exchange: Exchange, why: str) -> None:
         self._let_go(exchange)
-        self._owner.unreachable(exchange)
+        self._owner.unreachable(exchange, why)
 
     def link_lost(self, exchange: Exchange) -> None:
         exchange.link = None

@@ -395,7 +395,8 @@ class Worker:
         self._owner.worker_freed(self)
         self._check_drained()
 
-    def unreachable(self, exchange: Exchange) -> None:
+    def unreachable(self, exchange: Exchange, why: str) -> None:
+        self._journal.noted(Level.ERROR, f"no connection to the worker: {why}", exchange.invocation.request_id)
         exchange.worker = None
         self.kill(EndReason.CRASH)
         if not exchange.ended:
