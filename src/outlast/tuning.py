@@ -6,7 +6,7 @@ import os
 import resource
 import sys
 
-from outlast.sandbox import kernel, syscalls
+from outlast.sandbox import kernel
 
 MAX_OPEN_FILES = 10_240
 
@@ -32,7 +32,7 @@ def interrupt_what_computes() -> None:
     Its part of a request takes a few tenths of a millisecond. Otherwise Linux may let it wait for several first, even
     if another CPU is free. Not for workers, which would interrupt the node: that costs a tenth of the throughput.
     """
-    if sys.platform == "linux" and os.uname().machine in syscalls.COLUMNS and not os.sched_getscheduler(0):
+    if sys.platform == "linux" and not os.sched_getscheduler(0):
         with contextlib.suppress(OSError):
             kernel.ask_for_slices_of(kernel.SHORTEST_SLICE)
 

@@ -154,6 +154,13 @@ class TestWithoutItsClient:
         writer.close()
         await writer.wait_closed()
 
+    async def fails_for_nobody(self, worker: DenoWorker) -> None:
+        """A handler that fails once it has become a task."""
+        await self.left(worker, "/fail")
+        worker.say(type="abandoned", request="r-8")
+        await worker.message("task_started", request="r-8")
+        await worker.get("/open")
+
     @pytest.mark.parametrize("told", ["abandoned", "ping"])
     @pytest.mark.parametrize(
         "serve",
@@ -193,10 +200,7 @@ class TestWithoutItsClient:
         """
         async with booted(function(self.GOES_ON + source)) as worker:
             await worker.message("ready")
-            await self.left(worker, "/fail")
-            worker.say(type="abandoned", request="r-8")
-            await worker.message("task_started", request="r-8")
-            await worker.get("/open")
+            await self.fails_for_nobody(worker)
             failed = await worker.message("task_settled", task=1, outcome="rejected")
             await worker.log("heard no")
         assert failed["error"].startswith("Error: no\n    at handler (file:///")
@@ -219,10 +223,7 @@ class TestWithoutItsClient:
         """
         async with booted(function(self.GOES_ON + source)) as worker:
             await worker.message("ready")
-            await self.left(worker, "/fail")
-            worker.say(type="abandoned", request="r-8")
-            await worker.message("task_started", request="r-8")
-            await worker.get("/open")
+            await self.fails_for_nobody(worker)
             await worker.log("stores no")
             assert "task_settled" not in {m["type"] for m in worker.messages}
             await worker.get("/close")

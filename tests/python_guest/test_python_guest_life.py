@@ -12,6 +12,17 @@ from tests.python_guest.python_worker import booted, standby
 MakeFunction = Callable[[str], Path]
 
 
+async def ends_in_the_middle_of(names: str, entrypoint: Path) -> None:
+    """All that a worker of this function has to say is what its end cuts off."""
+    async with booted(entrypoint) as worker:
+        await worker.message("ready")
+        worker.say(type="exit")
+        await worker.ended()
+    ((level, text),) = worker.printed
+    assert level == "warning"
+    assert text.startswith(f"the worker ends in the middle of {names}: it does not wait for ")
+
+
 class TestEnd:
     @pytest.mark.parametrize(
         "listener",
@@ -85,13 +96,7 @@ async def handler(request):
             add_event_listener("unload", lambda event: begun[1].cancel())
             serve(lambda request: Response())
         """
-        async with booted(function(source)) as worker:
-            await worker.message("ready")
-            worker.say(type="exit")
-            await worker.ended()
-        ((level, text),) = worker.printed
-        assert level == "warning"
-        assert text.startswith("the worker ends in the middle of forgotten: it does not wait for ")
+        await ends_in_the_middle_of("forgotten", function(source))
 
     async def test_threads_that_nobody_waits_for_are_named(self, function: MakeFunction) -> None:
         source = """
@@ -122,13 +127,7 @@ async def handler(request):
             pool.submit(int).result()
             serve(lambda request: Response())
         """
-        async with booted(function(source)) as worker:
-            await worker.message("ready")
-            worker.say(type="exit")
-            await worker.ended()
-        ((level, text),) = worker.printed
-        assert level == "warning"
-        assert text.startswith("the worker ends in the middle of mail, remind, store: it does not wait for ")
+        await ends_in_the_middle_of("mail, remind, store", function(source))
 
     @pytest.mark.parametrize("who", ["a task", "a request"])
     async def test_the_parts_of_what_is_cut_off_are_not_named(self, function: MakeFunction, who: str) -> None:

@@ -1,6 +1,6 @@
 """Numbers of system calls: on x86-64, and on aarch64, which lacks some of the old ones."""
 
-COLUMNS = {"x86_64": 0, "aarch64": 1}
+_COLUMNS = {"x86_64": 0, "aarch64": 1}
 
 NUMBERS: dict[str, tuple[int | None, int | None]] = {
     "acct": (163, 89),
@@ -114,5 +114,5 @@ NUMBERS: dict[str, tuple[int | None, int | None]] = {
 
 def number(name: str, machine: str) -> int | None:
     """None where the architecture does not have it, or is neither of these."""
-    column = COLUMNS.get(machine)
+    column = _COLUMNS.get(machine)
     return None if column is None else NUMBERS[name][column]
