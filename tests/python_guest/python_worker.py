@@ -4,8 +4,9 @@ import asyncio
 import contextlib
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from tests.engines.deno_worker import PATIENCE_S, DenoWorker
 
@@ -60,7 +61,7 @@ _zygotes: dict[asyncio.AbstractEventLoop, Spawner] = {}
 """One for all tests: starting it takes longer than most of them. It ends with the process that runs them."""
 
 
-async def _fork(folder: Path, entrypoint: Path, memory_mb: int, environment: Mapping[str, str]) -> Forked:
+async def fork(folder: Path, entrypoint: Path, memory_mb: int, environment: Mapping[str, str]) -> Forked:
     loop = asyncio.get_running_loop()
     zygote = _zygotes.setdefault(loop, Spawner(ZYGOTE))
     start = Start(
@@ -86,8 +87,10 @@ async def _reader(descriptor: int) -> asyncio.StreamReader:
 
 
 @contextlib.asynccontextmanager
-async def standby(entrypoint: Path, memory_mb: int = 0, **environment: str) -> AsyncIterator[PythonWorker]:
-    """A worker that has connected and waits for `boot`."""
+async def standby(
+    entrypoint: Path, memory_mb: int = 0, start: Callable[..., Awaitable[Any]] = fork, **environment: str
+) -> AsyncIterator[PythonWorker]:
+    """A worker that has connected and waits for `boot`. ``start``: whatever starts its process as `fork` does."""
     # Its sockets' paths must stay short: pytest's own folders are too deep for that.
     folder = Path(tempfile.mkdtemp(prefix="guest-"))
     connected: asyncio.Future[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = asyncio.Future()
@@ -96,7 +99,7 @@ async def standby(entrypoint: Path, memory_mb: int = 0, **environment: str) -> A
         str(folder / "control.sock"),
         limit=2 * 1024 * 1024,
     )
-    process = await _fork(folder, entrypoint, memory_mb, environment)
+    process = await start(folder, entrypoint, memory_mb, environment)
     worker = PythonWorker(folder, process)
     try:
         worker.reader, worker.writer = await asyncio.wait_for(connected, PATIENCE_S)

@@ -3,6 +3,8 @@
 import asyncio
 import json
 import os
+import sys
+from asyncio.subprocess import PIPE
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +15,23 @@ from tests.python_guest.python_worker import booted, standby
 from outlast.runtime import hints
 
 MakeFunction = Callable[[str], Path]
+
+HELD_UP = """
+import select, signal, sys
+from outlast.engines.python import guest
+
+class HeldUp(guest.Guest):
+    # On a machine without time for it: the node has spoken, with all signals that tell of it, before its next step.
+    def __init__(self, *args):
+        super().__init__(*args)
+        print("made")
+        select.select([self._channel._socket], [], [])
+        signal.raise_signal(signal.SIGALRM)
+
+guest.Guest = HeldUp
+sys.path.insert(0, sys.argv[2])
+guest.main(sys.argv[1], lambda: print("sealed"), keeps=False)
+"""
 
 OK = "serve(lambda request: Response('ok'))\n"
 
@@ -45,6 +64,21 @@ class TestReady:
             worker.boot(entrypoint)
             await worker.message("ready")
             assert (await worker.get()).body == b"new"
+
+    async def test_no_code_of_the_function_runs_before_the_worker_listens_and_is_sealed(
+        self, function: MakeFunction
+    ) -> None:
+        async def held_up(folder: Path, entrypoint: Path, *_: object) -> asyncio.subprocess.Process:
+            arguments = ["-c", HELD_UP, str(folder), str(entrypoint.parent)]
+            return await asyncio.create_subprocess_exec(sys.executable, *arguments, stdout=PIPE, stderr=PIPE)
+
+        entrypoint = function("print('evaluated')\n" + OK)
+        async with standby(entrypoint, start=held_up) as worker:
+            await worker.log("made")
+            worker.boot(entrypoint)
+            await worker.message("ready")
+            assert (await worker.get()).body == b"ok"
+        assert [text for _, text in worker.printed] == ["made", "sealed", "evaluated"]
 
     async def test_modules_around_it_can_be_imported(self, function: MakeFunction, tmp_path: Path) -> None:
         (tmp_path / "_shared").mkdir()

@@ -68,7 +68,6 @@ class Channel:
         self._sent_at = 0.0
         self._eager = 0
         """How many of the next messages are sent at once."""
-        loop.add_reader(self._socket, self.receive)
 
     def send(self, message: messages.FromWorker) -> None:
         self._queue.append(_encode(message))
@@ -119,8 +118,9 @@ class Channel:
             finally:
                 self._taken.release()
 
-    def signal_arrivals(self) -> None:
-        """Has SIGIO sent whenever the node has said something. The handler must be installed already."""
+    def listen(self) -> None:
+        """Handles what the node says from now on. SIGIO, whose handler must be installed already, tells of it, too."""
+        self._loop.add_reader(self._socket, self.receive)
         fcntl.fcntl(self._socket, fcntl.F_SETOWN, os.getpid())
         flags = fcntl.fcntl(self._socket, fcntl.F_GETFL)
         fcntl.fcntl(self._socket, fcntl.F_SETFL, flags | os.O_ASYNC)

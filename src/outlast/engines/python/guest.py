@@ -85,7 +85,6 @@ class Guest:
         # A listener that interrupts the sending of messages could send none itself for as long as it runs.
         sending = Channel.proceed.__code__
         self._pulse = Pulse(loop, self._is_busy, self._on_stuck, self._on_moving, self._hear, sending)
-        self._channel.signal_arrivals()
         self._gate = gate.Gate(self._pulse.quicken, self._output.end_request, self._exit)
         gate.install()
         serving.inside_worker = True
@@ -94,14 +93,15 @@ class Guest:
         os._exit = self.end
         os.register_at_fork(after_in_child=self._become_stranger)
 
-    async def listen(self, then: Callable[[], None]) -> None:
+    async def listen(self, seal: Callable[[], None]) -> None:
         def connection() -> Connection:
             return Connection(self._loop, self._gate.serve, lambda *asked: self._websockets.take_over(*asked))
 
         self._server = await self._loop.create_unix_server(connection, str(self._folder / "http.sock"), backlog=1024)
-        # Called here, because by its next turn the loop may have begun with the function's code.
-        then()
+        seal()
         self._rehearsing = self._loop.call_later(REHEARSES_AFTER_S, lambda: self._do(self._rehearse()))
+        # Not before: what the node says can have the function's code run at once.
+        self._channel.listen()
 
     def live(self) -> None:
         try:

@@ -4,7 +4,7 @@ While there is something to do, a timer's signal asks the loop for a sign of lif
 between two steps of whatever code blocks the loop. So the handler sees that code's own frame, and can still do what
 cannot wait: pass on what was printed, and hear the node.
 
-What the node says also comes with a signal (`Channel.signal_arrivals`). A moment later it is heard in the middle of
+What the node says also comes with a signal (`Channel.listen`). A moment later it is heard in the middle of
 whatever runs then, unless the loop has handled it, as it does when it is not blocked.
 """
 
