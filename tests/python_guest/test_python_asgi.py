@@ -356,7 +356,10 @@ async def app(scope, receive, send):
         source = f"""
             from starlette.applications import Starlette
             from starlette.requests import ClientDisconnect
+            from starlette.responses import PlainTextResponse
             from starlette.routing import Route
+
+            opened = asyncio.Event()
 
             async def read(request):
                 print("reads")
@@ -364,11 +367,14 @@ async def app(scope, receive, send):
                     await request.body()
                 except ClientDisconnect:
                     print("left")
-                    # Longer than it takes to become a task.
-                    for _ in range(1000 * {waits}): await asyncio.sleep(0)
+                    if {waits}: await opened.wait()
                     raise
 
-            app = Starlette(routes=[Route("/", read, methods=["POST"])])
+            async def open(request):
+                opened.set()
+                return PlainTextResponse()
+
+            app = Starlette(routes=[Route("/", read, methods=["POST"]), Route("/open", open)])
         """
         async with booted(function(source)) as worker:
             await worker.message("ready")
@@ -379,6 +385,8 @@ async def app(scope, receive, send):
             await worker.log("left")
             if waits:
                 worker.say(type="abandoned", request="r-1")
+                await worker.message("task_started", request="r-1")
+                await worker.get("/open", request_id="r-2")
                 await worker.message("task_settled", outcome="fulfilled")
             worker.say(type="ping", number=7, no_clients=True)
             await worker.message("pong")
