@@ -1,10 +1,12 @@
 """The worker's end of the control channel, stopped between any two steps of it, as by a SIGKILL."""
 
 import asyncio
+import io
 import mmap
 import socket
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
@@ -14,6 +16,8 @@ import pytest
 
 from outlast.engines.python import control
 from outlast.engines.python.control import Channel
+from outlast.engines.python.output import Writer
+from outlast.runtime import reports
 from outlast.wire import kept, messages
 from outlast.wire.framing import MAX_LINE_BYTES
 
@@ -166,3 +170,41 @@ def test_without_memory_the_start_of_a_task_is_handed_over_at_once(folder: Path)
     assert rig.received.count(b"task_started") == 50
     assert rig.received.endswith(messages.encode(messages.TaskStarted(49)))
     rig.close()
+
+
+@pytest.mark.parametrize("step_before", range(12))
+def test_another_thread_ends_its_line_as_the_process_ends(monkeypatch: pytest.MonkeyPatch, step_before: int) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(reports, "send", lambda message: said.append(message.text))
+    writer = Writer("info", io.StringIO())
+    half, goes_on = threading.Event(), threading.Event()
+
+    def talk() -> None:
+        writer.write("half ")
+        half.set()
+        goes_on.wait()
+        writer.write("a line\n")
+
+    thread = threading.Thread(target=talk)
+    thread.start()
+    half.wait()
+    steps = 0
+
+    def step(frame: FrameType, event: str, _: Any) -> Any:
+        nonlocal steps
+        frame.f_trace_opcodes = frame.f_code is Writer.finish.__code__
+        if event == "opcode":
+            if steps == step_before:
+                goes_on.set()
+                thread.join()
+            steps += 1
+        return step
+
+    sys.settrace(step)
+    try:
+        writer.finish()
+    finally:
+        sys.settrace(None)
+        goes_on.set()
+        thread.join()
+    assert "".join(said) == "half a line"

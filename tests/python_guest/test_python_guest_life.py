@@ -205,6 +205,36 @@ async def handler(request):
         names = [message["name"] for message in worker.messages if message["type"] == "task_started"]
         assert names == [f"task {number}" for number in range(50)]
 
+    async def test_what_ends_it_waits_for_a_thread_that_is_speaking(self, function: MakeFunction) -> None:
+        source = """
+            from outlast.engines.python import control
+
+            speaks, ends = threading.Event(), threading.Event()
+            hand_over = control.Channel._hand_over
+
+            def hand_over_slowly(self, data):
+                if threading.current_thread() is not threading.main_thread():
+                    speaks.set()
+                    ends.wait()
+                return hand_over(self, data)
+
+            control.Channel._hand_over = hand_over_slowly
+
+            @serve
+            async def handler(request):
+                # This thread goes on until it waits for something.
+                sys.setswitchinterval(60)
+                threading.Thread(target=print, args=["x" * 100_000]).start()
+                speaks.wait()
+                print("last words")
+                ends.set()
+                os._exit(3)
+        """
+        async with booted(function(source)) as worker:
+            await worker.message("ready")
+            assert (await worker.ended_by_request())[0] == 3
+        assert worker.printed == [("info", "x" * 100_000), ("info", "last words")]
+
     async def test_exit_inside_of_a_task(self, function: MakeFunction) -> None:
         source = """
             async def work():

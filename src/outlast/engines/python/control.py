@@ -21,6 +21,9 @@ EAGER_SENDS = 4
 PAUSE_S = 0.002
 """After a pause of this length, the next `EAGER_SENDS` messages are handed to the kernel one by one. Further ones wait
 for the loop's next turn, or for this long."""
+FINISHES_WITHIN_S = 1.0
+"""For so long, what ends the process waits for another thread in the middle of its sending. It cannot wait for its own,
+where it is a signal's handler."""
 MAX_TEXT = 256 * 1024
 MAX_NAME = 1024
 """Characters. A line is limited to 1 MiB by the node, and a character takes up to six bytes in JSON."""
@@ -30,8 +33,8 @@ _LONG_LINE = 64 * 1024
 class Channel:
     """``on_message`` is called for each message of the node; ``on_lost`` when the node is gone.
 
-    Any thread may send, and so may a signal handler in the middle of another send, so nothing here waits for a lock:
-    whoever finds the channel taken leaves the message to the one who has it.
+    Any thread may send, and so may a signal handler in the middle of another send, so nothing here waits for a lock,
+    but `finish`: whoever finds the channel taken leaves the message to the one who has it.
 
     With ``memory``, which the node reads when this process has died, every message is safe once `send` returns. Without
     it, only the start of a task is, because that is handed to the kernel at once.
@@ -101,22 +104,15 @@ class Channel:
         """Does what is due, unless somebody else is doing it. Waits for the node when both buffers are full."""
         while (self._queue or self._shall_send) and self._taken.acquire(False):
             try:
-                while self._queue:
-                    line = self._queue.popleft()
-                    try:
-                        if not (fits := self._kept.put(line)):
-                            self._send_kept()
-                            fits = self._kept.put(line)
-                    except MemoryError:
-                        self._queue.appendleft(line)
-                        raise
-                    if not fits:
-                        self._send_long(line)
-                if self._shall_send:
-                    self._shall_send = False
-                    self._send_kept()
+                self._pass_on()
             finally:
                 self._taken.release()
+
+    def finish(self) -> None:
+        """Sends everything, last of all: waits for another thread that is at it, and leaves it nothing to send."""
+        self._shall_send = True
+        if self._taken.acquire(timeout=FINISHES_WITHIN_S):
+            self._pass_on()
 
     def listen(self) -> None:
         """Handles what the node says from now on. SIGIO, whose handler must be installed already, tells of it, too."""
@@ -156,6 +152,23 @@ class Channel:
             self._heard += self._lines.feed(data)
         else:
             self._on_lost()
+
+    def _pass_on(self) -> None:
+        """For whoever has taken the channel."""
+        while self._queue:
+            line = self._queue.popleft()
+            try:
+                if not (fits := self._kept.put(line)):
+                    self._send_kept()
+                    fits = self._kept.put(line)
+            except MemoryError:
+                self._queue.appendleft(line)
+                raise
+            if not fits:
+                self._send_long(line)
+        if self._shall_send:
+            self._shall_send = False
+            self._send_kept()
 
     def _flush_now(self) -> None:
         self._flush_is_due = False

@@ -114,7 +114,7 @@ class Guest:
     def end(self, status: int) -> NoReturn:
         """Ends the process at once, without losing what it has said."""
         self._output.finish()
-        self._channel.flush()
+        self._channel.finish()
         self._end_process(status)
 
     @functools.cached_property

@@ -67,11 +67,10 @@ class Writer(io.TextIOBase):
                     self.say(key[2] or self._level, text)
 
     def finish(self) -> None:
-        """Sends all unfinished lines."""
-        while self._pending:
-            (_, request, level), text = self._pending.popitem()
-            if text:
-                reports.send(Logged(level or self._level, text, request))
+        """Sends all unfinished lines, of which other threads may finish some meanwhile."""
+        for key in [*self._pending]:
+            if text := self._pending.pop(key, ""):
+                reports.send(Logged(key[2] or self._level, text, key[1]))
 
     def reconfigure(self, **_options: object) -> None:
         """Scripts call it to have UTF-8 or whole lines, which they have here."""
