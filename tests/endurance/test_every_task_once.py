@@ -7,6 +7,7 @@ import asyncio
 import os
 import random
 import signal
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,8 @@ CALLERS = 16
 ANSWERS_BETWEEN_KILLS = (50, 800)
 SHARE_OF_ANY_AGE, OLD_MS = 0.25, 1_500
 """A function whose workers all die young is slowed down: then there would be nobody to kill."""
+LEAST_KILLED = max(2, int(SECONDS / 5))
+"""Of each function."""
 MOST_IN_FLIGHT = 1_000
 """Lines that a worker can have written between the end of a task and the moment when the node was told of it."""
 IN_ONE_TURN = 60
@@ -138,19 +141,18 @@ class Load:
 
 
 async def kill_at_random(api: httpx.AsyncClient, load: Load, chance: random.Random) -> Counter[str]:
-    """Until it is cancelled. Returns how many of each function."""
+    """For `SECONDS`, and until there are enough. Returns how many of each function."""
     killed: Counter[str] = Counter()
-    try:
-        while True:
-            await load.more(chance.randint(*ANSWERS_BETWEEN_KILLS))
-            workers = (await api.get("/v1/workers")).json()["items"]
-            least_age_ms = 0 if chance.random() < SHARE_OF_ANY_AGE else OLD_MS
-            if victims := [worker for worker in workers if _may_die(worker, least_age_ms)]:
-                victim = chance.choice(victims)
-                os.kill(victim["pid"], signal.SIGKILL)
-                killed[victim["function"]] += 1
-    except asyncio.CancelledError:
-        return killed
+    until = time.monotonic() + SECONDS
+    while time.monotonic() < until or min(killed[name] for name in FUNCTIONS) < LEAST_KILLED:
+        await load.more(chance.randint(*ANSWERS_BETWEEN_KILLS))
+        workers = (await api.get("/v1/workers")).json()["items"]
+        least_age_ms = 0 if chance.random() < SHARE_OF_ANY_AGE else OLD_MS
+        if victims := [worker for worker in workers if _may_die(worker, least_age_ms)]:
+            victim = chance.choice(victims)
+            os.kill(victim["pid"], signal.SIGKILL)
+            killed[victim["function"]] += 1
+    return killed
 
 
 def _may_die(worker: dict[str, Any], least_age_ms: int) -> bool:
@@ -198,11 +200,8 @@ async def test_every_task_is_recorded_once_with_one_end(tmp_path: Path, postgres
             load = Load()
             async with asyncio.TaskGroup() as group:
                 group.create_task(load.run(node))
-                killing = group.create_task(kill_at_random(api, load, random.Random(SEED)))
-                await asyncio.sleep(SECONDS)
+                killed = await kill_at_random(api, load, random.Random(SEED))
                 load.end()
-                killing.cancel()
-            killed = killing.result()
             await nothing_is_open(api)
             status: dict[str, Any] = (await api.get("/v1/node")).json()["ledger"]
             assert await node.stop() == 0
@@ -243,6 +242,4 @@ async def test_every_task_is_recorded_once_with_one_end(tmp_path: Path, postgres
             assert logged.pop(str(record["id"])) == 1
     assert not logged
     assert status["dropped"] == 0
-    assert killed.total() >= SECONDS / 2, killed
-    assert all(killed[name] > 1 for name in FUNCTIONS)
     assert load.statuses[200] > 0.9 * load.statuses.total()
