@@ -301,3 +301,18 @@ async def test_a_file_saved_under_load_fails_no_request_and_cuts_no_task(served:
     await served.node.wait_for("task", count=len(answers), since=since, function="saved", timeout=60)
     outcomes = {event["outcome"] for event in served.node.found("task", since, function="saved")}
     assert outcomes == {"fulfilled"}
+
+
+async def test_the_folder_of_all_functions_is_replaced_at_once(tmp_path: Path) -> None:
+    async with site(tmp_path, {"hello": function("v1")}) as served:
+        functions, new = served.functions, served.functions.with_name("new")
+        shutil.copytree(functions, new)
+        (new / "hello/index.ts").write_text(function("v2"))
+
+        def replace_all() -> None:
+            functions.rename(functions.with_name("old"))
+            new.rename(functions)
+
+        await takes_effect(served, "hello", replace_all)
+        (functions / "hello/index.ts").write_text(function("v3"))
+        await until(served, "hello", lambda response: response.text == "v3")

@@ -54,10 +54,11 @@ class Preparation:
         return self.program.modules if self.program is not None else frozenset()
 
     def is_concerned(self, path: Path) -> bool:
-        """Whether a change to this file can change the function."""
-        folder = self._function.folder
-        if not {folder, resolved(folder)}.isdisjoint([path, *path.parents]):
-            return True
+        """Whether a change to this file or folder can change the function."""
+        # A folder around it may be another one now.
+        for folder in {self._function.folder, resolved(self._function.folder)}:
+            if path.is_relative_to(folder) or folder.is_relative_to(path):
+                return True
         # If it could not be prepared, this file may be what was missing.
         return self.program is None or self.program.concerns(path)
 
