@@ -2,14 +2,17 @@
 
 import asyncio
 import shutil
+import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
+import watchfiles
 
-from outlast.supervisor.watch import Watch
+from outlast.supervisor.watch import CLOCK_STEP_S, Watch
 
 PATIENCE_S = 20
 
@@ -148,6 +151,19 @@ async def test_a_link_that_is_new(functions: Path, outside: Path) -> None:
         await watched.sees(outside / "index.ts")
 
 
+async def test_a_change_right_after_the_news_of_its_folder(functions: Path, outside: Path) -> None:
+    watch = Watch(functions, ignored=Path("/nowhere"), on_trouble=pytest.fail)
+    await watch.files(())
+    (functions / "linked").symlink_to(outside)
+    async with asyncio.timeout(PATIENCE_S):
+        async for paths in watch.changes():
+            if functions / "linked" in paths:
+                # Whoever hears of it reads what is there, before the event loop has another turn.
+                (outside / "index.ts").write_text("1")
+            if outside / "index.ts" in paths:
+                break
+
+
 async def test_a_link_to_itself_that_is_there_and_one_that_is_new(functions: Path) -> None:
     (functions / "old").symlink_to("old")
     async with watching(functions) as watched:
@@ -213,6 +229,25 @@ async def test_a_change_right_before_another_set_of_files_is_told_of_and_once(fu
     assert watched.times[file] == 2
     following.cancel()
     await asyncio.wait([following])
+
+
+async def test_a_change_as_the_next_watcher_begins(
+    functions: Path, outside: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To ask the system for the folders of a large project takes a while."""
+    file, begin = outside / "lib.ts", watchfiles.awatch
+    watch = Watch(functions, ignored=Path("/nowhere"), on_trouble=pytest.fail)
+    await watch.files([file])
+
+    def begin_slowly(*folders: Path, **options: Any) -> AsyncIterator[set[watchfiles.main.FileChange]]:
+        time.sleep(2 * CLOCK_STEP_S)
+        file.write_text("1")
+        return begin(*folders, **options)
+
+    monkeypatch.setattr("watchfiles.awatch", begin_slowly)
+    await watch.files([file, outside.parent / ".env"])
+    async with asyncio.timeout(PATIENCE_S):
+        assert file in await anext(watch.changes())
 
 
 async def test_without_a_folder_only_the_files_count(functions: Path) -> None:

@@ -69,9 +69,7 @@ class Watch:
     async def files(self, files: Iterable[Path]) -> None:
         """Replaces the single files to watch, which need not exist. They are watched once this returns."""
         self._files = frozenset(files)
-        self._renew()
-        # A watcher has asked the system for its folders before it waits for the first time.
-        await asyncio.sleep(0)
+        await self._renew()
 
     async def changes(self) -> AsyncGenerator[set[Path], None]:
         """Yields what changed, as it was named and with its links resolved. Ends only by being cancelled."""
@@ -79,13 +77,14 @@ class Watch:
             while True:
                 changed = await self._found.get()
                 # A folder may be new, or another one of the same name.
-                self._renew()
+                await self._renew()
                 yield changed
         finally:
             for task in self._running:
                 task.cancel()
 
-    def _renew(self) -> None:
+    async def _renew(self) -> None:
+        """What changes once this has returned is noticed."""
         # An editor may replace a file by another one of its name, so what is watched is the folder.
         beside = {file.parent for file in self._files}
         trees: set[Path] = set()
@@ -96,19 +95,25 @@ class Watch:
         whole = _present(trees)
         # A second watcher of the same folder would report each change again, and reload the function twice.
         beside = {folder for folder in beside if not any(folder.is_relative_to(tree) for tree, _ in whole)}
+        begun, replaced = False, list[_Watcher]()
         for deep, folders in ((True, whole), (False, _present(beside))):
             before = self._watchers.get(deep)
             if before is not None and before.folders == folders:
                 continue
-            term = _Term()
+            begun, term = True, _Term()
             task = self._loop.create_task(self._watch(folders, deep, term))
             self._watchers[deep] = _Watcher(folders, term, task)
             self._running.add(task)
             task.add_done_callback(self._running.discard)
             if before is not None:
-                # It tells what it has found already, and goes on until the new one has begun.
-                before.term.over = time.time()
-                self._loop.call_later(LAST_WORDS_S, before.task.cancel)
+                replaced.append(before)
+        if begun:
+            # A watcher has asked the system for its folders before it waits for the first time.
+            await asyncio.sleep(0)
+        for before in replaced:
+            # It tells what has changed until the new one had begun.
+            before.term.over = time.time()
+            self._loop.call_later(LAST_WORDS_S, before.task.cancel)
 
     async def _watch(self, folders: _Folders, deep: bool, term: _Term) -> None:
         if not folders:
