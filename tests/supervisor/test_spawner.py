@@ -14,7 +14,7 @@ import pytest
 import pytest_asyncio
 
 from outlast.engines import processes
-from outlast.engines.processes import Command, Exit, Process, Spawner, SpawnError
+from outlast.engines.processes import Command, Exit, Process, Spawner, SpawnerGone, SpawnError
 
 PATIENCE_S = 20
 STANDARD_SIGNALS = 2**31 - 1
@@ -284,6 +284,32 @@ async def test_a_spawner_that_is_stuck_does_not_hold_up_the_end(monkeypatch: pyt
     os.kill(int(status(process.pid)["PPid"]), signal.SIGSTOP)
     await asyncio.wait_for(spawner.close(), PATIENCE_S)
     await over(process.pid)
+
+
+@linux_only
+async def test_a_spawner_that_is_stuck_holds_up_no_start(spawner: Spawner, monkeypatch: pytest.MonkeyPatch) -> None:
+    other, _ = await started(spawner, "")
+    stuck = int(status(other.pid)["PPid"])
+    os.kill(stuck, signal.SIGSTOP)
+    with monkeypatch.context() as patience:
+        patience.setattr(processes, "ANSWERED_WITHIN_S", 0.1)
+        waiting = asyncio.create_task(spawner.run(python("print('new')")))
+        # It has been asked, and the next one will have more time.
+        await asyncio.sleep(0)
+    assert (await asyncio.wait_for(waiting, PATIENCE_S)).out == b"new\n"
+    await over(stuck)
+    assert exists(other.pid)
+    other.kill()
+    await asyncio.wait_for(other.exited, PATIENCE_S)
+
+
+async def test_a_spawner_that_never_starts_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "STARTED_WITHIN_S", 0.1)
+    spawner = Spawner((sys.executable, "-I", "-S", "-c", "import time; time.sleep(600)"))
+    with pytest.raises(SpawnerGone):
+        await asyncio.wait_for(spawner.spawn(python("")), PATIENCE_S)
+    # This waits for their ends.
+    await asyncio.wait_for(spawner.close(), PATIENCE_S)
 
 
 async def test_descriptors_are_given_back(spawner: Spawner) -> None:

@@ -25,9 +25,14 @@ from outlast.wire.framing import Lines
 
 SPAWNER = (sys.executable, "-I", "-S", str(Path(__file__).with_name("spawner.py")))
 SEND_TIMEOUT_S = 5.0
+STARTED_WITHIN_S = 60.0
+"""A spawner is stuck, and killed, that says nothing of itself for so long: a slow machine takes seconds to load what a
+zygote preloads."""
+ANSWERED_WITHIN_S = 10.0
+"""So is one that has not said so long after it was asked for a process whether it has started it."""
 KILLED_WITHIN_S = 10.0
-"""A spawner is stuck, and killed itself, that has not told of the end of a process so long after it was to kill it, or
-that goes on for so long after its node has parted with it."""
+"""So is one that has not told of the end of a process so long after it was to kill it, or that goes on for so long
+after its node has parted with it."""
 MAX_REPORT = 16 * 1024
 """Of what a program that prepares a function says of its failure, so many characters are passed on."""
 _RSS_UNIT = 1 if sys.platform == "darwin" else 1024
@@ -155,8 +160,7 @@ class Spawner:
             return await self._spawn(command)
 
     async def _spawn(self, command: Command) -> Process:
-        loop = asyncio.get_running_loop()
-        self._open(loop)
+        await self.hello()
         number = next(self._numbers)
         what = {"fork": command.fork} if command.fork is not None else {"argv": [*command.argv]}
         walls = command.walls._asdict() if command.walls is not None else None
@@ -172,10 +176,11 @@ class Spawner:
             stdout, stdout_w = _pipe(on_failure, always)
             stderr, stderr_w = _pipe(on_failure, always)
             lifeline_r, lifeline = _pipe(always, on_failure)
-            answer = self._asked[number] = loop.create_future()
+            answer = self._asked[number] = asyncio.get_running_loop().create_future()
             always.callback(self._asked.pop, number, None)
             memory = _memory(on_failure) if command.keeps else None
             self._send(request, [stdout_w, stderr_w, lifeline_r, *([memory] if memory is not None else [])])
+            _after(ANSWERED_WITHIN_S, self._expect, answer)
             pid, exited = await answer
             on_failure.pop_all()
         exited.add_done_callback(lambda _: os.close(lifeline))
@@ -212,9 +217,11 @@ class Spawner:
         ours.settimeout(SEND_TIMEOUT_S)
         self._socket, self._lines, self._hello = ours, Lines(), loop.create_future()
         loop.add_reader(ours, self._hear)
+        _after(STARTED_WITHIN_S, self._expect, self._hello)
 
     def _send(self, message: Mapping[str, object], descriptors: Sequence[int] = ()) -> None:
-        assert self._socket is not None
+        if self._socket is None:
+            raise SpawnerGone
         data = json.dumps(message).encode() + b"\n"
         try:
             sent = socket.send_fds(self._socket, [data], descriptors) if descriptors else 0
@@ -261,9 +268,7 @@ class Spawner:
         if (exited := self._running.get(pid)) is not None:
             with contextlib.suppress(SpawnError):
                 self._send({"kill": pid})
-                loop = asyncio.get_running_loop()
-                # In two steps: where the node itself stood still, it reads first what has come meanwhile.
-                loop.call_later(KILLED_WITHIN_S / 2, loop.call_later, KILLED_WITHIN_S / 2, self._insist, pid, exited)
+                _after(KILLED_WITHIN_S, self._insist, pid, exited)
         if pid in self._orphans:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(pid, signal.SIGKILL)
@@ -273,10 +278,19 @@ class Spawner:
         if exited.done():
             return
         if pid in self._running:
-            assert self._child is not None
-            self._child.kill()
-            self._lost()
+            self._give_up()
         self._kill(pid)
+
+    def _expect(self, answer: asyncio.Future[Any]) -> None:
+        """The spawner was to give this answer some time ago. It is the present one: when one ends, all are given."""
+        if not answer.done():
+            self._give_up()
+
+    def _give_up(self) -> None:
+        """The spawner is stuck."""
+        assert self._child is not None
+        self._child.kill()
+        self._lost()
 
     def _lost(self) -> None:
         """The spawner is gone. Its processes go on, but their end has to be noticed in another way."""
@@ -326,6 +340,12 @@ class Spawner:
         loop.add_reader(descriptor, end)
         exited.add_done_callback(lambda _: end())
         exited.add_done_callback(lambda _: os.close(descriptor))
+
+
+def _after(delay_s: float, check: Callable[..., None], *arguments: object) -> None:
+    """Calls ``check``, in two steps: where the node itself stood still, it reads first what has come meanwhile."""
+    loop = asyncio.get_running_loop()
+    loop.call_later(delay_s / 2, loop.call_later, delay_s / 2, check, *arguments)
 
 
 def _pipe(reading: contextlib.ExitStack, writing: contextlib.ExitStack) -> tuple[int, int]:
