@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -11,12 +12,15 @@ from tests.ledger import samples
 from tests.ledger.freezing import freezing
 from tests.ledger.node import Node, node, session
 
-from outlast.core.records import RequestQuery, TaskQuery, WorkerQuery
+from outlast.core.records import DEFAULT_RETENTION, RequestQuery, TaskQuery, WorkerQuery
 from outlast.database.connections import COMMAND_WITHIN_S, Database, DatabaseError, is_lasting
 from outlast.ledger import postgres as module
 from outlast.ledger import sql, trouble
 from outlast.ledger.ledger import TooMany
+from outlast.ledger.siblings import LockedSiblings
 from outlast.ledger.sink import TaskSink
+from outlast.ledger.trouble import Trouble
+from outlast.ledger.upkeep import Upkeep
 
 REFUSING = """
 create sequence refused;
@@ -28,6 +32,8 @@ create function refuse() returns trigger language plpgsql as
 create trigger refuse before insert on outlast.single_tasks for each statement execute function refuse();
 """
 """Counts the attempts, whatever becomes of them."""
+RAISES = "raise exception using errcode = 'disk_full', message = 'the disk is full'"
+HANGS_UP = "perform pg_terminate_backend(pg_backend_pid())"
 
 
 @pytest_asyncio.fixture
@@ -156,6 +162,66 @@ async def test_tasks_are_refused_until_both_their_tables_take_what_waits(other: 
     assert (sink.refusal, sink.written, sink.has_work) == (None, 91, False)
 
 
+async def test_where_no_sign_of_life_is_taken_records_are(
+    url: str, other: "asyncpg.Connection", tmp_path: Path
+) -> None:
+    await other.execute(REFUSING.replace("single_tasks", "nodes"))
+    gone = Node(url, is_lasting=lambda _: True)
+    gone.ledger.task_started(samples.task(node=gone.id, execution_id=samples.new_id()))
+    done = tell(gone, 3)
+    await gone.until_written()
+    assert await kept(other) == sorted(done)
+    assert gone.ledger.status.error == "the disk is full"
+    [(text, is_trouble)] = gone.reports
+    assert "refuses signs of life (the disk is full): records are written all the same; but if this server" in text
+    assert is_trouble
+    await gone.die()
+    assert not gone.ledger.is_done
+    (tmp_path / gone.id).touch()
+
+    siblings = LockedSiblings(tmp_path, samples.new_id())
+    async with node(url, siblings=siblings, lost_after_s=0.3, is_lasting=lambda _: True) as there:
+        await there.until(lambda: there.reports)
+        await other.execute("drop trigger refuse on outlast.nodes")
+        await there.until(lambda: len(there.reports) == 3)
+    assert there.reports[1][0] == "the ledger's database takes signs of life again"
+    assert "1 background tasks of a node that is gone were open" in there.reports[2][0]
+    assert await other.fetchval("select reason from outlast.single_tasks where outcome = 'interrupted'") == "node_lost"
+    siblings.close(is_done=True)
+
+
+async def test_a_node_whose_signs_of_life_were_refused_judges_no_other_at_once(
+    url: str, other: "asyncpg.Connection"
+) -> None:
+    upkeep = Upkeep(
+        samples.new_id(),
+        None,
+        DEFAULT_RETENTION,
+        Trouble(lambda *_, **__: None, "", "", name="", first_patience_s=0, is_lasting=lambda _: False),
+        lost_after_s=15,
+    )
+    silent = "insert into outlast.nodes values ($1, now(), now() - interval '1 hour')"
+    ended = "select ended is not null from outlast.nodes where id = $1"
+    quiet = samples.new_id()
+    await other.execute(silent, quiet)
+    await other.execute(REFUSING.replace("single_tasks", "nodes"))
+    await upkeep.beat(other, connected_s=100)
+    await other.execute("drop trigger refuse on outlast.nodes")
+    for connected_s, is_ended in ((101, False), (114, False), (115, True)):
+        await upkeep.beat(other, connected_s=connected_s)
+        assert await other.fetchval(ended, quiet) is is_ended
+
+
+async def test_tables_that_have_vanished_are_made_again(url: str, other: "asyncpg.Connection") -> None:
+    async with node(url, lost_after_s=0.3) as there:
+        await there.until_connected()
+        await other.execute("drop schema outlast cascade")
+        told = tell(there, 3)
+        await there.until(lambda: there.ledger.status.error)
+        await there.until_written()
+        assert await kept(other) == sorted(told)
+
+
 async def test_one_that_does_not_know_the_node_is_tried_ever_more_seldom(
     url: str, other: "asyncpg.Connection", monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -164,10 +230,10 @@ async def test_one_that_does_not_know_the_node_is_tried_ever_more_seldom(
 
     async with node(url, connect=connect, lost_after_s=0.3) as there:
         await there.until_connected()
-        await other.execute(REFUSING.replace("single_tasks", "nodes"))
+        await other.execute(REFUSING.replace("single_tasks", "nodes").replace(RAISES, HANGS_UP))
         await there.until(lambda: len(connect.attempts) == 6)
         [(text, is_trouble)] = there.reports
-        assert "refuses records (the disk is full)" in text
+        assert "is out of reach (" in text
         assert is_trouble
         # The pauses since the connection that was of use are 1, 2, 4, 8, and 16 times as long as the first.
         assert connect.attempts[-1] - connect.attempts[-2] > 15 * module.FIRST_PAUSE_S

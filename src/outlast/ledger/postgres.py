@@ -40,7 +40,7 @@ from outlast.ledger.memory import MemoryLedger, checked
 from outlast.ledger.siblings import LockedSiblings
 from outlast.ledger.sink import Sink, TaskSink
 from outlast.ledger.sql import SINGLE
-from outlast.ledger.trouble import PATIENCE_S, Report, Trouble
+from outlast.ledger.trouble import NOT_CLOSED, PATIENCE_S, RECORDS_WAIT, Report, Trouble
 from outlast.ledger.upkeep import BEAT_EVERY_S, FORGET_EVERY_S, LOST_AFTER_S, Upkeep
 
 DEFAULT_CAPACITY = 100_000
@@ -87,7 +87,10 @@ class PostgresLedger:
         """
         self._connect = connect
         self._report = report
-        self._upkeep = Upkeep(node, siblings, retention, lost_after_s=lost_after_s)
+        trouble = partial(Trouble, report, name=name, first_patience_s=first_patience_s, is_lasting=is_lasting)
+        self._trouble = trouble("records", RECORDS_WAIT.format(capacity))
+        self._silence = trouble("signs of life", NOT_CLOSED)
+        self._upkeep = Upkeep(node, siblings, retention, self._silence, lost_after_s=lost_after_s)
         self._beat_every_s = min(BEAT_EVERY_S, lost_after_s / 3)
         self._ring = MemoryLedger()
         self._remember_task = self._ring.task_started
@@ -102,9 +105,6 @@ class PostgresLedger:
         self._add_task = tasks.buffer.add_open
         self.tasks_settled = tasks.buffer.add_ended
         self._loop = asyncio.get_running_loop()
-        self._trouble = Trouble(
-            report, name=name, capacity=capacity, first_patience_s=first_patience_s, is_lasting=is_lasting
-        )
         self._is_in_reach = False
         self._pause_s = FIRST_PAUSE_S
         self._caught_up: list[asyncio.Future[None]] = []
@@ -143,7 +143,7 @@ class PostgresLedger:
             backlog=sum(len(sink.buffer) + sink.in_flight for sink in self._sinks.values()),
             written=self._written,
             dropped=sum(sink.refused + sink.buffer.dropped for sink in self._sinks.values()),
-            error=self._trouble.error,
+            error=self._trouble.error or self._silence.error,
         )
 
     @property
@@ -252,24 +252,26 @@ class PostgresLedger:
             self._full.set()
 
     async def _write_for_ever(self) -> None:
-        while not self._ended:
+        is_over = False
+        while not is_over:
             try:
                 connection = await self._connect()
             except _UNREACHABLE as error:
                 self._lose_reach(error, is_refusal=False)
             else:
                 try:
-                    await self._write_to(connection)
+                    is_over = await self._write_to(connection)
                 except _UNREACHABLE as error:
                     answers = isinstance(error, asyncpg.PostgresError) and not connection.is_closed()
                     self._lose_reach(error, is_refusal=answers)
                 finally:
                     connection.terminate()
-            if not self._ended:
+            if not is_over:
                 await asyncio.sleep(self._pause_s)
                 self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
 
-    async def _write_to(self, connection: "asyncpg.Connection") -> None:
+    async def _write_to(self, connection: "asyncpg.Connection") -> bool:
+        """Returns whether all is written: otherwise another connection is needed."""
         since = beaten = self._loop.time()
         self._known = True
         self._tell_lost(await self._upkeep.beat(connection, connected_s=0))
@@ -295,13 +297,17 @@ class PostgresLedger:
                 # What was left for the next time.
                 self._news.set()
             if closing:
-                await self._upkeep.end(connection)
-                self._ended = True
-                return
+                if self._silence.is_over:
+                    await self._upkeep.end(connection)
+                    self._ended = True
+                return True
             if (now := self._loop.time()) >= beaten + self._beat_every_s:
                 beaten = now
                 self._tell_lost(await self._upkeep.beat(connection, connected_s=now - since))
                 if not self._trouble.is_over:
+                    if not self._silence.is_over:
+                        # The tables may be gone, or another server be the one to write to: that shows on connecting.
+                        return False
                     waiting = self._try_again()
                     self._wake()
 
@@ -317,7 +323,7 @@ class PostgresLedger:
         if refusals:
             self._trouble.goes_on(refusals[0], is_refusal=True)
         elif not self._trouble.is_over:
-            self._trouble.ends(waiting)
+            self._trouble.ends(f"; {waiting} are being written")
 
     async def _wait_for_news(self, at_most_s: float) -> None:
         with contextlib.suppress(TimeoutError):

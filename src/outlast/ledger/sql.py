@@ -89,6 +89,12 @@ BEAT = """
     on conflict (id) do update set last_seen = now(), ended = null
 """
 
+KNOW_DEPARTED = """
+    insert into outlast.nodes (id, started, last_seen) select id, now(), now() from unnest($1::uuid[]) as departed (id)
+    on conflict (id) do nothing
+"""
+"""For nodes that could write their records, but no sign of life."""
+
 FIND_LOST = """
     select id from outlast.nodes
     where id <> $1 and ended is null

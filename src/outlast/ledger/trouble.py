@@ -1,4 +1,4 @@
-"""What is wrong with the ledger's database, and what the user hears of it: once if it lasts, and when it is over."""
+"""What the ledger's database does not take, and what the user hears of it: once if it lasts, and when it is over."""
 
 import asyncio
 from collections.abc import Callable
@@ -8,6 +8,12 @@ import asyncpg
 
 PATIENCE_S = 10.0
 """Out of reach for so long, a database that was in reach is worth a word: it may just be started again."""
+
+RECORDS_WAIT = "records wait in memory, {:,} at most of each kind, until it takes them"
+NOT_CLOSED = (
+    "records are written all the same; but if this server is killed, what it had open stays open until the project is "
+    "served again and signs of life are taken"
+)
 
 _REMEDIES = (
     (
@@ -32,17 +38,22 @@ class Trouble:
     def __init__(
         self,
         report: Report,
+        of: str,
+        meanwhile: str,
         *,
         name: str,
-        capacity: int,
         first_patience_s: float,
         is_lasting: Callable[[BaseException], bool],
     ) -> None:
-        """For the arguments see `outlast.ledger.postgres.PostgresLedger`."""
+        """``of``: what the database should take. ``meanwhile``: what it means that it does not.
+
+        For the other arguments see `outlast.ledger.postgres.PostgresLedger`.
+        """
         self.error: str | None = None
         self._report = report
         self._name = name
-        self._capacity = capacity
+        self._of = of
+        self._meanwhile = meanwhile
         self._is_lasting = is_lasting
         self._patience_s = first_patience_s
         self._time = asyncio.get_running_loop().time
@@ -54,7 +65,7 @@ class Trouble:
         return self._since is None
 
     def goes_on(self, error: BaseException, *, is_refusal: bool) -> None:
-        """``is_refusal``: whether the database answers, and takes no records."""
+        """``is_refusal``: whether the database answers, and does not take it."""
         now = self._time()
         # Details and hints of PostgreSQL's are lines of their own.
         self.error = " ".join(str(error).split()) or type(error).__name__
@@ -64,20 +75,16 @@ class Trouble:
         if self._is_told or not (is_lasting or now - self._since >= self._patience_s):
             return
         self._is_told = True
-        what = "refuses records" if is_refusal else "cannot be used" if is_lasting else "is out of reach"
-        self._report(
-            f"{self._name} {what} ({self.error}): records wait in memory, {self._capacity:,} at most of each kind, "
-            f"until it takes them{_remedy(error)}",
-            is_trouble=True,
-        )
+        what = f"refuses {self._of}" if is_refusal else "cannot be used" if is_lasting else "is out of reach"
+        self._report(f"{self._name} {what} ({self.error}): {self._meanwhile}{_remedy(error)}", is_trouble=True)
 
-    def ends(self, waiting: int) -> None:
-        """``waiting``: how many records there were to write."""
+    def ends(self, besides: str = "") -> None:
+        """``besides``: what else is to be said of it."""
         self._since = self.error = None
         self._patience_s = PATIENCE_S
         if self._is_told:
             self._is_told = False
-            self._report(f"{self._name} takes records again; {waiting} are being written", is_trouble=False)
+            self._report(f"{self._name} takes {self._of} again{besides}", is_trouble=False)
 
 
 def _remedy(error: BaseException) -> str:

@@ -9,6 +9,7 @@ import asyncpg
 from outlast.core.records import Retention, first_id
 from outlast.ledger import sql
 from outlast.ledger.siblings import LockedSiblings
+from outlast.ledger.trouble import Trouble
 
 BEAT_EVERY_S = 3.0
 LOST_AFTER_S = 15.0
@@ -20,24 +21,53 @@ class Upkeep:
     """One for a node. Every method raises what asyncpg raises."""
 
     def __init__(
-        self, node: str, siblings: LockedSiblings | None, retention: Retention, *, lost_after_s: float
+        self,
+        node: str,
+        siblings: LockedSiblings | None,
+        retention: Retention,
+        silence: Trouble,
+        *,
+        lost_after_s: float,
     ) -> None:
+        """``silence``: what is wrong with this node's signs of life."""
         self.node = node
         self._siblings = siblings
         self.retention = retention
         self._lost_after_s = lost_after_s
         self._started = datetime.now(UTC)
+        self._silence = silence
+        self._refused_s = 0.0
+        """The age of the connection when it last took no sign of life."""
 
     async def beat(self, connection: "asyncpg.Connection", *, connected_s: float) -> int:
         """Says that this node is alive, and closes those that are not. Returns how many tasks those had open.
 
-        ``connected_s``: the age of this connection. A node that was itself cut off from the database cannot judge
-        whether others are gone: they need as much time to report.
+        Where the table of nodes takes nothing, that is told, and no error.
+
+        ``connected_s``: the age of this connection.
+        """
+        self._refused_s = min(self._refused_s, connected_s)
+        try:
+            lost = await self._beat(connection, heard_s=connected_s - self._refused_s)
+        except asyncpg.PostgresError as error:
+            if connection.is_closed():
+                raise
+            self._refused_s = connected_s
+            self._silence.goes_on(error, is_refusal=True)
+            return 0
+        self._silence.ends()
+        return lost
+
+    async def _beat(self, connection: "asyncpg.Connection", *, heard_s: float) -> int:
+        """``heard_s``: for how long this node's signs of life have been taken. One that was itself cut off from the
+        database cannot judge whether others are gone: they need as much time to report.
         """
         await connection.execute(sql.BEAT, self.node, self._started)
         departed = [*self._siblings.departed()] if self._siblings is not None else []
-        patience_s = self._lost_after_s if connected_s >= self._lost_after_s else float(10 * 365 * 86_400)
+        patience_s = self._lost_after_s if heard_s >= self._lost_after_s else float(10 * 365 * 86_400)
         async with connection.transaction():
+            if departed:
+                await connection.execute(sql.KNOW_DEPARTED, departed)
             found = await connection.fetch(sql.FIND_LOST, self.node, departed, patience_s)
             lost = await self._lose(connection, [row["id"] for row in found]) if found else 0
         if self._siblings is not None:
