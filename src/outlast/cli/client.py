@@ -2,7 +2,7 @@
 
 import http.client
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
@@ -34,7 +34,7 @@ class Client:
         self._fields = {"authorization": f"Bearer {token}"}
 
     def get(self, path: str, **params: str | int | None) -> Any:
-        with self._asked("GET", path, params) as response, self._answering():
+        with self._asked("GET", path, params) as response, answering(self._no_node):
             return msgspec.json.decode(response.read())
 
     def make_sure_of(self, function: str) -> None:
@@ -65,7 +65,7 @@ class Client:
     def _asked(self, method: str, path: str, params: Params) -> Iterator[http.client.HTTPResponse]:
         query = urlencode({name: value for name, value in params.items() if value is not None})
         with closing(connect(self._url, TIMEOUT_S)) as connection:
-            with self._answering():
+            with answering(self._no_node):
                 target = f"{self._url.path.rstrip('/')}{path}{'?' if query else ''}{query}"
                 connection.request(method, target, headers=self._fields)
                 response = connection.getresponse()
@@ -73,17 +73,12 @@ class Client:
                     _refuse(response)
             yield response
 
-    @contextmanager
-    def _answering(self) -> Iterator[None]:
-        try:
-            yield
-        except (OSError, http.client.HTTPException) as error:
-            why = str(error) or type(error).__name__
-            raise NoNode(f"no node answers at {self._url.geturl()} ({why}); {NOBODY}") from error
+    def _no_node(self, why: str) -> NoNode:
+        return NoNode(f"no node answers at {self._url.geturl()} ({why}); {NOBODY}")
 
     def _events(self, response: http.client.HTTPResponse) -> Iterator[dict[str, Any]]:
         kind = ""
-        with self._answering():
+        with answering(self._no_node):
             try:
                 while line := response.readline():
                     name, _, value = line.decode().rstrip("\r\n").partition(": ")
@@ -147,6 +142,15 @@ def quoted(id_: str) -> str:
 def connect(url: SplitResult, timeout_s: float) -> http.client.HTTPConnection:
     kind = http.client.HTTPSConnection if url.scheme == "https" else http.client.HTTPConnection
     return kind(url.hostname or "", url.port, timeout=timeout_s)
+
+
+@contextmanager
+def answering(failure: Callable[[str], OutlastError]) -> Iterator[None]:
+    """Raises what ``failure`` makes of the reason, if there is no complete answer."""
+    try:
+        yield
+    except (OSError, http.client.HTTPException) as error:
+        raise failure(str(error) or type(error).__name__) from error
 
 
 def _checked(url: str) -> SplitResult:

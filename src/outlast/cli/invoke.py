@@ -4,8 +4,8 @@ import http.client
 import re
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -98,14 +98,13 @@ def _call(
     """Calls the function. Prints the body as it comes, unless it will be part of a JSON object."""
     parts = urlsplit(url)
     began = time.perf_counter()
+
+    def no_response(why: str) -> Failed:
+        return Failed(f"no complete response from {url}: {why}")
+
     with closing(client.connect(parts, ANSWER_TIMEOUT_S)) as connection:
-        with _answering(url):
-            connection.putrequest(method, parts.path + (f"?{parts.query}" if parts.query else ""))
-            for field, value in fields:
-                connection.putheader(field, value)
-            if body is not None:
-                connection.putheader("content-length", str(len(body)))
-            connection.endheaders(body)
+        with client.answering(no_response):
+            _send(connection, method, parts.path + (f"?{parts.query}" if parts.query else ""), fields, body)
             response = connection.getresponse()
         first_byte_ms = (time.perf_counter() - began) * 1000
         told: dict[str, Any] = {
@@ -114,7 +113,7 @@ def _call(
             "execution_id": response.getheader("x-sb-execution-id"),
             "first_byte_ms": round(first_byte_ms, 2),
         }
-        pieces = _pieces(response, url)
+        pieces = _pieces(response, no_response)
         if as_json:
             told["body"] = b"".join(pieces).decode("utf-8", "replace")
         else:
@@ -125,18 +124,22 @@ def _call(
     return told
 
 
-@contextmanager
-def _answering(url: str) -> Iterator[None]:
+def _send(
+    connection: http.client.HTTPConnection, method: str, target: str, fields: list[tuple[str, str]], body: bytes | None
+) -> None:
     try:
-        yield
+        connection.putrequest(method, target)
+        for field, value in fields:
+            connection.putheader(field, value)
+        if body is not None:
+            connection.putheader("content-length", str(len(body)))
     except (ValueError, http.client.InvalidURL) as error:
         raise OutlastError(f"cannot be sent: {error}") from error
-    except (OSError, http.client.HTTPException) as error:
-        raise Failed(f"no complete response from {url}: {error or type(error).__name__}") from error
+    connection.endheaders(body)
 
 
-def _pieces(response: http.client.HTTPResponse, url: str) -> Iterator[bytes]:
-    with _answering(url):
+def _pieces(response: http.client.HTTPResponse, failure: Callable[[str], OutlastError]) -> Iterator[bytes]:
+    with client.answering(failure):
         while piece := response.read1(65_536):
             yield piece
         if response.length:

@@ -7,7 +7,7 @@ import click
 
 from outlast.cli import client, parameters
 from outlast.cli.lines import moment, object_line, say, wants_colour
-from outlast.cli.parameters import AtLeast, Whole, Word
+from outlast.cli.parameters import LEVEL, Whole
 from outlast.telemetry.feed import KEPT_EVENTS
 from outlast.telemetry.pretty import Pretty
 
@@ -16,7 +16,7 @@ from outlast.telemetry.pretty import Pretty
 @click.option("--follow", "-f", is_flag=True, help="Go on with new lines, until the server ends.")
 @click.option("--function", help="Only of this function.")
 @click.option("--request", help="Only of the request with this id.")
-@click.option("--level", type=Word(AtLeast), help="Only this level or higher.")
+@click.option("--level", type=LEVEL, help="Only this level or higher.")
 @click.option("--lines", "-n", type=Whole(0, KEPT_EVENTS), default=100, help="How many of the latest lines.")
 @parameters.as_json
 @parameters.admin_url
@@ -24,7 +24,7 @@ def logs(
     follow: bool,
     function: str | None,
     request: str | None,
-    level: AtLeast | None,
+    level: str | None,
     lines: int,
     as_json: bool,
     admin_url: str | None,

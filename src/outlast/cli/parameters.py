@@ -7,6 +7,8 @@ from typing import Any, TypeVar
 
 import click
 
+from outlast.telemetry.logs import Level
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 FILE = click.Path(path_type=Path)
@@ -33,13 +35,7 @@ class Word(click.Choice[StrEnum]):
         return str(choice)
 
 
-class AtLeast(StrEnum):
-    """The level of the log."""
-
-    DEBUG = "debug"
-    INFO = "info"
-    WARNING = "warning"
-    ERROR = "error"
+LEVEL = click.Choice([level.label for level in Level])
 
 
 def admin_url(command: Command) -> Command:

@@ -8,7 +8,7 @@ import click
 
 from outlast.admin import address
 from outlast.cli.lines import wants_colour
-from outlast.cli.parameters import FILE, PORT_NUMBER, AtLeast, Word
+from outlast.cli.parameters import FILE, LEVEL, PORT_NUMBER, Word
 from outlast.config.address import HOST, PORT
 from outlast.config.inspection import InspectMode
 from outlast.core.errors import OutlastError
@@ -36,7 +36,7 @@ from outlast.telemetry.pressure import Pressure
 @click.option("--no-verify-jwt", is_flag=True, help="Let every caller in, with or without a token.")
 @click.option("--env-file", type=FILE, help="Variables for the functions, instead of functions/.env.")
 @click.option("--log-format", type=Word(Format), help="pretty on a terminal, json otherwise.")
-@click.option("--log-level", type=Word(AtLeast), default="info", help="Only this level or higher.")
+@click.option("--log-level", type=LEVEL, default="info", help="Only this level or higher.")
 @click.option(
     "--database",
     metavar="embedded|off|URL",
@@ -71,7 +71,7 @@ def serve(
     no_verify_jwt: bool,
     env_file: Path | None,
     log_format: Format | None,
-    log_level: AtLeast,
+    log_level: str,
     database: str,
     graceful_exit_timeout: float,
     require_sandbox: bool,

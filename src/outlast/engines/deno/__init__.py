@@ -100,11 +100,10 @@ class DenoEngine:
     def _beyond(self, prepared: Prepared, own: Sequence[Path]) -> Sequence[Path]:
         if self._layers is None:
             return ()
-        function = prepared.function
-        named = [path for path in (function.import_map, function.deno_config) if path is not None]
-        around = resolved(self._root)
-        maps = [path for path in import_map.files(function) if resolved(path).is_relative_to(around)]
-        configured = [function.entrypoint, *named, *maps]
+        function, around = prepared.function, resolved(self._root)
+        named = (function.entrypoint, function.import_map, function.deno_config)
+        files = (function.entrypoint, *import_map.files(function))
+        configured = [path for path in files if path in named or resolved(path).is_relative_to(around)]
         return reach.beyond(prepared.modules, own=own, root=around, configured=configured)
 
 
