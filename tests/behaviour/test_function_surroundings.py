@@ -132,6 +132,30 @@ async def test_slash_tmp_is_its_own_temporary_folder(site: Served, case: str) ->
 
 
 @TYPESCRIPT_ONLY
+@pytest.mark.parametrize(
+    ("case", "what", "instead"),
+    [
+        ("caches", "caches is not available", "in a variable"),
+        ("kv", "Deno.openKv() without a path is not available", 'in Deno.openKv(":memory:")'),
+    ],
+)
+async def test_what_deno_keeps_in_its_cache_says_what_to_do_instead(
+    site: Served, case: str, what: str, instead: str
+) -> None:
+    response = await attempt(site, case)
+    assert response.status_code == 403
+    error = response.json()
+    assert error.startswith(f"NotSupported: {what}: ")
+    assert "a database (SUPABASE_DB_URL)" in error
+    assert error.endswith(instead)
+
+
+@TYPESCRIPT_ONLY
+async def test_what_deno_keeps_in_memory_works(site: Served) -> None:
+    assert (await attempt(site, "kv-in-memory")).json() == "kept"
+
+
+@TYPESCRIPT_ONLY
 async def test_what_is_closed_looks_as_if_it_were_not_there(site: Served) -> None:
     looked = await attempt(site, "look-by-node", site.node.project / "supabase/private.txt")
     assert looked.json() == [False, True, False, False, True]

@@ -52,6 +52,13 @@ const attempts: Record<string, (at: string) => unknown> = {
     await new Promise((resolve) => exists(at, resolve)),
     await promisify(exists)(here("./data.txt")),
   ],
+  "caches": () => caches.open("x"),
+  "kv": () => Deno.openKv(),
+  "kv-in-memory": async () => {
+    const kv = await Deno.openKv(":memory:");
+    await kv.set(["a"], "kept");
+    return (await kv.get(["a"])).value;
+  },
   "harmless": () => typeof process.umask() + typeof Deno.hostname() + typeof Deno.osRelease() + navigator.hardwareConcurrency,
 };
 

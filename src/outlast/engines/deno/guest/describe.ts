@@ -1,3 +1,5 @@
+import { hinted } from "./storage.ts";
+
 const { inspect } = Deno;
 
 const FRAMES = /(?:\n +(?:at .+|\.\.\. \d+ lines matching .+))+/g;
@@ -11,7 +13,9 @@ const MACHINERY = ["ext:", "node:", "<anonymous>", new URL(".", import.meta.url)
  */
 export function describe(error: unknown): string {
   try {
-    return typeof error === "string" ? error : inspect(error, { colors: false }).replace(FRAMES, trimmed);
+    return typeof error === "string"
+      ? error
+      : hinted(inspect(error, { colors: false }).replace(FRAMES, trimmed));
   } catch {
     return "[an error that cannot be printed]";
   }
