@@ -127,6 +127,8 @@ class Verifier:
                 secret=jwt.secret,
                 jwks=jwt.jwks,
                 jwks_url=jwt.jwks_url,
+                issuer=jwt.issuer.url if jwt.issuer else None,
+                issuer_shares_keys=jwt.issuer is not None and jwt.issuer.shares_keys,
                 api_keys=jwt.api_keys,
                 warn=lambda text: self._log.emit("config", level=Level.WARNING, msg=text),
             )

@@ -1,14 +1,18 @@
 """What a function finds in its environment, and what callers' tokens are checked against."""
 
+import base64
 import json
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import jwt as pyjwt
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from outlast.config.settings import JwtSettings
+from outlast.config.third_party import Issuer
 
 SERVE = "Deno.serve(() => new Response('ok'))\n"
 LOCAL_SECRET = "super-secret-jwt-token-with-at-least-32-characters-long"
@@ -25,6 +29,12 @@ RESERVED = (
 def own(env: Mapping[str, str]) -> dict[str, str]:
     """What a function's environment holds beside the defaults."""
     return {name: value for name, value in env.items() if not name.startswith("SUPABASE_")}
+
+
+def base64url(number: int) -> str:
+    """As few bytes as it takes."""
+    data = number.to_bytes((number.bit_length() + 7) // 8, "big")
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
 
 
 class TestFunctionEnvironment:
@@ -144,8 +154,235 @@ class TestJwt:
             api_keys=LOCAL_API_KEYS,
         )
 
+    def test_api_keys_of_config_toml(self, project: Any) -> None:
+        project.write(
+            {
+                "supabase/config.toml": (
+                    "[auth]\nanon_key = 'a'\nservice_role_key = 'env(SERVICE)'\n"
+                    "publishable_key = 'sb_publishable_mine'\nsecret_key = 'env(SECRET)'\n"
+                ),
+                "supabase/.env": "SERVICE=s\n",
+            }
+        )
+        loaded = project.load(environ={"SECRET": 'sb_secret_"mine"'})
+        env = loaded.functions["hello"].env
+        assert env["SUPABASE_ANON_KEY"] == "a"
+        assert env["SUPABASE_SERVICE_ROLE_KEY"] == "s"
+        assert json.loads(env["SUPABASE_PUBLISHABLE_KEYS"]) == {"default": "sb_publishable_mine"}
+        assert json.loads(env["SUPABASE_SECRET_KEYS"]) == {"default": 'sb_secret_"mine"'}
+        assert loaded.jwt.api_keys == {"sb_publishable_mine", 'sb_secret_"mine"'}
+
+    def test_empty_api_keys_are_not_given(self, project: Any) -> None:
+        defaults = project.load()
+        empty = "".join(f"{key} = ''\n" for key in ("anon_key", "service_role_key", "publishable_key", "secret_key"))
+        project.write({"supabase/config.toml": f"[auth]\n{empty}"})
+        assert project.load() == defaults
+
+    def test_an_api_key_of_ones_own_counts_with_any_secret(self, project: Any) -> None:
+        project.write({"supabase/config.toml": f"[auth]\njwt_secret = '{'t' * 32}'\npublishable_key = 'sb_mine'\n"})
+        loaded = project.load()
+        assert loaded.jwt.api_keys == {"sb_mine"}
+        assert "SUPABASE_SECRET_KEYS" not in loaded.functions["hello"].env
+
+    def test_the_environment_wins_over_the_api_keys_of_config_toml(self, project: Any) -> None:
+        keys = {"anon_key": "ANON_KEY", "service_role_key": "SERVICE_ROLE_KEY"}
+        keys |= {"publishable_key": "PUBLISHABLE_KEYS", "secret_key": "SECRET_KEYS"}
+        for key, name in keys.items():
+            project.write({"supabase/config.toml": f"[auth]\n{key} = 'env(NOT_SET)'\n"})
+            environ = {f"SUPABASE_{name}": '{"default":"sb_x"}'}
+            assert project.load(environ=environ).functions["hello"].env[f"SUPABASE_{name}"] == '{"default":"sb_x"}'
+            assert project.error() == (
+                f"supabase/config.toml:2: auth.{key}: env(NOT_SET) is not set; "
+                "set NOT_SET in the environment or in supabase/.env"
+            )
+
     def test_jwks_that_are_not_json(self, project: Any) -> None:
         assert project.error(environ={"SUPABASE_JWKS": "{keys"}) == 'SUPABASE_JWKS: is not JSON like {"keys":[…]}'
+
+
+EC_KEY = ec.generate_private_key(ec.SECP256R1())
+RSA_KEY = rsa.generate_private_key(65537, 2048)
+
+
+def private(key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey, **members: object) -> dict[str, Any]:
+    """As `supabase gen signing-key` writes it."""
+    alg = "RS256" if isinstance(key, rsa.RSAPrivateKey) else "ES256"
+    numbers = pyjwt.get_algorithm_by_name(alg).to_jwk(key, as_dict=True)
+    return {**numbers, "use": "sig", "key_ops": ["sign", "verify"], "alg": alg, "ext": True, **members}
+
+
+class TestSigningKeys:
+    CONFIG = "[auth]\nsigning_keys_path = './signing_keys.json'\n"
+
+    def write(self, project: Any, *keys: dict[str, Any], config: str = CONFIG) -> Path:
+        project.write({"supabase/config.toml": config, "supabase/signing_keys.json": json.dumps(keys)})
+        return project.root / "supabase/signing_keys.json"
+
+    @pytest.mark.parametrize("key", [EC_KEY, RSA_KEY], ids=["ES256", "RS256"])
+    def test_the_first_signs_and_all_verify(self, project: Any, key: Any) -> None:
+        other = private(ec.generate_private_key(ec.SECP256R1()), kid="standby")
+        path = self.write(project, private(key, kid="first"), other)
+        loaded = project.load()
+        env = loaded.functions["hello"].env
+        assert loaded.jwt.jwks == env["SUPABASE_JWKS"]
+        [public, standby] = json.loads(env["SUPABASE_JWKS"])["keys"]
+        assert standby.keys() == {"kty", "kid", "use", "alg", "crv", "x", "y"}
+        assert public["kid"] == "first"
+        for name, role in (("SUPABASE_ANON_KEY", "anon"), ("SUPABASE_SERVICE_ROLE_KEY", "service_role")):
+            token = pyjwt.decode_complete(env[name], pyjwt.PyJWK(public), algorithms=["ES256", "RS256"])
+            assert token["header"]["kid"] == "first"
+            assert token["payload"].pop("exp") > time.time() + 9 * 365 * 86_400
+            assert token["payload"] == {"iss": "supabase-demo", "role": role}
+        assert loaded.jwt.secret == LOCAL_SECRET, "HS256 tokens count as well"
+        assert path in loaded.sources
+
+    def test_nothing_private_gets_out(self, project: Any) -> None:
+        keys = private(EC_KEY), private(RSA_KEY)
+        self.write(project, *keys)
+        loaded = project.load()
+        said = f"{loaded!r} {loaded.jwt.jwks} {dict(loaded.functions['hello'].env)}"
+        secrets = [key[member] for key in keys for member in ("d", "p", "q", "dp", "dq", "qi") if member in key]
+        assert not [secret for secret in secrets if secret in said]
+        assert loaded.functions["hello"].env["SUPABASE_ANON_KEY"] not in repr(loaded)
+
+    def test_the_same_keys_sign_the_same_so_that_no_function_is_reloaded(self, project: Any) -> None:
+        self.write(project, private(EC_KEY))
+        before = project.load()
+        assert project.load() == before
+        self.write(project, private(ec.generate_private_key(ec.SECP256R1())))
+        assert project.load() != before
+
+    def test_numbers_without_their_leading_zeros(self, project: Any) -> None:
+        number = next(
+            n
+            for n in range(1, 10_000)
+            if ec.derive_private_key(n, ec.SECP256R1()).public_key().public_numbers().x >> 248 == 0
+        )
+        key = ec.derive_private_key(number, ec.SECP256R1())
+        short = private(key, kid="k", d=base64url(number), x=base64url(key.public_key().public_numbers().x))
+        assert len(short["x"]) < len(short["y"])
+        self.write(project, short)
+        env = project.load().functions["hello"].env
+        [public] = json.loads(env["SUPABASE_JWKS"])["keys"]
+        assert pyjwt.decode(env["SUPABASE_ANON_KEY"], pyjwt.PyJWK(public), algorithms=["ES256"])["role"] == "anon"
+
+    def test_an_rsa_key_needs_no_more_than_its_exponents(self, project: Any) -> None:
+        whole = private(RSA_KEY)
+        self.write(project, {name: whole[name] for name in ("kty", "n", "e", "d", "p", "q")})
+        assert pyjwt.get_unverified_header(project.load().functions["hello"].env["SUPABASE_ANON_KEY"])["alg"] == "RS256"
+
+    def test_what_is_given_goes_before_what_is_signed(self, project: Any) -> None:
+        self.write(project, private(EC_KEY), config=f"{self.CONFIG}anon_key = 'mine'\n")
+        env = project.load().functions["hello"].env
+        assert env["SUPABASE_ANON_KEY"] == "mine"
+        assert pyjwt.get_unverified_header(env["SUPABASE_SERVICE_ROLE_KEY"])["alg"] == "ES256"
+
+    def test_a_key_set_in_the_environment_takes_their_place(self, project: Any) -> None:
+        project.write({"supabase/config.toml": self.CONFIG})
+        loaded = project.load(environ={"SUPABASE_JWKS": '{"keys":[]}'})
+        assert loaded.jwt.jwks == loaded.functions["hello"].env["SUPABASE_JWKS"] == '{"keys":[]}'
+        assert pyjwt.decode(loaded.functions["hello"].env["SUPABASE_ANON_KEY"], LOCAL_SECRET, algorithms=["HS256"])
+
+    @pytest.mark.parametrize("config", ["[auth]\nsigning_keys_path = ''\n", f"{CONFIG}enabled = false\n"])
+    def test_none_where_they_are_switched_off(self, project: Any, config: str) -> None:
+        defaults = project.load()
+        project.write({"supabase/config.toml": config})
+        assert project.load() == defaults
+
+    @pytest.mark.parametrize(
+        ("text", "problem"),
+        [
+            (None, "there is no such file; it must be a JSON array of private keys"),
+            ("-----BEGIN hidden", "is not a JSON array of private keys"),
+            ('{"keys":["hidden"]}', "is not a JSON array of private keys"),
+            ('[{"kty":"EC"},"hidden"]', "is not a JSON array of private keys"),
+            ("[]", "holds no key"),
+            ([{"kty": "oct", "k": "hidden"}], "key 1 of 1 serves neither ES256"),
+            ([private(EC_KEY), private(EC_KEY, crv="P-384")], "key 2 of 2 serves neither ES256"),
+            ([private(EC_KEY, alg="RS256")], "key 1 of 1 serves neither ES256"),
+            ([private(EC_KEY, use="enc")], "key 1 of 1 is not for signatures"),
+            ([private(EC_KEY, d="hidden")], "key 1 of 1 is no ES256 key: its numbers are incomplete or"),
+            ([private(EC_KEY, x=None)], "key 1 of 1 is no ES256 key: its numbers are incomplete or"),
+            ([private(EC_KEY, d=private(RSA_KEY)["d"])], "key 1 of 1 is no ES256 key: its numbers are incomplete or"),
+            ([private(RSA_KEY, d="hidden")], "key 1 of 1 is no RS256 key: its numbers are incomplete or"),
+            ([private(RSA_KEY, n=None)], "key 1 of 1 is no RS256 key: its numbers are incomplete or"),
+            ([private(rsa.generate_private_key(65537, 1024))], "key 1 of 1 is too short"),
+            ([private(EC_KEY, d=None)], "key 1 of 1 is public, but it is the one to sign with"),
+        ],
+    )
+    def test_a_file_that_cannot_be_used(self, project: Any, text: Any, problem: str) -> None:
+        project.write({"supabase/config.toml": self.CONFIG})
+        if text is not None:
+            project.write({"supabase/signing_keys.json": text if isinstance(text, str) else json.dumps(text)})
+        error = project.error()
+        assert error.startswith(
+            f"supabase/config.toml:2: auth.signing_keys_path: supabase/signing_keys.json: {problem}"
+        )
+        assert "hidden" not in error
+        assert private(EC_KEY)["d"] not in error
+
+
+class TestThirdParty:
+    @pytest.mark.parametrize(
+        ("provider", "values", "url"),
+        [
+            ("firebase", {"project_id": "mine"}, "https://securetoken.google.com/mine"),
+            ("auth0", {"tenant": "mine"}, "https://mine.auth0.com"),
+            ("auth0", {"tenant": "mine", "tenant_region": "us"}, "https://mine.us.auth0.com"),
+            (
+                "aws_cognito",
+                {"user_pool_id": "us-east-1_x", "user_pool_region": "us-east-1"},
+                "https://cognito-idp.us-east-1.amazonaws.com/us-east-1_x",
+            ),
+            ("clerk", {"domain": "env(DOMAIN)"}, "https://clerk.mine.com"),
+            (
+                "workos",
+                {"issuer_url": "http://127.0.0.1:9999/user_management/x/"},
+                "http://127.0.0.1:9999/user_management/x",
+            ),
+        ],
+    )
+    def test_who_it_is(self, project: Any, provider: str, values: dict[str, str], url: str) -> None:
+        lines = "".join(f"{key} = '{value}'\n" for key, value in values.items())
+        config = f"[auth.third_party.{provider}]\nenabled = true\n{lines}"
+        for more in ("[auth]\nenabled = false\n", "[auth.third_party.other]\nenabled = true\n"):
+            project.write({"supabase/config.toml": config + more})
+            issuer = project.load(environ={"DOMAIN": "clerk.mine.com"}).jwt.issuer
+            assert issuer == Issuer(url, shares_keys=provider == "firebase")
+        project.write({"supabase/config.toml": config.replace("true", "false").replace("DOMAIN", "NOT_SET")})
+        assert project.load().jwt.issuer is None
+
+    @pytest.mark.parametrize(
+        ("lines", "problem"),
+        [
+            ("firebase = {enabled = true}", "firebase.project_id: is not set, and firebase is enabled; set it or"),
+            ("auth0 = {enabled = true, tenant = ''}", "auth0.tenant: is not set, and auth0 is enabled"),
+            (
+                "aws_cognito = {enabled = true, user_pool_id = 'x'}",
+                "aws_cognito.user_pool_region: is not set, and aws_cognito is enabled",
+            ),
+            ("clerk = {enabled = true, domain = 'https://x'}", "clerk.domain: 'https://x' is not a name of letters"),
+            ("workos = {enabled = true, issuer_url = 'x'}", "workos.issuer_url: 'x' is not an http or https address"),
+            (
+                "clerk = {enabled = true, domain = 'env(NOT_SET)'}",
+                "clerk.domain: env(NOT_SET) is not set; set NOT_SET in the environment",
+            ),
+            (
+                "clerk = {enabled = true}\nauth0 = {enabled = true}",
+                "clerk.enabled: is true, and so is that of auth0; enable one of them",
+            ),
+        ],
+    )
+    def test_settings_that_name_nobody(self, project: Any, lines: str, problem: str) -> None:
+        project.write({"supabase/config.toml": f"[auth.third_party]\n{lines}\n"})
+        assert project.error().startswith(f"supabase/config.toml:2: auth.third_party.{problem}")
+
+    def test_a_slip_in_the_name(self, project: Any) -> None:
+        project.write({"supabase/config.toml": "[auth.third_party.cognito]\nenabled = true\n"})
+        assert project.load().warnings == (
+            "supabase/config.toml:1: auth.third_party.cognito: is ignored: Outlast knows no such key; "
+            "did you mean aws_cognito?",
+        )
 
 
 class TestApiKeys:

@@ -58,7 +58,13 @@ WRONG_VALUES = [
     ("functions.hello", "static_files = [\n1]", "1 in this array is not a string"),
     ("functions.hello", "env = 'A=1'", "'A=1' is not a table"),
     ("auth", "jwt_secret = 'short'", "is shorter than 16 characters; set a longer one"),
-    ("auth", "jwt_secret = 1", "1 is not a string"),
+    ("auth", "jwt_secret = 1234", "must be a string"),
+    ("auth", "anon_key = 1234", "must be a string"),
+    ("auth", "secret_key = ['hidden']", "must be a string"),
+    ("auth", "signing_keys_path = 1", "1 is not a string"),
+    ("auth", "enabled = 1", "1 is not true or false"),
+    ("auth", "third_party = 'clerk'", "'clerk' is not a table"),
+    ("auth.third_party.clerk", "enabled = 'yes'", "'yes' is not true or false"),
 ]
 
 

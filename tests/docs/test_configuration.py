@@ -89,11 +89,26 @@ def shown(default: object) -> str:
 def test_keys_of_config_toml(tmp_path: Path, read: dict[str, dict[str, object]]) -> None:
     project = load(tmp_path, Environ())
     documented = table("config.toml")
-    assert documented.keys() == read["config.toml"].keys()
-    for key, default in read["config.toml"].items():
+    mine = {key: default for key, default in read["config.toml"].items() if not key.startswith("auth.third_party.")}
+    assert documented.keys() == mine.keys()
+    for key, default in mine.items():
         if default is not None:
             assert documented[key] == shown(default), key
     assert documented["edge_runtime.policy"] == project.policy
+
+
+def test_keys_of_third_parties(tmp_path: Path, read: dict[str, dict[str, object]]) -> None:
+    load(tmp_path, Environ())
+    cells = table("Tokens of a third party").items()
+    documented = {name: set(re.findall(r"\w+", keys)) - {"optional"} for name, keys in cells}
+    asked = {key.rpartition(".")[0] for key in read["config.toml"] if key.startswith("auth.third_party.")}
+    assert documented.keys() == asked
+    for name, keys in documented.items():
+        values = {"enabled": "true", "issuer_url": "'http://x'"}
+        lines = "\n".join(f"{key} = {values.get(key, repr('x'))}" for key in keys)
+        (tmp_path / "supabase" / "config.toml").write_text(f"[{name}]\n{lines}\n")
+        settings.load(tmp_path, environ={})
+        assert {key for key in read["config.toml"] if key.startswith(f"{name}.")} == {f"{name}.{key}" for key in keys}
 
 
 def test_keys_of_outlast_toml(tmp_path: Path, read: dict[str, dict[str, object]]) -> None:

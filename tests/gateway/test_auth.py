@@ -6,7 +6,6 @@ import hashlib
 import hmac
 import json
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import jwt
 import pytest
@@ -16,7 +15,8 @@ from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.hashes import SHA256
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.support.background import served
+from tests.support import key_server as support
+from tests.support.key_server import KeyServer
 
 from outlast.gateway import auth, keys
 from outlast.gateway.auth import MALFORMED, MISSING, Denial, JwtVerifier, Pending
@@ -623,38 +623,15 @@ async def test_a_fetch_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -
 # -- over real HTTP --------------------------------------------------------------------------------------
 
 
-class KeyServer:
-    def __init__(self) -> None:
-        self.answer: tuple[int, bytes] = (200, b"{}")
-        self.paths: list[str] = []
-        server = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                server.paths.append(self.path)
-                status, body = server.answer
-                self.send_response(status)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_request(self, *args: object) -> None:
-                pass
-
-        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.http.server_address[1]}/auth/v1/.well-known/jwks.json"
-
-
 @pytest.fixture
 def key_server() -> Iterator[KeyServer]:
-    server = KeyServer()
-    with served(server.http):
+    with support.key_server() as server:
         yield server
 
 
 async def test_keys_come_over_http(key_server: KeyServer) -> None:
     key_server.answer = (200, key_set(jwk(EC_KEY, "e"), jwk(RSA_KEY, "r")).encode())
-    verifier = JwtVerifier(jwks_url=key_server.url, clock=Clock())
+    verifier = JwtVerifier(jwks_url=f"{key_server.url}/auth/v1/.well-known/jwks.json", clock=Clock())
     assert await settled(verifier.check(bearer(RSA_KEY, "RS256", kid="r"))) is None
     assert verifier.check(bearer(EC_KEY, "ES256", kid="e")) is None
     assert key_server.paths == ["/auth/v1/.well-known/jwks.json"]
@@ -680,3 +657,98 @@ async def test_answers_that_are_no_key_set(key_server: KeyServer, answer: tuple[
 async def test_only_http_addresses_are_fetched() -> None:
     with pytest.raises(keys.UnusableKeyError, match="no http or https address"):
         await keys.fetch_over_http("file:///etc/passwd")
+
+
+# -- a third party ---------------------------------------------------------------------------------------
+
+
+def denied(verdict: object) -> str:
+    """Why, for one that is invalid."""
+    assert_invalid(verdict, "")
+    assert isinstance(verdict, Denial)
+    return verdict.reason
+
+
+async def test_the_keys_that_an_issuers_configuration_names(key_server: KeyServer) -> None:
+    key_server.publish(jwk(RSA_KEY, "r"), jwk(EC_KEY, "e"))
+    verifier = JwtVerifier(secret=SECRET, issuer=key_server.url, clock=Clock())
+    assert verifier.check(bearer()) is None
+    assert key_server.paths == [], "only a token that needs a key has it fetched"
+    assert await settled(verifier.check(bearer(RSA_KEY, "RS256", kid="r"))) is None
+    assert verifier.check(bearer(EC_KEY, "ES256", kid="e")) is None
+    assert "signature is wrong" in denied(verifier.check(bearer(OTHER_EC_KEY, "ES256", kid="e")))
+    assert "not among" in denied(verifier.check(bearer(EC_KEY, "ES256", kid="other")))
+    assert key_server.paths == ["/.well-known/openid-configuration", "/keys"]
+
+
+@pytest.mark.parametrize(
+    ("path", "answer", "words"),
+    [
+        ("/.well-known/openid-configuration", (404, b"{}"), ": HTTP Error 404: Not Found"),
+        ("/.well-known/openid-configuration", (200, b'{"issuer":"x"}'), "not an OpenID configuration"),
+        ("/.well-known/openid-configuration", (200, b"<html>"), "not an OpenID configuration"),
+        ("/.well-known/openid-configuration", (200, b'{"jwks_uri":"file:///etc/passwd"}'), "no http or https address"),
+        ("/keys", (404, b"{}"), "/keys: HTTP Error 404: Not Found"),
+        ("/keys", (200, b"[]"), "not a JWK set"),
+    ],
+)
+async def test_an_issuer_without_keys(key_server: KeyServer, path: str, answer: tuple[int, bytes], words: str) -> None:
+    key_server.publish(jwk(EC_KEY, "e"))
+    key_server.answers[path] = answer
+    clock, warnings = Clock(), []
+    verifier = JwtVerifier(issuer=key_server.url, clock=clock, warn=warnings.append)
+    token = bearer(EC_KEY, "ES256", kid="e")
+    assert "not among the known" in denied(await settled(verifier.check(token)))
+    (warning,) = warnings
+    assert warning.startswith(f"the JWT keys at {key_server.url}/.well-known/openid-configuration could not be fetched")
+    assert words in warning
+    key_server.publish(jwk(EC_KEY, "e"))
+    assert "not among the known" in denied(verifier.check(token)), "not asked again at once"
+    clock.now += keys.FETCH_RETRY_S
+    assert await settled(verifier.check(token)) is None
+
+
+async def test_keys_that_others_sign_with_as_well_count_for_the_issuers_own_tokens(key_server: KeyServer) -> None:
+    key_server.publish(jwk(RSA_KEY, "r"))
+    verifier = JwtVerifier(issuer=key_server.url, issuer_shares_keys=True, clock=Clock())
+    await settled(verifier.check(bearer(RSA_KEY, "RS256", kid="r")))
+    for claims in ({}, {"iss": f"{key_server.url}/other"}, {"iss": [key_server.url]}):
+        assert "another issuer" in denied(verifier.check(bearer(RSA_KEY, "RS256", claims=claims, kid="r")))
+    assert verifier.check(bearer(RSA_KEY, "RS256", claims={"iss": key_server.url}, kid="r")) is None
+    other = JwtVerifier(issuer=key_server.url, clock=Clock())
+    assert await settled(other.check(bearer(RSA_KEY, "RS256", claims={"iss": "anybody"}, kid="r"))) is None
+
+
+async def test_a_third_party_beside_the_keys_of_the_project() -> None:
+    """Each key set is asked for what it may have, and no more."""
+    asked: list[str] = []
+    published = {
+        "https://project.test/jwks": {"keys": [jwk(EC_KEY, "project")]},
+        "https://third.test/.well-known/openid-configuration": {"jwks_uri": "https://third.test/keys"},
+        "https://third.test/keys": {"keys": [jwk(RSA_KEY, "third")]},
+    }
+
+    async def fetch(url: str) -> bytes:
+        asked.append(url)
+        return json.dumps(published[url]).encode()
+
+    clock = Clock()
+    verifier = JwtVerifier(
+        jwks=key_set(jwk(OTHER_EC_KEY, "own")),
+        jwks_url="https://project.test/jwks",
+        issuer="https://third.test",
+        fetch=fetch,
+        clock=clock,
+    )
+    tokens = [bearer(EC_KEY, "ES256", kid="project", claims={}), bearer(RSA_KEY, "RS256", kid="third", claims={})]
+    assert verifier.check(bearer(OTHER_EC_KEY, "ES256", kid="own")) is None
+    assert asked == []
+    assert await settled(verifier.check(tokens[0])) is None
+    assert verifier.check(tokens[1]) is None
+    assert sorted(asked) == sorted(published), "whose a token is cannot be seen: all were asked, and once"
+    clock.now += keys.FRESH_S
+    asked.clear()
+    assert await settled(verifier.check(tokens[0])) is None
+    assert asked == ["https://project.test/jwks"]
+    assert await settled(verifier.check(tokens[1])) is None
+    assert asked[1:] == ["https://third.test/.well-known/openid-configuration", "https://third.test/keys"]

@@ -1,6 +1,7 @@
 """What changes takes effect within a second, what runs goes on to its end, and nobody else notices."""
 
 import asyncio
+import json
 import shutil
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -9,7 +10,9 @@ import httpx
 import jwt
 import pytest
 import pytest_asyncio
+from cryptography.hazmat.primitives.asymmetric import ec
 from tests.supervisor.site import Site, connected, function, site, worker_of
+from tests.support.key_server import key_server
 from tests.support.node import write_project
 
 EFFECT_S = 1
@@ -67,6 +70,10 @@ async def bystander(served: Site) -> AsyncIterator[None]:
     before = await served.get("bystander")
     yield
     assert worker_of(await served.get("bystander")) == worker_of(before)
+
+
+def jwk(key: ec.EllipticCurvePrivateKey | ec.EllipticCurvePublicKey, kid: str) -> dict[str, object]:
+    return {**jwt.get_algorithm_by_name("ES256").to_jwk(key, as_dict=True), "kid": kid}
 
 
 async def until(served: Site, path: str, expected: Callable[[httpx.Response], bool]) -> httpx.Response:
@@ -179,6 +186,61 @@ async def test_a_change_of_the_secret_that_tokens_are_checked_with(served: Site)
         config.write_text(f'[auth]\njwt_secret = "{secret}"\n{config.read_text()}')
         while await status() != 200:
             pass
+
+
+async def test_a_change_of_the_keys_that_tokens_are_signed_with(tmp_path: Path) -> None:
+    """A third party's tokens, which others have signed, stay good."""
+    functions = {
+        "keys": function(code='`${Deno.env.get("SUPABASE_ANON_KEY")} ${Deno.env.get("SUPABASE_JWKS")}`'),
+        "guarded": function("v1"),
+    }
+    third_party = ec.generate_private_key(ec.SECP256R1())
+    foreign = jwt.encode({"sub": "somebody"}, third_party, "ES256", {"kid": "third"})
+    file = tmp_path / "supabase/signing_keys.json"
+
+    def sign_with(kid: str) -> None:
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(json.dumps([jwk(ec.generate_private_key(ec.SECP256R1()), kid)]))
+
+    with key_server() as issuer:
+        issuer.publish(jwk(third_party.public_key(), "third"))
+        config = (
+            "[auth]\nsigning_keys_path = './signing_keys.json'\n"
+            f"[auth.third_party.workos]\nenabled = true\nissuer_url = '{issuer.url}'\n"
+            "[functions.guarded]\nverify_jwt = true\n"
+        )
+        sign_with("old")
+        async with site(tmp_path, functions, config=config) as served:
+
+            async def anon_key(kid: str) -> str:
+                """Signed with this key, which is then the only one that functions know."""
+                response = await until(served, "keys", lambda response: f'"kid":"{kid}"' in response.text)
+                token, key_set = response.text.split(" ")
+                [public] = json.loads(key_set)["keys"]
+                assert jwt.decode(token, jwt.PyJWK(public), algorithms=["ES256"])["role"] == "anon"
+                return token
+
+            async def statuses(*tokens: str) -> list[int]:
+                headers = [{"authorization": f"Bearer {token}"} for token in tokens]
+                return [
+                    (await served.client.get("/functions/v1/guarded", headers=each)).status_code for each in headers
+                ]
+
+            old = await anon_key("old")
+            assert await statuses(old) == [200]
+            assert issuer.paths == []
+            assert await statuses(foreign, foreign) == [200, 200]
+            assert issuer.paths == ["/.well-known/openid-configuration", "/keys"]
+
+            sign_with("new")
+            new = await anon_key("new")
+            assert await statuses(new, foreign, old) == [200, 200, 401]
+
+            file.write_text("[")
+            complaint = await served.node.wait_for("config", level="error")
+            where = "supabase/config.toml:2: auth.signing_keys_path: supabase/signing_keys.json: is not a JSON array"
+            assert complaint["msg"].startswith(where)
+            assert await statuses(new) == [200]
 
 
 async def test_a_change_of_the_environment_file(served: Site) -> None:

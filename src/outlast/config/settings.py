@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 
-from outlast.config import address, discovery, layout, toml_file, variables
+from outlast.config import address, auth, discovery, layout, third_party, toml_file, variables
+from outlast.config.auth import JwtSettings
 from outlast.config.dotenv_file import Environment
 from outlast.config.errors import ConfigError
 from outlast.config.inspection import HIGHEST_PORT, InspectMode, Inspector, inspected
@@ -23,8 +24,6 @@ from outlast.core.printing import LogLimits
 
 __all__ = ["ConfigError", "FunctionSettings", "JwtSettings", "LedgerSettings", "Project", "load"]
 
-_SHORTEST_SECRET = 16
-"""The same minimum as in Supabase's CLI."""
 _PORT = WholeNumber(0, HIGHEST_PORT)
 _INSPECTOR_PORT = 8083
 """The same as in Supabase's CLI."""
@@ -63,18 +62,6 @@ class FunctionSettings:
     log: LogLimits = field(default_factory=LogLimits)
     inspector: Inspector | None = None
     """Where a debugger can be attached; None: nowhere."""
-
-
-@dataclass(frozen=True)
-class JwtSettings:
-    """What callers' tokens are checked against. Functions see the API keys, and of ``jwks`` the public part."""
-
-    secret: str = field(repr=False)
-    jwks: str | None
-    """A JSON Web Key Set as JSON text."""
-    jwks_url: str | None
-    api_keys: frozenset[str] = field(default=frozenset(), repr=False)
-    """Publishable and secret keys (``sb_…``), which are as good as a token."""
 
 
 @dataclass(frozen=True)
@@ -160,7 +147,7 @@ def _read(
     runtime = config.table("edge_runtime")
     if not runtime.flag("enabled", default=True):
         raise runtime.error("enabled", "is false: edge functions are switched off; set it to true to serve them")
-    jwt = _jwt(config.table("auth"), environ)
+    keys = auth.read(config.table("auth"), environ, where)
 
     sections = config.table("functions")
     disabled = frozenset(name for name, section in sections.tables() if not section.flag("enabled", default=True))
@@ -168,10 +155,9 @@ def _read(
     secrets = variables.of_section(runtime.table("secrets"))
     from_file = variables.of_file(where, env_path)
     warnings = [*_misspelt(config), *candidates.warnings, *secrets.warnings, *from_file.warnings]
-    env = variables.defaults(environ, url=url, database_url=database_url, jwt_secret=jwt.secret)
+    env = variables.defaults(environ, keys.variables, url=url, database_url=database_url)
     env |= {**secrets.values, **from_file.values}
-    variables.add_key_set(env, jwt_secret=jwt.secret)
-    jwt = replace(jwt, api_keys=variables.api_keys(env))
+    variables.add_key_set(env, jwt_secret=keys.jwt.secret)
 
     given = Given.read(toml_file.given(given_values, "settings", environment))
     own_file = OwnFile.read(own, given)
@@ -192,9 +178,15 @@ def _read(
         policy=given.policy or policy or from_config,
         inspector_port=runtime.number("inspector_port", _PORT, default=_INSPECTOR_PORT) or _INSPECTOR_PORT,
         functions=MappingProxyType(functions),
-        jwt=jwt,
+        jwt=replace(keys.jwt, api_keys=variables.api_keys(env)),
         ledger=own_file.ledger,
-        sources=(config_path, own_path, env_path or where.functions_dir / ".env", *environment.consulted),
+        sources=(
+            config_path,
+            own_path,
+            env_path or where.functions_dir / ".env",
+            *keys.sources,
+            *environment.consulted,
+        ),
         warnings=tuple(dict.fromkeys(warnings)),
     )
 
@@ -203,6 +195,7 @@ def _misspelt(config: Section) -> Iterator[str]:
     """Other keys of config.toml belong to other tools, but one that is nearly the same is most likely a slip."""
     yield from config.misspelt(("edge_runtime", "functions"))
     yield from config.table("edge_runtime").misspelt(_RUNTIME_KEYS)
+    yield from config.table("auth").table("third_party").misspelt([*third_party.PROVIDERS])
     for _, section in config.table("functions").tables():
         yield from section.misspelt(_FUNCTION_KEYS)
 
@@ -264,21 +257,6 @@ def _static_files(where: Layout, section: Section, warnings: list[str]) -> tuple
         for match in sorted(matches):
             found[Path(os.path.normpath(where.settings_dir / match))] = None
     return tuple(found)
-
-
-def _jwt(auth: Section, environ: Mapping[str, str]) -> JwtSettings:
-    secret = environ.get("SUPABASE_JWT_SECRET")
-    if secret and len(secret) < _SHORTEST_SECRET:
-        raise ConfigError(f"SUPABASE_JWT_SECRET: is shorter than {_SHORTEST_SECRET} characters; set a longer one")
-    # With the variable set, an env(NAME) in config.toml that is not set is of no consequence.
-    if not secret and (secret := auth.text("jwt_secret")) and len(secret) < _SHORTEST_SECRET:
-        raise auth.error("jwt_secret", f"is shorter than {_SHORTEST_SECRET} characters; set a longer one")
-    project_url = environ.get("SUPABASE_URL")
-    return JwtSettings(
-        secret=secret or LOCAL_JWT_SECRET,
-        jwks=environ.get("SUPABASE_JWKS") or None,
-        jwks_url=f"{project_url.rstrip('/')}/auth/v1/.well-known/jwks.json" if project_url else None,
-    )
 
 
 def _nothing_to_serve(where: Layout, warnings: list[str]) -> ConfigError:

@@ -158,13 +158,13 @@ class Section:
             raise self.error(key, f"{_shown(value)} is not a whole number {allowed}")
         return value
 
-    def text(self, key: str) -> str | None:
-        """A string, or None if the key is absent."""
+    def text(self, key: str, *, private: bool = False) -> str | None:
+        """A string, or None if the key is absent. What is ``private`` is never shown in an error."""
         if key not in self.values:
             return None
         value = self.values[key]
         if not isinstance(value, str):
-            raise self.error(key, f"{_shown(value)} is not a string")
+            raise self.error(key, "must be a string" if private else f"{_shown(value)} is not a string")
         return self._resolved(key, value)
 
     def texts(self, key: str) -> tuple[str, ...]:

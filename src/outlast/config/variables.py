@@ -10,7 +10,7 @@ import msgspec
 from outlast.config import dotenv_file
 from outlast.config.errors import ConfigError
 from outlast.config.layout import Layout
-from outlast.config.local_keys import LOCAL_JWT_SECRET, PUBLISHABLE_KEYS, SECRET_KEYS, api_key, key_set
+from outlast.config.local_keys import LOCAL_JWT_SECRET, key_set
 from outlast.config.toml_file import Section
 
 _Form = TypeVar("_Form")
@@ -41,15 +41,11 @@ class _KeySet(msgspec.Struct):
     keys: list[dict[str, object]]
 
 
-def defaults(environ: Mapping[str, str], *, url: str, database_url: str | None, jwt_secret: str) -> dict[str, str]:
+def defaults(
+    environ: Mapping[str, str], keys: Mapping[str, str], *, url: str, database_url: str | None
+) -> dict[str, str]:
     """The SUPABASE_ variables. The node's own environment overrides them, to point to another project."""
-    local = {
-        "SUPABASE_URL": url,
-        "SUPABASE_ANON_KEY": api_key("anon", jwt_secret),
-        "SUPABASE_SERVICE_ROLE_KEY": api_key("service_role", jwt_secret),
-    }
-    if jwt_secret == LOCAL_JWT_SECRET:
-        local |= {"SUPABASE_PUBLISHABLE_KEYS": PUBLISHABLE_KEYS, "SUPABASE_SECRET_KEYS": SECRET_KEYS}
+    local = {"SUPABASE_URL": url, **keys}
     if database_url is not None:
         local["SUPABASE_DB_URL"] = database_url
     given = {name: environ[name] for name in _TAKEN if environ.get(name)}

@@ -9,6 +9,7 @@ headers are remembered until they expire, which makes the usual request one look
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import math
@@ -108,6 +109,7 @@ class _Claims(msgspec.Struct):
     exp: int | float | msgspec.UnsetType = msgspec.UNSET
     nbf: int | float | msgspec.UnsetType = msgspec.UNSET
     iat: int | float | msgspec.UnsetType = msgspec.UNSET
+    iss: object = msgspec.UNSET
 
 
 _header_decoder = msgspec.json.Decoder(_Header)
@@ -145,15 +147,18 @@ def _base64url(text: bytes) -> bytes:
     return base64.urlsafe_b64decode(text + b"==")
 
 
-def _check_times(payload: bytes, now: float) -> float:
-    """When the token expires (infinity if it does not say). No leeway. RFC 7519, sections 4.1.4 to 4.1.6.
+def _check_claims(payload: bytes, now: float, issuer: str | None) -> float:
+    """When the token expires (infinity if it does not say). No leeway. RFC 7519, sections 4.1.1 and 4.1.4 to 4.1.6.
 
-    Raises TokenError if it has expired, is not valid yet, or gives its times in anything but numbers.
+    Raises TokenError if it has expired, is not valid yet, gives its times in anything but numbers, or is of another
+    issuer than the one it has to be of.
     """
     try:
         claims = _claims_decoder.decode(payload)
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise TokenError(f"the token's claims cannot be read: {error}") from error
+    if issuer is not None and claims.iss != issuer:
+        raise TokenError(f"the token is of another issuer (iss) than {issuer}")
     if claims.nbf is not msgspec.UNSET and now < claims.nbf:
         raise TokenError(f"the token is valid only in {claims.nbf - now:.0f} s (nbf)")
     if claims.exp is msgspec.UNSET:
@@ -164,28 +169,32 @@ def _check_times(payload: bytes, now: float) -> float:
 
 
 class Pending:
-    """The decision needs the remote key set: ``await pending.resolve()``."""
+    """The decision needs remote key sets: ``await pending.resolve()``."""
 
-    __slots__ = ("_authorization", "_token", "_verifier")
+    __slots__ = ("_authorization", "_needed", "_token", "_verifier")
 
-    def __init__(self, verifier: JwtVerifier, token: UnverifiedToken, authorization: bytes) -> None:
+    def __init__(
+        self, verifier: JwtVerifier, token: UnverifiedToken, authorization: bytes, needed: Collection[keys.RemoteKeys]
+    ) -> None:
         self._verifier = verifier
         self._token = token
         self._authorization = authorization
+        self._needed = needed
 
     async def resolve(self) -> Denial | None:
         """``None`` when the request may pass. Takes ``keys.FETCH_TIMEOUT_S`` at most; never raises."""
-        await self._verifier.refresh_keys()
+        await asyncio.gather(*(remote.refresh() for remote in self._needed))
         return self._verifier.judge(self._token, self._authorization)
 
 
 class JwtVerifier:
     """Decides by the Authorization header, or what stands for it (`credential`), whether a request may pass.
 
-    ``secret`` verifies HS256; the key set ``jwks`` (JSON text) and the one behind ``jwks_url`` verify ES256
-    and RS256. A key of ``jwks`` goes before a remote one of the same id. ``api_keys`` are accepted in place of a
-    token. ``fetch`` gets the body behind ``jwks_url`` and may raise anything. ``clock`` gives seconds since the
-    epoch. ``warn`` is called with one line when the remote keys could not be fetched.
+    ``secret`` verifies HS256; the key set ``jwks`` (JSON text), the one behind ``jwks_url`` and that of ``issuer`` (the
+    address of an OpenID provider) verify ES256 and RS256. Of several keys of the same id, the first in this order
+    counts. With ``issuer_shares_keys``, the keys of ``issuer`` verify only tokens that name it (iss). ``api_keys`` are
+    accepted in place of a token. ``fetch`` gets the body behind a URL and may raise anything. ``clock`` gives seconds
+    since the epoch. ``warn`` is called with one line when remote keys could not be fetched.
 
     Raises UnusableKeyError when ``secret`` or ``jwks`` cannot be used.
     """
@@ -196,8 +205,10 @@ class JwtVerifier:
         secret: str | None = None,
         jwks: str | None = None,
         jwks_url: str | None = None,
+        issuer: str | None = None,
+        issuer_shares_keys: bool = False,
         api_keys: Collection[str] = (),
-        fetch: keys.Fetch | None = None,
+        fetch: keys.Fetch = keys.fetch_over_http,
         clock: Callable[[], float] = time.time,
         warn: Callable[[str], object] = lambda _: None,
     ) -> None:
@@ -211,17 +222,20 @@ class JwtVerifier:
         # Invariant: a header is in here only if its token was verified with a key that is still trusted; the
         # value is the first moment at which that has to be looked at again.
         self._accepted: dict[bytes, float] = {}
-        self._remote = (
-            keys.RemoteKeys(jwks_url, fetch or keys.fetch_over_http, clock, warn, self._accepted.clear)
-            if jwks_url
-            else None
-        )
+        remotes = []
+        if jwks_url:
+            remotes.append(keys.RemoteKeys(jwks_url, fetch, clock, warn, self._accepted.clear))
+        if issuer:
+            configuration, named = f"{issuer}/.well-known/openid-configuration", issuer if issuer_shares_keys else None
+            discover = keys.by_discovery(fetch)
+            remotes.append(keys.RemoteKeys(configuration, discover, clock, warn, self._accepted.clear, named))
+        self._remotes = tuple(remotes)
 
     def check(self, authorization: bytes | None) -> Denial | Pending | None:
         """``None`` when the request may pass. Never waits for anything and never raises.
 
         ``Pending`` comes only for an ES256 or RS256 token whose key is not at hand, or not fresh, and only if
-        the key set was not fetched just now.
+        a key set that may have it was not fetched just now.
         """
         if not authorization:
             return MISSING
@@ -240,44 +254,46 @@ class JwtVerifier:
             token = UnverifiedToken.parse(bearer[1])
         except TokenError as error:
             return _invalid(str(error))
-        if self._wants_remote(token, now):
-            return Pending(self, token, authorization)
+        if needed := self._needed(token, now):
+            return Pending(self, token, authorization, needed)
         return self.judge(token, authorization)
 
     def judge(self, token: UnverifiedToken, authorization: bytes) -> Denial | None:
         """Decides with the keys now at hand."""
         now = self._clock()
-        key, trusted_until = self._find(token)
+        key, remote = self._find(token)
         if key is None:
             return _invalid(_no_key(token))
         if not key.signed(token.signing_input, token.signature):
             return _invalid(f"the token's {token.alg} signature is wrong")
         try:
-            valid_until = _check_times(token.payload, now)
+            valid_until = _check_claims(token.payload, now, remote.issuer if remote else None)
         except TokenError as error:
             return _invalid(str(error))
-        self._remember(authorization, min(valid_until, trusted_until), now)
+        self._remember(authorization, min(valid_until, remote.fresh_until) if remote else valid_until, now)
         return None
 
-    async def refresh_keys(self) -> None:
-        """Fetches the remote key set unless that was done just now."""
-        if self._remote is not None:
-            await self._remote.refresh()
-
-    def _find(self, token: UnverifiedToken) -> tuple[keys.Key | None, float]:
-        """The token's key, and until when it is trusted without being fetched again."""
+    def _find(self, token: UnverifiedToken) -> tuple[keys.Key | None, keys.RemoteKeys | None]:
+        """The token's key, and the remote key set that it is in, if it is a remote one."""
         if token.alg == "HS256":
-            return self._secret, math.inf
+            return self._secret, None
         key = keys.select(self._local, token.alg, token.kid)
-        if key is not None or self._remote is None:
-            return key, math.inf
-        return keys.select(self._remote.keys, token.alg, token.kid), self._remote.fresh_until
+        if key is not None:
+            return key, None
+        for remote in self._remotes:
+            key = keys.select(remote.keys, token.alg, token.kid)
+            if key is not None:
+                return key, remote
+        return None, None
 
-    def _wants_remote(self, token: UnverifiedToken, now: float) -> bool:
-        if self._remote is None or token.alg not in ("ES256", "RS256"):
-            return False
-        key, trusted_until = self._find(token)
-        return (key is None or now >= trusted_until) and self._remote.may_refresh(now)
+    def _needed(self, token: UnverifiedToken, now: float) -> list[keys.RemoteKeys]:
+        """What to fetch before the token is judged: the key set that its key is in, if not fresh; all if in none."""
+        if not self._remotes or token.alg not in ("ES256", "RS256"):
+            return []
+        key, remote = self._find(token)
+        if key is None:
+            return [each for each in self._remotes if each.may_refresh(now)]
+        return [remote] if remote and now >= remote.fresh_until and remote.may_refresh(now) else []
 
     def _remember(self, authorization: bytes, until: float, now: float) -> None:
         if until <= now or len(authorization) > MAX_REMEMBERED_BYTES:

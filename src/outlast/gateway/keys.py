@@ -21,6 +21,7 @@ from typing import Final, Protocol
 
 import msgspec
 
+from outlast.config.signing_keys import MIN_RSA_BITS
 from outlast.core.errors import OutlastError
 
 FETCH_TIMEOUT_S: Final = 5.0
@@ -31,8 +32,6 @@ FETCH_RETRY_S: Final = 5.0
 FRESH_S: Final = 600.0
 """After this a remote key set is fetched again even if no key is missing, so that withdrawn keys end."""
 MAX_KEY_SET_BYTES: Final = 1024 * 1024
-MIN_RSA_BITS: Final = 2048
-"""RFC 7518, section 3.3."""
 _PLAIN: Final = re.compile(r"(?!ssh-|ecdsa-)[A-Za-z0-9+/=_.~-]+")
 """No other kind of key looks like this: PEM has spaces, JSON has quotation marks, DER has other bytes."""
 
@@ -148,6 +147,29 @@ def select(keys: Iterable[Key], alg: str, kid: str | None) -> Key | None:
     return candidates[0] if candidates and (kid is not None or len(candidates) == 1) else None
 
 
+class _OpenIdConfiguration(msgspec.Struct):
+    jwks_uri: str
+
+
+_configuration_decoder = msgspec.json.Decoder(_OpenIdConfiguration)
+
+
+def by_discovery(fetch: Fetch) -> Fetch:
+    """Gets the key set that an OpenID configuration names (OpenID Connect Discovery 1.0, section 4)."""
+
+    async def fetch_what_it_names(url: str) -> bytes:
+        try:
+            address = _configuration_decoder.decode(await fetch(url)).jwks_uri
+        except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+            raise UnusableKeyError(f"not an OpenID configuration, which names a jwks_uri: {error}") from error
+        try:
+            return await fetch(address)
+        except Exception as error:
+            raise UnusableKeyError(f"{address}: {error}") from error
+
+    return fetch_what_it_names
+
+
 class RemoteKeys:
     """The key set behind a URL, as last seen. ``replaced`` is called when it has been fetched anew."""
 
@@ -158,9 +180,12 @@ class RemoteKeys:
         clock: Callable[[], float],
         warn: Callable[[str], object],
         replaced: Callable[[], object],
+        issuer: str | None = None,
     ) -> None:
         self.keys: tuple[Key, ...] = ()
         self.fresh_until = -math.inf
+        self.issuer = issuer
+        """Whose tokens these keys verify; None: no matter whose."""
         self._url = url
         self._fetch = fetch
         self._clock = clock
