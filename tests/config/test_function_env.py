@@ -412,7 +412,11 @@ class TestApiKeys:
 
 class TestKeySetOfFunctions:
     def of(self, project: Any, **environ: str) -> Any:
-        return json.loads(project.load(environ=environ).functions["hello"].env.get("SUPABASE_JWKS", "null"))
+        """The same that callers' tokens are checked against."""
+        loaded = project.load(environ=environ)
+        found = loaded.functions["hello"].env.get("SUPABASE_JWKS")
+        assert found == loaded.jwt.jwks
+        return json.loads(found or "null")
 
     def test_of_a_local_project(self, project: Any) -> None:
         found = self.of(project)
@@ -436,4 +440,11 @@ class TestKeySetOfFunctions:
     def test_of_the_nodes_own_set_only_what_is_public(self, project: Any) -> None:
         public = {"kty": "EC", "kid": "k", "alg": "ES256", "crv": "P-256", "x": "x", "y": "y"}
         given = [public | {"d": "secret", "key_ops": ["sign"]}, {"kty": "oct", "k": "secret"}]
-        assert self.of(project, SUPABASE_JWKS=json.dumps({"keys": given})) == {"keys": [public]}
+        loaded = project.load(environ={"SUPABASE_JWKS": json.dumps({"keys": given})})
+        assert json.loads(loaded.functions["hello"].env["SUPABASE_JWKS"]) == {"keys": [public]}
+
+    def test_one_of_env_is_for_functions_alone(self, project: Any) -> None:
+        local = project.load().jwt.jwks
+        project.write({"supabase/functions/.env": "SUPABASE_JWKS={}\n"})
+        loaded = project.load()
+        assert (loaded.functions["hello"].env["SUPABASE_JWKS"], loaded.jwt.jwks) == ("{}", local)

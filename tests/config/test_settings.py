@@ -102,7 +102,9 @@ def test_a_project_without_any_settings(project: Any) -> None:
     assert loaded.policy is Policy.PER_WORKER
     assert loaded.inspector_port == 8083
     api_keys = {"sb_publishable_ACJWlzQHlZjBrEguHvfOxg_3BJgxAaH", "sb_secret_N7UND0UgjKTVK-Uodkm0Hg_xSvEMPvz"}
-    assert loaded.jwt == JwtSettings(LOCAL_SECRET, jwks=None, jwks_url=None, api_keys=frozenset(api_keys))
+    assert loaded.jwt == JwtSettings(
+        LOCAL_SECRET, jwks=local_keys.key_set(), jwks_url=None, api_keys=frozenset(api_keys)
+    )
     assert loaded.sources == (
         supabase / "config.toml",
         supabase / "outlast.toml",

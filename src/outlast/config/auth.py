@@ -49,7 +49,7 @@ class JwtSettings:
 @dataclass(frozen=True)
 class Auth:
     jwt: JwtSettings
-    """Still without ``api_keys``: functions' other variables have a say in them."""
+    """Still without what functions' other variables have a say in: the API keys, and the local key set."""
     variables: Mapping[str, str] = field(repr=False)
     """What functions find where the server's environment does not override it."""
     sources: tuple[Path, ...]

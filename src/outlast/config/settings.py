@@ -157,7 +157,10 @@ def _read(
     warnings = [*_misspelt(config), *candidates.warnings, *secrets.warnings, *from_file.warnings]
     env = variables.defaults(environ, keys.variables, url=url, database_url=database_url)
     env |= {**secrets.values, **from_file.values}
-    variables.add_key_set(env, jwt_secret=keys.jwt.secret)
+    key_set = variables.local_key_set(env, jwt_secret=keys.jwt.secret)
+    if key_set is not None:
+        env.setdefault("SUPABASE_JWKS", key_set)
+    jwt = replace(keys.jwt, jwks=keys.jwt.jwks or key_set, api_keys=variables.api_keys(env))
 
     given = Given.read(toml_file.given(given_values, "settings", environment))
     own_file = OwnFile.read(own, given)
@@ -178,7 +181,7 @@ def _read(
         policy=given.policy or policy or from_config,
         inspector_port=runtime.number("inspector_port", _PORT, default=_INSPECTOR_PORT) or _INSPECTOR_PORT,
         functions=MappingProxyType(functions),
-        jwt=replace(keys.jwt, api_keys=variables.api_keys(env)),
+        jwt=jwt,
         ledger=own_file.ledger,
         sources=(
             config_path,

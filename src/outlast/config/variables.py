@@ -54,13 +54,12 @@ def defaults(
     return local | given
 
 
-def add_key_set(env: dict[str, str], *, jwt_secret: str) -> None:
-    """Lets functions verify the tokens of a local project, unless they are given another key set.
+def local_key_set(env: Mapping[str, str], *, jwt_secret: str) -> str | None:
+    """What verifies the tokens of a local project; None for another one.
 
     Only those: whoever knows the keys of local projects must not be taken for a user of another one.
     """
-    if jwt_secret == LOCAL_JWT_SECRET and env["SUPABASE_URL"].startswith(_LOCAL):
-        env.setdefault("SUPABASE_JWKS", key_set())
+    return key_set() if jwt_secret == LOCAL_JWT_SECRET and env["SUPABASE_URL"].startswith(_LOCAL) else None
 
 
 def api_keys(env: Mapping[str, str]) -> frozenset[str]:

@@ -17,6 +17,7 @@ import re
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar, Final
 
 import msgspec
@@ -214,7 +215,7 @@ class JwtVerifier:
     ) -> None:
         self._secret = keys.secret_key(secret) if secret else None
         try:
-            self._local = keys.parse_key_set(jwks) if jwks else ()
+            self._entries = keys.entries(jwks) if jwks else []
         except UnusableKeyError as error:
             raise UnusableKeyError(f"SUPABASE_JWKS: {error}") from error
         self._api_keys = frozenset(key.encode() for key in api_keys)
@@ -272,6 +273,11 @@ class JwtVerifier:
             return _invalid(str(error))
         self._remember(authorization, min(valid_until, remote.fresh_until) if remote else valid_until, now)
         return None
+
+    @cached_property
+    def _local(self) -> tuple[keys.Key, ...]:
+        # Not before a token needs them: every local project has such keys, and loading PyJWT for them takes its time.
+        return keys.usable(self._entries)
 
     def _find(self, token: UnverifiedToken) -> tuple[keys.Key | None, keys.RemoteKeys | None]:
         """The token's key, and the remote key set that it is in, if it is a remote one."""

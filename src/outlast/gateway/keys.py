@@ -105,15 +105,24 @@ _jwk_set_decoder = msgspec.json.Decoder(_JwkSet)
 
 
 def parse_key_set(text: str | bytes) -> tuple[Key, ...]:
-    """The ES256 and RS256 keys of a JWK set.
+    """The ES256 and RS256 keys of a JWK set. Raises UnusableKeyError if the text is no JWK set at all."""
+    return usable(entries(text))
 
-    Keys of other kinds and uses, and broken ones, are left out (RFC 7517, section 5): an issuer may add what
-    this version does not know. Raises UnusableKeyError if the text is no JWK set at all.
-    """
+
+def entries(text: str | bytes) -> list[msgspec.Raw]:
+    """What a JWK set holds. Raises UnusableKeyError if the text is no JWK set."""
     try:
-        entries = _jwk_set_decoder.decode(text).keys
+        return _jwk_set_decoder.decode(text).keys
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise UnusableKeyError(f'not a JWK set, which looks like {{"keys": [...]}}: {error}') from error
+
+
+def usable(entries: Iterable[msgspec.Raw]) -> tuple[Key, ...]:
+    """The ES256 and RS256 keys among the entries.
+
+    Keys of other kinds and uses, and broken ones, are left out (RFC 7517, section 5): an issuer may add what
+    this version does not know.
+    """
     return tuple(key for entry in entries if (key := _parse_key(entry)) is not None)
 
 
