@@ -36,7 +36,9 @@ export async function make(probe: Probe, land: Land): Promise<Answer> {
   try {
     return { escaped: true, detail: String(await probe(land)) };
   } catch (error) {
-    const { name, code = "", message } = error as Error & { code?: string };
+    // Where Outlast says what that means, the wall's own error is the cause.
+    const { cause, name } = error as Error;
+    const { code = "", message } = (name === "NotSupported" && cause || error) as Error & { code?: string };
     return { escaped: false, detail: `${name}: ${code}: ${message}` };
   }
 }
