@@ -192,6 +192,35 @@ async def test_a_deno_json_of_all_functions(tmp_path: Path) -> None:
         )
 
 
+@pytest.mark.parametrize(
+    "members", ['["./supabase/functions/*", "./lib"]', '{ "members": ["supabase/functions/hello", "lib/"] }']
+)
+async def test_the_names_of_a_workspace_are_those_of_its_members(tmp_path: Path, members: str) -> None:
+    project = write_project(
+        tmp_path,
+        {
+            "hello": "import { lib } from 'lib'\nimport { own } from 'own'\nimport { both } from 'both'\n"
+            "Deno.serve(() => new Response([lib, own, both].join()))",
+        },
+    )
+    for name in ("lib", "lib2"):
+        (project / f"{name}.ts").write_text(f"export const lib = '{name}'")
+    (project / "lib").mkdir()
+    (project / "lib/deno.json").write_text("{}")
+    shared = '{ "workspace": %s, "imports": { "lib": "./%s.ts", "both": "data:text/javascript,not the member\'s" } }'
+    (project / "deno.jsonc").write_text(shared % (members, "lib"))
+    own = '{ "imports": { "own": "data:text/javascript,export const own = 1", "both": "./both.ts" } }'
+    (project / "supabase/functions/hello/deno.json").write_text(own)
+    (project / "supabase/functions/hello/both.ts").write_text("export const both = 2")
+    async with served(project) as site:
+        response = await site.call("hello")
+        assert response.text == "lib,1,2", site.node.found("boot_failure")
+        (project / "deno.jsonc").write_text(shared % (members, "lib2"))
+        old = response.headers["x-sb-execution-id"]
+        await site.node.wait_for("shutdown", execution_id=old, reason="reload")
+        assert (await site.call("hello")).text == "lib2,1,2"
+
+
 async def test_the_users_folder_is_not_written_to(site: Served) -> None:
     """No lock file, no changed configuration, no node_modules."""
     await site.call("deno-json")

@@ -12,7 +12,7 @@ from outlast.config.settings import FunctionSettings
 from outlast.core.language import Language
 from outlast.core.limits import Limits
 from outlast.core.policy import OneshotBackground
-from outlast.engines.deno import DenoEngine, DenoProgram, npmrc
+from outlast.engines.deno import DenoEngine, DenoProgram, npmrc, workspace
 from outlast.engines.reach import OutOfReach
 from outlast.sandbox.walls import RLIMITS
 
@@ -130,6 +130,31 @@ async def test_settings_that_are_links_to_the_outside(
     (folder / ".npmrc").symlink_to(outside)
     with pytest.raises(OutOfReach, match=f"^uses {outside}, which lies outside {folder.parent}"):
         await prepared(folder, deno_json)
+
+
+@pytest.mark.parametrize(
+    ("listed", "is_member"),
+    [
+        (["./functions/hello"], True),
+        (["functions/hello/", "lib"], True),
+        (["./functions/*"], True),
+        (["./*/*"], True),
+        ({"members": ["functions/hello"]}, True),
+        (["./functions"], False),
+        (["./*"], False),
+        (["hello"], False),
+        (["lib"], False),
+        ([], False),
+    ],
+)
+def test_who_belongs_to_a_workspace(tmp_path: Path, listed: object, is_member: bool) -> None:
+    member = tmp_path / "functions/hello/deno.json"
+    member.parent.mkdir(parents=True)
+    (tmp_path / "deno.json").write_text(json.dumps({"workspace": listed}))
+    # One that is no workspace is passed over.
+    (tmp_path / "functions/deno.json").write_text("{}")
+    assert workspace.root(member, tmp_path) == (tmp_path / "deno.json" if is_member else None)
+    assert workspace.root(member, tmp_path / "functions") is None
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from outlast.config.files import resolved
 from outlast.config.settings import FunctionSettings
 from outlast.core.outcome import EndReason
 from outlast.engines import backstop, reach
-from outlast.engines.deno import import_map, inspector, memory, walls
+from outlast.engines.deno import import_map, inspector, memory, walls, workspace
 from outlast.engines.deno.prepare import BOOTSTRAP, DENO, RESOLVING, Prepared, PrepareError, prepare
 from outlast.engines.deno.rehearsal import Learnt, Rehearsal
 from outlast.engines.processes import Command, Exit, Run
@@ -64,8 +64,10 @@ class DenoEngine:
         state = self._folders / function.name
         # A .npmrc may name variables of the function's, and NPM_CONFIG_REGISTRY may be one of them.
         env = {**function.env, **self._fetch_env}
+        # A map of its own counts alone.
+        shared = workspace.root(function.deno_config, self._root) if function.import_map is None else None
         prepared, learnt = await asyncio.gather(
-            prepare(function, folder=state, env=env, run=self._run_for(function, state, env)),
+            prepare(function, workspace=shared, folder=state, env=env, run=self._run_for(function, state, env)),
             self._rehearsal.learnt(),
         )
         own = reach.own(function, self._functions_dir)
@@ -193,10 +195,10 @@ class DenoProgram:
 
     @property
     def modules(self) -> frozenset[Path]:
-        return self.prepared.modules
+        return self.prepared.modules | self.prepared.of_workspace
 
     def concerns(self, path: Path) -> bool:
-        return path in self.prepared.modules or reach.is_shared_data(path, self.functions_dir)
+        return path in self.modules or reach.is_shared_data(path, self.functions_dir)
 
 
 def permission(paths: Sequence[Path]) -> str:

@@ -1,7 +1,8 @@
 """The import map of a function: the user's own, plus what Outlast itself provides without the network.
 
 The user's map is the one that Deno would have used (``import_map`` of config.toml, ``imports`` of deno.json or the file
-that its ``importMap`` names). Its relative addresses are made absolute, because the merged map lies elsewhere.
+that its ``importMap`` names, after those of the workspace that the deno.json belongs to). Its relative addresses are
+made absolute, because the merged map lies elsewhere.
 """
 
 import re
@@ -24,15 +25,21 @@ _ANSWERED = (
 )
 
 
-def merged(function: FunctionSettings, package_json: PackageJson | None, imported: Mapping[str, str]) -> dict[str, Any]:
+def merged(
+    function: FunctionSettings, workspace: Path | None, package_json: PackageJson | None, imported: Mapping[str, str]
+) -> dict[str, Any]:
     """The import map for ``function``. Raises `SettingsError`.
 
     Args:
+        workspace: as of `outlast.engines.deno.workspace.root`.
         package_json: what `listing` has found.
         imported: the names that its code imports, and what the user's own map resolves them to. An import map knows
             only exact names and is applied once, so every name of something that Outlast provides gets its own entry.
     """
     imports, scopes = _own(function)
+    if workspace is not None:
+        of_all, scopes_of_all = _absolute(jsonc.read(workspace), workspace)
+        imports, scopes = {**_with_subpaths(of_all), **imports}, {**scopes_of_all, **scopes}
     answers = {
         name: module.as_uri()
         for name, address in sorted(imported.items())

@@ -60,12 +60,17 @@ class Prepared:
     """Whether it imports the file functions of Node.js, or what others have published, which may."""
     registry_variables: frozenset[str]
     """Variables that its .npmrc wants for registries, also while it runs."""
+    of_workspace: frozenset[Path]
+    """Other files that say what it imports, which no worker reads; links resolved."""
 
 
-async def prepare(function: FunctionSettings, *, folder: Path, env: Mapping[str, str], run: Run) -> Prepared:
+async def prepare(
+    function: FunctionSettings, *, workspace: Path | None, folder: Path, env: Mapping[str, str], run: Run
+) -> Prepared:
     """Fetches what ``function`` imports. Raises `PrepareError`.
 
     Args:
+        workspace: the file of the workspace that it belongs to.
         folder: where to write the files made for this function.
         env: the environment to run Deno in; names the cache (``DENO_DIR``).
         run: runs a program to its end.
@@ -83,11 +88,12 @@ async def prepare(function: FunctionSettings, *, folder: Path, env: Mapping[str,
         return result.out
 
     package_json, npm_settings = import_map.listing(function), _npmrc(function)
+    merged = partial(import_map.merged, function, workspace, package_json)
     options = _options(function, folder, package_json, npm_settings)
     info = partial(deno, "info", "--json", "--no-lock", *options)
-    modules = await _local_modules(function, folder, package_json, info)
+    modules = await _local_modules(function, _write(folder / "own_import_map.json", _json(merged({}))), info)
     imported = dict(_import(dependency) for module in modules for dependency in module.get("dependencies", ()))
-    map_file = _write(folder / "import_map.json", _json(import_map.merged(function, package_json, imported)))
+    map_file = _write(folder / "import_map.json", _json(merged(imported)))
     flags = (*options, f"--import-map={map_file}", f"--lock={_lock_file(function, folder, npm_settings, env)}")
     try:
         await deno("cache", "--quiet", *flags, str(BOOTSTRAP), str(function.entrypoint))
@@ -103,14 +109,14 @@ async def prepare(function: FunctionSettings, *, folder: Path, env: Mapping[str,
         uses_workers=any(map(_speaks_of_workers, code)),
         uses_node_files=any(map(_NODE_FILES.match, imported.values())),
         registry_variables=npmrc.variables(npm_settings),
+        of_workspace=frozenset() if workspace is None else frozenset([resolved(workspace)]),
     )
 
 
 async def _local_modules(
-    function: FunctionSettings, folder: Path, package_json: PackageJson | None, info: Callable[..., Awaitable[bytes]]
+    function: FunctionSettings, own_map: Path, info: Callable[..., Awaitable[bytes]]
 ) -> list[dict[str, Any]]:
     """What Deno knows about the function's own files, before it has fetched anything."""
-    own_map = _write(folder / "own_import_map.json", _json(import_map.merged(function, package_json, {})))
     graph = json.loads(await info("--no-remote", "--no-npm", f"--import-map={own_map}", str(function.entrypoint)))
     return [module for module in graph["modules"] if module["specifier"].startswith("file:") and "local" in module]
 
