@@ -150,6 +150,32 @@ def test_who_speaks_in_the_middle_of_another_s_speaking_is_heard(rig: Rig) -> No
     assert count > 100
 
 
+def test_what_is_said_while_another_thread_waits_for_the_node_is_known(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full, select = threading.Event(), control.select.select
+
+    def wait(*what: Any) -> Any:
+        full.set()
+        return select(*what)
+
+    def talk() -> None:
+        while not full.is_set():
+            rig.channel.send(messages.Logged("info", "x" * 9_000))
+            rig.channel.flush()
+
+    monkeypatch.setattr(control.select, "select", wait)
+    thread = threading.Thread(target=talk)
+    thread.start()
+    full.wait()
+    rig.channel.send(messages.TaskStarted(1))
+    assert rig.memory.find(messages.encode(messages.TaskStarted(1))) >= 0
+    while thread.is_alive():
+        rig.known()
+    assert rig.known() == rig.received
+    assert rig.received.count(messages.encode(messages.TaskStarted(1))) == 1
+
+
 def test_what_begins_in_one_turn_is_handed_over_at_its_end(rig: Rig) -> None:
     for number in range(50):
         rig.channel.send(messages.TaskStarted(number))

@@ -36,8 +36,9 @@ class Channel:
     Any thread may send, and so may a signal handler in the middle of another send, so nothing here waits for a lock,
     but `finish`: whoever finds the channel taken leaves the message to the one who has it.
 
-    With ``memory``, which the node reads when this process has died, every message is safe once `send` returns. Without
-    it, only the start of a task is, because that is handed to the kernel at once.
+    With ``memory``, which the node reads when this process has died, every message is safe once `send` returns, but
+    while another thread waits for the node because there is no room left. Without it, only the start of a task is,
+    because that is handed to the kernel at once.
     """
 
     def __init__(
@@ -63,7 +64,10 @@ class Channel:
         self._queue: collections.deque[bytes] = collections.deque()
         self._kept = Kept(bytearray(kept.SIZE) if memory is None else memory)
         self._is_kept = memory is not None
+        self._keeping = threading.Lock()
+        """Held by whoever keeps lines, for a moment, or until there is room again."""
         self._taken = threading.Lock()
+        """Held by whoever sends."""
         self._shall_send = False
         """Tells whoever has the channel to send everything."""
         self._home = threading.get_ident()
@@ -102,17 +106,26 @@ class Channel:
 
     def proceed(self) -> None:
         """Does what is due, unless somebody else is doing it. Waits for the node when both buffers are full."""
-        while (self._queue or self._shall_send) and self._taken.acquire(False):
+        while (self._keep() or self._shall_send) and self._taken.acquire(False):
             try:
-                self._pass_on()
+                while self._keep() and self._keeping.acquire(False):
+                    try:
+                        self._make_room()
+                    finally:
+                        self._keeping.release()
+                if self._shall_send:
+                    self._shall_send = False
+                    self._send_kept()
             finally:
                 self._taken.release()
 
     def finish(self) -> None:
         """Sends everything, last of all: waits for another thread that is at it, and leaves it nothing to send."""
-        self._shall_send = True
-        if self._taken.acquire(timeout=FINISHES_WITHIN_S):
-            self._pass_on()
+        if self._taken.acquire(timeout=FINISHES_WITHIN_S) and self._keeping.acquire(timeout=FINISHES_WITHIN_S):
+            # Not what others say meanwhile: they might never cease.
+            for _ in range(len(self._queue)):
+                self._make_room()
+            self._send_kept()
 
     def listen(self) -> None:
         """Handles what the node says from now on. SIGIO, whose handler must be installed already, tells of it, too."""
@@ -153,22 +166,24 @@ class Channel:
         else:
             self._on_lost()
 
-    def _pass_on(self) -> None:
-        """For whoever has taken the channel."""
-        while self._queue:
-            line = self._queue.popleft()
+    def _keep(self) -> bool:
+        """Keeps what is queued, unless somebody else is doing it. Returns whether there is no room for the first."""
+        while self._queue and self._keeping.acquire(False):
             try:
-                if not (fits := self._kept.put(line)):
-                    self._send_kept()
-                    fits = self._kept.put(line)
-            except MemoryError:
-                self._queue.appendleft(line)
-                raise
-            if not fits:
-                self._send_long(line)
-        if self._shall_send:
-            self._shall_send = False
-            self._send_kept()
+                while self._queue:
+                    if not self._kept.put(self._queue[0]):
+                        return True
+                    self._queue.popleft()
+            finally:
+                self._keeping.release()
+        return False
+
+    def _make_room(self) -> None:
+        """For the first that is queued, which is kept then or, if it is too long, sent. The caller has both locks."""
+        self._send_kept()
+        if not self._kept.put(self._queue[0]):
+            self._send_long(self._queue[0])
+        self._queue.popleft()
 
     def _flush_now(self) -> None:
         self._flush_is_due = False
@@ -182,8 +197,10 @@ class Channel:
         self._kept.pass_by(len(line))
 
     def _send_kept(self) -> None:
-        while data := self._kept.unsent():
-            self._kept.sent += self._hand_over(data)
+        # Not what another thread keeps meanwhile, which might never cease.
+        end = self._kept.said
+        while self._kept.sent < end:
+            self._kept.sent += self._hand_over(self._kept.unsent())
         self._sent_at = time.monotonic()
 
     def _hand_over(self, data: memoryview) -> int:
