@@ -52,8 +52,8 @@ class Exchange:
     @property
     def head(self) -> http1.RequestHead:
         """What the worker would read, less what the gateway adds. It goes through the strict parser too."""
-        line, *fields = self.invocation.head.split(b"\r\n")
-        return http1.parse_request(b"\r\n".join([line, *(field for field in fields if not field.startswith(ADDED))]))
+        first, *lines = self.invocation.head.split(b"\r\n")
+        return http1.parse_request(b"\r\n".join([first, *(line for line in lines if not line.startswith(ADDED))]))
 
     def added(self) -> dict[str, str]:
         """What the gateway says of its own."""

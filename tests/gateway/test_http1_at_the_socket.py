@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pytest
 import pytest_asyncio
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from tests.gateway import rig
 from tests.gateway.rig import Echo, Everywhere, Rig
@@ -174,6 +174,7 @@ async def test_every_pipelined_request_gets_its_own_answer(
 
 @settings(deadline=None, max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.binary(max_size=40) | st.sampled_from([SECOND, b"\r\n", b"0\r\n\r\n"]), max_size=8))
+@example([b"sb-request-id", SECOND])
 async def test_random_bytes_get_nothing_but_whole_answers(echo: tuple[Rig, Echo], pieces: list[bytes]) -> None:
     async with echo[0].client() as client:
         await client.send_in_pieces(pieces)
