@@ -38,21 +38,21 @@ def percentile(latencies_ms: Sequence[float], share: float) -> float:
     return ordered[min(len(ordered) - 1, int(len(ordered) * share / 100))]
 
 
-def measure(url: str, moments: Iterator[float], seconds: float) -> list[Answer]:
+def measure(url: str, moments: Iterator[float], seconds: float, connections: int = MOST_CONNECTIONS) -> list[Answer]:
     """Asks for so long. Raises BenchError, also when a single request failed."""
-    answers = ask(url, moments, seconds)
+    answers = ask(url, moments, seconds, connections)
     if failed := [answer for answer in answers if answer.status != 200]:
         raise BenchError(f"{len(failed)} of {len(answers)} requests to {url} failed: {failed[0]}")
     return answers
 
 
-def ask(url: str, moments: Iterator[float], seconds: float) -> list[Answer]:
-    """Asks at each of the moments that are less than ``seconds``, over up to `MOST_CONNECTIONS`.
+def ask(url: str, moments: Iterator[float], seconds: float, connections: int = MOST_CONNECTIONS) -> list[Answer]:
+    """Asks at each of the moments that are less than ``seconds``, over so many connections at most.
 
     Returns when all are answered, in the order in which they were due. The event loops of Python wake up by the
     millisecond, which would count as latency: this waits with select(2) instead, whose timeout is exact.
     """
-    caller = _Caller(url)
+    caller = _Caller(url, connections)
     try:
         return caller.run(moments, seconds)
     finally:
@@ -60,8 +60,9 @@ def ask(url: str, moments: Iterator[float], seconds: float) -> list[Answer]:
 
 
 class _Caller:
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, connections: int) -> None:
         self._target = Target.of(url)
+        self._connections = connections
         self._poll = select.epoll()
         self._busy: dict[int, Connection] = {}
         self._free: list[Connection] = []
@@ -93,7 +94,7 @@ class _Caller:
 
     @property
     def _has_room(self) -> bool:
-        return len(self._busy) < MOST_CONNECTIONS
+        return len(self._busy) < self._connections
 
     def _ask(self, due: float) -> None:
         try:

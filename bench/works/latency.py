@@ -14,7 +14,7 @@ SHARE = 0.5
 
 
 def _measure(url: str, rate: float, seconds: float) -> Figures:
-    answers = open_loop.measure(url, open_loop.evenly(rate), seconds)
+    answers = open_loop.measure(url, open_loop.evenly(rate), seconds, CONNECTIONS)
     latencies = [answer.latency_ms for answer in answers]
     return {
         "p50_ms": open_loop.percentile(latencies, 50),

@@ -5,7 +5,6 @@ import contextlib
 import itertools
 from collections.abc import AsyncIterator
 
-import pytest
 from bench.connection import Answer
 
 from bench import open_loop
@@ -56,11 +55,10 @@ async def test_a_request_that_is_due_is_sent_whatever_became_of_those_before() -
     assert [round(answer.due_at - answers[0].due_at, 2) for answer in answers] == [0, 0.01, 0.02, 0.03, 0.04]
 
 
-async def test_what_waits_for_a_connection_counts_from_when_it_was_due(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(open_loop, "MOST_CONNECTIONS", 2)
+async def test_what_waits_for_a_connection_counts_from_when_it_was_due() -> None:
     asked_by: asyncio.Queue[object] = asyncio.Queue()
     async with answering(3, asked_by=asked_by) as url:
-        answering_late = asyncio.create_task(asyncio.to_thread(open_loop.ask, url, iter([0] * COUNT), 1))
+        answering_late = asyncio.create_task(asyncio.to_thread(open_loop.ask, url, iter([0] * COUNT), 1, connections=2))
         both = {await asked_by.get(), await asked_by.get()}
         assert len(both) == 2
         # The third cannot ask before one of the first two is answered: somebody else has to.
