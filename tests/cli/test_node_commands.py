@@ -335,6 +335,11 @@ class TestWithoutANode:
         assert result.code == 2
         assert "127.0.0.1:1" in result.err
 
+    async def test_an_address_that_no_machine_can_have(self, node: Node, inside: Path) -> None:
+        result = outlast("ps", "--admin-url=http://a..b:1", cwd=inside)
+        assert result.code == 2
+        assert "no node answers at http://a..b:1" in result.err
+
     async def test_a_wrong_token(self, node: Node, inside: Path) -> None:
         result = outlast("ps", cwd=inside, OUTLAST_ADMIN_TOKEN="x" * 40)
         assert result.code == 2

@@ -149,7 +149,8 @@ def answering(failure: Callable[[str], OutlastError]) -> Iterator[None]:
     """Raises what ``failure`` makes of the reason, if there is no complete answer."""
     try:
         yield
-    except (OSError, http.client.HTTPException) as error:
+    except (OSError, http.client.HTTPException, UnicodeError) as error:
+        # UnicodeError: the host is no name that could be looked up.
         raise failure(str(error) or type(error).__name__) from error
 
 
