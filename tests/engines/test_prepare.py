@@ -13,6 +13,7 @@ from outlast.core.language import Language
 from outlast.core.limits import Limits
 from outlast.core.policy import OneshotBackground
 from outlast.engines.deno import DenoEngine, DenoProgram, npmrc, workspace
+from outlast.engines.deno.jsonc import SettingsError
 from outlast.engines.reach import OutOfReach
 from outlast.sandbox.walls import RLIMITS
 
@@ -111,6 +112,28 @@ async def test_a_lock_file_lies_beside_the_code_or_the_deno_json(folder: Path, p
     assert json.loads(named(program, "--lock").read_text())["specifiers"] == specifiers
 
 
+async def test_a_lock_file_of_a_workspace_lies_beside_its_root(folder: Path) -> None:
+    specifiers, packages = {"npm:plain@1": "1.0.0"}, {"plain@1.0.0": {"integrity": "sha512-AA=="}}
+    its_own = {"dependencies": ["npm:plain@1"]}
+    locked = json.dumps({"version": "5", "specifiers": specifiers, "npm": packages, "workspace": its_own})
+    root = json.dumps({"workspace": [f"./{folder.name}"], "imports": {"plain": "npm:plain@1"}})
+    program = await prepared(folder, {"../deno.json": root, "../deno.lock": locked, "deno.json": "{}"})
+    assert json.loads(named(program, "--lock").read_text())["specifiers"] == specifiers
+
+
+@pytest.mark.parametrize(("imports", "counts"), [("", True), ('"imports": {},', False)])
+async def test_an_import_map_of_a_workspace_s_root(folder: Path, imports: str, counts: bool) -> None:
+    files = {
+        "../deno.json": f'{{ "workspace": ["./{folder.name}"], {imports} "importMap": "./names.json" }}',
+        "../names.json": '{ "imports": { "lib": "./lib.ts" } }',
+        "deno.json": "{}",
+    }
+    program = await prepared(folder, files)
+    found = json.loads(named(program, "--import-map").read_text())["imports"]
+    assert found == ({"lib": (folder.parent / "lib.ts").as_uri()} if counts else {})
+    assert (folder.parent / "names.json" in program.modules) == counts
+
+
 async def test_workers_get_the_server_s_variables_of_registries_and_no_tokens(folder: Path) -> None:
     files = {".npmrc": f"{REGISTRY}\n{TOKEN}${{NPM_TOKEN}}\n"}
     of_server = {"NPM_ACME_URL": "https://npm.acme.example/", "NPM_TOKEN": "secret"}
@@ -140,6 +163,15 @@ async def test_settings_that_are_links_to_the_outside(
         (["./functions/*"], True),
         (["./*/*"], True),
         ({"members": ["functions/hello"]}, True),
+        (["./**"], True),
+        (["functions/**/hello"], True),
+        (["lib/**", "./functions/hello/**"], True),
+        (["./functions/*", "!./functions/other"], True),
+        (["./functions/h?llo"], True),
+        (["./functions/*", "!./functions/hello"], False),
+        (["!**/hello", "functions/*"], False),
+        (["lib/**"], False),
+        (["functions/[h]ello"], False),
         (["./functions"], False),
         (["./*"], False),
         (["hello"], False),
@@ -155,6 +187,29 @@ def test_who_belongs_to_a_workspace(tmp_path: Path, listed: object, is_member: b
     (tmp_path / "functions/deno.json").write_text("{}")
     assert workspace.root(member, tmp_path) == (tmp_path / "deno.json" if is_member else None)
     assert workspace.root(member, tmp_path / "functions") is None
+
+
+def test_wildcards_of_a_workspace_mean_no_hidden_folders(tmp_path: Path) -> None:
+    member = tmp_path / ".hidden/hello/deno.json"
+    for listed, is_member in ((["**"], False), (["*/*"], False), ([".hidden/**"], True)):
+        (tmp_path / "deno.json").write_text(json.dumps({"workspace": listed}))
+        assert (workspace.root(member, tmp_path) is not None) == is_member
+
+
+@pytest.mark.parametrize("listed", [True, 5, "lib", [1], {"members": None}])
+def test_a_workspace_that_lists_nothing(tmp_path: Path, listed: object) -> None:
+    (tmp_path / "deno.json").write_text(json.dumps({"workspace": listed}))
+    with pytest.raises(SettingsError, match=f"^{tmp_path}/deno.json: .workspace. must be an array of folders"):
+        workspace.root(tmp_path / "hello/deno.json", tmp_path)
+
+
+def test_the_root_of_a_workspace_is_no_link_to_the_outside(tmp_path: Path) -> None:
+    (tmp_path / "within").mkdir()
+    (tmp_path / "deno.json").write_text('{ "workspace": ["./hello"] }')
+    (tmp_path / "within/deno.json").symlink_to("../deno.json")
+    member = tmp_path / "within/hello/deno.json"
+    assert workspace.root(member, tmp_path / "within") is None
+    assert workspace.root(member, tmp_path) == tmp_path / "within/deno.json"
 
 
 @pytest.mark.parametrize(

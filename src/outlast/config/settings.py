@@ -28,7 +28,7 @@ _PORT = WholeNumber(0, HIGHEST_PORT)
 _INSPECTOR_PORT = 8083
 """The same as in Supabase's CLI."""
 _RUNTIME_KEYS = ("enabled", "policy", "inspector_port", "deno_version", "secrets")
-_DENO_CONFIGS = ("deno.json", "deno.jsonc")
+DENO_CONFIGS = ("deno.json", "deno.jsonc")
 _FUNCTION_KEYS = ("enabled", "verify_jwt", "entrypoint", "import_map", "static_files", "env")
 """Of config.toml: what counts here, or is known to Supabase's own tools."""
 
@@ -217,7 +217,7 @@ def _function(
     import_map = discovery.existing_file(where, section, "import_map")
     if import_map is None and own_config is None:
         import_map = _first_file(folder / "import_map.json" for folder in around)
-    elif import_map is not None and import_map.name in _DENO_CONFIGS:
+    elif import_map is not None and import_map.name in DENO_CONFIGS:
         # Supabase's CLI writes this into the settings of each function that it makes.
         own_config, import_map = import_map, None
     own = variables.of_section(section.table("env"))
@@ -243,7 +243,7 @@ def _function(
 
 
 def _deno_config(folders: Iterable[Path]) -> Path | None:
-    return _first_file(folder / name for folder in folders for name in _DENO_CONFIGS)
+    return _first_file(folder / name for folder in folders for name in DENO_CONFIGS)
 
 
 def _first_file(paths: Iterable[Path]) -> Path | None:

@@ -38,8 +38,8 @@ def merged(
     """
     imports, scopes = _own(function)
     if workspace is not None:
-        of_all, scopes_of_all = _absolute(jsonc.read(workspace), workspace)
-        imports, scopes = {**_with_subpaths(of_all), **imports}, {**scopes_of_all, **scopes}
+        of_all, scopes_of_all = _of_config(workspace)
+        imports, scopes = {**of_all, **imports}, {**scopes_of_all, **scopes}
     answers = {
         name: module.as_uri()
         for name, address in sorted(imported.items())
@@ -62,22 +62,30 @@ def files(function: FunctionSettings) -> list[Path]:
 
 
 def _maps(function: FunctionSettings) -> list[Path]:
-    """The last one holds the map."""
     if function.import_map is not None:
         return [function.import_map]
-    if function.deno_config is None:
-        return []
-    if isinstance(named := jsonc.read(function.deno_config).get("importMap"), str):
-        return [function.deno_config, function.deno_config.parent / named]
-    return [function.deno_config]
+    return [] if function.deno_config is None else named_by(function.deno_config)
+
+
+def named_by(config: Path) -> list[Path]:
+    """A deno.json, and the file that its ``importMap`` names if it has no names of its own: the last one holds them."""
+    found = jsonc.read(config)
+    # As with Deno and with Supabase's CLI.
+    if "imports" not in found and "scopes" not in found and isinstance(named := found.get("importMap"), str):
+        return [config, config.parent / named]
+    return [config]
 
 
 def _own(function: FunctionSettings) -> tuple[dict[str, str], dict[str, Any]]:
-    read_from = _maps(function)
-    if not read_from:
-        return {}, {}
-    imports, scopes = _absolute(jsonc.read(read_from[-1]), read_from[-1])
-    return _with_subpaths(imports) if read_from[-1] == function.deno_config else imports, scopes
+    if function.import_map is not None:
+        return _absolute(jsonc.read(function.import_map), function.import_map)
+    return ({}, {}) if function.deno_config is None else _of_config(function.deno_config)
+
+
+def _of_config(config: Path) -> tuple[dict[str, str], dict[str, Any]]:
+    file = named_by(config)[-1]
+    imports, scopes = _absolute(jsonc.read(file), file)
+    return _with_subpaths(imports) if file == config else imports, scopes
 
 
 def _with_subpaths(imports: dict[str, str]) -> dict[str, str]:

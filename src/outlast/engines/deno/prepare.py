@@ -94,7 +94,8 @@ async def prepare(
     modules = await _local_modules(function, _write(folder / "own_import_map.json", _json(merged({}))), info)
     imported = dict(_import(dependency) for module in modules for dependency in module.get("dependencies", ()))
     map_file = _write(folder / "import_map.json", _json(merged(imported)))
-    flags = (*options, f"--import-map={map_file}", f"--lock={_lock_file(function, folder, npm_settings, env)}")
+    lock_file = _lock_file(function, workspace, folder, npm_settings, env)
+    flags = (*options, f"--import-map={map_file}", f"--lock={lock_file}")
     try:
         await deno("cache", "--quiet", *flags, str(BOOTSTRAP), str(function.entrypoint))
     except PrepareError as error:
@@ -109,7 +110,7 @@ async def prepare(
         uses_workers=any(map(_speaks_of_workers, code)),
         uses_node_files=any(map(_NODE_FILES.match, imported.values())),
         registry_variables=npmrc.variables(npm_settings),
-        of_workspace=frozenset() if workspace is None else frozenset([resolved(workspace)]),
+        of_workspace=frozenset() if workspace is None else frozenset(map(resolved, import_map.named_by(workspace))),
     )
 
 
@@ -168,13 +169,15 @@ def _config(function: FunctionSettings, folder: Path, npm_settings: bytes) -> st
     return f"--config={_write(folder / 'deno.json', _json({'workspace': [], **kept}))}"
 
 
-def _lock_file(function: FunctionSettings, folder: Path, npm_settings: bytes, env: Mapping[str, str]) -> Path:
+def _lock_file(
+    function: FunctionSettings, workspace: Path | None, folder: Path, npm_settings: bytes, env: Mapping[str, str]
+) -> Path:
     """A copy of the user's, which Deno may update. It takes none that names other registries than it is to use now."""
     given = [f"{name}={env[name]}" for name in ("NPM_CONFIG_REGISTRY", "JSR_URL") if env.get(name)]
     registries = "\n".join([*npmrc.registries(npm_settings, env), *given])
     lock_file = folder / (f"deno-{zlib.crc32(os.fsencode(registries)):08x}.lock" if registries else "deno.lock")
-    places = [function.folder, *([] if function.deno_config is None else [function.deno_config.parent])]
-    for place in places:
+    configs = [file for file in (function.deno_config, workspace) if file is not None]
+    for place in (function.folder, *(file.parent for file in configs)):
         with contextlib.suppress(FileNotFoundError):
             _write(lock_file, (place / "deno.lock").read_bytes())
             break
