@@ -5,7 +5,10 @@ import base64
 import hashlib
 import hmac
 import json
+import socket
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import jwt
 import pytest
@@ -584,9 +587,52 @@ async def test_an_outage_of_the_issuer_keeps_the_known_keys() -> None:
     assert await settled(verifier.check(token)) is None
     assert warnings == ["the JWT keys at https://issuer.test/jwks.json could not be fetched: no route to host"]
     assert verifier.check(token) is None, "nobody waits again before the retry is due"
-    issuer.error, issuer.entries = None, []
+    issuer.error, issuer.entries, issuer.gate = None, [], asyncio.Event()
+    issuer.reached.clear()
     clock.now += keys.FETCH_RETRY_S
+    assert verifier.check(token) is None, "nor while it goes on"
+    await issuer.reached.wait()
+    assert verifier.check(token) is None
+    unknown = verifier.check(bearer(EC_KEY, "ES256", kid="x"))
+    issuer.gate.set()
+    assert_invalid(await settled(unknown), "not among the known")
+    assert_invalid(verifier.check(token), "not among the known")
+    assert issuer.asked == 3
+
+
+async def test_the_pause_after_a_fetch_that_failed_begins_at_its_end() -> None:
+    clock, asked = Clock(), []
+
+    async def fetch(url: str) -> bytes:
+        asked.append(url)
+        clock.now += keys.FETCH_TIMEOUT_S
+        raise TimeoutError
+
+    verifier = JwtVerifier(jwks_url="https://issuer.test/jwks.json", fetch=fetch, clock=clock)
+    token = bearer(EC_KEY, "ES256", kid="e")
+    for attempt in (1, 2):
+        assert_invalid(await settled(verifier.check(token)), "not among the known")
+        assert_invalid(verifier.check(token), "not among the known")
+        assert len(asked) == attempt
+        clock.now += keys.FETCH_RETRY_S
+
+
+async def test_no_fetch_begins_while_one_that_was_given_up_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keys, "FETCH_TIMEOUT_S", 0.01)
+    clock, issuer = Clock(), Issuer(jwk(EC_KEY, "e"))
+    issuer.gate = asyncio.Event()
+    verifier = issuer.verifier(clock)
+    token = bearer(EC_KEY, "ES256", kid="e")
+    others = asyncio.all_tasks()
     assert_invalid(await settled(verifier.check(token)), "not among the known")
+    [given_up] = asyncio.all_tasks() - others
+    clock.now += keys.FETCH_COOLDOWN_S
+    assert_invalid(verifier.check(token), "not among the known")
+    assert issuer.asked == 1
+    issuer.gate.set()
+    await given_up
+    assert await settled(verifier.check(token)) is None
+    assert issuer.asked == 2
 
 
 async def test_a_failed_first_fetch_is_tried_again_after_a_short_pause() -> None:
@@ -652,6 +698,30 @@ async def test_answers_that_are_no_key_set(key_server: KeyServer, answer: tuple[
     assert_invalid(await settled(verifier.check(bearer(EC_KEY, "ES256", kid="e"))), "not among the known")
     assert len(warnings) == 1
     assert words in warnings[0]
+
+
+def test_a_fetch_that_hangs_takes_nobody_s_thread_and_holds_up_no_end() -> None:
+    async def end_meanwhile(url: str) -> None:
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
+        fetching = asyncio.create_task(keys.fetch_over_http(url))
+        connection, _ = await asyncio.to_thread(silent.accept)
+        with connection:
+            assert await asyncio.to_thread(lambda: "mine") == "mine"
+            assert not fetching.done()
+            hanging.extend(thread for thread in threading.enumerate() if thread.name == "fetch JWT keys")
+            open_.append(connection.dup())
+
+    hanging: list[threading.Thread] = []
+    open_: list[socket.socket] = []
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(10)
+        asyncio.run(end_meanwhile(f"http://127.0.0.1:{silent.getsockname()[1]}"))
+    assert [thread.is_alive() for thread in hanging] == [True]
+    for connection in open_:
+        connection.close()
+    for thread in hanging:
+        thread.join(10)
+        assert not thread.is_alive()
 
 
 async def test_only_http_addresses_are_fetched() -> None:
@@ -752,3 +822,18 @@ async def test_a_third_party_beside_the_keys_of_the_project() -> None:
     assert asked == ["https://project.test/jwks"]
     assert await settled(verifier.check(tokens[1])) is None
     assert asked[1:] == ["https://third.test/.well-known/openid-configuration", "https://third.test/keys"]
+
+
+async def test_a_token_without_a_kid_may_be_of_any_of_the_key_sets() -> None:
+    clock, issuer = Clock(), Issuer(jwk(EC_KEY, None))
+    verifier = issuer.verifier(clock, jwks=key_set(jwk(OTHER_EC_KEY, "own")))
+    assert verifier.check(bearer(OTHER_EC_KEY, "ES256")) is None
+    assert issuer.asked == 0
+    foreign = bearer(EC_KEY, "ES256")
+    assert await settled(verifier.check(foreign)) is None
+    assert verifier.check(bearer(EC_KEY, "ES256", claims={"sub": "another"})) is None
+    forged = bearer(ec.generate_private_key(ec.SECP256R1()), "ES256")
+    assert_invalid(verifier.check(forged), "signature is wrong")
+    clock.now += keys.FRESH_S
+    assert isinstance(verifier.check(foreign), Pending), "its keys are those that are not fresh"
+    assert issuer.asked == 1

@@ -236,7 +236,8 @@ class JwtVerifier:
         """``None`` when the request may pass. Never waits for anything and never raises.
 
         ``Pending`` comes only for an ES256 or RS256 token whose key is not at hand, or not fresh, and only if
-        a key set that may have it was not fetched just now.
+        a key set that may have it was not fetched just now. A key that is not fresh counts without waiting while its
+        issuer cannot be reached.
         """
         if not authorization:
             return MISSING
@@ -265,7 +266,7 @@ class JwtVerifier:
         key, remote = self._find(token)
         if key is None:
             return _invalid(_no_key(token))
-        if not key.signed(token.signing_input, token.signature):
+        if not _is_signed(token, key):
             return _invalid(f"the token's {token.alg} signature is wrong")
         try:
             valid_until = _check_claims(token.payload, now, remote.issuer if remote else None)
@@ -283,23 +284,29 @@ class JwtVerifier:
         """The token's key, and the remote key set that it is in, if it is a remote one."""
         if token.alg == "HS256":
             return self._secret, None
-        key = keys.select(self._local, token.alg, token.kid)
-        if key is not None:
-            return key, None
-        for remote in self._remotes:
-            key = keys.select(remote.keys, token.alg, token.kid)
-            if key is not None:
-                return key, remote
-        return None, None
+        sets = ((self._local, None), *((remote.keys, remote) for remote in self._remotes))
+        found = [(key, remote) for each, remote in sets if (key := keys.select(each, token.alg, token.kid)) is not None]
+        if token.kid is None and len(found) > 1:
+            # It names none, so each set may mean another one.
+            found = [(key, remote) for key, remote in found if _is_signed(token, key)] or found
+        return found[0] if found else (None, None)
 
     def _needed(self, token: UnverifiedToken, now: float) -> list[keys.RemoteKeys]:
-        """What to fetch before the token is judged: the key set that its key is in, if not fresh; all if in none."""
+        """What to fetch before the token is judged: the key set that its key is in, if not fresh; all if in none.
+
+        If that key set could not be fetched the last time, it is fetched meanwhile: in an outage nobody waits for it.
+        """
         if not self._remotes or token.alg not in ("ES256", "RS256"):
             return []
         key, remote = self._find(token)
-        if key is None:
+        if key is None or (token.kid is None and not _is_signed(token, key)):
             return [each for each in self._remotes if each.may_refresh(now)]
-        return [remote] if remote and now >= remote.fresh_until and remote.may_refresh(now) else []
+        if remote is None or now < remote.fresh_until or not remote.may_refresh(now):
+            return []
+        if remote.has_failed:
+            remote.begin_refresh()
+            return []
+        return [remote]
 
     def _remember(self, authorization: bytes, until: float, now: float) -> None:
         if until <= now or len(authorization) > MAX_REMEMBERED_BYTES:
@@ -307,6 +314,10 @@ class JwtVerifier:
         if len(self._accepted) >= MAX_REMEMBERED:
             del self._accepted[next(iter(self._accepted))]  # the oldest
         self._accepted[authorization] = until
+
+
+def _is_signed(token: UnverifiedToken, key: keys.Key) -> bool:
+    return key.signed(token.signing_input, token.signature)
 
 
 def _no_key(token: UnverifiedToken) -> str:

@@ -14,8 +14,11 @@ import asyncio
 import hmac
 import math
 import re
+import threading
+import time
 import urllib.request
 from collections.abc import Awaitable, Callable, Iterable
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -200,54 +203,87 @@ class RemoteKeys:
         self._clock = clock
         self._warn = warn
         self._replaced = replaced
+        self.has_failed = False
+        """Whether the last attempt to fetch the key set did."""
         self._attempted_at = -math.inf
         self._pause_s = 0.0
         self._running: asyncio.Task[None] | None = None
+        self._fetching: asyncio.Future[bytes] | None = None
+        """Goes on until it ends by itself, even if it was given up."""
 
     def may_refresh(self, now: float) -> bool:
+        if self._running is not None:
+            return True
         # A clock set back must not lengthen the pause: a time before the last attempt counts as after it.
-        return self._running is not None or not 0 <= now - self._attempted_at < self._pause_s
+        return self._fetching is None and not 0 <= now - self._attempted_at < self._pause_s
 
-    async def refresh(self) -> None:
-        """Fetches the key set, once for all who ask meanwhile, unless the last attempt is too recent.
+    def begin_refresh(self) -> asyncio.Task[None] | None:
+        """Fetches the key set, once for all who ask meanwhile. None if the last attempt goes on or is too recent.
 
         When the fetch fails, ``warn`` is called and the keys stay what they were: an issuer's outage does not
         lock out those who hold good tokens.
         """
-        if self._running is None:
-            if not self.may_refresh(self._clock()):
-                return
+        if self._running is None and self.may_refresh(self._clock()):
             self._running = asyncio.create_task(self._refresh(), name="refresh JWT keys")
-        # A client that goes away must not end the fetch that others wait for.
-        await asyncio.shield(self._running)
+        return self._running
+
+    async def refresh(self) -> None:
+        """Waits for what `begin_refresh` does."""
+        if running := self.begin_refresh():
+            # A client that goes away must not end the fetch that others wait for.
+            await asyncio.shield(running)
 
     async def _refresh(self) -> None:
-        self._attempted_at, self._pause_s = self._clock(), FETCH_RETRY_S
+        failed, pause_s = True, FETCH_RETRY_S
+        self._fetching = asyncio.ensure_future(self._fetch(self._url))
+        self._fetching.add_done_callback(self._fetched)
         try:
             async with asyncio.timeout(FETCH_TIMEOUT_S):
-                text = await self._fetch(self._url)
+                text = await asyncio.shield(self._fetching)
             self.keys = parse_key_set(text)
         except Exception as error:  # whatever a fetch can raise, the decision falls on the keys at hand
             self._warn(f"the JWT keys at {self._url} could not be fetched: {str(error) or type(error).__name__}")
         else:
-            self._pause_s = FETCH_COOLDOWN_S
+            failed, pause_s = False, FETCH_COOLDOWN_S
             self.fresh_until = self._clock() + FRESH_S
             self._replaced()
         finally:
-            self._running = None
+            self.has_failed, self._running = failed, None
+            self._attempted_at, self._pause_s = self._clock(), pause_s
+
+    def _fetched(self, fetching: asyncio.Future[bytes]) -> None:
+        self._fetching = None
+        if not fetching.cancelled():
+            fetching.exception()  # of one that was given up nobody else asks for it
 
 
 async def fetch_over_http(url: str) -> bytes:
     """The body behind an http(s) URL, at most MAX_KEY_SET_BYTES. Raises OSError or UnusableKeyError."""
-    return await asyncio.to_thread(_fetch_blocking, url)
+    answer: Future[bytes] = Future()
+    answer.set_running_or_notify_cancel()
+
+    def fetch() -> None:
+        try:
+            answer.set_result(_fetch_blocking(url))
+        except BaseException as error:
+            answer.set_exception(error)
+
+    # Not in a pool: one that hangs would take the place of others there, and the node would wait for it when it ends.
+    threading.Thread(target=fetch, name="fetch JWT keys", daemon=True).start()
+    return await asyncio.wrap_future(answer)
 
 
 def _fetch_blocking(url: str) -> bytes:
     if not url.startswith(("http://", "https://")):
         raise UnusableKeyError(f"{url} is no http or https address")
+    over = time.monotonic() + FETCH_TIMEOUT_S
     request = urllib.request.Request(url, headers={"Accept": "application/json"})  # noqa: S310, checked above
     with urllib.request.urlopen(request, timeout=FETCH_TIMEOUT_S) as response:  # noqa: S310
-        body: bytes = response.read(MAX_KEY_SET_BYTES + 1)
-    if len(body) > MAX_KEY_SET_BYTES:
-        raise UnusableKeyError(f"the answer is longer than {MAX_KEY_SET_BYTES} bytes")
+        body = b""
+        while piece := response.read1(65_536):
+            body += piece
+            if len(body) > MAX_KEY_SET_BYTES:
+                raise UnusableKeyError(f"the answer is longer than {MAX_KEY_SET_BYTES} bytes")
+            if time.monotonic() > over:
+                raise TimeoutError
     return body
