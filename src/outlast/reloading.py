@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
+from outlast.config.errors import ConfigError
 from outlast.config.files import resolved
 from outlast.config.settings import JwtSettings, Project
 from outlast.core.errors import OutlastError
@@ -50,6 +51,8 @@ class Reloading:
         self._storing = storing
         self._log = log
         self._warned: set[str] = set()
+        self._awaited: tuple[Path, ...] = ()
+        """What else may make the settings good, if they are not."""
         self.given: Settings = NO_SETTINGS
         """Settings that override the files until the node ends."""
 
@@ -70,7 +73,12 @@ class Reloading:
 
     def load_again(self, changed: Iterable[Path] = (), *, at_once: bool = False) -> None:
         """Reads all settings again. Raises `OutlastError`; then nothing has changed."""
-        project = self._load(self.given)
+        try:
+            project = self._load(self.given)
+        except ConfigError as error:
+            self._awaited = error.files
+            raise
+        self._awaited = ()
         self._verifier.use(project.jwt)
         for warning in project.warnings:
             if warning not in self._warned:
@@ -100,7 +108,7 @@ class Reloading:
 
     async def _look_at(self, watch: Watch) -> None:
         entrypoints = {function.entrypoint for function in self._project.functions.values()}
-        sources = {resolved(path) for path in (*self._project.sources, *entrypoints)}
+        sources = {resolved(path) for path in (*self._project.sources, *self._awaited, *entrypoints)}
         await watch.files(sources | self._fleet.modules)
 
 

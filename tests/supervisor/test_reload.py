@@ -243,6 +243,20 @@ async def test_a_change_of_the_keys_that_tokens_are_signed_with(tmp_path: Path) 
             assert await statuses(new) == [200]
 
 
+async def test_what_the_settings_name_may_be_made_afterwards(tmp_path: Path) -> None:
+    functions = {"keys": function(code='Deno.env.get("SUPABASE_JWKS")')}
+    supabase = tmp_path / "supabase"
+    key = ec.generate_private_key(ec.SECP256R1())
+    async with site(tmp_path, functions) as served:
+        config = supabase / "config.toml"
+        config.write_text(f"[auth]\nsigning_keys_path = 'env(KEYS)'\n{config.read_text()}")
+        await served.node.wait_for("config", level="error", msg=lambda msg: "env(KEYS) is not set" in msg)
+        (supabase / ".env").write_text("KEYS=./signing_keys.json\n")
+        await served.node.wait_for("config", level="error", msg=lambda msg: "there is no such file" in msg)
+        (supabase / "signing_keys.json").write_text(json.dumps([jwk(key, "made")]))
+        await until(served, "keys", lambda response: '"kid":"made"' in response.text)
+
+
 async def test_a_change_of_the_environment_file(served: Site) -> None:
     file = served.functions / ".env"
     text = file.read_text()

@@ -96,7 +96,7 @@ def _signing_keys(section: Section, path: Path, layout: Layout) -> SigningKeys:
     try:
         return signing_keys.read(path, layout.shown(path))
     except ConfigError as error:
-        raise section.error("signing_keys_path", str(error)) from error
+        raise section.error("signing_keys_path", str(error), files=(path,)) from error
 
 
 def _variables(

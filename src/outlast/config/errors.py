@@ -1,5 +1,7 @@
 """The one error of reading settings."""
 
+from pathlib import Path
+
 from outlast.core.errors import OutlastError
 
 
@@ -8,3 +10,8 @@ class ConfigError(OutlastError):
 
     Example: ``supabase/config.toml:12: edge_runtime.policy: 'per_wroker' is not one of per_worker, ...``.
     """
+
+    def __init__(self, text: str, *, files: tuple[Path, ...] = ()) -> None:
+        super().__init__(text)
+        self.files = files
+        """Existing or not: those that may make it good, beside the one that the text begins with."""

@@ -101,9 +101,9 @@ class Section:
     def __iter__(self) -> Iterator[str]:
         return iter(self.values)
 
-    def error(self, key: str, problem: str) -> ConfigError:
-        """An error about ``key`` of this table, to be raised by the caller."""
-        return ConfigError(f"{self.where(key)}: {problem}")
+    def error(self, key: str, problem: str, *, files: tuple[Path, ...] = ()) -> ConfigError:
+        """An error about ``key`` of this table, to be raised by the caller. ``files``: as in ConfigError."""
+        return ConfigError(f"{self.where(key)}: {problem}", files=files)
 
     def where(self, key: str) -> str:
         """File, line and key: the beginning of every text about a key."""
@@ -202,8 +202,9 @@ class Section:
             return value
         found = self.document.environment.get(reference[1])
         if found is None:
-            hint = f"set {reference[1]} {self.document.environment.hint}"
-            raise self.error(key, f"env({reference[1]}) is not set; {hint}")
+            environment = self.document.environment
+            hint = f"set {reference[1]} {environment.hint}"
+            raise self.error(key, f"env({reference[1]}) is not set; {hint}", files=tuple(environment.consulted))
         return found
 
 
