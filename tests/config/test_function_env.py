@@ -191,10 +191,40 @@ class TestJwt:
             project.write({"supabase/config.toml": f"[auth]\n{key} = 'env(NOT_SET)'\n"})
             environ = {f"SUPABASE_{name}": '{"default":"sb_x"}'}
             assert project.load(environ=environ).functions["hello"].env[f"SUPABASE_{name}"] == '{"default":"sb_x"}'
-            assert project.error() == (
-                f"supabase/config.toml:2: auth.{key}: env(NOT_SET) is not set; "
-                "set NOT_SET in the environment or in supabase/.env"
-            )
+
+    @pytest.mark.parametrize("key", ["anon_key", "service_role_key", "publishable_key", "secret_key"])
+    def test_an_api_key_whose_variable_is_not_set(self, project: Any, key: str) -> None:
+        defaults = project.load()
+        project.write({"supabase/config.toml": f"[auth]\n{key} = 'env(NOT_SET)'\n"})
+        loaded = project.load()
+        assert (loaded.functions, loaded.jwt) == (defaults.functions, defaults.jwt)
+        assert loaded.warnings == (
+            f"supabase/config.toml:2: auth.{key}: is skipped: the variable that env(NOT_SET) reads is not set",
+        )
+
+    @pytest.mark.parametrize("key", ["publishable_key", "secret_key"])
+    def test_an_api_key_that_the_gateway_would_take_for_a_token(self, project: Any, key: str) -> None:
+        project.write({"supabase/config.toml": f"[auth]\n{key} = 'env(KEY)'\n"})
+        error = project.error(environ={"KEY": "hidden"})
+        assert error.startswith(f"supabase/config.toml:2: auth.{key}: does not begin with sb_")
+        assert "hidden" not in error
+
+    def test_a_slip_in_the_name_of_a_key_and_keys_that_are_none_of_ours(self, project: Any) -> None:
+        of_supabase = """
+            site_url additional_redirect_urls jwt_expiry jwt_issuer enable_refresh_token_rotation enable_manual_linking
+            refresh_token_reuse_interval enable_signup enable_anonymous_sign_ins minimum_password_length external_url
+            password_requirements rate_limit captcha hook mfa sessions email sms external web3 oauth_server passkey
+        """
+        config = "".join(f"{key} = 1\n" for key in of_supabase.split())
+        project.write({"supabase/config.toml": f"[auth]\nsigning_key_path = './signing_keys.json'\n{config}"})
+        assert project.load().warnings == (
+            "supabase/config.toml:2: auth.signing_key_path: is ignored: Outlast knows no such key; "
+            "did you mean signing_keys_path?",
+        )
+
+    def test_a_key_set_with_private_keys_is_not_shown(self, project: Any) -> None:
+        environ = {"SUPABASE_JWKS": '{"keys":[{"kty":"oct","k":"hidden"}]}'}
+        assert "hidden" not in repr(project.load(environ=environ))
 
     def test_jwks_that_are_not_json(self, project: Any) -> None:
         assert project.error(environ={"SUPABASE_JWKS": "{keys"}) == 'SUPABASE_JWKS: is not JSON like {"keys":[…]}'
@@ -271,6 +301,13 @@ class TestSigningKeys:
         self.write(project, {name: whole[name] for name in ("kty", "n", "e", "d", "p", "q")})
         assert pyjwt.get_unverified_header(project.load().functions["hello"].env["SUPABASE_ANON_KEY"])["alg"] == "RS256"
 
+    def test_no_keys_are_as_good_as_no_file(self, project: Any) -> None:
+        defaults = project.load()
+        path = self.write(project)
+        loaded = project.load()
+        assert (loaded.functions, loaded.jwt) == (defaults.functions, defaults.jwt)
+        assert path in loaded.sources
+
     def test_what_is_given_goes_before_what_is_signed(self, project: Any) -> None:
         self.write(project, private(EC_KEY), config=f"{self.CONFIG}anon_key = 'mine'\n")
         env = project.load().functions["hello"].env
@@ -296,7 +333,6 @@ class TestSigningKeys:
             ("-----BEGIN hidden", "is not a JSON array of private keys"),
             ('{"keys":["hidden"]}', "is not a JSON array of private keys"),
             ('[{"kty":"EC"},"hidden"]', "is not a JSON array of private keys"),
-            ("[]", "holds no key"),
             ([{"kty": "oct", "k": "hidden"}], "key 1 of 1 serves neither ES256"),
             ([private(EC_KEY), private(EC_KEY, crv="P-384")], "key 2 of 2 serves neither ES256"),
             ([private(EC_KEY, alg="RS256")], "key 1 of 1 serves neither ES256"),

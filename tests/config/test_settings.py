@@ -61,6 +61,7 @@ WRONG_VALUES = [
     ("auth", "jwt_secret = 1234", "must be a string"),
     ("auth", "anon_key = 1234", "must be a string"),
     ("auth", "secret_key = ['hidden']", "must be a string"),
+    ("auth", 'anon_key = "b\\u0000"', "cannot be an environment variable: it has an = in its name or a NUL in it"),
     ("auth", "signing_keys_path = 1", "1 is not a string"),
     ("auth", "enabled = 1", "1 is not true or false"),
     ("auth", "third_party = 'clerk'", "'clerk' is not a table"),

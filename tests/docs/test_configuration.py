@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from outlast.cli.main import COMMANDS, outlast
-from outlast.config import settings
+from outlast.config import auth, settings
 from outlast.config.settings import Project
 from outlast.config.toml_file import Section
 from outlast.core.balance import Scale
@@ -21,8 +21,10 @@ from outlast.engines.deno import DENO_SETTINGS
 TEXT = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text()
 CLI = (Path(__file__).parents[2] / "docs" / "cli.md").read_text()
 
-CONFIG = """
+API_KEYS = "".join(f'{key} = "env(UNSET)"\n' for key in auth.KEYS if key.endswith("_key"))
+CONFIG = f"""
 [auth]
+{API_KEYS}
 [edge_runtime.secrets]
 TOKEN = "env(UNSET)"
 [functions.hello]
@@ -60,7 +62,7 @@ def read(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, dict[str, object
 
     def recording(method: Callable[..., object], name: str) -> Callable[..., object]:
         def wrapper(section: Section, key: str, *arguments: object, **named: object) -> object:
-            path = [*section.path, "NAME" if name == "secret" else key]
+            path = [*section.path, "NAME" if name == "secret" and section.path != ("auth",) else key]
             if path[0] == "functions":
                 path[1] = "NAME"
             found.setdefault(Path(section.document.shown).name, {})[".".join(path)] = named.get("default")

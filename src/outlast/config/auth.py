@@ -7,13 +7,14 @@ from pathlib import Path
 
 import msgspec
 
-from outlast.config import signing_keys, third_party
+from outlast.config import signing_keys, third_party, variables
 from outlast.config.errors import ConfigError
 from outlast.config.layout import Layout
 from outlast.config.local_keys import LOCAL_JWT_SECRET, PUBLISHABLE_KEYS, SECRET_KEYS, api_key
 from outlast.config.signing_keys import SigningKeys
 from outlast.config.third_party import Issuer
 from outlast.config.toml_file import Section
+from outlast.config.variables import Variables
 
 _SHORTEST_SECRET = 16
 """The same minimum as in Supabase's CLI."""
@@ -30,6 +31,11 @@ _KEYS: Mapping[str, tuple[str, Callable[[str], str]]] = {
     "secret_key": ("SUPABASE_SECRET_KEYS", _as_default),
 }
 """The variable that each of them becomes, and how it is written there."""
+_OPAQUE = "sb_"
+"""By this the gateway tells a publishable or secret key from a token."""
+KEYS = ("enabled", "jwt_secret", "signing_keys_path", "third_party", *_KEYS)
+KEYS_OF_OTHERS = ("enable_signup", "jwt_expiry", "jwt_issuer")
+"""Supabase's own, as far as they resemble one of these."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +43,8 @@ class JwtSettings:
     """What callers' tokens are checked against. Functions see the API keys, and of ``jwks`` the public part."""
 
     secret: str = field(repr=False)
-    jwks: str | None
-    """A JSON Web Key Set as JSON text."""
+    jwks: str | None = field(repr=False)
+    """A JSON Web Key Set as JSON text; private keys may be in it."""
     jwks_url: str | None
     api_keys: frozenset[str] = field(default=frozenset(), repr=False)
     """Publishable and secret keys (``sb_…``), which are as good as a token."""
@@ -50,7 +56,7 @@ class JwtSettings:
 class Auth:
     jwt: JwtSettings
     """Still without what functions' other variables have a say in: the API keys, and the local key set."""
-    variables: Mapping[str, str] = field(repr=False)
+    variables: Variables = field(repr=False)
     """What functions find where the server's environment does not override it."""
     sources: tuple[Path, ...]
     """The files that all this was read from, beside config.toml."""
@@ -92,16 +98,14 @@ def _signing_keys_path(section: Section, environ: Mapping[str, str], layout: Lay
     return Path(os.path.normpath(layout.settings_dir / name)) if name else None
 
 
-def _signing_keys(section: Section, path: Path, layout: Layout) -> SigningKeys:
+def _signing_keys(section: Section, path: Path, layout: Layout) -> SigningKeys | None:
     try:
         return signing_keys.read(path, layout.shown(path))
     except ConfigError as error:
         raise section.error("signing_keys_path", str(error), files=(path,)) from error
 
 
-def _variables(
-    section: Section, environ: Mapping[str, str], secret: str, signing: SigningKeys | None
-) -> dict[str, str]:
+def _variables(section: Section, environ: Mapping[str, str], secret: str, signing: SigningKeys | None) -> Variables:
     found = {
         "SUPABASE_ANON_KEY": signing.anon_key if signing else api_key("anon", secret),
         "SUPABASE_SERVICE_ROLE_KEY": signing.service_role_key if signing else api_key("service_role", secret),
@@ -110,7 +114,12 @@ def _variables(
         found["SUPABASE_JWKS"] = signing.key_set
     if secret == LOCAL_JWT_SECRET:
         found |= {"SUPABASE_PUBLISHABLE_KEYS": PUBLISHABLE_KEYS, "SUPABASE_SECRET_KEYS": SECRET_KEYS}
-    for key, (name, written) in _KEYS.items():
-        if not environ.get(name) and (value := section.text(key, private=True)):
+    names = {key: name for key, (name, _) in _KEYS.items() if key in section and not environ.get(name)}
+    own = variables.of_section(section, names)
+    for key, name in names.items():
+        if value := own.values.get(name):
+            written = _KEYS[key][1]
+            if written is _as_default and not value.startswith(_OPAQUE):
+                raise section.error(key, f"does not begin with {_OPAQUE}, as such keys do: no caller could use it")
             found[name] = written(value)
-    return found
+    return Variables(found, own.warnings)

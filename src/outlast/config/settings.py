@@ -154,8 +154,9 @@ def _read(
     candidates = discovery.discover(where, sections, disabled)
     secrets = variables.of_section(runtime.table("secrets"))
     from_file = variables.of_file(where, env_path)
-    warnings = [*_misspelt(config), *candidates.warnings, *secrets.warnings, *from_file.warnings]
-    env = variables.defaults(environ, keys.variables, url=url, database_url=database_url)
+    warnings = [*_misspelt(config), *keys.variables.warnings, *candidates.warnings]
+    warnings += [*secrets.warnings, *from_file.warnings]
+    env = variables.defaults(environ, keys.variables.values, url=url, database_url=database_url)
     env |= {**secrets.values, **from_file.values}
     key_set = variables.local_key_set(env, jwt_secret=keys.jwt.secret)
     if key_set is not None:
@@ -198,6 +199,7 @@ def _misspelt(config: Section) -> Iterator[str]:
     """Other keys of config.toml belong to other tools, but one that is nearly the same is most likely a slip."""
     yield from config.misspelt(("edge_runtime", "functions"))
     yield from config.table("edge_runtime").misspelt(_RUNTIME_KEYS)
+    yield from config.table("auth").misspelt(auth.KEYS, auth.KEYS_OF_OTHERS)
     yield from config.table("auth").table("third_party").misspelt([*third_party.PROVIDERS])
     for _, section in config.table("functions").tables():
         yield from section.misspelt(_FUNCTION_KEYS)

@@ -48,8 +48,11 @@ class _Jwk(msgspec.Struct, omit_defaults=True, frozen=True):
 _decoder = msgspec.json.Decoder(list[_Jwk])
 
 
-def read(path: Path, shown: str) -> SigningKeys:
-    """Raises ConfigError, whose text begins with ``shown`` and has nothing of the keys in it."""
+def read(path: Path, shown: str) -> SigningKeys | None:
+    """None where the array is empty, as with Supabase's CLI.
+
+    Raises ConfigError, whose text begins with ``shown`` and has nothing of the keys in it.
+    """
     text = read_text(path, shown)
     if text is None:
         raise ConfigError(f"{shown}: there is no such file; it must be {_FORM}")
@@ -60,14 +63,14 @@ def read(path: Path, shown: str) -> SigningKeys:
 
 
 @lru_cache(maxsize=1)
-def _signed(text: str) -> SigningKeys:
+def _signed(text: str) -> SigningKeys | None:
     # Once for the same text: what is signed again differs, and functions whose environment differs are reloaded.
     try:
         jwks = _decoder.decode(text)
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise ConfigError(f"is not {_FORM}: {error}") from error
     if not jwks:
-        raise ConfigError(f"holds no key; it must be {_FORM}")
+        return None
     keys = []
     for number, jwk in enumerate(jwks, 1):
         try:

@@ -119,10 +119,10 @@ class Section:
                 hint = f"did you mean {near}?" if near else f"known here: {', '.join(known)}"
                 raise self.error(key, f"there is no such key; {hint}")
 
-    def misspelt(self, known: Collection[str]) -> Iterator[str]:
-        """A warning for each key that is not among ``known`` but resembles one of them."""
+    def misspelt(self, known: Collection[str], others: Collection[str] = ()) -> Iterator[str]:
+        """A warning for each key that resembles one of ``known``, and is neither among them nor among ``others``."""
         for key in self.values:
-            if key not in known and (near := _near(key, known)):
+            if key not in known and key not in others and (near := _near(key, known)):
                 yield f"{self.where(key)}: is ignored: Outlast knows no such key; did you mean {near}?"
 
     def table(self, key: str) -> "Section":

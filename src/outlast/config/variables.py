@@ -68,21 +68,22 @@ def api_keys(env: Mapping[str, str]) -> frozenset[str]:
     return frozenset(key for keys in by_name for key in keys.values())
 
 
-def of_section(section: Section) -> Variables:
-    """``[edge_runtime.secrets]`` or ``[functions.NAME.env]``.
+def of_section(section: Section, names: Mapping[str, str] | None = None) -> Variables:
+    """Those of a table. A value whose ``env(NAME)`` is not set is left out.
 
-    Names are converted to upper case, as in Supabase's CLI. A value whose ``env(NAME)`` is not set is left out.
+    ``names``: the keys that count, and what their variables are called. Without it all count, and the names are
+    converted to upper case, as in Supabase's CLI: ``[edge_runtime.secrets]`` or ``[functions.NAME.env]``.
     """
     warnings = []
     found = []
-    for key in section:
+    for key, name in ({key: key.upper() for key in section} if names is None else names).items():
         value = section.secret(key)
         if value is None:
             warnings.append(
                 f"{section.where(key)}: is skipped: the variable that {section.values[key]} reads is not set"
             )
         else:
-            found.append((section.where(key), key.upper(), value))
+            found.append((section.where(key), name, value))
     return _checked(found, warnings)
 
 
