@@ -7,14 +7,14 @@ import socket
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import pytest
 
-from outlast.engines.python import control
+from outlast.engines.python import control, output
 from outlast.engines.python.control import Channel
 from outlast.engines.python.output import Writer
 from outlast.runtime import reports
@@ -150,6 +150,107 @@ def test_who_speaks_in_the_middle_of_another_s_speaking_is_heard(rig: Rig) -> No
     assert count > 100
 
 
+def test_what_is_flushed_in_the_middle_of_another_flush_is_sent(rig: Rig) -> None:
+    is_interrupted = True
+    places: set[tuple[object, int]] = set()
+
+    def interrupt(frame: FrameType, event: str, _: Any) -> Any:
+        nonlocal is_interrupted
+        if frame.f_code.co_filename not in TRACED:
+            return None
+        frame.f_trace_opcodes = True
+        place = frame.f_code, frame.f_lasti
+        if event == "opcode" and not is_interrupted and place not in places:
+            is_interrupted = True
+            places.add(place)
+            rig.channel.send(messages.TaskStarted(len(places)))
+            rig.channel.flush()
+        return interrupt
+
+    while is_interrupted:
+        is_interrupted = False
+        rig.channel._queue.append(messages.encode(messages.Logged("info", "x")))
+        sys.settrace(interrupt)
+        try:
+            rig.channel.flush()
+        finally:
+            sys.settrace(None)
+        assert rig.known() == rig.received
+    assert len(places) > 50
+
+
+def flush_while_another_thread_does(rig: Rig, step_before: int) -> bool:
+    """Before this step of one flush, another thread has just asked for another, and goes on when the first is over.
+
+    Returns whether there is such a step.
+    """
+    asked, goes_on = threading.Event(), threading.Event()
+    steps = 0
+
+    def pause(frame: FrameType, _event: str, _: Any) -> None:
+        if frame.f_code is Channel.proceed.__code__:
+            asked.set()
+            goes_on.wait()
+
+    def ask() -> None:
+        sys.settrace(pause)
+        rig.channel._queue.append(messages.encode(messages.TaskStarted(step_before)))
+        rig.channel.flush()
+
+    def step(frame: FrameType, event: str, _: Any) -> Any:
+        nonlocal steps
+        if frame.f_code.co_filename not in TRACED:
+            return None
+        frame.f_trace_opcodes = True
+        if event == "opcode":
+            if steps == step_before:
+                thread.start()
+                asked.wait()
+            steps += 1
+        return step
+
+    thread = threading.Thread(target=ask)
+    rig.channel._queue.append(messages.encode(messages.Logged("info", "x")))
+    sys.settrace(step)
+    try:
+        rig.channel.flush()
+    finally:
+        sys.settrace(None)
+    if steps <= step_before:
+        return False
+    goes_on.set()
+    thread.join()
+    return True
+
+
+def test_what_another_thread_flushes_meanwhile_is_sent(rig: Rig) -> None:
+    steps = 0
+    while flush_while_another_thread_does(rig, steps):
+        assert rig.known() == rig.received
+        steps += 1
+    assert steps > 50
+
+
+def test_the_end_in_the_middle_of_keeping_sends_what_was_kept(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(control, "FINISHES_WITHIN_S", 0)
+    rig = Rig(folder, shares_memory=False)
+    while rig.channel._eager or not rig.channel._sent_at:
+        rig.channel.send(messages.Logged("info", "at once"))
+    rig.channel.send(messages.Logged("info", "kept"))
+    put = kept.Kept.put
+
+    def end(self: kept.Kept, line: bytes) -> bool:
+        rig.channel.finish()
+        return put(self, line)
+
+    monkeypatch.setattr(kept.Kept, "put", end)
+    rig.channel.send(messages.Logged("info", "interrupted"))
+    rig.known()
+    assert rig.received.endswith(messages.encode(messages.Logged("info", "kept")))
+    monkeypatch.undo()
+    rig.close()
+
+
 def test_what_is_said_while_another_thread_waits_for_the_node_is_known(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -172,6 +273,8 @@ def test_what_is_said_while_another_thread_waits_for_the_node_is_known(
     assert rig.memory.find(messages.encode(messages.TaskStarted(1))) >= 0
     while thread.is_alive():
         rig.known()
+    # Whether the thread has sent it along depends on where in the ring it lies.
+    rig.channel.flush()
     assert rig.known() == rig.received
     assert rig.received.count(messages.encode(messages.TaskStarted(1))) == 1
 
@@ -198,8 +301,13 @@ def test_without_memory_the_start_of_a_task_is_handed_over_at_once(folder: Path)
     rig.close()
 
 
-@pytest.mark.parametrize("step_before", range(12))
-def test_another_thread_ends_its_line_as_the_process_ends(monkeypatch: pytest.MonkeyPatch, step_before: int) -> None:
+@pytest.mark.parametrize(
+    ("send", "step_before"),
+    [*((Writer.finish, step) for step in range(12)), *((Writer.flush, step) for step in range(32))],
+)
+def test_another_thread_ends_its_line_meanwhile(
+    monkeypatch: pytest.MonkeyPatch, send: Callable[[Writer], None], step_before: int
+) -> None:
     said: list[str] = []
     monkeypatch.setattr(reports, "send", lambda message: said.append(message.text))
     writer = Writer("info", io.StringIO())
@@ -218,7 +326,7 @@ def test_another_thread_ends_its_line_as_the_process_ends(monkeypatch: pytest.Mo
 
     def step(frame: FrameType, event: str, _: Any) -> Any:
         nonlocal steps
-        frame.f_trace_opcodes = frame.f_code is Writer.finish.__code__
+        frame.f_trace_opcodes = frame.f_code.co_filename == output.__file__
         if event == "opcode":
             if steps == step_before:
                 goes_on.set()
@@ -228,7 +336,7 @@ def test_another_thread_ends_its_line_as_the_process_ends(monkeypatch: pytest.Mo
 
     sys.settrace(step)
     try:
-        writer.finish()
+        send(writer)
     finally:
         sys.settrace(None)
         goes_on.set()

@@ -37,8 +37,8 @@ class Channel:
     but `finish`: whoever finds the channel taken leaves the message to the one who has it.
 
     With ``memory``, which the node reads when this process has died, every message is safe once `send` returns, but
-    while another thread waits for the node because there is no room left. Without it, only the start of a task is,
-    because that is handed to the kernel at once.
+    while another thread is about to keep it, or waits for the node because there is no room left. Without it, only the
+    start of a task is, because that is handed to the kernel at once.
     """
 
     def __init__(
@@ -106,7 +106,8 @@ class Channel:
 
     def proceed(self) -> None:
         """Does what is due, unless somebody else is doing it. Waits for the node when both buffers are full."""
-        while (self._keep() or self._shall_send) and self._taken.acquire(False):
+        # Whoever is keeping lines now will look next whether there is something to send.
+        while (self._keep() or (self._shall_send and not self._keeping.locked())) and self._taken.acquire(False):
             try:
                 while self._keep() and self._keeping.acquire(False):
                     try:
@@ -115,16 +116,21 @@ class Channel:
                         self._keeping.release()
                 if self._shall_send:
                     self._shall_send = False
+                    self._keep()
+                    if self._queue:
+                        # Somebody else is keeping it, or there is no room yet.
+                        self._shall_send = True
                     self._send_kept()
             finally:
                 self._taken.release()
 
     def finish(self) -> None:
         """Sends everything, last of all: waits for another thread that is at it, and leaves it nothing to send."""
-        if self._taken.acquire(timeout=FINISHES_WITHIN_S) and self._keeping.acquire(timeout=FINISHES_WITHIN_S):
-            # Not what others say meanwhile: they might never cease.
-            for _ in range(len(self._queue)):
-                self._make_room()
+        if self._taken.acquire(timeout=FINISHES_WITHIN_S):
+            if self._keeping.acquire(timeout=FINISHES_WITHIN_S):
+                # Not what others say meanwhile: they might never cease.
+                for _ in range(len(self._queue)):
+                    self._make_room()
             self._send_kept()
 
     def listen(self) -> None:

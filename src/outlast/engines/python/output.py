@@ -62,8 +62,9 @@ class Writer(io.TextIOBase):
         """Sends the unfinished lines of this thread and request."""
         if self._pending:
             ours = (threading.get_ident(), request_id.get())
-            for key in [key for key in self._pending if key[:2] == ours]:
-                if text := self._pending.pop(key):
+            # Other threads begin and finish lines meanwhile.
+            for key in [*self._pending]:
+                if key[:2] == ours and (text := self._pending.pop(key, "")):
                     self.say(key[2] or self._level, text)
 
     def finish(self) -> None:
