@@ -235,6 +235,51 @@ async def handler(request):
             assert (await worker.ended_by_request())[0] == 3
         assert worker.printed == [("info", "x" * 100_000), ("info", "last words")]
 
+    async def test_nothing_interrupts_the_end(self, function: MakeFunction) -> None:
+        source = """
+            import contextlib, select, signal
+            from outlast.engines.python import control
+
+            finish = control.Channel.finish
+
+            def finish_as_the_node_speaks(self):
+                print("ends")
+                self.flush()
+                select.select([self._socket], [], [])
+                signal.raise_signal(signal.SIGIO)
+                signal.raise_signal(signal.SIGALRM)
+                with contextlib.suppress(BlockingIOError):
+                    self._socket.recv(1024)
+                finish(self)
+
+            control.Channel.finish = finish_as_the_node_speaks
+            add_event_listener("beforeunload", lambda event: print("never"))
+
+            @serve
+            async def handler(request):
+                os._exit(3)
+        """
+        async with booted(function(source)) as worker:
+            await worker.message("ready")
+            ended = asyncio.create_task(worker.ended_by_request())
+            await worker.log("ends")
+            worker.say(type="beforeunload", reason="termination")
+            assert (await ended)[0] == 3
+        assert worker.printed == [("info", "ends")]
+
+    async def test_an_error_at_the_end_does_not_prevent_it(self, function: MakeFunction) -> None:
+        source = """
+            @serve
+            async def handler(request):
+                sys.__stdout__.close()
+                print("last words")
+                os._exit(3)
+        """
+        async with booted(function(source)) as worker:
+            await worker.message("ready")
+            assert (await worker.ended_by_request())[0] == 3
+        assert worker.printed == [("info", "last words")]
+
     async def test_exit_inside_of_a_task(self, function: MakeFunction) -> None:
         source = """
             async def work():

@@ -82,9 +82,10 @@ class Guest:
         reports.connect(self._channel.send, self._channel.flush)
         self._output = Output(self._on_thread_error)
         self._output.install()
-        # A listener that interrupts the sending of messages could send none itself for as long as it runs.
-        sending = Channel.proceed.__code__
-        self._pulse = Pulse(loop, self._is_busy, self._on_stuck, self._on_moving, self._hear, sending)
+        # A listener that interrupts the sending of messages could send none itself for as long as it runs; one that
+        # interrupts the end would delay it.
+        undisturbed = {Channel.proceed.__code__, Guest.end.__code__}
+        self._pulse = Pulse(loop, self._is_busy, self._on_stuck, self._on_moving, self._hear, undisturbed)
         self._gate = gate.Gate(self._pulse.quicken, self._output.end_request, self._exit)
         gate.install()
         serving.inside_worker = True
@@ -112,10 +113,14 @@ class Guest:
             self.live()
 
     def end(self, status: int) -> NoReturn:
-        """Ends the process at once, without losing what it has said."""
-        self._output.finish()
-        self._channel.finish()
-        self._end_process(status)
+        """Ends the process at once, whatever happens, without losing what it has said."""
+        try:
+            self._output.finish()
+        finally:
+            try:
+                self._channel.finish()
+            finally:
+                self._end_process(status)
 
     @functools.cached_property
     def _websockets(self) -> "WebSockets":

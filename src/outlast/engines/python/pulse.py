@@ -12,7 +12,7 @@ import linecache
 import signal
 import time
 from asyncio import AbstractEventLoop
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from pathlib import Path
 from types import CodeType, FrameType
 
@@ -29,7 +29,7 @@ TRIES_AGAIN_AFTER_S = 0.001
 class Pulse:
     """``is_busy`` is called at each tick, and the ticks end when it returns False. ``on_stuck`` is called at each tick
     of a blocked loop, ``on_moving`` once it goes on. ``hear`` handles what the node has said, if there is anything; it
-    is not called in the middle of the function with the code ``undisturbed``."""
+    is not called in the middle of a function whose code is one of ``undisturbed``."""
 
     def __init__(
         self,
@@ -38,7 +38,7 @@ class Pulse:
         on_stuck: Callable[[], None],
         on_moving: Callable[[], None],
         hear: Callable[[], None],
-        undisturbed: CodeType,
+        undisturbed: Set[CodeType],
     ) -> None:
         self._loop = loop
         self._is_busy = is_busy
@@ -128,8 +128,8 @@ class Pulse:
             self._hear()
 
 
-def _is_inside(frame: FrameType | None, code: CodeType) -> bool:
-    while frame is not None and frame.f_code is not code:
+def _is_inside(frame: FrameType | None, codes: Set[CodeType]) -> bool:
+    while frame is not None and frame.f_code not in codes:
         frame = frame.f_back
     return frame is not None
 
