@@ -167,13 +167,13 @@ async def test_where_no_sign_of_life_is_taken_records_are(
 ) -> None:
     await other.execute(REFUSING.replace("single_tasks", "nodes"))
     gone = Node(url, is_lasting=lambda _: True)
-    gone.ledger.task_started(samples.task(node=gone.id, execution_id=samples.new_id()))
+    gone.ledger.task_started(samples.task(node=gone.id, execution_id=samples.new_id(), at=samples.BEGIN))
     done = tell(gone, 3)
     await gone.until_written()
     assert await kept(other) == sorted(done)
     assert gone.ledger.status.error == "the disk is full"
     [(text, is_trouble)] = gone.reports
-    assert "refuses signs of life (the disk is full): records are written all the same; but if this server" in text
+    assert "refuses signs of life (the disk is full): records are written all the same; but servers that" in text
     assert is_trouble
     await gone.die()
     assert not gone.ledger.is_done
@@ -186,20 +186,65 @@ async def test_where_no_sign_of_life_is_taken_records_are(
         await there.until(lambda: len(there.reports) == 3)
     assert there.reports[1][0] == "the ledger's database takes signs of life again"
     assert "1 background tasks of a node that is gone were open" in there.reports[2][0]
-    assert await other.fetchval("select reason from outlast.single_tasks where outcome = 'interrupted'") == "node_lost"
+    row = await other.fetchrow("select reason, ms from outlast.single_tasks where outcome = 'interrupted'")
+    # How long it ran is not known: it was last heard of then.
+    assert (*row,) == ("node_lost", 0)
     siblings.close(is_done=True)
+
+
+async def test_a_node_whose_session_takes_no_sign_of_life_connects_anew(url: str, other: "asyncpg.Connection") -> None:
+    connections: list[asyncpg.Connection] = []
+
+    async def connect() -> "asyncpg.Connection":
+        connections.append(await Database(lambda: url).connect())
+        if len(connections) == 1:
+            await connections[0].execute("set default_transaction_read_only = on")
+        return connections[-1]
+
+    async with node(url, connect=connect, lost_after_s=0.3) as there:
+        # It has nothing to write.
+        await there.until(lambda: len(connections) == 2 and not there.ledger.status.error)
+        assert await other.fetchval("select ended is null from outlast.nodes where id = $1", there.id)
+
+
+async def test_a_node_that_could_give_no_sign_of_life_gives_one_before_its_end(
+    url: str, other: "asyncpg.Connection"
+) -> None:
+    await other.execute(REFUSING.replace("single_tasks", "nodes"))
+    async with node(url, is_lasting=lambda _: True) as there:
+        await there.until(lambda: there.reports)
+        await other.execute("drop trigger refuse on outlast.nodes")
+    assert there.ledger.is_done
+    assert await other.fetchval("select ended is not null from outlast.nodes where id = $1", there.id)
+
+
+async def test_a_lost_node_that_cannot_be_closed_is_no_silence_of_this_one(
+    url: str, other: "asyncpg.Connection"
+) -> None:
+    gone = samples.new_id()
+    await other.execute("insert into outlast.nodes values ($1, now(), now() - interval '1 hour')", gone)
+    on_insert = "before insert on outlast.single_tasks for each statement"
+    assert on_insert in REFUSING
+    await other.execute(
+        REFUSING.replace(on_insert, f"before update on outlast.nodes for each row when (old.id = '{gone}')")
+    )
+    async with node(url, lost_after_s=0.3, is_lasting=lambda _: True) as there:
+        await there.until(lambda: there.reports)
+        assert there.ledger.status.error == "the disk is full"
+        done = tell(there, 3)
+        await there.until_written()
+        assert await kept(other) == sorted(done)
+    assert there.ledger.is_done
+    [(text, is_trouble)] = there.reports
+    assert "refuses the end of what lost servers had open (the disk is full): it stays open" in text
+    assert is_trouble
 
 
 async def test_a_node_whose_signs_of_life_were_refused_judges_no_other_at_once(
     url: str, other: "asyncpg.Connection"
 ) -> None:
-    upkeep = Upkeep(
-        samples.new_id(),
-        None,
-        DEFAULT_RETENTION,
-        Trouble(lambda *_, **__: None, "", "", name="", first_patience_s=0, is_lasting=lambda _: False),
-        lost_after_s=15,
-    )
+    trouble = Trouble(lambda *_, **__: None, "", "", name="", first_patience_s=0, is_lasting=lambda _: False)
+    upkeep = Upkeep(samples.new_id(), None, DEFAULT_RETENTION, trouble, trouble, lost_after_s=15)
     silent = "insert into outlast.nodes values ($1, now(), now() - interval '1 hour')"
     ended = "select ended is not null from outlast.nodes where id = $1"
     quiet = samples.new_id()

@@ -40,7 +40,7 @@ from outlast.ledger.memory import MemoryLedger, checked
 from outlast.ledger.siblings import LockedSiblings
 from outlast.ledger.sink import Sink, TaskSink
 from outlast.ledger.sql import SINGLE
-from outlast.ledger.trouble import NOT_CLOSED, PATIENCE_S, RECORDS_WAIT, Report, Trouble
+from outlast.ledger.trouble import NOT_CLOSED, PATIENCE_S, RECORDS_WAIT, STAYS_OPEN, Report, Trouble
 from outlast.ledger.upkeep import BEAT_EVERY_S, FORGET_EVERY_S, LOST_AFTER_S, Upkeep
 
 DEFAULT_CAPACITY = 100_000
@@ -90,7 +90,8 @@ class PostgresLedger:
         trouble = partial(Trouble, report, name=name, first_patience_s=first_patience_s, is_lasting=is_lasting)
         self._trouble = trouble("records", RECORDS_WAIT.format(capacity))
         self._silence = trouble("signs of life", NOT_CLOSED)
-        self._upkeep = Upkeep(node, siblings, retention, self._silence, lost_after_s=lost_after_s)
+        self._leftovers = trouble("the end of what lost servers had open", STAYS_OPEN)
+        self._upkeep = Upkeep(node, siblings, retention, self._silence, self._leftovers, lost_after_s=lost_after_s)
         self._beat_every_s = min(BEAT_EVERY_S, lost_after_s / 3)
         self._ring = MemoryLedger()
         self._remember_task = self._ring.task_started
@@ -143,7 +144,7 @@ class PostgresLedger:
             backlog=sum(len(sink.buffer) + sink.in_flight for sink in self._sinks.values()),
             written=self._written,
             dropped=sum(sink.refused + sink.buffer.dropped for sink in self._sinks.values()),
-            error=self._trouble.error or self._silence.error,
+            error=self._trouble.error or self._silence.error or self._leftovers.error,
         )
 
     @property
@@ -271,10 +272,10 @@ class PostgresLedger:
                 self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
 
     async def _write_to(self, connection: "asyncpg.Connection") -> bool:
-        """Returns whether all is written: otherwise another connection is needed."""
+        """Returns whether this was the end, with all written that is not refused. If not, it wants a new connection."""
         since = beaten = self._loop.time()
         self._known = True
-        self._tell_lost(await self._upkeep.beat(connection, connected_s=0))
+        await self._beat(connection, connected_s=0)
         # There may be something from before. Only when it is written, open records too, is all well: a database with a
         # full disk, for example, still answers, and takes signs of life.
         waiting = self._try_again()
@@ -296,20 +297,32 @@ class PostgresLedger:
             if any(sink.has_work for sink in self._sinks.values()):
                 # What was left for the next time.
                 self._news.set()
+            now = self._loop.time()
             if closing:
-                if self._silence.is_over:
-                    await self._upkeep.end(connection)
-                    self._ended = True
+                await self._end(connection, connected_s=now - since)
                 return True
-            if (now := self._loop.time()) >= beaten + self._beat_every_s:
+            if now >= beaten + self._beat_every_s:
                 beaten = now
-                self._tell_lost(await self._upkeep.beat(connection, connected_s=now - since))
+                await self._beat(connection, connected_s=now - since)
+                if not self._silence.is_over:
+                    # The tables may be gone, or another server be the one to write to: that shows on connecting.
+                    return False
                 if not self._trouble.is_over:
-                    if not self._silence.is_over:
-                        # The tables may be gone, or another server be the one to write to: that shows on connecting.
-                        return False
                     waiting = self._try_again()
                     self._wake()
+
+    async def _end(self, connection: "asyncpg.Connection", *, connected_s: float) -> None:
+        if not self._silence.is_over:
+            await self._beat(connection, connected_s=connected_s)
+        if self._silence.is_over:
+            await self._upkeep.end(connection)
+            self._ended = True
+
+    async def _beat(self, connection: "asyncpg.Connection", *, connected_s: float) -> None:
+        lost = await self._upkeep.beat(connection, connected_s=connected_s)
+        if lost:
+            text = f"{lost} background tasks of a node that is gone were open: they are interrupted (node_lost)"
+            self._report(text, is_trouble=True)
 
     def _try_again(self) -> int:
         """What the database has refused, too. Returns how many records wait."""
@@ -378,11 +391,6 @@ class PostgresLedger:
                 done.set_result(None)
         self._caught_up.clear()
         self._trouble.goes_on(error, is_refusal=is_refusal)
-
-    def _tell_lost(self, tasks: int) -> None:
-        if tasks:
-            text = f"{tasks} background tasks of a node that is gone were open: they are interrupted (node_lost)"
-            self._report(text, is_trouble=True)
 
     # The end.
 

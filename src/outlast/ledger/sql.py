@@ -90,10 +90,15 @@ BEAT = """
 """
 
 KNOW_DEPARTED = """
-    insert into outlast.nodes (id, started, last_seen) select id, now(), now() from unnest($1::uuid[]) as departed (id)
+    insert into outlast.nodes (id, started, last_seen)
+    select id, now(), coalesce(greatest(
+        (select max(started) from outlast.single_tasks where node = departed.id and outcome is null),
+        (select max(started) from outlast.workers where node = departed.id and ended is null)
+    ), now())
+    from unnest($1::uuid[]) as departed (id) order by id
     on conflict (id) do nothing
 """
-"""For nodes that could write their records, but no sign of life."""
+"""For nodes that could write their records, but no sign of life: they were last seen beginning what is open."""
 
 FIND_LOST = """
     select id from outlast.nodes

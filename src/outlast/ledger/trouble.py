@@ -11,9 +11,10 @@ PATIENCE_S = 10.0
 
 RECORDS_WAIT = "records wait in memory, {:,} at most of each kind, until it takes them"
 NOT_CLOSED = (
-    "records are written all the same; but if this server is killed, what it had open stays open until the project is "
-    "served again and signs of life are taken"
+    "records are written all the same; but servers that share the database may take this one for lost, and if it is "
+    "killed, what it had open may stay open until the project is served again and signs of life are taken"
 )
+STAYS_OPEN = "it stays open until the database takes that"
 
 _REMEDIES = (
     (

@@ -26,29 +26,31 @@ class Upkeep:
         siblings: LockedSiblings | None,
         retention: Retention,
         silence: Trouble,
+        leftovers: Trouble,
         *,
         lost_after_s: float,
     ) -> None:
-        """``silence``: what is wrong with this node's signs of life."""
+        """``silence``: what is wrong with this node's signs of life; ``leftovers``: with closing lost nodes."""
         self.node = node
         self._siblings = siblings
         self.retention = retention
         self._lost_after_s = lost_after_s
         self._started = datetime.now(UTC)
         self._silence = silence
+        self._leftovers = leftovers
         self._refused_s = 0.0
         """The age of the connection when it last took no sign of life."""
 
     async def beat(self, connection: "asyncpg.Connection", *, connected_s: float) -> int:
         """Says that this node is alive, and closes those that are not. Returns how many tasks those had open.
 
-        Where the table of nodes takes nothing, that is told, and no error.
+        Where the database refuses either, that is told, and no error.
 
         ``connected_s``: the age of this connection.
         """
         self._refused_s = min(self._refused_s, connected_s)
         try:
-            lost = await self._beat(connection, heard_s=connected_s - self._refused_s)
+            await connection.execute(sql.BEAT, self.node, self._started)
         except asyncpg.PostgresError as error:
             if connection.is_closed():
                 raise
@@ -56,13 +58,20 @@ class Upkeep:
             self._silence.goes_on(error, is_refusal=True)
             return 0
         self._silence.ends()
+        try:
+            lost = await self._close_lost(connection, heard_s=connected_s - self._refused_s)
+        except asyncpg.PostgresError as error:
+            if connection.is_closed():
+                raise
+            self._leftovers.goes_on(error, is_refusal=True)
+            return 0
+        self._leftovers.ends()
         return lost
 
-    async def _beat(self, connection: "asyncpg.Connection", *, heard_s: float) -> int:
+    async def _close_lost(self, connection: "asyncpg.Connection", *, heard_s: float) -> int:
         """``heard_s``: for how long this node's signs of life have been taken. One that was itself cut off from the
         database cannot judge whether others are gone: they need as much time to report.
         """
-        await connection.execute(sql.BEAT, self.node, self._started)
         departed = [*self._siblings.departed()] if self._siblings is not None else []
         patience_s = self._lost_after_s if heard_s >= self._lost_after_s else float(10 * 365 * 86_400)
         async with connection.transaction():
