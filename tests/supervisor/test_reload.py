@@ -12,6 +12,7 @@ import pytest
 import pytest_asyncio
 from cryptography.hazmat.primitives.asymmetric import ec
 from tests.supervisor.site import Site, connected, function, site, worker_of
+from tests.supervisor.stub_workers import house
 from tests.support.key_server import key_server
 from tests.support.node import write_project
 
@@ -392,3 +393,17 @@ async def test_the_folder_of_all_functions_is_replaced_at_once(tmp_path: Path) -
         await takes_effect(served, "hello", replace_all)
         (functions / "hello/index.ts").write_text(function("v3"))
         await until(served, "hello", lambda response: response.text == "v3")
+
+
+async def test_a_folder_around_a_function_concerns_it_only_with_the_function_s_own() -> None:
+    async with house() as there:
+        await there.pool.prepare()
+        folder = there.function.folder
+        assert there.pool.is_concerned(folder)
+        # As when somebody has changed its mode.
+        assert not there.pool.is_concerned(folder.parent)
+        old = folder.rename(f"{folder}-old")
+        assert there.pool.is_concerned(folder.parent)
+        folder.mkdir()
+        assert there.pool.is_concerned(folder.parent)
+        shutil.rmtree(old)

@@ -1,6 +1,7 @@
 """Making one state of a function's files ready to run."""
 
 import asyncio
+import contextlib
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +23,8 @@ class Preparation:
         self._resources = resources
         self._on_over = on_over
         self._attempt: asyncio.Task[Program] | None = None
+        self._prepared: tuple[int, int] | None = None
+        """The folder that the attempt is about."""
         self._known_failure: str | None = None
         """Each request tries again; the same failure is logged only once."""
 
@@ -29,6 +32,7 @@ class Preparation:
         """Starts preparing, or returns the attempt there is. Done once, unless it fails."""
         if self._attempt is None or (self._attempt.done() and self.program is None):
             engine = self._resources.engines[self._function.language]
+            self._prepared = _identity(self._function.folder)
             self._attempt = asyncio.get_running_loop().create_task(engine.prepare(self._function))
             self._attempt.add_done_callback(self._over)
         return self._attempt
@@ -55,9 +59,11 @@ class Preparation:
 
     def is_concerned(self, path: Path) -> bool:
         """Whether a change to this file or folder can change the function."""
-        # A folder around it may be another one now.
         for folder in {self._function.folder, resolved(self._function.folder)}:
-            if path.is_relative_to(folder) or folder.is_relative_to(path):
+            if path.is_relative_to(folder):
+                return True
+            # With a folder around it, the function's own may have become another one.
+            if folder.is_relative_to(path) and _identity(folder) != self._prepared:
                 return True
         # If it could not be prepared, this file may be what was missing.
         return self.program is None or self.program.concerns(path)
@@ -73,3 +79,11 @@ class Preparation:
                 self._known_failure = text
                 self._resources.log.emit("boot_failure", level=Level.ERROR, function=self._function.name, msg=text)
         self._on_over()
+
+
+def _identity(folder: Path) -> tuple[int, int] | None:
+    """Tells a folder from its successor; None: there is none."""
+    with contextlib.suppress(OSError):
+        found = folder.stat()
+        return found.st_dev, found.st_ino
+    return None
