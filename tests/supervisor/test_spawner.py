@@ -303,6 +303,29 @@ async def test_a_spawner_that_is_stuck_holds_up_no_start(spawner: Spawner, monke
     await asyncio.wait_for(other.exited, PATIENCE_S)
 
 
+BUSY = """
+import json, socket, sys, time
+node = socket.socket(fileno=0)
+def say(**message): node.sendall(json.dumps(message).encode() + b"\\n")
+say(hello={})
+number = json.loads(node.recv(65536))["spawn"]
+for _ in range(15):
+    time.sleep(0.1)
+    # As to others, before.
+    say(failed=0, error="")
+say(failed=number, error="as was to be")
+node.recv(1)
+"""
+
+
+async def test_a_spawner_that_is_busy_with_others_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "ANSWERED_WITHIN_S", 1.0)
+    spawner = Spawner((sys.executable, "-I", "-S", "-c", BUSY))
+    with pytest.raises(SpawnError, match="as was to be"):
+        await asyncio.wait_for(spawner._spawn(python("")), PATIENCE_S)
+    await spawner.close()
+
+
 async def test_a_spawner_that_never_starts_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(processes, "STARTED_WITHIN_S", 0.1)
     spawner = Spawner((sys.executable, "-I", "-S", "-c", "import time; time.sleep(600)"))

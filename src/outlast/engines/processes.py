@@ -6,6 +6,7 @@ import fcntl
 import functools
 import itertools
 import json
+import math
 import os
 import signal
 import socket
@@ -29,7 +30,8 @@ STARTED_WITHIN_S = 60.0
 """A spawner is stuck, and killed, that says nothing of itself for so long: a slow machine takes seconds to load what a
 zygote preloads."""
 ANSWERED_WITHIN_S = 10.0
-"""So is one that has not said so long after it was asked for a process whether it has started it."""
+"""So is one that has not said so long after it was asked for a process whether it has started it, nor anything else
+for as long: the last in a long queue has to wait."""
 KILLED_WITHIN_S = 10.0
 """So is one that has not told of the end of a process so long after it was to kill it, or that goes on for so long
 after its node has parted with it."""
@@ -136,6 +138,8 @@ class Spawner:
         self._child: subprocess.Popen[bytes] | None = None
         self._socket: socket.socket | None = None
         self._lines = Lines()
+        self._heard_at = -math.inf
+        """When the spawner said something last."""
         self._numbers = itertools.count(1)
         self._hello: asyncio.Future[Mapping[str, Any]] | None = None
         self._asked: dict[int, asyncio.Future[tuple[int, asyncio.Future[Exit]]]] = {}
@@ -180,7 +184,7 @@ class Spawner:
             always.callback(self._asked.pop, number, None)
             memory = _memory(on_failure) if command.keeps else None
             self._send(request, [stdout_w, stderr_w, lifeline_r, *([memory] if memory is not None else [])])
-            _after(ANSWERED_WITHIN_S, self._expect, answer)
+            _after(ANSWERED_WITHIN_S, self._expect, answer, ANSWERED_WITHIN_S)
             pid, exited = await answer
             on_failure.pop_all()
         exited.add_done_callback(lambda _: os.close(lifeline))
@@ -216,8 +220,9 @@ class Spawner:
             self._child = subprocess.Popen(self._argv, stdin=theirs.fileno(), env={}, cwd="/", start_new_session=True)
         ours.settimeout(SEND_TIMEOUT_S)
         self._socket, self._lines, self._hello = ours, Lines(), loop.create_future()
+        self._heard_at = -math.inf
         loop.add_reader(ours, self._hear)
-        _after(STARTED_WITHIN_S, self._expect, self._hello)
+        _after(STARTED_WITHIN_S, self._expect, self._hello, STARTED_WITHIN_S)
 
     def _send(self, message: Mapping[str, object], descriptors: Sequence[int] = ()) -> None:
         if self._socket is None:
@@ -239,6 +244,7 @@ class Spawner:
         if not data:
             self._lost()
             return
+        self._heard_at = asyncio.get_running_loop().time()
         for line in self._lines.feed(data):
             self._take(json.loads(line))
 
@@ -281,9 +287,13 @@ class Spawner:
             self._give_up()
         self._kill(pid)
 
-    def _expect(self, answer: asyncio.Future[Any]) -> None:
-        """The spawner was to give this answer some time ago. It is the present one: when one ends, all are given."""
-        if not answer.done():
+    def _expect(self, answer: asyncio.Future[Any], within_s: float) -> None:
+        """The spawner was to give this answer by now. It is the present one: when one ends, all are given."""
+        if answer.done():
+            return
+        if asyncio.get_running_loop().time() - self._heard_at < within_s:
+            _after(within_s, self._expect, answer, within_s)
+        else:
             self._give_up()
 
     def _give_up(self) -> None:
