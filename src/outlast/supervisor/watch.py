@@ -95,21 +95,21 @@ class Watch:
         whole = _present(trees)
         # A second watcher of the same folder would report each change again, and reload the function twice.
         beside = {folder for folder in beside if not any(folder.is_relative_to(tree) for tree, _ in whole)}
-        begun, replaced = False, list[_Watcher]()
+        replaced = list[_Watcher]()
         for deep, folders in ((True, whole), (False, _present(beside))):
             before = self._watchers.get(deep)
             if before is not None and before.folders == folders:
                 continue
-            begun, term = True, _Term()
+            term = _Term()
             task = self._loop.create_task(self._watch(folders, deep, term))
             self._watchers[deep] = _Watcher(folders, term, task)
             self._running.add(task)
             task.add_done_callback(self._running.discard)
             if before is not None:
                 replaced.append(before)
-        if begun:
-            # A watcher has asked the system for its folders before it waits for the first time.
-            await asyncio.sleep(0)
+        # A watcher has asked the system for its folders before it waits for the first time. It may be one that another
+        # call has begun.
+        await asyncio.sleep(0)
         for before in replaced:
             # It tells what has changed until the new one had begun.
             before.term.over = time.time()
