@@ -139,6 +139,7 @@ class TestAnEventLoopAtWork:
         monkeypatch.setattr(Worker, "is_running", lambda worker: len(clock) == 2)
         monkeypatch.setattr(Worker, "cpu_ms", property(lambda worker: clock.pop(0)))
         monkeypatch.setattr(Worker, "has_spare_time", True)
+        monkeypatch.setattr(Worker, "quick", 0)
         monkeypatch.setattr(pool, "SECOND_LOOK_AFTER_S", 0.0)
         yield clock
         assert not clock, "it was looked at again"
