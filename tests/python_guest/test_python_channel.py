@@ -1,13 +1,14 @@
 """The worker's end of the control channel, stopped between any two steps of it, as by a SIGKILL."""
 
 import asyncio
+import contextlib
 import io
 import mmap
 import socket
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -75,41 +76,49 @@ def said(number: int) -> tuple[messages.FromWorker, bytes]:
     return message, messages.encode(message)
 
 
+@contextlib.contextmanager
+def at_each_step(do: Callable[[FrameType], object], files: Sequence[str] = TRACED) -> Iterator[None]:
+    """Calls it before each step of the code in these files."""
+
+    def trace(frame: FrameType, event: str, _: Any) -> Any:
+        if frame.f_code.co_filename not in files:
+            return None
+        frame.f_trace_opcodes = True
+        if event == "opcode":
+            do(frame)
+        return trace
+
+    sys.settrace(trace)
+    try:
+        yield
+    finally:
+        sys.settrace(None)
+
+
 def test_each_line_is_known_once_wherever_it_stops(rig: Rig) -> None:
     whole = b""
     """Of the lines whose sending has returned."""
     current = b""
     steps = 0
 
-    def step(frame: FrameType, event: str, _: Any) -> Any:
+    def look(_: FrameType) -> None:
         nonlocal steps
-        if frame.f_code.co_filename not in TRACED:
-            return None
-        frame.f_trace_opcodes = True
-        if event == "opcode":
-            steps += 1
-            known = rig.known()
-            # A line on its way is known or not; one too long to be kept may be known in part.
-            assert known.startswith(whole)
-            assert current.startswith(known[len(whole) :])
-            assert len(current) > kept.RING or known[len(whole) :] in (b"", current)
-        return step
+        steps += 1
+        known = rig.known()
+        # A line on its way is known or not; one too long to be kept may be known in part.
+        assert known.startswith(whole)
+        assert current.startswith(known[len(whole) :])
+        assert len(current) > kept.RING or known[len(whole) :] in (b"", current)
 
     for number in range(40):
         message, current = said(number)
-        sys.settrace(step)
-        try:
+        with at_each_step(look):
             rig.channel.send(message)
-        finally:
-            sys.settrace(None)
         whole, current = whole + current, b""
         assert rig.known() == whole
         if number % 7 == 0:
-            sys.settrace(step)
-            try:
+            with at_each_step(look):
                 rig.channel.flush()
-            finally:
-                sys.settrace(None)
             assert rig.known() == rig.received == whole
     assert steps > 5_000
 
@@ -117,31 +126,21 @@ def test_each_line_is_known_once_wherever_it_stops(rig: Rig) -> None:
 def test_who_speaks_in_the_middle_of_another_s_speaking_is_heard(rig: Rig) -> None:
     """As a handler of a signal does: between any two steps, it sends and flushes, and does not wait."""
     count = 0
-    inside = False
     # A new place each time, so that each step is interrupted once.
     interrupted: set[tuple[object, int]] = set()
 
-    def interrupt(frame: FrameType, event: str, _: Any) -> Any:
-        nonlocal count, inside
-        if frame.f_code.co_filename not in TRACED or inside:
-            return None
-        frame.f_trace_opcodes = True
+    def interrupt(frame: FrameType) -> None:
+        nonlocal count
         place = frame.f_code, frame.f_lasti
-        if event == "opcode" and place not in interrupted:
+        if place not in interrupted:
             interrupted.add(place)
-            inside = True
             count += 1
             rig.channel.send(messages.TaskStarted(count))
             rig.channel.flush()
-            inside = False
-        return interrupt
 
     for number in range(1, 30):
-        sys.settrace(interrupt)
-        try:
+        with at_each_step(interrupt):
             rig.channel.send(messages.TaskStarted(1_000_000 + number))
-        finally:
-            sys.settrace(None)
     rig.channel.flush()
     assert rig.known() == rig.received
     heard = messages.decode_from_worker(rig.received.splitlines())
@@ -154,27 +153,20 @@ def test_what_is_flushed_in_the_middle_of_another_flush_is_sent(rig: Rig) -> Non
     is_interrupted = True
     places: set[tuple[object, int]] = set()
 
-    def interrupt(frame: FrameType, event: str, _: Any) -> Any:
+    def interrupt(frame: FrameType) -> None:
         nonlocal is_interrupted
-        if frame.f_code.co_filename not in TRACED:
-            return None
-        frame.f_trace_opcodes = True
         place = frame.f_code, frame.f_lasti
-        if event == "opcode" and not is_interrupted and place not in places:
+        if not is_interrupted and place not in places:
             is_interrupted = True
             places.add(place)
             rig.channel.send(messages.TaskStarted(len(places)))
             rig.channel.flush()
-        return interrupt
 
     while is_interrupted:
         is_interrupted = False
         rig.channel._queue.append(messages.encode(messages.Logged("info", "x")))
-        sys.settrace(interrupt)
-        try:
+        with at_each_step(interrupt):
             rig.channel.flush()
-        finally:
-            sys.settrace(None)
         assert rig.known() == rig.received
     assert len(places) > 50
 
@@ -197,25 +189,17 @@ def flush_while_another_thread_does(rig: Rig, step_before: int) -> bool:
         rig.channel._queue.append(messages.encode(messages.TaskStarted(step_before)))
         rig.channel.flush()
 
-    def step(frame: FrameType, event: str, _: Any) -> Any:
+    def step(_: FrameType) -> None:
         nonlocal steps
-        if frame.f_code.co_filename not in TRACED:
-            return None
-        frame.f_trace_opcodes = True
-        if event == "opcode":
-            if steps == step_before:
-                thread.start()
-                asked.wait()
-            steps += 1
-        return step
+        if steps == step_before:
+            thread.start()
+            asked.wait()
+        steps += 1
 
     thread = threading.Thread(target=ask)
     rig.channel._queue.append(messages.encode(messages.Logged("info", "x")))
-    sys.settrace(step)
-    try:
+    with at_each_step(step):
         rig.channel.flush()
-    finally:
-        sys.settrace(None)
     if steps <= step_before:
         return False
     goes_on.set()
@@ -324,21 +308,17 @@ def test_another_thread_ends_its_line_meanwhile(
     half.wait()
     steps = 0
 
-    def step(frame: FrameType, event: str, _: Any) -> Any:
+    def step(_: FrameType) -> None:
         nonlocal steps
-        frame.f_trace_opcodes = frame.f_code.co_filename == output.__file__
-        if event == "opcode":
-            if steps == step_before:
-                goes_on.set()
-                thread.join()
-            steps += 1
-        return step
+        if steps == step_before:
+            goes_on.set()
+            thread.join()
+        steps += 1
 
-    sys.settrace(step)
     try:
-        send(writer)
+        with at_each_step(step, [output.__file__]):
+            send(writer)
     finally:
-        sys.settrace(None)
         goes_on.set()
         thread.join()
     assert "".join(said) == "half a line"

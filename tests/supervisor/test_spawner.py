@@ -328,7 +328,7 @@ async def test_a_spawner_that_is_busy_with_others_is_waited_for(monkeypatch: pyt
 
 async def test_a_spawner_that_never_starts_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(processes, "STARTED_WITHIN_S", 0.1)
-    spawner = Spawner((sys.executable, "-I", "-S", "-c", "import time; time.sleep(600)"))
+    spawner = Spawner((sys.executable, "-I", "-S", "-c", "import signal; signal.pause()"))
     with pytest.raises(SpawnerGone):
         await asyncio.wait_for(spawner.spawn(python("")), PATIENCE_S)
     # This waits for their ends.
