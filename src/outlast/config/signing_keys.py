@@ -30,8 +30,8 @@ class SigningKeys:
     """The public part of all of them: a JSON Web Key Set as JSON text."""
 
 
-class _Jwk(msgspec.Struct, omit_defaults=True, frozen=True):
-    """RFC 7517 and 7518. An RSA key's primes follow from the other numbers."""
+class Jwk(msgspec.Struct, omit_defaults=True, frozen=True):
+    """The public members of a key that matter here (RFC 7517 and 7518)."""
 
     kty: str
     kid: str | None = None
@@ -42,6 +42,11 @@ class _Jwk(msgspec.Struct, omit_defaults=True, frozen=True):
     y: str | None = None
     n: str | None = None
     e: str | None = None
+
+
+class _Jwk(Jwk, frozen=True):
+    """An RSA key's primes follow from the other numbers."""
+
     d: str | None = None
 
 

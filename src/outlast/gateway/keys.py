@@ -24,7 +24,7 @@ from typing import Final, Protocol
 
 import msgspec
 
-from outlast.config.signing_keys import MIN_RSA_BITS
+from outlast.config.signing_keys import MIN_RSA_BITS, Jwk
 from outlast.core.errors import OutlastError
 
 FETCH_TIMEOUT_S: Final = 5.0
@@ -84,19 +84,10 @@ def _refuse_other_keys(secret: str) -> None:
         raise UnusableKeyError(f"the JWT secret cannot be used for HS256: {error}") from error
 
 
-class _Jwk(msgspec.Struct):
-    """The members that matter here. Private ones are not read: only the public half of a private key is used."""
+class _Jwk(Jwk, frozen=True):
+    """Private members are not read: only the public half of a private key is used."""
 
-    kty: str
-    kid: str | None = None
-    use: str | None = None
     key_ops: list[str] | None = None
-    alg: str | None = None
-    crv: str | None = None
-    x: str | None = None
-    y: str | None = None
-    n: str | None = None
-    e: str | None = None
 
 
 class _JwkSet(msgspec.Struct):
