@@ -380,6 +380,16 @@ async def test_a_file_saved_under_load_fails_no_request_and_cuts_no_task(served:
     assert outcomes == {"fulfilled"}
 
 
+async def test_the_folder_of_shared_files_is_replaced_at_once(served: Site) -> None:
+    shared, other = served.functions / "_shared", served.functions.with_name("other")
+    assert (await served.get("shares")).status_code == 200
+    shutil.copytree(shared, other, symlinks=True)
+    (other / "shared.ts").write_text('export const shared = "v3"')
+    shared.rename(served.functions.with_name("old"))
+    other.rename(shared)
+    await until(served, "shares", lambda response: response.text == "v3")
+
+
 async def test_the_folder_of_all_functions_is_replaced_at_once(tmp_path: Path) -> None:
     async with site(tmp_path, {"hello": function("v1")}) as served:
         functions, new = served.functions, served.functions.with_name("new")

@@ -55,11 +55,11 @@ def beyond(modules: Iterable[Path], *, own: Iterable[Path], root: Path, configur
 
 
 def is_shared_data(path: Path, functions_dir: Path) -> bool:
-    """Whether this is a file of ``_shared`` that no import names, but that the code of any function may read.
+    """Whether this is ``_shared``, or something in it that no import names, but that the code of any function may read.
 
     ``path``: links resolved.
     """
-    return resolved(functions_dir / SHARED) in path.parents and path.suffix not in BY_SUFFIX
+    return path.is_relative_to(resolved(functions_dir / SHARED)) and path.suffix not in BY_SUFFIX
 
 
 def repository(root: Path) -> Path:
