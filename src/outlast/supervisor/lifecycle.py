@@ -16,6 +16,7 @@ from outlast.core.outcome import EndReason, UnloadReason
 from outlast.engines.processes import Command, Exit, Process
 from outlast.supervisor.channel import Channel
 from outlast.supervisor.ending import End, Ending
+from outlast.supervisor.journal import Journal
 from outlast.supervisor.process import WorkerProcess
 from outlast.supervisor.resources import Program
 from outlast.supervisor.unloading import Unloading
@@ -34,9 +35,6 @@ class Owner(Protocol):
     def heard(self, said: Iterable[messages.FromWorker]) -> None:
         """The process sent these messages, all at one moment. Raises OutlastError at one that is not allowed."""
 
-    def broke(self, error: OutlastError) -> None:
-        """It broke the protocol, and is about to be killed."""
-
     def printed(self, level: Level, line: str) -> None: ...
 
     def code_begins(self, pid: int) -> None:
@@ -47,12 +45,6 @@ class Owner(Protocol):
 
     def barred(self) -> None:
         """It takes no more requests. Called at least once for each worker, and at once when its process is gone."""
-
-    def retired(self, reason: EndReason) -> None:
-        """After it was admitted: it is to finish what it has and end. Called once."""
-
-    def warned(self, reason: UnloadReason) -> None:
-        """It was told to dispatch `beforeunload`."""
 
     def is_drained(self) -> bool:
         """Whether it has nothing left that it must finish."""
@@ -67,13 +59,20 @@ class Owner(Protocol):
 
 class Lifecycle:
     def __init__(
-        self, owner: Owner, execution_id: str, function: FunctionSettings, program: Program, folder: Path
+        self,
+        owner: Owner,
+        journal: Journal,
+        execution_id: str,
+        function: FunctionSettings,
+        program: Program,
+        folder: Path,
     ) -> None:
         self.state = State.STARTING
         self.is_wanted = False
         """Whether it should evaluate the function's code as soon as it can."""
         self.was_ready = False
         self._owner = owner
+        self._journal = journal
         self._execution_id = execution_id
         self._program = program
         self._function = function
@@ -129,7 +128,7 @@ class Lifecycle:
         if self._ending.retired_for is None:
             self._ending.retired_for = reason
             if self.was_ready:
-                self._owner.retired(reason)
+                self._journal.retired(reason)
         self._tell(Event.RETIRE)
         if self.state is State.RETIRED and reason.unload_reason is UnloadReason.TERMINATION:
             self.unloading.warn(UnloadReason.TERMINATION)
@@ -251,11 +250,11 @@ class Lifecycle:
             self._after_ms(EXIT_GRACE_S * 1000, functools.partial(self.kill, EndReason.PROTOCOL))
 
     def _on_broken(self, error: OutlastError) -> None:
-        self._owner.broke(error)
+        self._journal.uncaught(f"the worker broke its control channel: {error}")
         self.kill(EndReason.PROTOCOL)
 
     def _send_beforeunload(self, reason: UnloadReason) -> None:
-        self._owner.warned(reason)
+        self._journal.warned(reason)
         self.channel.send(messages.BeforeUnload(reason))
 
     def _on_unloaded(self) -> None:

@@ -107,7 +107,7 @@ class Worker:
         self._journal = Journal(log, register, function, execution_id, quota)
         self._traffic = Traffic(execution_id, self, function.limits.request_idle_ms / 1000)
         self._enforcer = Enforcer(meter, self, function.limits, has_family=function.language is Language.PYTHON)
-        self._lifecycle = Lifecycle(self, execution_id, function, program, folder)
+        self._lifecycle = Lifecycle(self, self._journal, execution_id, function, program, folder)
         self._held_back: deque[str] = deque(maxlen=KEPT_ERROR_LINES)
         """What it wrote to standard error before it was ready."""
 
@@ -251,12 +251,6 @@ class Worker:
     def barred(self) -> None:
         self._owner.worker_barred(self)
 
-    def retired(self, reason: EndReason) -> None:
-        self._journal.retired(reason)
-
-    def warned(self, reason: UnloadReason) -> None:
-        self._journal.warned(reason)
-
     def is_drained(self) -> bool:
         open_tasks = self._tasks.waited_for
         return lifecycle.is_drained(requests=self.requests, open_tasks=open_tasks, cuts_tasks=self._cuts_tasks)
@@ -366,9 +360,6 @@ class Worker:
         self._journal.uncaught(message.error, message.request)
         if self.state is State.READY:
             self.retire(EndReason.UNCAUGHT)
-
-    def broke(self, error: OutlastError) -> None:
-        self._journal.uncaught(f"the worker broke its control channel: {error}")
 
     def printed(self, level: Level, line: str) -> None:
         if self.was_ready or level is not Level.ERROR:
