@@ -67,7 +67,7 @@ class Pool:
                 self._consider_growth(worker)
             self._assign(exchange, worker)
             return
-        place = Place.REFUSE if self._killed else self._find_place(len(self._backlog.waiting))
+        place = self._find_place(len(self._backlog.waiting))
         brake = self._crew.brake
         if place is Place.REFUSE:
             exchange.fail(RequestEnd.WORKER_BUSY, self._why_refused(), retry_after_s=RETRY_AFTER_S)
@@ -75,7 +75,7 @@ class Pool:
             exchange.fail(RequestEnd.BOOT_ERROR, retry_after_s=max(1, math.ceil(brake.remaining_s)))
         else:
             self._backlog.add(exchange)
-            if place is Place.START and not brake.is_on:
+            if place is Place.START:
                 self._crew.start()
 
     def _why_refused(self) -> str:
@@ -105,16 +105,19 @@ class Pool:
 
     def _grow(self) -> None:
         """Starts another worker for the next request."""
-        if self._find_place(0) is Place.START and not self._crew.brake.is_on:
+        if self._find_place(0) is Place.START:
             self._crew.start()
 
     def _find_place(self, waiting: int) -> Place:
+        if self._killed:
+            return Place.REFUSE
         starting = self._crew.starting()
         alive = starting + len(self._rotation)
         if self._is_oneshot:
             # Those that have had their one request count until they have exited: each is a whole process.
             alive += self._crew.ending()
-        return balance.place(self._capacity, alive=alive, starting=starting, waiting=waiting)
+        place = balance.place(self._capacity, alive=alive, starting=starting, waiting=waiting)
+        return Place.WAIT if place is Place.START and self._crew.brake.is_on else place
 
     def _assign_waiting(self, exchange: Exchange, worker: Worker) -> None:
         if (trace := exchange.invocation.trace) is not None:
@@ -144,12 +147,7 @@ class Pool:
         # Each turn looks anew, because assigning a request can lead back to here.
         while self._backlog.waiting and (worker := balance.choose(self._rotation.ready, self._capacity)) is not None:
             self._assign_waiting(self._backlog.pop(), worker)
-        while (
-            self._backlog.waiting
-            and not self._killed
-            and not self._crew.brake.is_on
-            and self._find_place(len(self._backlog.waiting) - 1) is Place.START
-        ):
+        while (waiting := len(self._backlog.waiting)) and self._find_place(waiting - 1) is Place.START:
             self._crew.start()
         self._crew.end_needless(self._backlog.awaits)
 
