@@ -10,7 +10,8 @@ from typing import Any
 
 from tests.engines.deno_worker import PATIENCE_S, DenoWorker
 
-from outlast.engines.processes import Command, Process, ReadEnd, Spawner
+from outlast.engines.descriptors import ReadEnd
+from outlast.engines.processes import Command, Process, Spawner
 from outlast.engines.python.engine import ZYGOTE
 from outlast.engines.python.start import Start
 

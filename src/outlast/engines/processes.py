@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import fcntl
 import functools
 import itertools
 import json
@@ -17,11 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import uvloop
-
 from outlast.core.errors import OutlastError
+from outlast.engines import descriptors
 from outlast.sandbox.walls import Walls
-from outlast.wire import kept
 from outlast.wire.framing import Lines
 
 SPAWNER = (sys.executable, "-I", "-S", str(Path(__file__).with_name("spawner.py")))
@@ -177,12 +174,12 @@ class Spawner:
             "keeps": command.keeps,
         }
         with contextlib.ExitStack() as always, contextlib.ExitStack() as on_failure:
-            stdout, stdout_w = _pipe(on_failure, always)
-            stderr, stderr_w = _pipe(on_failure, always)
-            lifeline_r, lifeline = _pipe(always, on_failure)
+            stdout, stdout_w = descriptors.pipe(on_failure, always)
+            stderr, stderr_w = descriptors.pipe(on_failure, always)
+            lifeline_r, lifeline = descriptors.pipe(always, on_failure)
             answer = self._asked[number] = asyncio.get_running_loop().create_future()
             always.callback(self._asked.pop, number, None)
-            memory = _memory(on_failure) if command.keeps else None
+            memory = descriptors.memory(on_failure) if command.keeps else None
             self._send(request, [stdout_w, stderr_w, lifeline_r, *([memory] if memory is not None else [])])
             _after(ANSWERED_WITHIN_S, self._expect, answer, ANSWERED_WITHIN_S)
             pid, exited = await answer
@@ -195,7 +192,7 @@ class Spawner:
         process = await self.spawn(command)
         # If this is cancelled, what is shielded must not be: the kill ends the reading, which closes the pipes, and the
         # spawner's messages complete the other future.
-        reading = asyncio.gather(_read_all(process.stdout), _read_all(process.stderr))
+        reading = asyncio.gather(descriptors.read_all(process.stdout), descriptors.read_all(process.stderr))
         try:
             out, err = await asyncio.shield(reading)
             return Result((await asyncio.shield(process.exited)).code, out, err)
@@ -224,12 +221,12 @@ class Spawner:
         loop.add_reader(ours, self._hear)
         _after(STARTED_WITHIN_S, self._expect, self._hello, STARTED_WITHIN_S)
 
-    def _send(self, message: Mapping[str, object], descriptors: Sequence[int] = ()) -> None:
+    def _send(self, message: Mapping[str, object], passed: Sequence[int] = ()) -> None:
         if self._socket is None:
             raise SpawnerGone
         data = json.dumps(message).encode() + b"\n"
         try:
-            sent = socket.send_fds(self._socket, [data], descriptors) if descriptors else 0
+            sent = socket.send_fds(self._socket, [data], passed) if passed else 0
             self._socket.sendall(data[sent:])
         except OSError as error:
             self._lost()
@@ -356,51 +353,3 @@ def _after(delay_s: float, check: Callable[..., None], *arguments: object) -> No
     """Calls ``check``, in two steps: where the node itself stood still, it reads first what has come meanwhile."""
     loop = asyncio.get_running_loop()
     loop.call_later(delay_s / 2, loop.call_later, delay_s / 2, check, *arguments)
-
-
-def _pipe(reading: contextlib.ExitStack, writing: contextlib.ExitStack) -> tuple[int, int]:
-    """A pipe; each of these stacks closes one end of it."""
-    read, write = os.pipe()
-    reading.callback(os.close, read)
-    writing.callback(os.close, write)
-    return read, write
-
-
-def _memory(stack: contextlib.ExitStack) -> int:
-    """Memory that a worker shares with the node. The worker cannot change its size."""
-    descriptor = os.memfd_create("kept", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-    stack.callback(os.close, descriptor)
-    os.ftruncate(descriptor, kept.SIZE)
-    fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
-    return descriptor
-
-
-class ReadEnd:
-    """The read end of a pipe, as `loop.connect_read_pipe` takes it; whoever reads it closes it, once.
-
-    uvloop closes the descriptor and then the file object as well. By then another thread may have been given a file
-    with the same number, and the second close would take that away.
-    """
-
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
-        self._loop_closes = isinstance(asyncio.get_running_loop(), uvloop.Loop)
-
-    def fileno(self) -> int:
-        return self._descriptor
-
-    def close(self) -> None:
-        if not self._loop_closes:
-            os.close(self._descriptor)
-
-
-async def _read_all(descriptor: int) -> bytes:
-    """Reads to the end, then closes the descriptor."""
-    reader = asyncio.StreamReader()
-    transport, _ = await asyncio.get_running_loop().connect_read_pipe(
-        lambda: asyncio.StreamReaderProtocol(reader), ReadEnd(descriptor)
-    )
-    try:
-        return await reader.read()
-    finally:
-        transport.close()

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import cast
 
 from outlast.core.errors import OutlastError
-from outlast.engines.processes import ReadEnd
+from outlast.engines.descriptors import ReadEnd
 from outlast.wire import kept, messages, notes
 from outlast.wire.framing import Lines
 
