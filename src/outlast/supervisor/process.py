@@ -13,7 +13,7 @@ from outlast.engines.processes import Command, Exit, Process
 from outlast.supervisor.channel import Channel, Output
 from outlast.telemetry.logs import Level
 from outlast.telemetry.pressure import Pressure
-from outlast.wire import kept, notes
+from outlast.wire import kept, notes, sockets
 
 LAST_WORDS_S = 1.0
 """How long to wait for the rest of what a dead worker has said, should another process hold its pipes open."""
@@ -52,7 +52,7 @@ class WorkerProcess:
         if not command.keeps:
             (self.folder / notes.FILE).touch(mode=0o600)
         loop = asyncio.get_running_loop()
-        control = await loop.create_unix_server(self._channel.protocol, self.folder / "control.sock")
+        control = await loop.create_unix_server(self._channel.protocol, self.folder / sockets.CONTROL)
         try:
             process = self._process = await spawn(command)
             self.pid = process.pid

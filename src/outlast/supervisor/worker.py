@@ -29,13 +29,9 @@ from outlast.supervisor.tasks import OpenTasks
 from outlast.supervisor.traffic import Traffic
 from outlast.telemetry.logs import Level, Log
 from outlast.telemetry.quota import Quota
-from outlast.wire import messages
+from outlast.wire import messages, sockets
 from outlast.wire.messages import TaskSettled, TaskStarted
 
-USUAL_SOCKET = "http.sock"
-"""Every worker listens on this before it is told to evaluate the function's code."""
-NODE_SOCKET = "node.sock"
-"""For servers of node:http."""
 YOUNG_MS = 1_000
 _FAILURES = frozenset([EndReason.CRASH, EndReason.EXIT, EndReason.PROTOCOL, EndReason.MEMORY])
 
@@ -353,7 +349,7 @@ class Worker:
         self._lifecycle.channel.on_pong(message)
         if message.number == STANDBY_PING:
             # So that the first request need not wait for a connection.
-            self._traffic.open_ahead(self._path_of(USUAL_SOCKET))
+            self._traffic.open_ahead(self._path_of(sockets.HTTP))
 
     def _heard_uncaught(self, message: messages.Uncaught) -> None:
         self._lifecycle.process.last_errors.append(message.error)
@@ -375,7 +371,7 @@ class Worker:
 
     def _path_of(self, socket: str) -> str:
         """Raises BrokenMessage for anything that would leave the worker's folder."""
-        if socket not in (USUAL_SOCKET, NODE_SOCKET):
+        if socket not in (sockets.HTTP, sockets.NODE_HTTP):
             raise messages.BrokenMessage(f"a worker cannot serve on {socket!r}")
         return str(self._lifecycle.process.folder / socket)
 

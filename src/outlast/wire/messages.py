@@ -12,6 +12,7 @@ import msgspec
 
 from outlast.core import outcome
 from outlast.core.errors import OutlastError
+from outlast.wire import sockets
 
 Level = Literal["debug", "info", "warning", "error"]
 
@@ -68,7 +69,7 @@ class Ping(_Message, tag="ping"):
 class Ready(_Message, tag="ready"):
     """The code has been evaluated; requests can be sent."""
 
-    socket: str = "http.sock"
+    socket: str = sockets.HTTP
     """The file in the worker's folder that it listens on."""
 
 

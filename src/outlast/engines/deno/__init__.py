@@ -15,9 +15,8 @@ from outlast.engines.deno.prepare import BOOTSTRAP, DENO, RESOLVING, Prepared, P
 from outlast.engines.deno.rehearsal import Learnt, Rehearsal
 from outlast.engines.processes import Command, Exit, Run
 from outlast.sandbox.walls import Walls
-from outlast.wire import notes
+from outlast.wire import notes, sockets
 
-SOCKETS = ("control.sock", "http.sock", "node.sock")
 HARMLESS_SYS = "hostname,osRelease,osUptime,cpus,homedir,loadavg,systemMemoryInfo,uid,gid,statfs,umask,username"
 DENO_SETTINGS = ("DENO_TLS_CA_STORE", "DENO_CERT", "NPM_CONFIG_REGISTRY", "JSR_URL")
 """Variables of the node's own environment that Deno needs to find what it fetched; functions do not see them."""
@@ -156,15 +155,15 @@ class DenoProgram:
     def _permissions(self, folder: Path) -> list[str]:
         if self.layers is None:
             return ["--allow-all"]
-        sockets = [folder / name for name in SOCKETS]
-        read = [*self.own, folder / "tmp", *sockets, *self._packages]
+        paths = [folder / name for name in (sockets.CONTROL, sockets.HTTP, sockets.NODE_HTTP)]
+        read = [*self.own, folder / "tmp", *paths, *self._packages]
         return [
             "--allow-net",
             "--allow-env",
             "--allow-import",
             f"--allow-sys={HARMLESS_SYS}",
             f"--allow-read={permission(read)}",
-            f"--allow-write={permission([folder / 'tmp', folder / notes.FILE, *sockets])}",
+            f"--allow-write={permission([folder / 'tmp', folder / notes.FILE, *paths])}",
         ]
 
     @property

@@ -27,7 +27,7 @@ from outlast.runtime.edge_runtime import dispatch, dispatch_error, dispatch_reje
 from outlast.runtime.events import BeforeUnloadEvent, Event, UnloadDetail
 from outlast.runtime.serving import HandlerApp, log, serving
 from outlast.runtime.tasks import AnyFuture
-from outlast.wire import kept, messages
+from outlast.wire import kept, messages, sockets
 
 if TYPE_CHECKING:
     from outlast.engines.python.websockets import WebSockets
@@ -78,7 +78,7 @@ class Guest:
         self._lifespan: Lifespan | None = None
         self._server: asyncio.AbstractServer | None = None
         self._rehearsing: asyncio.TimerHandle | None = None
-        self._channel = Channel(loop, str(folder / "control.sock"), self._obey, self._on_lost, memory)
+        self._channel = Channel(loop, str(folder / sockets.CONTROL), self._obey, self._on_lost, memory)
         reports.connect(self._channel.send, self._channel.flush)
         self._output = Output(self._on_thread_error)
         self._output.install()
@@ -98,7 +98,7 @@ class Guest:
         def connection() -> Connection:
             return Connection(self._loop, self._gate.serve, lambda *asked: self._websockets.take_over(*asked))
 
-        self._server = await self._loop.create_unix_server(connection, str(self._folder / "http.sock"), backlog=1024)
+        self._server = await self._loop.create_unix_server(connection, str(self._folder / sockets.HTTP), backlog=1024)
         seal()
         self._rehearsing = self._loop.call_later(REHEARSES_AFTER_S, lambda: self._do(self._rehearse()))
         # Not before: what the node says can have the function's code run at once.
