@@ -2,7 +2,7 @@
 
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 from uuid import UUID
 
 from outlast.core.records import (
@@ -21,6 +21,7 @@ from outlast.core.records import (
 from outlast.ledger.ledger import DEFAULT_LIMIT, MAX_LIMIT, Status
 
 _R = TypeVar("_R", TaskRecord, WorkerRecord, RequestRecord)
+P = TypeVar("P", TaskPage, WorkerPage, RequestPage)
 
 DEFAULT_CAPACITY = 10_000
 
@@ -48,22 +49,19 @@ class MemoryLedger:
         return Status(backend="memory", connected=False, backlog=0, written=0, dropped=0)
 
     async def tasks(self, query: TaskQuery, cursor: str | None = None, limit: int = DEFAULT_LIMIT) -> TaskPage:
-        items, cursor = _page(self._tasks, query, cursor, limit)
-        return TaskPage(items=items, cursor=cursor)
+        return _page(TaskPage, self._tasks, query, cursor, limit)
 
     async def task(self, id: str) -> TaskRecord | None:  # noqa: A002
         return next((record for record in self._tasks if record.id == id), None)
 
     async def requests(self, query: RequestQuery, cursor: str | None = None, limit: int = DEFAULT_LIMIT) -> RequestPage:
-        items, cursor = _page(self._requests, query, cursor, limit)
-        return RequestPage(items=items, cursor=cursor)
+        return _page(RequestPage, self._requests, query, cursor, limit)
 
     async def request(self, id: str) -> RequestRecord | None:  # noqa: A002
         return next((record for record in self._requests if record.id == id), None)
 
     async def workers(self, query: WorkerQuery, cursor: str | None = None, limit: int = DEFAULT_LIMIT) -> WorkerPage:
-        items, cursor = _page(self._workers, query, cursor, limit)
-        return WorkerPage(items=items, cursor=cursor)
+        return _page(WorkerPage, self._workers, query, cursor, limit)
 
     async def counts(self, query: TaskQuery) -> list[TaskCount]:
         found = Counter((task.function, task.outcome, task.reason) for task in _found(self._tasks, query))
@@ -80,12 +78,12 @@ def _found(records: Iterable[_R], query: Query) -> Iterator[_R]:
     return filter(query.predicate(), records)
 
 
-def _page(records: Iterable[_R], query: Query, cursor: str | None, limit: int) -> tuple[list[_R], str | None]:
+def _page(page: type[P], records: Iterable[Any], query: Query, cursor: str | None, limit: int) -> P:
     limit, before = checked(cursor, limit)
     found = [record for record in _found(records, query) if before is None or record.id < before]
     # Requests are reported when they end, which is not the order in which they came.
     found.sort(key=lambda record: record.id, reverse=True)
-    return found[:limit], found[limit - 1].id if len(found) > limit else None
+    return page(items=found[:limit], cursor=found[limit - 1].id if len(found) > limit else None)
 
 
 def checked(cursor: str | None, limit: int) -> tuple[int, str | None]:

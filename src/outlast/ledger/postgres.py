@@ -36,7 +36,7 @@ from outlast.core.records import (
 from outlast.ledger import queries
 from outlast.ledger.buffer import BATCH, R
 from outlast.ledger.ledger import DEFAULT_LIMIT, Status, TooMany
-from outlast.ledger.memory import MemoryLedger, checked
+from outlast.ledger.memory import MemoryLedger, P, checked
 from outlast.ledger.siblings import LockedSiblings
 from outlast.ledger.sink import Sink, TaskSink
 from outlast.ledger.sql import SINGLE
@@ -163,29 +163,23 @@ class PostgresLedger:
     # What is asked.
 
     async def tasks(self, query: TaskQuery, cursor: str | None = None, limit: int = DEFAULT_LIMIT) -> TaskPage:
-        found = await self._page(SINGLE, TaskRecord, query, cursor, limit)
-        if found is None:
-            return await self._ring.tasks(query, cursor, limit)
-        return TaskPage(items=found[0], cursor=found[1])
+        found = await self._page(SINGLE, TaskPage, query, cursor, limit)
+        return found or await self._ring.tasks(query, cursor, limit)
 
     async def task(self, id: str) -> TaskRecord | None:  # noqa: A002
         # What is written may be older.
         return await self._ring.task(id) or await self._one(SINGLE, queries.task(), TaskRecord, id)
 
     async def requests(self, query: RequestQuery, cursor: str | None = None, limit: int = DEFAULT_LIMIT) -> RequestPage:
-        found = await self._page("requests", RequestRecord, query, cursor, limit)
-        if found is None:
-            return await self._ring.requests(query, cursor, limit)
-        return RequestPage(items=found[0], cursor=found[1])
+        found = await self._page("requests", RequestPage, query, cursor, limit)
+        return found or await self._ring.requests(query, cursor, limit)
 
     async def request(self, id: str) -> RequestRecord | None:  # noqa: A002
         return await self._ring.request(id) or await self._one("requests", queries.one("requests"), RequestRecord, id)
 
     async def workers(self, query: WorkerQuery, cursor: str | None = None, limit: int = DEFAULT_LIMIT) -> WorkerPage:
-        found = await self._page("workers", WorkerRecord, query, cursor, limit)
-        if found is None:
-            return await self._ring.workers(query, cursor, limit)
-        return WorkerPage(items=found[0], cursor=found[1])
+        found = await self._page("workers", WorkerPage, query, cursor, limit)
+        return found or await self._ring.workers(query, cursor, limit)
 
     async def counts(self, query: TaskQuery) -> list[TaskCount]:
         rows = await self._ask(SINGLE, *queries.counts(query))
@@ -198,15 +192,14 @@ class PostgresLedger:
             return await self._ring.counts(query)
         return [msgspec.convert(dict(row), TaskCount) for row in rows]
 
-    async def _page(
-        self, table: str, kind: type[R], query: Query, cursor: str | None, limit: int
-    ) -> tuple[list[R], str | None] | None:
+    async def _page(self, table: str, page: type[P], query: Query, cursor: str | None, limit: int) -> P | None:
+        """None where the database has no answer."""
         limit, cursor = checked(cursor, limit)
         rows = await self._ask(table, *queries.page(table, query, cursor, limit + 1))
         if rows is None:
             return None
-        found = [msgspec.convert(dict(row), kind) for row in rows[:limit]]
-        return found, found[-1].id if len(rows) > limit else None
+        items = [dict(row) for row in rows[:limit]]
+        return msgspec.convert({"items": items, "cursor": items[-1]["id"] if len(rows) > limit else None}, page)
 
     async def _one(self, table: str, text: str, kind: type[R], id_: str) -> R | None:
         try:
