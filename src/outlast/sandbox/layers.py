@@ -52,7 +52,14 @@ DENO = Layer("deno-permissions", True, "files, variables, programs and native co
 NOTHING = Available((), ())
 """No sandbox at all."""
 
-
+_PROTECTS = {
+    SECCOMP: "the kernel's rarer calls, other processes, namespaces, raw sockets",
+    PRIVILEGES: "the rights of setuid programs",
+    RLIMITS: "files without end, core dumps",
+    MOUNTS: "modes, owners, times and attributes of files that a function can name",
+    CAPABILITIES: "what root may do beyond using its own files",
+}
+"""What each keeps out of reach. Landlock has a say of its own, by its version."""
 _LANDLOCK_SINCE = (
     (1, "files", "Linux 5.13"),
     (3, "truncation of files that may not be written", "Linux 6.2"),
@@ -72,32 +79,22 @@ def available() -> Available:
         found = json.loads(done.stdout)
     except (OSError, ValueError, subprocess.SubprocessError) as error:
         found = dict.fromkeys((LANDLOCK, SECCOMP, PRIVILEGES, RLIMITS, MOUNTS), str(error))
-    landlock = _landlock(found[LANDLOCK])
-    others = [
-        _layer(SECCOMP, found[SECCOMP], "the kernel's rarer calls, other processes, namespaces, raw sockets"),
-        _layer(PRIVILEGES, found[PRIVILEGES], "the rights of setuid programs"),
-        _layer(RLIMITS, found[RLIMITS], "files without end, core dumps"),
-    ]
-    more = "modes, owners, times and attributes of files that a function can name"
-    others.append(_layer(MOUNTS, found[MOUNTS], more, optional=True))
-    if CAPABILITIES in found:
-        others.append(_layer(CAPABILITIES, found[CAPABILITIES], "what root may do beyond using its own files"))
-    names = [layer.name for layer in others if layer.active]
-    if landlock.active:
-        names.insert(0, LANDLOCK)
-    return Available(names, [DENO, landlock, *others])
+    layers = {LANDLOCK: _landlock(found[LANDLOCK])}
+    layers |= {name: _layer(name, found[name]) for name in _PROTECTS if name in found}
+    return Available([name for name, layer in layers.items() if layer.active], [DENO, *layers.values()])
 
 
 def _elsewhere() -> Available:
     reason = f"{platform.system()} has nothing like it that Outlast uses"
     protects = "files of others, other processes"
     kernel = Layer(LANDLOCK, False, protects, f"{reason}: TypeScript is held by Deno's permissions alone, Python not")
-    limits = Layer(RLIMITS, True, "files without end, core dumps")
-    return Available([RLIMITS], [DENO, kernel, limits])
+    return Available([RLIMITS], [DENO, kernel, _layer(RLIMITS, True)])
 
 
-def _layer(name: str, trouble: object, protects: str, *, optional: bool = False) -> Layer:
-    return Layer(name, trouble is True, protects, "" if trouble is True else str(trouble), optional)
+def _layer(name: str, found: object) -> Layer:
+    """``found``: True, or what is wrong with it."""
+    reason = "" if found is True else str(found)
+    return Layer(name, found is True, _PROTECTS[name], reason, optional=name == MOUNTS)
 
 
 def _landlock(found: object) -> Layer:
