@@ -32,7 +32,7 @@ def response(
 ) -> http1.ResponseHead:
     """A worker's head, as a link would have parsed it."""
     known = length if declared is None else declared
-    return http1.ResponseHead(status, b"Fine", 1, tuple(fields), length, known, True, upgrade)
+    return http1.ResponseHead(status, b"Fine", tuple(fields), length, known, True, upgrade)
 
 
 class Exchange:
@@ -134,7 +134,7 @@ class _Echo(Exchange):
         head = self.head
         said = {
             "method": head.method.decode(),
-            "target": head.target.decode("latin-1"),
+            "target": (head.path + head.query).decode("latin-1"),
             "host": head.host.decode(),
             "fields": {name.decode(): value.decode("latin-1") for name, value in head.fields},
             "body": self.body.decode("latin-1"),

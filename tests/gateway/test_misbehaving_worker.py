@@ -43,7 +43,7 @@ class Visit:
         while not decoder.done:
             _, beyond = decoder.feed(await self.reader.read(1 << 16))
             assert beyond == b""
-        return head.target
+        return head.path + head.query
 
     def say(self, data: bytes) -> None:
         if not self.writer.is_closing():

@@ -318,7 +318,7 @@ class House:
 
     def call(self) -> Caller:
         caller = Caller()
-        invocation = Invocation("stub", "r-1", b"GET", b"GET /stub HTTP/1.1\r\nhost: x\r\n\r\n")
+        invocation = Invocation("r-1", b"GET", b"GET /stub HTTP/1.1\r\nhost: x\r\n\r\n")
         caller.exchange = self.pool.submit(invocation, caller, b"", complete=True)
         return caller
 

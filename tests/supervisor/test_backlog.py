@@ -12,7 +12,7 @@ from outlast.wire.invocation import Invocation
 
 def exchange(there: House) -> tuple[Exchange, Caller]:
     caller = Caller()
-    invocation = Invocation("stub", "r-1", b"GET", b"GET /stub HTTP/1.1\r\nhost: x\r\n\r\n")
+    invocation = Invocation("r-1", b"GET", b"GET /stub HTTP/1.1\r\nhost: x\r\n\r\n")
     caller.exchange = Exchange(there.pool, invocation, caller, b"", True, 0)
     return caller.exchange, caller
 

@@ -65,7 +65,7 @@ class Served:
 
     def carry(self, body: bytes = b"body", *, complete: bool = True) -> tuple[Exchange, Sender]:
         caller = Sender()
-        invocation = Invocation("stub", "r-1", b"POST", HEAD)
+        invocation = Invocation("r-1", b"POST", HEAD)
         exchange = Exchange(None, invocation, caller, body, complete, 0)  # type: ignore[arg-type]
         self.traffic.carry(exchange)
         return exchange, caller

@@ -70,7 +70,6 @@ ACCEPTED = [
         get(target=b"/hello"),
         {
             "method": b"GET",
-            "target": b"/hello",
             "path": b"/hello",
             "query": b"",
             "minor_version": 1,

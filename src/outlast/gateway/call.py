@@ -204,7 +204,6 @@ class Call:
     def _hand_over(self, service: Service, found: routes.Route) -> None:
         head, complete = self._head, self.body is None
         invocation = Invocation(
-            function=found.name,
             request_id=self._request_id,
             method=head.method,
             head=self._worker_head(head, found.target, self._request_id.encode(), self._client.origin),

@@ -100,8 +100,6 @@ class RequestHead:
     """
 
     method: bytes
-    target: bytes
-    """As the client sent it."""
     path: bytes
     """Still percent-encoded; begins with a slash, has no dot segments."""
     query: bytes
@@ -124,7 +122,6 @@ class ResponseHead:
 
     status: int
     reason: bytes
-    minor_version: int
     fields: Fields
     length: int
     """Bytes of the body that follows, ``CHUNKED`` or ``UNTIL_CLOSE``."""
@@ -185,7 +182,6 @@ def _parse_request(head: bytes) -> RequestHead:
     options = _connection_options(b",".join(aside.get(b"connection", ())))
     return RequestHead(
         method,
-        target,
         path,
         query,
         minor_version,
@@ -250,16 +246,7 @@ def _parse_response(head: bytes, request_method: bytes) -> ResponseHead:
         length, keep_alive = UNTIL_CLOSE, False
     else:
         length = declared
-    return ResponseHead(
-        status,
-        reason,
-        minor_version,
-        _without_named(fields, options),
-        length,
-        declared,
-        keep_alive,
-        upgrade,
-    )
+    return ResponseHead(status, reason, _without_named(fields, options), length, declared, keep_alive, upgrade)
 
 
 _cached_request = lru_cache(CACHED_HEADS)(_parse_request)

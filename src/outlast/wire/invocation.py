@@ -15,7 +15,6 @@ from outlast.wire.tracing import Trace
 
 
 class Invocation(msgspec.Struct, eq=False):
-    function: str
     request_id: str
     method: bytes
     head: bytes
