@@ -92,7 +92,7 @@ class Log:
     their reader.
 
     ``emit`` never raises, neither because of what an event contains nor because the stream cannot be written: a full
-    disk or a closed pipe must not end requests. ``lost`` counts the events that could not be written.
+    disk or a closed pipe must not end requests.
     """
 
     def __init__(
@@ -108,7 +108,6 @@ class Log:
         self.level = level
         """May be changed at any time."""
         self.pressure = pressure or Pressure()
-        self.lost = 0
         self.feed = Feed()
         """Keeps recent events for queries, and passes new ones to listeners."""
         self.observer: Observer = _Nobody()
@@ -181,7 +180,7 @@ class Log:
         try:
             self._write(text)
         except (OSError, ValueError):  # ValueError: the stream was closed, or its encoding lacks a character
-            self.lost += 1
+            return
 
 
 def _add(record: dict[str, object], fields: Mapping[str, object]) -> int:
