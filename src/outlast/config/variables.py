@@ -11,6 +11,7 @@ from outlast.config import dotenv_file
 from outlast.config.errors import ConfigError
 from outlast.config.layout import Layout
 from outlast.config.local_keys import LOCAL_JWT_SECRET, key_set
+from outlast.config.signing_keys import Jwk
 from outlast.config.toml_file import Section
 
 _Form = TypeVar("_Form")
@@ -25,8 +26,7 @@ _TAKEN = (
 )
 _LOCAL = ("http://127.0.0.1:", "http://[::1]:", "http://localhost:")
 _API_KEYS = ("SUPABASE_PUBLISHABLE_KEYS", "SUPABASE_SECRET_KEYS")
-_PUBLIC_MEMBERS = ("kty", "kid", "use", "alg", "crv", "x", "y", "n", "e")
-"""Of a JSON Web Key (RFC 7517, RFC 7518)."""
+_PUBLIC_MEMBERS = Jwk.__struct_fields__
 
 
 @dataclass(frozen=True)

@@ -98,11 +98,6 @@ _jwk_decoder = msgspec.json.Decoder(_Jwk)
 _jwk_set_decoder = msgspec.json.Decoder(_JwkSet)
 
 
-def parse_key_set(text: str | bytes) -> tuple[Key, ...]:
-    """The ES256 and RS256 keys of a JWK set. Raises UnusableKeyError if the text is no JWK set at all."""
-    return usable(entries(text))
-
-
 def entries(text: str | bytes) -> list[msgspec.Raw]:
     """What a JWK set holds. Raises UnusableKeyError if the text is no JWK set."""
     try:
@@ -231,7 +226,7 @@ class RemoteKeys:
         try:
             async with asyncio.timeout(FETCH_TIMEOUT_S):
                 text = await asyncio.shield(self._fetching)
-            self.keys = parse_key_set(text)
+            self.keys = usable(entries(text))
         except Exception as error:  # whatever a fetch can raise, the decision falls on the keys at hand
             self._warn(f"the JWT keys at {self._url} could not be fetched: {str(error) or type(error).__name__}")
         else:
