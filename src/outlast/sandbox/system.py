@@ -2,7 +2,7 @@
 
 import functools
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 _LIBRARIES = ("/lib", "/lib32", "/lib64", "/usr", "/nix/store", "/gnu/store")
 _PROGRAMS = ("/bin", "/sbin", *_LIBRARIES)
@@ -34,8 +34,8 @@ _FACTS = (
     # The targets of resolv.conf, in case it is replaced while a worker lives.
     *("/run/systemd/resolve/resolv.conf", "/run/systemd/resolve/stub-resolv.conf"),
 )
-CERTIFICATE_VARIABLES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
-"""Variables of a function's environment that name other certificates to trust."""
+_CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
+"""Variables that name other certificates to trust."""
 DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
 
 RLIMITS = {"CORE": 0, "NOFILE": 4096, "FSIZE": 2**30}
@@ -63,6 +63,11 @@ def facts() -> list[str]:
 def more_facts() -> list[str]:
     """The same, in folders."""
     return [path for path in _FACTS if os.path.isdir(path)]  # noqa: PTH112
+
+
+def named(env: Mapping[str, str], *variables: str) -> list[str]:
+    """What these variables name, and those for certificates, as far as they are set."""
+    return [env[name] for name in (*variables, *_CERTIFICATES) if name in env]
 
 
 def _there(paths: Iterable[str]) -> list[str]:

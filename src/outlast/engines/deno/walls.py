@@ -37,8 +37,7 @@ def around(
     """
     function = prepared.function
     readable = [*own, state, *_configured(function)]
-    env = {**hidden_env, **function.env}
-    named = [env[name] for name in ("DENO_DIR", "DENO_CERT", *system.CERTIFICATE_VARIABLES) if name in env]
+    named = system.named({**hidden_env, **function.env}, "DENO_DIR", "DENO_CERT")
     return Walls(
         layers=layers,
         files=[*system.facts(), *map(str, elsewhere)],
@@ -62,7 +61,7 @@ def while_preparing(
         state: the folder for what is made for the function.
     """
     cache = Path(env["DENO_DIR"])
-    named = [env[name] for name in ("DENO_CERT", *system.CERTIFICATE_VARIABLES) if name in env]
+    named = system.named(env, "DENO_CERT")
     home = Path(env.get("HOME", "/nonexistent"))
     folders = [cache, state, *_packages_beside(function)]
     for folder in folders:

@@ -32,14 +32,13 @@ def around(
         own, elsewhere: the function's files, see `outlast.engines.reach`.
         rlimits: as in `Walls`, in addition to those of all workers.
     """
-    named = [function.env[name] for name in system.CERTIFICATE_VARIABLES if name in function.env]
     pythons = [*_OUR_PYTHON, *libraries.folders()]
     if environment is not None:
         pythons += [environment.folder, str(environment.python.resolve().parents[1])]
     return Walls(
         layers=layers,
         files=[*system.facts(), *map(str, elsewhere)],
-        read=[*system.more_facts(), *named],
+        read=[*system.more_facts(), *system.named(function.env)],
         run=[*system.programs(), *dict.fromkeys(pythons), *map(str, own)],
         change=[str(folder / "tmp")],
         devices=system.DEVICES,
@@ -58,7 +57,7 @@ def while_installing(
         env: uv's environment; names its cache.
     """
     home = Path(env.get("HOME", "/nonexistent"))
-    named = [env[name] for name in ("UV_CONFIG_FILE", "NETRC", *system.CERTIFICATE_VARIABLES) if name in env]
+    named = system.named(env, "UV_CONFIG_FILE", "NETRC")
     named += [path.removeprefix("file://") for name in _LOCAL_PATHS for path in env.get(name, "").split()]
     settings = [home / ".config/uv", home / ".gitconfig", home / ".config/git/config", Path("/etc/uv")]
     included = functions_dir.glob("*requirements*.txt")
