@@ -13,7 +13,7 @@ from outlast.core.balance import Scale
 from outlast.core.errors import OutlastError
 from outlast.core.language import Language
 from outlast.core.limits import Limits
-from outlast.core.policy import OneshotBackground, Policy
+from outlast.core.policy import Policy
 
 SERVE = "Deno.serve(() => new Response('ok'))\n"
 LOCAL_SECRET = "super-secret-jwt-token-with-at-least-32-characters-long"
@@ -84,9 +84,6 @@ def test_a_project_without_any_settings(project: Any) -> None:
             entrypoint=supabase / "functions/hello/index.ts",
             language=Language.TYPESCRIPT,
             verify_jwt=True,
-            import_map=None,
-            deno_config=None,
-            static_files=(),
             env={
                 "SUPABASE_URL": "http://127.0.0.1:54321",
                 "SUPABASE_ANON_KEY": ANON_KEY,
@@ -95,9 +92,6 @@ def test_a_project_without_any_settings(project: Any) -> None:
                 "SUPABASE_SECRET_KEYS": '{"default":"sb_secret_N7UND0UgjKTVK-Uodkm0Hg_xSvEMPvz"}',
                 "SUPABASE_JWKS": local_keys.key_set(),
             },
-            oneshot_background=OneshotBackground.CUT,
-            limits=Limits(),
-            scale=Scale(),
         )
     }
     assert loaded.policy is Policy.PER_WORKER

@@ -14,7 +14,6 @@ from outlast.config.settings import FunctionSettings
 from outlast.core.language import Language
 from outlast.core.limits import Limits
 from outlast.core.outcome import EndReason
-from outlast.core.policy import OneshotBackground
 from outlast.engines import backstop
 from outlast.engines.deno import DenoEngine, memory
 from outlast.engines.deno.rehearsal import Rehearsal
@@ -160,11 +159,7 @@ class TestDeno:
             folder=entrypoint.parent,
             entrypoint=entrypoint,
             verify_jwt=False,
-            import_map=None,
-            deno_config=None,
-            static_files=(),
             env={},
-            oneshot_background=OneshotBackground.CUT,
             limits=Limits(memory_mb=100, cpu_hard_ms=2000, boot_timeout_ms=30_000),
         )
         engine = DenoEngine(

@@ -10,8 +10,6 @@ from tests.engines.deno_worker import DENO_DIR, run
 
 from outlast.config.settings import FunctionSettings
 from outlast.core.language import Language
-from outlast.core.limits import Limits
-from outlast.core.policy import OneshotBackground
 from outlast.engines.deno import DenoEngine, DenoProgram, npmrc, workspace
 from outlast.engines.deno.jsonc import SettingsError
 from outlast.engines.reach import OutOfReach
@@ -47,10 +45,7 @@ async def prepared(
         deno_config=found("deno.json") or found("../deno.json"),
         package_json=found("package.json"),
         npmrc=found(".npmrc"),
-        static_files=(),
         env=env or {},
-        oneshot_background=OneshotBackground.CUT,
-        limits=Limits(),
     )
     engine = DenoEngine(
         run=run,

@@ -17,8 +17,6 @@ from tests.python_engine.builder import Builder
 
 from outlast.config.settings import FunctionSettings
 from outlast.core.language import Language
-from outlast.core.limits import Limits
-from outlast.core.policy import OneshotBackground
 from outlast.engines.processes import Command, Process, Spawner
 from outlast.engines.python import libraries
 from outlast.engines.python.start import Start
@@ -137,12 +135,7 @@ def function(tmp_path: Path) -> Callable[..., FunctionSettings]:
             entrypoint=folder / "main.py",
             language=Language.PYTHON,
             verify_jwt=False,
-            import_map=None,
-            deno_config=None,
-            static_files=(),
             env=MappingProxyType({}),
-            oneshot_background=OneshotBackground.CUT,
-            limits=Limits(),
         )
         return dataclasses.replace(settings, **more)
 

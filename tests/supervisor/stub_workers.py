@@ -16,7 +16,7 @@ from outlast.core.balance import Scale
 from outlast.core.language import Language
 from outlast.core.limits import Limits, Step, Usage, Verdict
 from outlast.core.outcome import EndReason, RequestEnd, UnloadReason
-from outlast.core.policy import OneshotBackground, Policy
+from outlast.core.policy import Policy
 from outlast.engines.processes import Command, Exit, Process
 from outlast.ledger.memory import MemoryLedger
 from outlast.supervisor.exchange import Exchange
@@ -284,11 +284,7 @@ class House:
             entrypoint=code / "index.ts",
             language=Language.TYPESCRIPT,
             verify_jwt=False,
-            import_map=None,
-            deno_config=None,
-            static_files=(),
             env={},
-            oneshot_background=OneshotBackground.CUT,
             limits=limits,
             scale=scale,
         )

@@ -43,21 +43,21 @@ class FunctionSettings:
     entrypoint: Path
     language: Language
     verify_jwt: bool
-    import_map: Path | None
-    """Named in config.toml; without that and without a ``deno_config`` of its own, import_map.json beside the
-    entrypoint, in the folder or in the functions folder."""
-    deno_config: Path | None
-    """deno.json or deno.jsonc: its own, named as ``import_map`` in config.toml, beside the entrypoint or in the folder;
-    or else that of all functions, in the functions folder."""
-    static_files: tuple[Path, ...]
     env: Mapping[str, str] = field(repr=False)
     """The function's whole environment, except ``SB_EXECUTION_ID``, which differs for each worker."""
-    oneshot_background: OneshotBackground
-    limits: Limits
+    import_map: Path | None = None
+    """Named in config.toml; without that and without a ``deno_config`` of its own, import_map.json beside the
+    entrypoint, in the folder or in the functions folder."""
+    deno_config: Path | None = None
+    """deno.json or deno.jsonc: its own, named as ``import_map`` in config.toml, beside the entrypoint or in the folder;
+    or else that of all functions, in the functions folder."""
     package_json: Path | None = None
     """Beside the entrypoint, in the folder or in the functions folder."""
     npmrc: Path | None = None
     """Beside the function's own ``deno_config``; without one, in the same places as ``package_json``."""
+    static_files: tuple[Path, ...] = ()
+    oneshot_background: OneshotBackground = OneshotBackground.CUT
+    limits: Limits = field(default_factory=Limits)
     scale: Scale = field(default_factory=Scale)
     log: LogLimits = field(default_factory=LogLimits)
     inspector: Inspector | None = None
@@ -231,14 +231,14 @@ def _function(
         entrypoint=candidate.entrypoint,
         language=candidate.language,
         verify_jwt=section.flag("verify_jwt", default=True),
+        env=MappingProxyType({**env, **own.values, **own_file.given.env_of(candidate.name)}),
         import_map=import_map,
         deno_config=own_config or _deno_config([where.functions_dir]),
-        static_files=_static_files(where, section, warnings),
-        env=MappingProxyType({**env, **own.values, **own_file.given.env_of(candidate.name)}),
-        oneshot_background=overrides.oneshot_background,
-        limits=overrides.limits,
         package_json=_first_file(folder / "package.json" for folder in around),
         npmrc=_first_file(folder / ".npmrc" for folder in (around if own_config is None else [own_config.parent])),
+        static_files=_static_files(where, section, warnings),
+        oneshot_background=overrides.oneshot_background,
+        limits=overrides.limits,
         scale=overrides.scale,
         log=overrides.log,
     )
