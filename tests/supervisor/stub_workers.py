@@ -106,10 +106,14 @@ class Stub:
         """Waits until it is asked whether it has more to say: the number for its answer."""
         return await asyncio.wait_for(self._questions.get(), PATIENCE_S)
 
-    async def booted(self) -> None:
-        """Comes up and serves."""
+    async def boots(self) -> None:
+        """Comes up, and is told to evaluate the function's code."""
         await self.connect()
         await self.told("boot")
+
+    async def booted(self) -> None:
+        """Comes up and serves."""
+        await self.boots()
         await self.serve()
 
     async def serve(self) -> None:
@@ -151,6 +155,11 @@ class Stub:
         for writer in self.held:
             writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
         self.held.clear()
+
+    async def answers(self, count: int) -> None:
+        """Answers what it has, once so many requests have come in all."""
+        await self.has(count)
+        self.answer()
 
     def exit(self, code: int = 0) -> None:
         if self._exited.done():

@@ -21,8 +21,7 @@ async def test_all_that_wait_are_served_by_the_one_worker_that_was_started_for_t
     async with house() as there:
         callers = [there.call() for _ in range(3)]
         worker = await there.ready_worker()
-        await worker.has(3)
-        worker.answer()
+        await worker.answers(3)
         assert [await caller.end() for caller in callers] == [200, 200, 200]
         assert there.spawned.empty()
         assert there.engine.prepared == 1
@@ -38,8 +37,7 @@ async def test_a_function_that_cannot_be_prepared_fails_all_that_wait_and_is_tri
         there.engine.error = None
         caller = there.call()
         worker = await there.ready_worker()
-        await worker.has(1)
-        worker.answer()
+        await worker.answers(1)
         assert await caller.end() == 200
 
 
@@ -108,8 +106,7 @@ async def test_a_caller_that_leaves_before_there_is_a_worker_is_forgotten() -> N
         gone, stays = there.call(), there.call()
         gone.exchange.cancel()
         worker = await there.ready_worker()
-        await worker.has(1)
-        worker.answer()
+        await worker.answers(1)
         assert await stays.end() == 200
         assert worker.requests == 1
         assert not gone.ended.done()
@@ -158,8 +155,7 @@ class TestAnEventLoopAtWork:
             other = await there.ready_worker()
             await there.logged("boot", count=2)
             caller = there.call()
-            await other.has(1)
-            other.answer()
+            await other.answers(1)
             assert await caller.end() == 200
             await worker.has(2)
             assert not held.ended.done()
@@ -169,8 +165,7 @@ class TestAnEventLoopAtWork:
             worker = await self.calm(there)
             clock += [1, 1]
             caller = there.call()
-            await worker.has(2)
-            worker.answer()
+            await worker.answers(2)
             assert await caller.end() == 200
             assert there.pool._crew.starting() == 0
 
@@ -181,8 +176,7 @@ class TestAnEventLoopAtWork:
             there.pool._look_again = lambda *asked: due.set_result(asked)  # type: ignore[method-assign]
             clock += [1, 1_000_000]
             caller = there.call()
-            await worker.has(2)
-            worker.answer()
+            await worker.answers(2)
             assert await caller.end() == 200
             second_look(*await due)
             assert there.pool._crew.starting() == 0
@@ -196,8 +190,7 @@ async def test_a_boot_that_fails_takes_one_request_along_where_each_has_its_own_
         unlucky.exit(1)
         assert await callers[0].end() is RequestEnd.BOOT_ERROR
         await lucky.booted()
-        await lucky.has(1)
-        lucky.answer()
+        await lucky.answers(1)
         assert await callers[1].end() == 200
 
 
@@ -210,8 +203,7 @@ async def test_a_boot_that_fails_fails_nobody_while_others_did_boot() -> None:
         (await there.worker()).exit(1)
         worker.answer()
         assert await first.end() == 200
-        await worker.has(2)
-        worker.answer()
+        await worker.answers(2)
         assert await second.end() == 200
 
 
@@ -219,15 +211,13 @@ async def test_a_request_that_met_a_dying_worker_goes_to_another_one() -> None:
     async with house() as there:
         caller = there.call()
         worker = await there.worker()
-        await worker.connect()
-        await worker.told("boot")
+        await worker.boots()
         await worker.serve()
         worker.stop_serving()
         # It was sent nothing, for there is nobody to connect to.
         (worker.folder / "http.sock").unlink(missing_ok=True)
         other = await there.ready_worker()
-        await other.has(1)
-        other.answer()
+        await other.answers(1)
         assert await caller.end() == 200
         assert worker.requests == 0
         assert caller.execution_id == other.execution_id
@@ -246,8 +236,7 @@ class TestReload:
             await old.told("beforeunload")
             caller = there.call()
             new = await there.ready_worker()
-            await new.has(1)
-            new.answer()
+            await new.answers(1)
             assert await caller.end() == 200
             assert not running.ended.done()
             old.answer()
@@ -263,14 +252,12 @@ class TestReload:
             await self.reloaded(there)
             second = there.call()
             await old.booted()
-            await old.has(2)
-            old.answer()
+            await old.answers(2)
             assert await first.end() == await second.end() == 200
             await old.told("beforeunload")
             third = there.call()
             new = await there.ready_worker()
-            await new.has(1)
-            new.answer()
+            await new.answers(1)
             assert await third.end() == 200
             assert third.execution_id != first.execution_id
 
@@ -298,15 +285,13 @@ class TestReload:
         async with house() as there:
             first = there.call()
             hanging = await there.worker()
-            await hanging.connect()
-            await hanging.told("boot")
+            await hanging.boots()
             await self.reloaded(there)
             # Started for the one that waits already.
             new = await there.ready_worker()
             await new.has(1)
             second = there.call()
-            await new.has(2)
-            new.answer()
+            await new.answers(2)
             assert await first.end() == await second.end() == 200
             assert there.generation == 1
             end = await there.logged("shutdown")
@@ -318,8 +303,7 @@ class TestReload:
         async with house() as there:
             there.call()
             hanging = await there.worker()
-            await hanging.connect()
-            await hanging.told("boot")
+            await hanging.boots()
             hanging.say(type="task_started", task=1, name="top-level")
             hanging.say(type="log", level="info", text="started")
             await there.logged("log")
@@ -340,13 +324,11 @@ class TestReload:
             new = await there.worker()
             second = there.call()
             await old.booted()
-            await old.has(1)
-            old.answer()
+            await old.answers(1)
             assert await first.end() == 200
             assert first.execution_id == old.execution_id
             await new.booted()
-            await new.has(1)
-            new.answer()
+            await new.answers(1)
             assert await second.end() == 200
             assert (old.requests, new.requests) == (1, 1)
 
@@ -358,8 +340,7 @@ class TestReload:
             await broken.connect()
             broken.say(type="boot_failed", error="SyntaxError: half of a file")
             fixed = await there.ready_worker()
-            await fixed.has(1)
-            fixed.answer()
+            await fixed.answers(1)
             assert await caller.end() == 200
             assert there.events("boot_failure")[0]["msg"] == "SyntaxError: half of a file"
 
@@ -370,8 +351,7 @@ class TestTheEnd:
             caller = there.call()
             there.pool.close(EndReason.TERMINATION)
             worker = await there.ready_worker()
-            await worker.has(1)
-            worker.answer()
+            await worker.answers(1)
             assert await caller.end() == 200
             await worker.obeys()
             await there.ended()
@@ -428,12 +408,10 @@ class TestTheEnd:
         async with house() as there:
             caller = there.call()
             worker = await there.worker()
-            await worker.connect()
-            await worker.told("boot")
+            await worker.boots()
             there.pool.close(EndReason.TERMINATION)
             await worker.serve()
-            await worker.has(1)
-            worker.answer()
+            await worker.answers(1)
             assert await caller.end() == 200
             await worker.obeys()
             await there.ended()
@@ -445,8 +423,7 @@ class TestTheEnd:
         async with house() as there:
             caller = there.call()
             worker = await there.worker()
-            await worker.connect()
-            await worker.told("boot")
+            await worker.boots()
             if leaves == "before":
                 caller.exchange.cancel()
             there.pool.close(EndReason.TERMINATION)
@@ -512,8 +489,7 @@ async def test_a_worker_that_stands_still_is_gone_round_until_it_goes_on() -> No
         await loop_of(one, stuck=True)
         second = there.call()
         other = await there.ready_worker()
-        await other.has(1)
-        other.answer()
+        await other.answers(1)
         assert await second.end() == 200
         await loop_of(one, stuck=False)
         one.answer()

@@ -16,8 +16,7 @@ async def serving_worker(there: House) -> Stub:
     """The first, which has had one request."""
     caller = there.call()
     worker = await there.ready_worker()
-    await worker.has(1)
-    worker.answer()
+    await worker.answers(1)
     assert await caller.end() == 200
     return worker
 
@@ -86,8 +85,7 @@ async def test_a_due_worker_stays_if_its_successor_fails_to_boot() -> None:
         old = await serving_worker(there)
         there.judge(old, Step.RETIRE, UnloadReason.WALL_CLOCK)
         broken = await there.worker()
-        await broken.connect()
-        await broken.told("boot")
+        await broken.boots()
         broken.say(type="boot_failed", error="Error: not now")
         await there.logged("shutdown")
         await serves(there, old)
@@ -108,8 +106,7 @@ async def test_a_worker_that_nobody_has_called_lately_is_retired_alone(monkeypat
         assert there.spawned.empty()
         caller = there.call()
         new = await there.ready_worker()
-        await new.has(1)
-        new.answer()
+        await new.answers(1)
         assert await caller.end() == 200
 
 
@@ -122,8 +119,7 @@ async def test_a_worker_that_is_near_its_end_does_not_wait_for_another() -> None
         await old.told("beforeunload")
         second = there.call()
         new = await there.ready_worker()
-        await new.has(1)
-        new.answer()
+        await new.answers(1)
         assert await second.end() == 200
         old.answer()
         assert await caller.end() == 200
@@ -204,8 +200,7 @@ async def test_a_worker_that_is_not_needed_any_more_ends(monkeypatch: pytest.Mon
         callers = [there.call(), there.call()]
         first, second = [await there.ready_worker() for _ in callers]
         for one in (first, second):
-            await one.has(1)
-            one.answer()
+            await one.answers(1)
         assert [await caller.end() for caller in callers] == [200, 200]
         there.judge(first)
         there.judge(second)
@@ -247,8 +242,7 @@ class TestStuckWorkers:
             # It stands still without computing, as far as is known: it is gone round.
             second = there.call()
             other = await there.ready_worker()
-            await other.has(1)
-            other.answer()
+            await other.answers(1)
             assert await second.end() == 200
             there.hold_up(stuck, False)
             stuck.answer()
@@ -364,8 +358,7 @@ class TestTheBrake:
             assert there.spawned.empty()
             # Once the delay is over.
             new = await there.ready_worker()
-            await new.has(1)
-            new.answer()
+            await new.answers(1)
             assert await waiting.end() == 200
 
     async def test_holds_back_successors_too(self) -> None:

@@ -16,8 +16,7 @@ async def with_standby(there: House) -> tuple[Stub, Stub]:
     """A worker that has served one request, and the standby that was started after it."""
     caller = there.call()
     worker = await there.ready_worker()
-    await worker.has(1)
-    worker.answer()
+    await worker.answers(1)
     assert await caller.end() == 200
     standby = await there.worker()
     await standby.stand_by()
@@ -28,14 +27,12 @@ async def test_it_is_started_after_the_first_worker_is_ready_and_loads_nothing()
     async with house(scale=ONE) as there:
         there.call()
         worker = await there.worker()
-        await worker.connect()
-        await worker.told("boot")
+        await worker.boots()
         assert there.spawned.empty()
         await worker.serve()
         standby = await there.worker()
         await standby.stand_by()
-        await worker.has(1)
-        worker.answer()
+        await worker.answers(1)
         assert standby.heard.empty()
         assert [entry["execution_id"] for entry in there.events("boot")] == [worker.execution_id]
 
@@ -58,8 +55,7 @@ async def test_the_next_start_is_its_activation_and_another_takes_its_place() ->
         await standby.serve()
         await worker.told("beforeunload")
         caller = there.call()
-        await standby.has(1)
-        standby.answer()
+        await standby.answers(1)
         assert await caller.end() == 200
         await (await there.worker()).stand_by()
 
@@ -77,8 +73,7 @@ async def test_the_connection_for_its_first_request_is_there_before_that() -> No
         standby.say(type="ready")
         await worker.told("beforeunload")
         caller = there.call()
-        await standby.has(1)
-        standby.answer()
+        await standby.answers(1)
         assert await caller.end() == 200
         assert standby.connections == 1
 
@@ -96,8 +91,7 @@ async def test_one_that_serves_elsewhere_than_expected_gets_its_requests_there()
         standby.say(type="ready", socket="node.sock")
         await worker.told("beforeunload")
         caller = there.call()
-        await standby.has(1)
-        standby.answer()
+        await standby.answers(1)
         assert await caller.end() == 200
         assert standby.connections == 2
 
@@ -112,8 +106,7 @@ async def test_one_that_is_needed_before_it_is_up_boots_as_soon_as_it_is() -> No
         caller = there.call()
         assert there.spawned.empty()
         await standby.booted()
-        await standby.has(1)
-        standby.answer()
+        await standby.answers(1)
         assert await caller.end() == 200
 
 
@@ -132,8 +125,7 @@ async def test_a_reload_ends_it(connected: bool) -> None:
         assert await caller.end() == 200
         again = there.call()
         new = await there.ready_worker()
-        await new.has(1)
-        new.answer()
+        await new.answers(1)
         assert await again.end() == 200
         # Nobody had to know of it.
         assert standby.execution_id not in {entry.get("execution_id") for entry in there.entries}
@@ -163,8 +155,7 @@ async def test_it_is_no_place_for_requests_and_counts_for_nothing() -> None:
         await worker.has(2)
         assert standby.heard.empty()
         worker.answer()
-        await worker.has(3)
-        worker.answer()
+        await worker.answers(3)
         assert [await first.end(), await second.end()] == [200, 200]
         assert standby.heard.empty()
 
@@ -174,8 +165,7 @@ async def test_one_that_dies_is_no_failure_of_the_function() -> None:
         worker, standby = await with_standby(there)
         standby.exit(1)
         caller = there.call()
-        await worker.has(2)
-        worker.answer()
+        await worker.answers(2)
         assert await caller.end() == 200
         assert not there.events("boot_delay")
 

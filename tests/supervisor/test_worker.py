@@ -47,8 +47,7 @@ async def test_a_breach_of_the_protocol_ends_that_worker_alone(line: bytes) -> N
         assert "control channel" in there.events("uncaught")[0]["msg"]
         again = there.call()
         other = await there.ready_worker()
-        await other.has(1)
-        other.answer()
+        await other.answers(1)
         assert await again.end() == 200
 
 
@@ -77,8 +76,7 @@ async def test_a_socket_outside_of_its_folder_is_a_breach_too() -> None:
     async with house() as there:
         caller = there.call()
         worker = await there.worker()
-        await worker.connect()
-        await worker.told("boot")
+        await worker.boots()
         worker.say(type="ready", socket="../../else.sock")
         assert await caller.end() is RequestEnd.BOOT_ERROR
 
@@ -123,8 +121,7 @@ async def _said_to_a_worker_which_has_hung_up() -> None:
         there.pool.reload(there.function)
         again = there.call()
         other = await there.ready_worker()
-        await other.has(1)
-        other.answer()
+        await other.answers(1)
         assert await again.end() == 200
 
 
@@ -176,8 +173,7 @@ async def test_it_is_not_told_of_a_response_that_is_complete() -> None:
     async with house() as there:
         worker = await busy_worker(there)
         caller = there.call()
-        await worker.has(2)
-        worker.answer()
+        await worker.answers(2)
         assert await caller.end() == 200
         caller.exchange.cancel()
         there.pool.reload(there.function)
@@ -310,8 +306,7 @@ async def test_what_is_done_to_it_after_its_death_is_not_what_it_died_of(
     async with house(unload_grace_ms=20) as there:
         caller = there.call()
         worker = await there.ready_worker()
-        await worker.has(1)
-        worker.answer()
+        await worker.answers(1)
         assert await caller.end() == 200
         worker.die(3)
         for _ in range(4):
@@ -346,8 +341,7 @@ async def test_an_uncaught_error_retires_it_and_the_next_request_has_another() -
         await there.logged("retire")
         again = there.call()
         other = await there.ready_worker()
-        await other.has(1)
-        other.answer()
+        await other.answers(1)
         worker.answer()
         assert await caller.end() == await again.end() == 200
         assert worker.requests == 1
@@ -357,14 +351,12 @@ async def test_what_went_wrong_before_it_was_ready_is_told_once() -> None:
     async with house() as there:
         caller = there.call()
         worker = await there.worker()
-        await worker.connect()
-        await worker.told("boot")
+        await worker.boots()
         worker.prints("a warning of the runtime's\n")
         worker.say(type="uncaught", error="Error: nobody caught me")
         await there.logged("uncaught")
         await worker.serve()
-        await worker.has(1)
-        worker.answer()
+        await worker.answers(1)
         assert await caller.end() == 200
         told = [entry for entry in there.entries if entry["level"] == "error"]
         assert [entry["msg"] for entry in told].count("Error: nobody caught me") == 1
