@@ -204,11 +204,11 @@ def document() -> dict[str, Any]:
         ref_template="#/components/schemas/{name}",
     )
     by_type = dict(zip(map(str, types), schemas, strict=False))
-    for question in {operation.question.__name__ for operation in OPERATIONS}:
-        components[f"_{question}"] = components.pop(question)
+    # Of these, only the fields are shown, as parameters.
+    asked = {name: components.pop(name) for name in {operation.question.__name__ for operation in OPERATIONS}}
     paths: dict[str, dict[str, Any]] = {}
     for operation in OPERATIONS:
-        paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(operation, by_type, components)
+        paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(operation, by_type, asked)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -219,18 +219,18 @@ def document() -> dict[str, Any]:
         "security": [{"token": []}],
         "paths": paths,
         "components": {
-            "schemas": {name: schema for name, schema in components.items() if not name.startswith("_")},
+            "schemas": components,
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
         },
     }
 
 
-def _operation(operation: Operation, by_type: dict[str, Any], components: dict[str, Any]) -> dict[str, Any]:
+def _operation(operation: Operation, by_type: dict[str, Any], asked: dict[str, Any]) -> dict[str, Any]:
     answer = {"schema": by_type[str(operation.answer)]} if operation.answer is not None else {}
     described: dict[str, Any] = {
         "operationId": operation.name,
         "summary": operation.summary,
-        "parameters": [*_path_parameters(operation), *_query_parameters(components[f"_{operation.question.__name__}"])],
+        "parameters": [*_path_parameters(operation), *_query_parameters(asked[operation.question.__name__])],
         "responses": {
             str(operation.status): {
                 "description": HTTPStatus(operation.status).phrase,
