@@ -37,7 +37,8 @@ SETTLE_S = 1.0
 READY_EVERY_S = 0.02
 READY_WITHIN_S = 60.0
 """A server that was killed first replays its log."""
-FAST_SHUTDOWN_S, IMMEDIATE_SHUTDOWN_S = 5.0, 2.0
+SHUTDOWNS = ((signal.SIGINT, 5.0), (signal.SIGQUIT, 2.0))
+"""First "fast", then "immediate", as PostgreSQL calls them; and how many seconds each may take."""
 
 _ENVIRON = {"PATH": "/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC"}
 _SETTINGS = {
@@ -163,9 +164,7 @@ class EmbeddedServer:
 
     async def _end_left_running(self) -> None:
         pid = self._left_running()
-        for number, within_s in (
-            *((signal.SIGINT, FAST_SHUTDOWN_S), (signal.SIGQUIT, IMMEDIATE_SHUTDOWN_S), (signal.SIGKILL, 1.0)),
-        ):
+        for number, within_s in (*SHUTDOWNS, (signal.SIGKILL, 1.0)):
             if pid is None:
                 break
             with contextlib.suppress(ProcessLookupError):
@@ -281,7 +280,7 @@ class EmbeddedServer:
     async def _end(self) -> None:
         process = self._process
         if process is not None and process.returncode is None:
-            for number, within_s in ((signal.SIGINT, FAST_SHUTDOWN_S), (signal.SIGQUIT, IMMEDIATE_SHUTDOWN_S)):
+            for number, within_s in SHUTDOWNS:
                 with contextlib.suppress(ProcessLookupError):
                     process.send_signal(number)
                 with contextlib.suppress(TimeoutError):
