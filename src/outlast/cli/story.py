@@ -58,12 +58,13 @@ def why(task: dict[str, Any]) -> Why:
 def tell(story: dict[str, Any], console: "Console") -> None:
     """``story``: `outlast.admin.node.TaskStory`."""
     task, request = story["task"], story["request"]
-    ended = outcome(task)
+    ended, cause = outcome(task), why(task)
     console.print(one_line(task["name"] or "a task without a name"), end=": ", style="bold")
     console.print(ended, end=" ", style=STYLES.get(ended.partition(" (")[0]))
     console.print(_how_long(task))
     for title, text in (
-        *zip(("why", ""), why(task), strict=True),
+        ("why", cause.reason),
+        ("", cause.remedy),
         ("task", task["id"]),
         ("function", f"{task['function']} ({task['language']})"),
         ("request", task["request_id"] or "none: the module's top level or a listener started it"),
