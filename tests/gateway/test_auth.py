@@ -85,6 +85,10 @@ def bearer(
     return b"Bearer " + jwt.PyJWS().encode(payload, key, alg, header).encode()
 
 
+TOKEN = bearer(EC_KEY, "ES256", kid="e")
+"""Whoever has `EC_KEY` as "e" accepts it."""
+
+
 def handmade(header: object, payload: object, sign: Callable[[bytes], bytes]) -> bytes:
     """A token that PyJWT would not make."""
     parts = [base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=") for part in (header, payload)]
@@ -488,7 +492,7 @@ async def test_an_unknown_key_is_fetched_once_then_decided_without_waiting() -> 
     verifier = issuer.verifier(Clock(), secret=SECRET)
     assert verifier.check(bearer()) is None, "HS256 never waits"
     assert issuer.asked == 0
-    assert await settled(verifier.check(bearer(EC_KEY, "ES256", kid="e"))) is None
+    assert await settled(verifier.check(TOKEN)) is None
     other = bearer(EC_KEY, "ES256", claims={"sub": "another"}, kid="e")
     assert verifier.check(other) is None
     assert issuer.asked == 1
@@ -497,7 +501,7 @@ async def test_an_unknown_key_is_fetched_once_then_decided_without_waiting() -> 
 async def test_a_key_at_hand_needs_no_fetch() -> None:
     issuer = Issuer(jwk(OTHER_EC_KEY, "e"))
     verifier = issuer.verifier(Clock(), jwks=key_set(jwk(EC_KEY, "e")))
-    assert verifier.check(bearer(EC_KEY, "ES256", kid="e")) is None
+    assert verifier.check(TOKEN) is None
     assert issuer.asked == 0
 
 
@@ -528,10 +532,9 @@ async def test_concurrent_callers_share_a_fetch_and_none_can_cancel_it() -> None
     issuer = Issuer(jwk(EC_KEY, "e"))
     issuer.gate = asyncio.Event()
     verifier = issuer.verifier(Clock())
-    token = bearer(EC_KEY, "ES256", kid="e")
-    waiters = [asyncio.create_task(settled(verifier.check(token))) for _ in range(10)]
+    waiters = [asyncio.create_task(settled(verifier.check(TOKEN))) for _ in range(10)]
     await issuer.reached.wait()
-    late = asyncio.create_task(settled(verifier.check(token)))
+    late = asyncio.create_task(settled(verifier.check(TOKEN)))
     waiters[0].cancel()
     issuer.gate.set()
     results = await asyncio.gather(*waiters, late, return_exceptions=True)
@@ -543,7 +546,7 @@ async def test_concurrent_callers_share_a_fetch_and_none_can_cancel_it() -> None
 async def test_several_pending_decisions_made_before_the_fetch_end_with_it() -> None:
     issuer = Issuer(jwk(EC_KEY, "e"))
     verifier = issuer.verifier(Clock())
-    pending = [verifier.check(bearer(EC_KEY, "ES256", kid="e")) for _ in range(3)]
+    pending = [verifier.check(TOKEN) for _ in range(3)]
     assert [await settled(one) for one in pending] == [None] * 3
     assert issuer.asked == 1
 
@@ -580,23 +583,22 @@ async def test_a_remembered_token_is_forgotten_when_a_fetch_withdraws_its_key() 
 async def test_an_outage_of_the_issuer_keeps_the_known_keys() -> None:
     clock, issuer, warnings = Clock(), Issuer(jwk(EC_KEY, "e")), []
     verifier = issuer.verifier(clock, warn=warnings.append)
-    token = bearer(EC_KEY, "ES256", kid="e")
-    assert await settled(verifier.check(token)) is None
+    assert await settled(verifier.check(TOKEN)) is None
     clock.now += keys.FRESH_S
     issuer.error = OSError("no route to host")
-    assert await settled(verifier.check(token)) is None
+    assert await settled(verifier.check(TOKEN)) is None
     assert warnings == ["the JWT keys at https://issuer.test/jwks.json could not be fetched: no route to host"]
-    assert verifier.check(token) is None, "nobody waits again before the retry is due"
+    assert verifier.check(TOKEN) is None, "nobody waits again before the retry is due"
     issuer.error, issuer.entries, issuer.gate = None, [], asyncio.Event()
     issuer.reached.clear()
     clock.now += keys.FETCH_RETRY_S
-    assert verifier.check(token) is None, "nor while it goes on"
+    assert verifier.check(TOKEN) is None, "nor while it goes on"
     await issuer.reached.wait()
-    assert verifier.check(token) is None
+    assert verifier.check(TOKEN) is None
     unknown = verifier.check(bearer(EC_KEY, "ES256", kid="x"))
     issuer.gate.set()
     assert_invalid(await settled(unknown), "not among the known")
-    assert_invalid(verifier.check(token), "not among the known")
+    assert_invalid(verifier.check(TOKEN), "not among the known")
     assert issuer.asked == 3
 
 
@@ -609,10 +611,9 @@ async def test_the_pause_after_a_fetch_that_failed_begins_at_its_end() -> None:
         raise TimeoutError
 
     verifier = JwtVerifier(jwks_url="https://issuer.test/jwks.json", fetch=fetch, clock=clock)
-    token = bearer(EC_KEY, "ES256", kid="e")
     for attempt in (1, 2):
-        assert_invalid(await settled(verifier.check(token)), "not among the known")
-        assert_invalid(verifier.check(token), "not among the known")
+        assert_invalid(await settled(verifier.check(TOKEN)), "not among the known")
+        assert_invalid(verifier.check(TOKEN), "not among the known")
         assert len(asked) == attempt
         clock.now += keys.FETCH_RETRY_S
 
@@ -622,16 +623,15 @@ async def test_no_fetch_begins_while_one_that_was_given_up_goes_on(monkeypatch: 
     clock, issuer = Clock(), Issuer(jwk(EC_KEY, "e"))
     issuer.gate = asyncio.Event()
     verifier = issuer.verifier(clock)
-    token = bearer(EC_KEY, "ES256", kid="e")
     others = asyncio.all_tasks()
-    assert_invalid(await settled(verifier.check(token)), "not among the known")
+    assert_invalid(await settled(verifier.check(TOKEN)), "not among the known")
     [given_up] = asyncio.all_tasks() - others
     clock.now += keys.FETCH_COOLDOWN_S
-    assert_invalid(verifier.check(token), "not among the known")
+    assert_invalid(verifier.check(TOKEN), "not among the known")
     assert issuer.asked == 1
     issuer.gate.set()
     await given_up
-    assert await settled(verifier.check(token)) is None
+    assert await settled(verifier.check(TOKEN)) is None
     assert issuer.asked == 2
 
 
@@ -639,22 +639,20 @@ async def test_a_failed_first_fetch_is_tried_again_after_a_short_pause() -> None
     clock, issuer = Clock(), Issuer(jwk(EC_KEY, "e"))
     issuer.error = OSError("connection refused")
     verifier = issuer.verifier(clock)
-    token = bearer(EC_KEY, "ES256", kid="e")
-    assert_invalid(await settled(verifier.check(token)), "not among the known")
+    assert_invalid(await settled(verifier.check(TOKEN)), "not among the known")
     issuer.error = None
-    assert_invalid(verifier.check(token), "not among the known")
+    assert_invalid(verifier.check(TOKEN), "not among the known")
     clock.now += keys.FETCH_RETRY_S
-    assert await settled(verifier.check(token)) is None
+    assert await settled(verifier.check(TOKEN)) is None
 
 
 async def test_a_clock_set_back_does_not_lock_the_key_set() -> None:
     clock, issuer = Clock(), Issuer()
     verifier = issuer.verifier(clock)
-    token = bearer(EC_KEY, "ES256", kid="e")
-    assert_invalid(await settled(verifier.check(token)), "not among the known")
+    assert_invalid(await settled(verifier.check(TOKEN)), "not among the known")
     clock.now -= 86_400
     issuer.entries = [jwk(EC_KEY, "e")]
-    assert await settled(verifier.check(token)) is None
+    assert await settled(verifier.check(TOKEN)) is None
 
 
 async def test_a_fetch_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -662,7 +660,7 @@ async def test_a_fetch_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -
     issuer, warnings = Issuer(jwk(EC_KEY, "e")), []
     issuer.gate = asyncio.Event()
     verifier = issuer.verifier(Clock(), warn=warnings.append)
-    assert_invalid(await settled(verifier.check(bearer(EC_KEY, "ES256", kid="e"))), "not among the known")
+    assert_invalid(await settled(verifier.check(TOKEN)), "not among the known")
     assert warnings == ["the JWT keys at https://issuer.test/jwks.json could not be fetched: TimeoutError"]
 
 
@@ -679,7 +677,7 @@ async def test_keys_come_over_http(key_server: KeyServer) -> None:
     key_server.answer = (200, key_set(jwk(EC_KEY, "e"), jwk(RSA_KEY, "r")).encode())
     verifier = JwtVerifier(jwks_url=f"{key_server.url}/auth/v1/.well-known/jwks.json", clock=Clock())
     assert await settled(verifier.check(bearer(RSA_KEY, "RS256", kid="r"))) is None
-    assert verifier.check(bearer(EC_KEY, "ES256", kid="e")) is None
+    assert verifier.check(TOKEN) is None
     assert key_server.paths == ["/auth/v1/.well-known/jwks.json"]
 
 
@@ -695,7 +693,7 @@ async def test_answers_that_are_no_key_set(key_server: KeyServer, answer: tuple[
     key_server.answer = answer
     warnings: list[str] = []
     verifier = JwtVerifier(jwks_url=key_server.url, clock=Clock(), warn=warnings.append)
-    assert_invalid(await settled(verifier.check(bearer(EC_KEY, "ES256", kid="e"))), "not among the known")
+    assert_invalid(await settled(verifier.check(TOKEN)), "not among the known")
     assert len(warnings) == 1
     assert words in warnings[0]
 
@@ -732,22 +730,15 @@ async def test_only_http_addresses_are_fetched() -> None:
 # -- a third party ---------------------------------------------------------------------------------------
 
 
-def denied(verdict: object) -> str:
-    """Why, for one that is invalid."""
-    assert_invalid(verdict, "")
-    assert isinstance(verdict, Denial)
-    return verdict.reason
-
-
 async def test_the_keys_that_an_issuers_configuration_names(key_server: KeyServer) -> None:
     key_server.publish(jwk(RSA_KEY, "r"), jwk(EC_KEY, "e"))
     verifier = JwtVerifier(secret=SECRET, issuer=key_server.url, clock=Clock())
     assert verifier.check(bearer()) is None
     assert key_server.paths == [], "only a token that needs a key has it fetched"
     assert await settled(verifier.check(bearer(RSA_KEY, "RS256", kid="r"))) is None
-    assert verifier.check(bearer(EC_KEY, "ES256", kid="e")) is None
-    assert "signature is wrong" in denied(verifier.check(bearer(OTHER_EC_KEY, "ES256", kid="e")))
-    assert "not among" in denied(verifier.check(bearer(EC_KEY, "ES256", kid="other")))
+    assert verifier.check(TOKEN) is None
+    assert_invalid(verifier.check(bearer(OTHER_EC_KEY, "ES256", kid="e")), "signature is wrong")
+    assert_invalid(verifier.check(bearer(EC_KEY, "ES256", kid="other")), "not among")
     assert key_server.paths == ["/.well-known/openid-configuration", "/keys"]
 
 
@@ -767,15 +758,15 @@ async def test_an_issuer_without_keys(key_server: KeyServer, path: str, answer: 
     key_server.answers[path] = answer
     clock, warnings = Clock(), []
     verifier = JwtVerifier(issuer=key_server.url, clock=clock, warn=warnings.append)
-    token = bearer(EC_KEY, "ES256", kid="e")
-    assert "not among the known" in denied(await settled(verifier.check(token)))
+    assert_invalid(await settled(verifier.check(TOKEN)), "not among the known")
     (warning,) = warnings
     assert warning.startswith(f"the JWT keys at {key_server.url}/.well-known/openid-configuration could not be fetched")
     assert words in warning
     key_server.publish(jwk(EC_KEY, "e"))
-    assert "not among the known" in denied(verifier.check(token)), "not asked again at once"
+    # Not asked again at once.
+    assert_invalid(verifier.check(TOKEN), "not among the known")
     clock.now += keys.FETCH_RETRY_S
-    assert await settled(verifier.check(token)) is None
+    assert await settled(verifier.check(TOKEN)) is None
 
 
 async def test_keys_that_others_sign_with_as_well_count_for_the_issuers_own_tokens(key_server: KeyServer) -> None:
@@ -783,7 +774,7 @@ async def test_keys_that_others_sign_with_as_well_count_for_the_issuers_own_toke
     verifier = JwtVerifier(issuer=key_server.url, issuer_shares_keys=True, clock=Clock())
     await settled(verifier.check(bearer(RSA_KEY, "RS256", kid="r")))
     for claims in ({}, {"iss": f"{key_server.url}/other"}, {"iss": [key_server.url]}):
-        assert "another issuer" in denied(verifier.check(bearer(RSA_KEY, "RS256", claims=claims, kid="r")))
+        assert_invalid(verifier.check(bearer(RSA_KEY, "RS256", claims=claims, kid="r")), "another issuer")
     assert verifier.check(bearer(RSA_KEY, "RS256", claims={"iss": key_server.url}, kid="r")) is None
     other = JwtVerifier(issuer=key_server.url, clock=Clock())
     assert await settled(other.check(bearer(RSA_KEY, "RS256", claims={"iss": "anybody"}, kid="r"))) is None
