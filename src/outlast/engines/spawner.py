@@ -1,8 +1,8 @@
 """The process that starts worker processes: small, single-threaded, without an event loop, so that forking it is
 cheap and safe.
 
-The node starts it as a script (it imports nothing of ``outlast`` but the sandbox) with a stream socket as its standard
-input, over which it asks for processes. Messages are JSON objects, one a line:
+The node starts it as a script (it imports nothing of ``outlast`` but the sandbox and `spare`) with a stream socket as
+its standard input, over which it asks for processes. Messages are JSON objects, one a line:
 
     node:     {"spawn": N, "argv": [...], "env": {...}, "cwd": "...", "walls": {...} or null, "keeps": true or false},
               with three descriptors, stdout, stderr and lifeline, and a fourth where it keeps something: the memory for
