@@ -5,17 +5,15 @@ import contextlib
 import json
 import socket
 import struct
-import sys
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from outlast.gateway.auth import Denial, Pending
-from outlast.gateway.ports import Ports, Served, Timeouts
+from outlast.gateway.ports import Ports, Served
 from outlast.gateway.server import Gateway
 from outlast.wire import bodies, http1
 from outlast.wire.invocation import Invocation, Reply
-from outlast.wire.tracing import Tracer
 
 PATIENCE_S = 20.0
 EXECUTION_ID = "the-worker"
@@ -299,15 +297,8 @@ class Rig:
 
 
 @contextlib.asynccontextmanager
-async def gateway(
-    services: Mapping[str, Function],
-    *,
-    verifier: Any = None,
-    timeouts: Timeouts | None = None,
-    trust_proxy: bool = False,
-    tracer: Tracer | None = None,
-    max_files: int = sys.maxsize,
-) -> AsyncIterator[Rig]:
+async def gateway(services: Mapping[str, Function], *, verifier: Any = None, **options: Any) -> AsyncIterator[Rig]:
+    """``options``: those of `Ports` that are not the usual ones."""
     served: list[Served] = []
     news = asyncio.Event()
 
@@ -318,17 +309,7 @@ async def gateway(
         served.append(request)
         news.set()
 
-    ports = Ports(
-        services=services,
-        verifier=verifier or LetAllPass(),
-        on_served=on_served,
-        on_unread=on_unread,
-        trust_proxy=trust_proxy,
-        tracer=tracer,
-        timeouts=timeouts or Timeouts(),
-        max_files=max_files,
-    )
-    server = Gateway(ports)
+    server = Gateway(Ports(services, verifier or LetAllPass(), on_served, on_unread, **options))
     rig = Rig(server, await server.listen("127.0.0.1", 0), served, news)
     faults: list[dict[str, Any]] = []
     loop = asyncio.get_running_loop()
