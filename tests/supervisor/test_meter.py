@@ -19,7 +19,7 @@ class Process:
         self.cpu = 50.0
         self.memory = 40.0
         self.children = (0.0, 0.0)
-        self.has_descendants = False
+        self.alone = True
         self.running = False
         self.looks = 0
         self.closed = False
@@ -32,6 +32,9 @@ class Process:
 
     def family(self) -> tuple[float, float]:
         return self.cpu + self.children[0], self.memory + self.children[1]
+
+    def is_alone(self) -> bool:
+        return self.alone
 
     def is_running(self) -> bool:
         self.looks += 1
@@ -178,18 +181,25 @@ async def test_memory_that_grows_is_looked_at_before_it_can_reach_the_limit(proc
         assert [(verdict.step, verdict.reason.value) for verdict in on.worker.verdicts] == [(Step.WARN, "memory")]
 
 
-async def test_memory_is_not_read_while_the_cpu_clock_hardly_moves(process: Process) -> None:
-    with bench(process) as on:
+@pytest.mark.parametrize("has_family", [False, True])
+async def test_memory_is_not_read_while_the_cpu_clock_hardly_moves(process: Process, has_family: bool) -> None:
+    with bench(process, has_family=has_family) as on:
         on.ready()
         on.pass_ms(1000)
         process.memory = 90
         on.pass_ms(1000)
         assert on.worker.usage.memory_mb == 40
-        for change in (lambda: setattr(process, "has_descendants", True), lambda: on.pass_ms(1000, cpu_ms=1)):
-            process.memory += 1
-            change()
-            on.pass_ms(1000, cpu_ms=1)
-            assert on.worker.usage.memory_mb == process.memory
+        on.pass_ms(1000, cpu_ms=1)
+        assert on.worker.usage.memory_mb == 90
+
+
+async def test_memory_is_read_while_others_descend_from_the_process(process: Process) -> None:
+    with bench(process, has_family=True) as on:
+        on.ready()
+        on.pass_ms(1000)
+        process.memory, process.alone = 90, False
+        on.pass_ms(1000)
+        assert on.worker.usage.memory_mb == 90
 
 
 async def test_a_request_ends_idleness_and_wall_clocks_can_start_anew(process: Process) -> None:

@@ -30,9 +30,7 @@ class Gauge:
         self._cpu_ms = 0.0
         self._family_cpu_ms = 0.0
         self._alone_at_cpu_ms = -math.inf
-        """Its CPU time when it was last seen to have no descendants."""
-        self.has_descendants = False
-        """As of the last call of `family`."""
+        """Its CPU time when it was seen to have no descendants; less than 0 if it had some when last looked at."""
         self._memory_mb = 0.0
 
     def _open(self, name: str) -> int:
@@ -74,7 +72,6 @@ class Gauge:
                 cpu_ms += _waited_for_ms(fields)
                 if _threads(fields) > 1 or os.pread(self._thread_children, 1, 0):
                     descendants = _descendants(self._pid)
-        self.has_descendants = bool(descendants)
         self._alone_at_cpu_ms = -math.inf if descendants else own_ms
         for pid in descendants:
             cpu_ms += _cpu_ms(pid)
@@ -83,6 +80,11 @@ class Gauge:
         # One that has just ended is counted by no clock until it has been waited for.
         self._family_cpu_ms = max(self._family_cpu_ms, cpu_ms)
         return self._family_cpu_ms, memory_mb
+
+    def is_alone(self) -> bool:
+        """Whether nothing descends from the process."""
+        self.family()
+        return self._alone_at_cpu_ms >= 0
 
     def is_running(self) -> bool:
         """Whether the first thread, which the event loop is on, has something to do at this moment."""

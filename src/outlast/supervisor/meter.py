@@ -116,7 +116,7 @@ class Metering:
         self._has_family = has_family
         self._allowed = allowed
         self.usage = Usage()
-        self.load = 0.0
+        self._load = 0.0
         """Share of a CPU that it has used of late."""
         self.is_busy = False
         """Whether its event loop has had no time to spare."""
@@ -151,7 +151,7 @@ class Metering:
             self._gauge.family() if self._has_family else (self._cpu_ms, self._gauge.memory_mb())
         )
         self._looked_at = self._began_at = self._asked_at = self._meter.now()
-        self.load, self.is_busy = 0.0, False
+        self._load, self.is_busy = 0.0, False
         self.usage = Usage(memory_mb=self._memory_at_ready_mb, memory_at_ready_mb=self._memory_at_ready_mb)
         self.wake()
 
@@ -191,8 +191,8 @@ class Metering:
             return
         elapsed_ms, self._looked_at, self._cpu_ms = (now - self._looked_at) * 1000, now, cpu_ms
         share = (self._cpu_ms - before_ms) / elapsed_ms if elapsed_ms > 0 else 0.0
-        self.load += (share - self.load) * (1 - math.exp(-elapsed_ms / MEMORY_OF_LOAD_MS))
-        self.is_busy = self.load >= BUSY
+        self._load += (share - self._load) * (1 - math.exp(-elapsed_ms / MEMORY_OF_LOAD_MS))
+        self.is_busy = self._load >= BUSY
         worker = self._worker
         begun = worker.requests_begun - self._requests_begun
         self._requests_begun += begun
@@ -216,9 +216,7 @@ class Metering:
         worker = self._worker
         if worker.requests or worker.requests_begun != self._requests_begun:
             return False
-        if self._has_family:
-            self._gauge.family()
-        return not self._gauge.has_descendants
+        return not self._has_family or self._gauge.is_alone()
 
     def _weigh(self) -> float:
         if self._cpu_ms - self._weighed_at_cpu_ms < COPYING_MS:
