@@ -84,16 +84,8 @@ class Endpoints:
         return json(self._function(request.path_params["name"]))
 
     async def workers(self, request: Request, question: questions.Workers) -> Response:
-        return json(
-            Items[WorkerSnapshot](
-                [
-                    worker
-                    for function in self._node.fleet.snapshot()
-                    for worker in function.workers
-                    if question.function in (None, worker.function)
-                ]
-            )
-        )
+        functions = [each for each in self._node.fleet.snapshot() if question.function in (None, each.name)]
+        return json(Items[WorkerSnapshot]([worker for function in functions for worker in function.workers]))
 
     def _function(self, name: str) -> FunctionSnapshot:
         for function in self._node.fleet.snapshot():
@@ -187,14 +179,15 @@ class Endpoints:
         if wait_s:
             # Its response may have overtaken the news of them.
             await self._node.fleet.catch_up(CATCH_UP_WITHIN_S)
-        still_open = TaskQuery(request_id=request_id, is_open=True)
         until = time.monotonic() + wait_s
         with closing(self._node.log.feed.listen(Wanted(request_id=request_id, names=TASK_EVENTS))) as listener:
-            while (left_s := until - time.monotonic()) > 0 and (
-                await self._node.ledger.tasks(still_open, None, 1)
-            ).items:
+            while (left_s := until - time.monotonic()) > 0 and await self._has_open_tasks(request_id):
                 if await listener.take(left_s) is None:
                     return
+
+    async def _has_open_tasks(self, request_id: str) -> bool:
+        page = await self._node.ledger.tasks(TaskQuery(request_id=request_id, is_open=True), None, 1)
+        return len(page.items) > 0
 
     # What is to be done.
 
