@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 
+from outlast.config.shared_files import write_whole
 from outlast.core.errors import OutlastError
 
 TOKEN_FILE = "admin-token"  # noqa: S105, a file's name
@@ -44,7 +45,7 @@ def token(state_dir: Path, environ_token: str | None = None) -> str:
     try:
         own_folder(state_dir)
         if not path.exists():
-            _write_whole(path, secrets.token_urlsafe(TOKEN_BYTES) + "\n")
+            write_whole(path, f"{secrets.token_urlsafe(TOKEN_BYTES)}\n".encode(), replaces=False)
         # Whoever could read it before may still know it, but nobody else should.
         path.chmod(0o600)
         return read_token(state_dir)
@@ -67,32 +68,8 @@ def _checked(text: str, where: str) -> str:
 def own_folder(state_dir: Path) -> None:
     """Creates the folder, ignored by git. Raises OSError."""
     state_dir.mkdir(parents=True, exist_ok=True)
-    with contextlib.suppress(FileExistsError):
-        _write_new(state_dir / ".gitignore", "*\n", mode=0o644)
-
-
-def _write_new(path: Path, text: str, mode: int = 0o600) -> None:
-    """Never overwrites a file or follows a link. Raises FileExistsError."""
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w") as file:
-        file.write(text)
-
-
-def _write_whole(path: Path, text: str) -> None:
-    """Creates the file atomically. If two processes write it, the first one wins."""
-    draft = _draft(path, text)
-    try:
-        with contextlib.suppress(FileExistsError):
-            path.hardlink_to(draft)
-    finally:
-        draft.unlink()
-
-
-def _draft(path: Path, text: str) -> Path:
-    """A file beside this one, which is to replace it."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.unlink(missing_ok=True)
-    _write_new(draft, text)
-    return draft
+    with contextlib.suppress(FileExistsError), (state_dir / ".gitignore").open("x") as file:
+        file.write("*\n")
 
 
 def announce(state_dir: Path, node: NodePlace) -> None:
@@ -152,8 +129,7 @@ def _runs(node: NodePlace) -> bool:
 
 
 def _write(state_dir: Path, node: NodePlace, name: str) -> None:
-    path = state_dir / name
-    _draft(path, msgspec.json.format(msgspec.json.encode(node)).decode() + "\n").replace(path)
+    write_whole(state_dir / name, msgspec.json.format(msgspec.json.encode(node)) + b"\n", replaces=True)
 
 
 def _read(path: Path) -> NodePlace | None:

@@ -10,6 +10,7 @@ from urllib.parse import quote
 import msgspec
 
 from outlast.config import address
+from outlast.config.shared_files import write_whole
 
 HOST = "127.0.0.1"
 USUAL_PORT = 54322
@@ -68,13 +69,13 @@ class Folder:
         except FileNotFoundError:
             port = USUAL_PORT if _is_free(USUAL_PORT) else _any_free_port()
             place = Place(port=port, owner_password=secrets.token_hex(32), guest_password=secrets.token_hex(16))
-            self._write(place, replace=False)
+            self._write(place, replaces=False)
             return self._read()
 
     def move(self) -> Place:
         """Moves to another port, because another program has taken this one. For the holder of the lock."""
         place = msgspec.structs.replace(self.place(), port=_any_free_port())
-        self._write(place, replace=True)
+        self._write(place, replaces=True)
         return place
 
     def is_port_free(self) -> bool:
@@ -83,21 +84,8 @@ class Folder:
     def _read(self) -> Place:
         return msgspec.json.decode((self.path / "place.json").read_bytes(), type=Place)
 
-    def _write(self, place: Place, *, replace: bool) -> None:
-        path, draft = self.path / "place.json", self.path / f"place.{secrets.token_hex(4)}"
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(msgspec.json.encode(place))
-        try:
-            if replace:
-                draft.replace(path)
-            else:
-                # If two nodes start at once, the first one decides.
-                os.link(draft, path)
-        except FileExistsError:
-            pass
-        finally:
-            draft.unlink(missing_ok=True)
+    def _write(self, place: Place, *, replaces: bool) -> None:
+        write_whole(self.path / "place.json", msgspec.json.encode(place), replaces=replaces)
 
 
 def _is_free(port: int) -> bool:

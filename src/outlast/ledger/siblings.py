@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from outlast.config.shared_files import alone
 from outlast.core import ids
 
 
@@ -48,11 +49,6 @@ class LockedSiblings:
 
 
 def _is_abandoned(path: Path) -> bool:
-    with contextlib.suppress(OSError):
-        lock = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return True
-        finally:
-            os.close(lock)
+    with contextlib.suppress(OSError), alone(path, os.O_RDWR):
+        return True
     return False

@@ -8,6 +8,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from outlast.config.shared_files import alone
+
 PREFIX = "outlast-node-"
 MAX_FOLDER_BYTES = 60
 """The path of a unix socket has at most 108 bytes (unix(7); 104 elsewhere); ours needs the rest of them."""
@@ -47,11 +49,6 @@ def _locked(parent: Path) -> tuple[Path, int]:
 def _remove_abandoned(parent: Path) -> None:
     for folder in parent.glob(f"{PREFIX}*"):
         with contextlib.suppress(OSError):
-            if folder.lstat().st_uid != os.getuid():
-                continue
-            lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(folder, ignore_errors=True)
-            finally:
-                os.close(lock)
+            if folder.lstat().st_uid == os.getuid():
+                with alone(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW):
+                    shutil.rmtree(folder, ignore_errors=True)

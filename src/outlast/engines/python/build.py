@@ -13,8 +13,8 @@ from pathlib import Path
 
 import msgspec
 
+from outlast.config.shared_files import alone
 from outlast.core.errors import OutlastError
-from outlast.engines.python.leases import alone
 from outlast.engines.python.requirements import Requirements
 from outlast.engines.python.uv import Builds, Uv, UvError
 

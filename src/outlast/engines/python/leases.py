@@ -9,8 +9,10 @@ import fcntl
 import os
 import shutil
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from pathlib import Path
+
+from outlast.config.shared_files import alone
 
 
 class Leases:
@@ -79,17 +81,6 @@ class Leases:
     def _give_back(self, name: str) -> None:
         if (descriptor := self._held.pop(name, None)) is not None:
             os.close(descriptor)
-
-
-@contextlib.contextmanager
-def alone(path: Path) -> Iterator[None]:
-    """Raises OSError where somebody else has it locked. The lock goes with the process, however that ends."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def _mark_used(descriptor: int) -> None:
