@@ -8,9 +8,9 @@ import json
 import resource
 import shutil
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from deno import find_deno_bin
 
@@ -32,6 +32,7 @@ UPGRADE = (
 PEER = {"x-outlast-peer": "203.0.113.9:4711", "x-forwarded-proto": "https", "host": "example.com:8443"}
 
 Message = dict[str, Any]
+W = TypeVar("W", bound="DenoWorker")
 
 
 class Answer(NamedTuple):
@@ -135,20 +136,20 @@ class _Bytes:
 
 
 @contextlib.asynccontextmanager
-async def standby(entrypoint: Path, memory_mb: int = 0, **environment: str) -> AsyncIterator[DenoWorker]:
-    """A worker that has connected and waits for `boot`."""
+async def connected(kind: type[W], start: Callable[[Path], Awaitable[Any]]) -> AsyncIterator[W]:
+    """A worker that has connected and waits for `boot`. ``start`` begins its process, with this folder of its own."""
     # Its sockets' paths must stay short: pytest's own folders are too deep for that.
     folder = Path(tempfile.mkdtemp(prefix="guest-"))
-    connected: asyncio.Future[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = asyncio.Future()
+    streams: asyncio.Future[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = asyncio.Future()
     node = await asyncio.start_unix_server(
-        lambda reader, writer: connected.set_result((reader, writer)),
+        lambda reader, writer: streams.set_result((reader, writer)),
         str(folder / "control.sock"),
         limit=2 * 1024 * 1024,
     )
-    process = await _start(folder, entrypoint, Limits(memory_mb=memory_mb), environment)
-    worker = DenoWorker(folder, process)
+    process = await start(folder)
+    worker = kind(folder, process)
     try:
-        worker.reader, worker.writer = await asyncio.wait_for(connected, PATIENCE_S)
+        worker.reader, worker.writer = await asyncio.wait_for(streams, PATIENCE_S)
         hearing = asyncio.create_task(worker.hear())
         try:
             yield worker
@@ -164,6 +165,13 @@ async def standby(entrypoint: Path, memory_mb: int = 0, **environment: str) -> A
             await process.wait()
         node.close()
         shutil.rmtree(folder)
+
+
+@contextlib.asynccontextmanager
+async def standby(entrypoint: Path, memory_mb: int = 0, **environment: str) -> AsyncIterator[DenoWorker]:
+    limits = Limits(memory_mb=memory_mb)
+    async with connected(DenoWorker, lambda folder: _start(folder, entrypoint, limits, environment)) as worker:
+        yield worker
 
 
 @contextlib.asynccontextmanager

@@ -2,13 +2,11 @@
 
 import asyncio
 import contextlib
-import shutil
-import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from tests.engines.deno_worker import PATIENCE_S, DenoWorker
+from tests.engines.deno_worker import PATIENCE_S, DenoWorker, connected
 
 from outlast.engines.descriptors import ReadEnd
 from outlast.engines.processes import Command, Process, Spawner
@@ -92,33 +90,8 @@ async def standby(
     entrypoint: Path, memory_mb: int = 0, start: Callable[..., Awaitable[Any]] = fork, **environment: str
 ) -> AsyncIterator[PythonWorker]:
     """A worker that has connected and waits for `boot`. ``start``: whatever starts its process as `fork` does."""
-    # Its sockets' paths must stay short: pytest's own folders are too deep for that.
-    folder = Path(tempfile.mkdtemp(prefix="guest-"))
-    connected: asyncio.Future[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = asyncio.Future()
-    node = await asyncio.start_unix_server(
-        lambda reader, writer: connected.set_result((reader, writer)),
-        str(folder / "control.sock"),
-        limit=2 * 1024 * 1024,
-    )
-    process = await start(folder, entrypoint, memory_mb, environment)
-    worker = PythonWorker(folder, process)
-    try:
-        worker.reader, worker.writer = await asyncio.wait_for(connected, PATIENCE_S)
-        hearing = asyncio.create_task(worker.hear())
-        try:
-            yield worker
-        finally:
-            if process.returncode is None:
-                process.kill()
-                await process.communicate()
-            await hearing
-            worker.writer.close()
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-        node.close()
-        shutil.rmtree(folder)
+    async with connected(PythonWorker, lambda folder: start(folder, entrypoint, memory_mb, environment)) as worker:
+        yield worker
 
 
 @contextlib.asynccontextmanager
