@@ -16,7 +16,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from tests.support.commands import Result, run
+from tests.support.commands import Result, run, run_apart
 from tests.support.node import DENO_DIR, serving, write_project
 
 from outlast.admin.address import DEFAULT_PORT
@@ -32,15 +32,7 @@ PATIENCE_S = 30
 
 def started(*arguments: str) -> Result:
     """Of a command that has begun to be a node: it runs in a process of its own."""
-    done = subprocess.run(
-        [sys.executable, "-m", "outlast", *arguments],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_S,
-        check=False,
-    )
-    return Result(done.returncode, done.stdout, done.stderr)
+    return run_apart(sys.executable, "-m", "outlast", *arguments)
 
 
 def complaint(*arguments: str, cwd: Path = Path()) -> str:

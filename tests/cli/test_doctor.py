@@ -1,17 +1,15 @@
 """`outlast doctor`, and what `outlast serve` says of the sandbox, on this machine and on worse ones."""
 
 import os
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from tests.support.commands import Result, run
+from tests.support.commands import Result, run, run_apart
 from tests.support.node import serving, write_project
 
 from outlast.sandbox import landlock, layers
 
-PATIENCE_S = 60
 HELLO = 'Deno.serve(() => new Response("hello"))'
 
 needs_landlock = pytest.mark.skipif(landlock.version() < 6, reason="needs a kernel with all of the sandbox")
@@ -28,15 +26,7 @@ os.execv(sys.executable, [sys.executable, "-m", "outlast", *sys.argv[2:]])
 
 def lacking(without: str, *arguments: str) -> Result:
     """What a command ends with on such a machine."""
-    done = subprocess.run(
-        [sys.executable, "-c", WITHOUT, without, *arguments],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_S,
-        check=False,
-    )
-    return Result(done.returncode, done.stdout, done.stderr)
+    return run_apart(sys.executable, "-c", WITHOUT, without, *arguments)
 
 
 def findings(result: Result) -> dict[str, dict[str, str]]:

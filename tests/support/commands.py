@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import os
+import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -15,6 +16,8 @@ from unittest import mock
 import pytest
 
 from outlast.cli import main
+
+PATIENCE_S = 60
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,14 @@ def run(*arguments: str, cwd: Path = Path(), stdin: str = "", env: Mapping[str, 
             main()
         code: Any = ended.value.code
         return Result(int(code or 0), _written(out), _written(err))
+
+
+def run_apart(*command: str) -> Result:
+    """Runs a whole command line to its end, in a process of its own."""
+    done = subprocess.run(
+        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PATIENCE_S, check=False
+    )
+    return Result(done.returncode, done.stdout, done.stderr)
 
 
 def _written(stream: TextIO) -> str:
