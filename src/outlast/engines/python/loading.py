@@ -33,8 +33,6 @@ def load(path: Path) -> ModuleType:
     It can import those modules, and the project's ``_shared`` folder as a package. Raises whatever the module raises.
     """
     _extend_path(path)
-    # A bytecode file written beside the function would look like a change to it.
-    sys.dont_write_bytecode = True
     name = path.stem if path.stem.isidentifier() and path.stem not in sys.modules else FALLBACK_NAME
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:

@@ -57,7 +57,7 @@ def run(start: Start) -> None:
     sys.path[:] = [*dict.fromkeys([*start["code"], *sys.path, *start["shared"]])]
     sys.meta_path.append(UnlistedFinder(start["shared"]))
     sys.argv[:] = [start["script"]]
-    # The user's folders are the user's own, and workers must not change their environment.
+    # Beside the function it would look like a change to it, and workers must not change their environment.
     sys.dont_write_bytecode = True
     # Both may have read another process's environment variables.
     tempfile.tempdir = None
