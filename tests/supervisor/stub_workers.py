@@ -321,6 +321,20 @@ class House:
         await worker.booted()
         return worker
 
+    async def busy_worker(self) -> tuple[Stub, Caller]:
+        """One that was started for a call, and has it."""
+        caller = self.call()
+        worker = await self.ready_worker()
+        await worker.has(1)
+        return worker, caller
+
+    async def served_worker(self) -> Stub:
+        """One that has answered its first call."""
+        worker, caller = await self.busy_worker()
+        worker.answer()
+        assert await caller.end() == 200
+        return worker
+
     def call(self) -> Caller:
         caller = Caller()
         invocation = Invocation("r-1", b"GET", b"GET /stub HTTP/1.1\r\nhost: x\r\n\r\n")

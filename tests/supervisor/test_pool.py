@@ -35,10 +35,7 @@ async def test_a_function_that_cannot_be_prepared_fails_all_that_wait_and_is_tri
         [failure] = there.events("boot_failure")
         assert failure["msg"] == "index.ts:1:1: no such thing"
         there.engine.error = None
-        caller = there.call()
-        worker = await there.ready_worker()
-        await worker.answers(1)
-        assert await caller.end() == 200
+        await there.served_worker()
 
 
 async def test_a_defect_of_the_engine_does_not_vanish() -> None:
@@ -93,9 +90,7 @@ async def test_nobody_waits_for_ever_for_a_worker_that_does_not_come(monkeypatch
 async def test_nobody_waits_for_ever_for_workers_that_have_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backlog, "MAX_WAIT_S", 0.05)
     async with house(Policy.PER_REQUEST) as there:
-        there.call()
-        busy = await there.ready_worker()
-        await busy.has(1)
+        await there.busy_worker()
         late = there.call()
         assert await late.end() is RequestEnd.WORKER_BUSY
         assert late.detail == {"retry_after_s": 1}
@@ -141,15 +136,9 @@ class TestAnEventLoopAtWork:
         yield clock
         assert not clock, "it was looked at again"
 
-    async def calm(self, there: House) -> Stub:
-        there.call()
-        worker = await there.ready_worker()
-        await worker.has(1)
-        return worker
-
     async def test_that_computes_has_another_worker_started(self, clock: list[float]) -> None:
         async with house() as there:
-            worker = await self.calm(there)
+            worker, _ = await there.busy_worker()
             clock += [1, 1_000_000]
             held = there.call()
             other = await there.ready_worker()
@@ -162,7 +151,7 @@ class TestAnEventLoopAtWork:
 
     async def test_that_the_machine_has_no_time_for_starts_none(self, clock: list[float]) -> None:
         async with house() as there:
-            worker = await self.calm(there)
+            worker, _ = await there.busy_worker()
             clock += [1, 1]
             caller = there.call()
             await worker.answers(2)
@@ -171,7 +160,7 @@ class TestAnEventLoopAtWork:
 
     async def test_that_answers_in_time_starts_none(self, clock: list[float]) -> None:
         async with house() as there:
-            worker = await self.calm(there)
+            worker, _ = await there.busy_worker()
             second_look, due = there.pool._look_again, asyncio.get_running_loop().create_future()
             there.pool._look_again = lambda *asked: due.set_result(asked)  # type: ignore[method-assign]
             clock += [1, 1_000_000]
@@ -196,9 +185,7 @@ async def test_a_boot_that_fails_takes_one_request_along_where_each_has_its_own_
 
 async def test_a_boot_that_fails_fails_nobody_while_others_did_boot() -> None:
     async with house(Policy.PER_REQUEST) as there:
-        first = there.call()
-        worker = await there.ready_worker()
-        await worker.has(1)
+        worker, first = await there.busy_worker()
         second = there.call()
         (await there.worker()).exit(1)
         worker.answer()
@@ -229,15 +216,10 @@ class TestReload:
 
     async def test_new_requests_get_a_new_worker_and_the_old_one_finishes(self) -> None:
         async with house() as there:
-            running = there.call()
-            old = await there.ready_worker()
-            await old.has(1)
+            old, running = await there.busy_worker()
             await self.reloaded(there)
             await old.told("beforeunload")
-            caller = there.call()
-            new = await there.ready_worker()
-            await new.answers(1)
-            assert await caller.end() == 200
+            await there.served_worker()
             assert not running.ended.done()
             old.answer()
             assert await running.end() == 200
@@ -442,9 +424,7 @@ class TestTheEnd:
         if why == "it has waited too long":
             monkeypatch.setattr(backlog, "MAX_WAIT_S", 0.05)
         async with house() as there:
-            caller = there.call()
-            worker = await there.ready_worker()
-            await worker.has(1)
+            worker, caller = await there.busy_worker()
             worker.exit(1)
             assert await caller.end() is RequestEnd.WORKER_ERROR
             await there.logged("boot_delay")
@@ -459,9 +439,7 @@ class TestTheEnd:
 
     async def test_what_is_wrong_with_files_that_nobody_waits_for_is_no_news(self) -> None:
         async with house() as there:
-            caller = there.call()
-            worker = await there.ready_worker()
-            await worker.has(1)
+            worker, caller = await there.busy_worker()
             there.engine.gate.clear()
             there.engine.error = OutlastError("index.ts: no such file")
             there.pool.reload(there.function)
@@ -483,14 +461,9 @@ async def test_a_worker_that_stands_still_is_gone_round_until_it_goes_on() -> No
             worker.say(type="log", level="info", text="said it")
             await there.logged("log")
 
-        first = there.call()
-        one = await there.ready_worker()
-        await one.has(1)
+        one, first = await there.busy_worker()
         await loop_of(one, stuck=True)
-        second = there.call()
-        other = await there.ready_worker()
-        await other.answers(1)
-        assert await second.end() == 200
+        other = await there.served_worker()
         await loop_of(one, stuck=False)
         one.answer()
         assert await first.end() == 200

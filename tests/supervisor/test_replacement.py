@@ -12,15 +12,6 @@ from outlast.supervisor import pool, rotation, worker
 TWO = Scale(standby=0, max_workers=2, concurrency=1)
 
 
-async def serving_worker(there: House) -> Stub:
-    """The first, which has had one request."""
-    caller = there.call()
-    worker = await there.ready_worker()
-    await worker.answers(1)
-    assert await caller.end() == 200
-    return worker
-
-
 async def serves(there: House, worker: Stub) -> None:
     """The next request is its."""
     count = worker.requests
@@ -37,7 +28,7 @@ def lives(there: House) -> list[tuple[str, str]]:
 
 async def test_a_due_worker_serves_until_its_successor_is_ready() -> None:
     async with house() as there:
-        old = await serving_worker(there)
+        old = await there.served_worker()
         there.judge(old, Step.RETIRE, UnloadReason.WALL_CLOCK)
         new = await there.worker()
         await serves(there, old)
@@ -56,9 +47,7 @@ async def test_a_due_worker_serves_until_its_successor_is_ready() -> None:
 
 async def test_what_it_has_goes_on_after_it_is_retired() -> None:
     async with house() as there:
-        caller = there.call()
-        old = await there.ready_worker()
-        await old.has(1)
+        old, caller = await there.busy_worker()
         there.judge(old, Step.RETIRE, UnloadReason.CPU)
         new = await there.ready_worker()
         await there.logged("retire")
@@ -71,7 +60,7 @@ async def test_what_it_has_goes_on_after_it_is_retired() -> None:
 
 async def test_being_due_again_and_again_starts_one_successor() -> None:
     async with house() as there:
-        old = await serving_worker(there)
+        old = await there.served_worker()
         for _ in range(3):
             there.judge(old, Step.RETIRE, UnloadReason.WALL_CLOCK)
         new = await there.ready_worker()
@@ -82,7 +71,7 @@ async def test_being_due_again_and_again_starts_one_successor() -> None:
 
 async def test_a_due_worker_stays_if_its_successor_fails_to_boot() -> None:
     async with house() as there:
-        old = await serving_worker(there)
+        old = await there.served_worker()
         there.judge(old, Step.RETIRE, UnloadReason.WALL_CLOCK)
         broken = await there.worker()
         await broken.boots()
@@ -100,27 +89,19 @@ async def test_a_due_worker_stays_if_its_successor_fails_to_boot() -> None:
 async def test_a_worker_that_nobody_has_called_lately_is_retired_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pool, "IN_USE_S", -1.0)
     async with house() as there:
-        old = await serving_worker(there)
+        old = await there.served_worker()
         there.judge(old, Step.RETIRE, UnloadReason.WALL_CLOCK)
         await old.told("beforeunload")
         assert there.spawned.empty()
-        caller = there.call()
-        new = await there.ready_worker()
-        await new.answers(1)
-        assert await caller.end() == 200
+        await there.served_worker()
 
 
 async def test_a_worker_that_is_near_its_end_does_not_wait_for_another() -> None:
     async with house() as there:
-        caller = there.call()
-        old = await there.ready_worker()
-        await old.has(1)
+        old, caller = await there.busy_worker()
         there.judge(old, Step.WARN, UnloadReason.CPU)
         await old.told("beforeunload")
-        second = there.call()
-        new = await there.ready_worker()
-        await new.answers(1)
-        assert await second.end() == 200
+        await there.served_worker()
         old.answer()
         assert await caller.end() == 200
         assert (old.requests, there.events("beforeunload")[0]["reason"]) == (1, "cpu")
@@ -145,15 +126,11 @@ async def test_a_due_worker_does_not_count_as_one_of_those_that_there_may_be() -
 
 async def test_a_request_that_a_due_worker_has_no_room_for_starts_the_successor_that_failed_before() -> None:
     async with house(scale=Scale(standby=0, max_workers=1, concurrency=1)) as there:
-        first = there.call()
-        old = await there.ready_worker()
-        await old.has(1)
+        old, first = await there.busy_worker()
         there.judge(old, Step.RETIRE, UnloadReason.WALL_CLOCK)
         (await there.worker()).exit(1)
         await there.logged("boot_failure")
-        second = there.call()
-        new = await there.ready_worker()
-        await new.has(1)
+        new, second = await there.busy_worker()
         for one in (old, new):
             one.answer()
         assert [await first.end(), await second.end()] == [200, 200]
@@ -182,14 +159,14 @@ async def test_each_new_worker_relieves_one_that_is_due() -> None:
 
 async def test_a_reload_leaves_nothing_due() -> None:
     async with house() as there:
-        old = await serving_worker(there)
+        old = await there.served_worker()
         there.judge(old, Step.RETIRE, UnloadReason.WALL_CLOCK)
         successor = await there.worker()
         there.pool.reload(there.function)
         await successor.booted()
         await old.told("beforeunload")
         await successor.told("beforeunload")
-        await serving_worker(there)
+        await there.served_worker()
         # The first of these ended for its wall clock, as a successor was ready, the other for the reload.
         assert [entry["reason"] for entry in there.events("retire")] == ["wall_clock", "reload"]
 
@@ -212,9 +189,7 @@ async def test_a_worker_that_is_not_needed_any_more_ends(monkeypatch: pytest.Mon
 
 async def test_a_worker_that_fills_half_of_its_memory_ends_when_it_has_nothing_to_do() -> None:
     async with house() as there:
-        caller = there.call()
-        old = await there.ready_worker()
-        await old.has(1)
+        old, caller = await there.busy_worker()
         there.judge(old, Step.ALERT, UnloadReason.MEMORY)
         await serves_beside(there, old)
         assert there.spawned.empty()
@@ -235,31 +210,22 @@ async def serves_beside(there: House, worker: Stub) -> None:
 class TestStuckWorkers:
     async def test_one_that_computes_counts_until_it_goes_on(self) -> None:
         async with house(scale=Scale(standby=0, max_workers=1)) as there:
-            first = there.call()
-            stuck = await there.ready_worker()
-            await stuck.has(1)
+            stuck, first = await there.busy_worker()
             there.hold_up(stuck, True)
             # It stands still without computing, as far as is known: it is gone round.
-            second = there.call()
-            other = await there.ready_worker()
-            await other.answers(1)
-            assert await second.end() == 200
+            await there.served_worker()
             there.hold_up(stuck, False)
             stuck.answer()
             assert await first.end() == 200
 
     async def test_one_that_is_due_is_retired_at_once(self) -> None:
         async with house() as there:
-            first = there.call()
-            stuck = await there.ready_worker()
-            await stuck.has(1)
+            stuck, first = await there.busy_worker()
             there.hold_up(stuck, True)
             there.judge(stuck, Step.RETIRE, UnloadReason.CPU)
             assert there.events("retire")[0]["reason"] == "cpu"
             there.hold_up(stuck, False)
-            second = there.call()
-            other = await there.ready_worker()
-            await other.has(1)
+            other, second = await there.busy_worker()
             for one in (stuck, other):
                 one.answer()
             assert await first.end() == await second.end() == 200
@@ -267,9 +233,7 @@ class TestStuckWorkers:
 
     async def test_one_that_was_due_before_leaves_its_place_to_its_successor(self) -> None:
         async with house(scale=Scale(standby=0, max_workers=1)) as there:
-            first = there.call()
-            old = await there.ready_worker()
-            await old.has(1)
+            old, first = await there.busy_worker()
             there.judge(old, Step.RETIRE, UnloadReason.CPU)
             new = await there.worker()
             there.hold_up(old, True)
@@ -330,14 +294,14 @@ class TestTheBrake:
             for _ in range(3):
                 await self.fail_to_boot(there)
             there.pool.reload(there.function)
-            await serving_worker(there)
+            await there.served_worker()
 
     async def test_a_worker_that_lasts_ends_it(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(worker, "YOUNG_MS", 0)
         async with house() as there:
             for _ in range(2):
                 await self.fail_to_boot(there)
-            lasting = await serving_worker(there)
+            lasting = await there.served_worker()
             lasting.exit(-11)
             await there.logged("shutdown", count=3)
             for _ in range(2):
@@ -347,9 +311,7 @@ class TestTheBrake:
     async def test_behind_those_that_crash_once_they_serve_requests_wait(self) -> None:
         async with house() as there:
             for _ in range(3):
-                caller = there.call()
-                crashing = await there.ready_worker()
-                await crashing.has(1)
+                crashing, caller = await there.busy_worker()
                 crashing.exit(-11)
                 assert await caller.end() is RequestEnd.WORKER_ERROR
             await there.logged("boot_delay")
@@ -363,7 +325,7 @@ class TestTheBrake:
 
     async def test_holds_back_successors_too(self) -> None:
         async with house() as there:
-            old = await serving_worker(there)
+            old = await there.served_worker()
             for _ in range(3):
                 there.judge(old, Step.RETIRE, UnloadReason.WALL_CLOCK)
                 (await there.worker()).exit(1)

@@ -14,10 +14,7 @@ ONE = Scale(standby=1)
 
 async def with_standby(there: House) -> tuple[Stub, Stub]:
     """A worker that has served one request, and the standby that was started after it."""
-    caller = there.call()
-    worker = await there.ready_worker()
-    await worker.answers(1)
-    assert await caller.end() == 200
+    worker = await there.served_worker()
     standby = await there.worker()
     await standby.stand_by()
     return worker, standby
@@ -113,9 +110,7 @@ async def test_one_that_is_needed_before_it_is_up_boots_as_soon_as_it_is() -> No
 @pytest.mark.parametrize("connected", [True, False])
 async def test_a_reload_ends_it(connected: bool) -> None:
     async with house(scale=ONE) as there:
-        caller = there.call()
-        worker = await there.ready_worker()
-        await worker.has(1)
+        worker, caller = await there.busy_worker()
         standby = await there.worker()
         if connected:
             await standby.stand_by()
@@ -123,10 +118,7 @@ async def test_a_reload_ends_it(connected: bool) -> None:
         await standby.exited()
         worker.answer()
         assert await caller.end() == 200
-        again = there.call()
-        new = await there.ready_worker()
-        await new.answers(1)
-        assert await again.end() == 200
+        await there.served_worker()
         # Nobody had to know of it.
         assert standby.execution_id not in {entry.get("execution_id") for entry in there.entries}
 
@@ -134,9 +126,7 @@ async def test_a_reload_ends_it(connected: bool) -> None:
 @pytest.mark.parametrize("connected", [True, False])
 async def test_a_shutdown_ends_it(connected: bool) -> None:
     async with house(scale=ONE) as there:
-        there.call()
-        worker = await there.ready_worker()
-        await worker.has(1)
+        worker, _ = await there.busy_worker()
         standby = await there.worker()
         if connected:
             await standby.stand_by()
@@ -227,9 +217,7 @@ async def test_a_function_that_is_not_called_any_more_loses_it(monkeypatch: pyte
 
 async def test_oneshot_has_the_next_worker_started_while_a_request_runs() -> None:
     async with house(Policy.ONESHOT, scale=ONE) as there:
-        first = there.call()
-        worker = await there.ready_worker()
-        await worker.has(1)
+        worker, first = await there.busy_worker()
         standby = await there.worker()
         await standby.stand_by()
         second = there.call()

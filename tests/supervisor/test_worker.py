@@ -6,19 +6,12 @@ from collections.abc import Callable
 
 import pytest
 import uvloop
-from tests.supervisor.stub_workers import House, Stub, house
+from tests.supervisor.stub_workers import house
 
 from outlast.core.outcome import EndReason, RequestEnd
 from outlast.core.policy import Policy
 from outlast.supervisor import lifecycle, process
 from outlast.supervisor.worker import Worker
-
-
-async def busy_worker(there: House) -> Stub:
-    there.call()
-    worker = await there.ready_worker()
-    await worker.has(1)
-    return worker
 
 
 @pytest.mark.parametrize(
@@ -35,9 +28,7 @@ async def busy_worker(there: House) -> Stub:
 )
 async def test_a_breach_of_the_protocol_ends_that_worker_alone(line: bytes) -> None:
     async with house() as there:
-        caller = there.call()
-        worker = await there.ready_worker()
-        await worker.has(1)
+        worker, caller = await there.busy_worker()
         assert worker._control is not None
         worker._control.write(line)
         assert await caller.end() is RequestEnd.WORKER_ERROR
@@ -45,17 +36,12 @@ async def test_a_breach_of_the_protocol_ends_that_worker_alone(line: bytes) -> N
         [end] = there.events("shutdown")
         assert (end["reason"], end["level"]) == ("protocol", "error")
         assert "control channel" in there.events("uncaught")[0]["msg"]
-        again = there.call()
-        other = await there.ready_worker()
-        await other.answers(1)
-        assert await again.end() == 200
+        await there.served_worker()
 
 
 async def test_what_a_worker_said_before_a_breach_counts_in_its_order() -> None:
     async with house() as there:
-        caller = there.call()
-        worker = await there.ready_worker()
-        await worker.has(1)
+        worker, caller = await there.busy_worker()
         said: list[dict[str, object]] = [
             *({"type": "task_started", "task": number, "name": f"task {number}"} for number in (1, 2, 3, 4)),
             {"type": "task_settled", "task": 1, "outcome": "fulfilled"},
@@ -83,9 +69,7 @@ async def test_a_socket_outside_of_its_folder_is_a_breach_too() -> None:
 
 async def test_a_second_control_channel_is_cut_off_and_changes_nothing() -> None:
     async with house() as there:
-        caller = there.call()
-        worker = await there.ready_worker()
-        await worker.has(1)
+        worker, caller = await there.busy_worker()
         reader, writer = await asyncio.open_unix_connection(str(worker.folder / "control.sock"))
         assert await reader.read() == b""
         writer.close()
@@ -97,7 +81,7 @@ async def test_a_second_control_channel_is_cut_off_and_changes_nothing() -> None
 async def test_a_worker_that_hangs_up_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lifecycle, "EXIT_GRACE_S", 0.01)
     async with house() as there:
-        worker = await busy_worker(there)
+        worker, _ = await there.busy_worker()
         assert worker._control is not None
         worker._control.close()
         await there.logged("shutdown")
@@ -111,7 +95,7 @@ def test_nothing_fails_that_is_said_to_a_worker_which_has_hung_up() -> None:
 
 async def _said_to_a_worker_which_has_hung_up() -> None:
     async with house() as there:
-        worker = await busy_worker(there)
+        worker, _ = await there.busy_worker()
         known = there.worker_of(worker)
         assert worker._control is not None
         worker._control.close()
@@ -119,16 +103,13 @@ async def _said_to_a_worker_which_has_hung_up() -> None:
         await known.catch_up()
         await known.catch_up()
         there.pool.reload(there.function)
-        again = there.call()
-        other = await there.ready_worker()
-        await other.answers(1)
-        assert await again.end() == 200
+        await there.served_worker()
 
 
 async def test_a_worker_that_does_not_end_when_told_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lifecycle, "EXIT_GRACE_S", 0.01)
     async with house() as there:
-        worker = await busy_worker(there)
+        worker, _ = await there.busy_worker()
         there.pool.reload(there.function)
         worker.answer()
         await worker.told("beforeunload")
@@ -140,7 +121,7 @@ async def test_a_worker_that_does_not_end_when_told_is_ended(monkeypatch: pytest
 
 async def test_listeners_that_never_come_to_an_end_have_their_grace() -> None:
     async with house(unload_grace_ms=10) as there:
-        worker = await busy_worker(there)
+        worker, _ = await there.busy_worker()
         there.pool.reload(there.function)
         worker.answer()
         await worker.told("beforeunload")
@@ -150,9 +131,7 @@ async def test_listeners_that_never_come_to_an_end_have_their_grace() -> None:
 @pytest.mark.parametrize("leaves", [True, False], ids=["the caller leaves", "it has waited too long"])
 async def test_a_worker_is_told_of_a_request_that_nobody_waits_for(leaves: bool) -> None:
     async with house(request_idle_ms=0 if leaves else 50) as there:
-        caller = there.call()
-        worker = await there.ready_worker()
-        await worker.has(1)
+        worker, caller = await there.busy_worker()
         if leaves:
             caller.exchange.cancel()
         else:
@@ -171,7 +150,7 @@ async def test_a_worker_is_told_of_a_request_that_nobody_waits_for(leaves: bool)
 
 async def test_it_is_not_told_of_a_response_that_is_complete() -> None:
     async with house() as there:
-        worker = await busy_worker(there)
+        worker, _ = await there.busy_worker()
         caller = there.call()
         await worker.answers(2)
         assert await caller.end() == 200
@@ -182,7 +161,7 @@ async def test_it_is_not_told_of_a_response_that_is_complete() -> None:
 
 async def test_a_task_outlasts_a_response_that_is_heard_of_before_it() -> None:
     async with house() as there:
-        worker = await busy_worker(there)
+        worker, _ = await there.busy_worker()
         worker.keeps_silent = True
         there.pool.reload(there.function)
         await worker.told("beforeunload")
@@ -209,7 +188,7 @@ async def test_a_task_outlasts_a_response_that_is_heard_of_before_it() -> None:
 
 async def test_listeners_are_told_of_the_shutdown_alone_where_that_comes_just_before_another_end() -> None:
     async with house(Policy.ONESHOT) as there:
-        worker = await busy_worker(there)
+        worker, _ = await there.busy_worker()
         worker.keeps_silent = True
         worker.answer()
         question = await worker.question()
@@ -223,7 +202,7 @@ async def test_listeners_are_told_of_the_shutdown_alone_where_that_comes_just_be
 
 async def test_a_worker_that_does_not_say_whether_it_has_more_to_say_has_its_grace() -> None:
     async with house(unload_grace_ms=10) as there:
-        worker = await busy_worker(there)
+        worker, _ = await there.busy_worker()
         worker.keeps_silent = True
         there.pool.reload(there.function)
         worker.answer()
@@ -234,7 +213,7 @@ async def test_a_worker_that_does_not_say_whether_it_has_more_to_say_has_its_gra
 
 async def test_what_listeners_begin_has_its_grace_when_all_else_is_done() -> None:
     async with house(unload_grace_ms=10) as there:
-        worker = await busy_worker(there)
+        worker, _ = await there.busy_worker()
         worker.say(type="task_started", task=1, name="send-email")
         there.pool.reload(there.function)
         await worker.told("beforeunload")
@@ -254,7 +233,7 @@ async def test_what_listeners_begin_has_its_grace_when_all_else_is_done() -> Non
 
 async def test_open_tasks_keep_a_retired_worker_and_are_named_when_it_dies() -> None:
     async with house() as there:
-        worker = await busy_worker(there)
+        worker, _ = await there.busy_worker()
         worker.say(type="task_started", task=1, name="send-email", request="r-1")
         worker.say(type="task_started", task=2, name="other")
         worker.say(type="log", level="info", text="begun")
@@ -275,7 +254,7 @@ async def test_open_tasks_keep_a_retired_worker_and_are_named_when_it_dies() -> 
 
 async def test_what_it_had_to_say_is_known_when_it_has_answered_a_ping() -> None:
     async with house() as there:
-        worker = await busy_worker(there)
+        worker, _ = await there.busy_worker()
         worker.keeps_silent = True
         first, second = (asyncio.create_task(there.worker_of(worker).catch_up()) for _ in range(2))
         assert [await worker.question(), await worker.question()] == [1, 2]
@@ -291,7 +270,7 @@ async def test_what_it_had_to_say_is_known_when_it_has_answered_a_ping() -> None
 
 async def test_what_it_said_right_before_its_death_is_heard() -> None:
     async with house() as there:
-        worker = await busy_worker(there)
+        worker, _ = await there.busy_worker()
         worker.say(type="task_started", task=1, name="last-minute")
         worker.exit(1)
         await there.logged("shutdown")
@@ -304,10 +283,7 @@ async def test_what_is_done_to_it_after_its_death_is_not_what_it_died_of(
     done: Callable[[Worker, EndReason], None],
 ) -> None:
     async with house(unload_grace_ms=20) as there:
-        caller = there.call()
-        worker = await there.ready_worker()
-        await worker.answers(1)
-        assert await caller.end() == 200
+        worker = await there.served_worker()
         worker.die(3)
         for _ in range(4):
             await asyncio.sleep(0)
@@ -322,7 +298,7 @@ async def test_the_last_that_it_had_to_say_is_read_at_once_also_where_nobody_rea
 ) -> None:
     monkeypatch.setattr(process, "LAST_WORDS_S", 60)
     async with house() as there:
-        worker = await busy_worker(there)
+        worker, _ = await there.busy_worker()
         there.worker_of(worker)._pressure.rise()
         worker.say(type="log", level="info", text="one")
         await there.logged("log")
@@ -334,9 +310,7 @@ async def test_the_last_that_it_had_to_say_is_read_at_once_also_where_nobody_rea
 
 async def test_an_uncaught_error_retires_it_and_the_next_request_has_another() -> None:
     async with house() as there:
-        caller = there.call()
-        worker = await there.ready_worker()
-        await worker.has(1)
+        worker, caller = await there.busy_worker()
         worker.say(type="uncaught", error="Error: nobody caught me")
         await there.logged("retire")
         again = there.call()
@@ -365,9 +339,7 @@ async def test_what_went_wrong_before_it_was_ready_is_told_once() -> None:
 async def test_one_that_is_ready_before_the_node_knows_its_process_has_limits_as_others_have() -> None:
     async with house(wall_clock_ms=100) as there:
         there.spawning.clear()
-        caller = there.call()
-        worker = await there.ready_worker()
-        await worker.has(1)
+        _, caller = await there.busy_worker()
         there.spawning.set()
         assert await caller.end() is RequestEnd.WORKER_LIMIT
         assert (await there.logged("shutdown"))["reason"] == "wall_clock"
