@@ -60,6 +60,33 @@ class TestFunctionEnvironment:
         assert own(loaded.functions["hello"].env) == {"B": "2"}
         assert loaded.sources[-1] == project.root / "conf/prod.env"
 
+    def test_a_function_s_own_file_goes_before_that_of_all(self, project: Any) -> None:
+        project.write(
+            {
+                "supabase/functions/other/index.ts": SERVE,
+                "supabase/config.toml": "[functions.hello.env]\nC = 'own'\n",
+                "supabase/functions/.env": "A=all\nB=all\nC=all\n",
+                "supabase/functions/hello/.env": "B=file\nC=file\nSUPABASE_FUNCTION_SLUG=mine\n",
+            }
+        )
+        loaded = project.load()
+        assert own(loaded.functions["hello"].env) == {"A": "all", "B": "file", "C": "own"}
+        assert own(loaded.functions["other"].env) == {"A": "all", "B": "all", "C": "all"}
+        assert loaded.warnings == (f"supabase/functions/hello/.env:3: SUPABASE_FUNCTION_SLUG: {RESERVED}",)
+        assert {project.root / f"supabase/functions/{name}/.env" for name in loaded.functions} < {*loaded.sources}
+
+    def test_an_env_file_replaces_the_functions_own_ones_too(self, project: Any) -> None:
+        project.write({"supabase/functions/hello/.env": "A=1", "prod.env": "B=2"})
+        loaded = project.load(env_file=project.root / "prod.env")
+        assert own(loaded.functions["hello"].env) == {"B": "2"}
+
+    def test_a_function_s_own_file_with_a_mistake(self, project: Any) -> None:
+        project.write({"supabase/functions/hello/.env": "A=1\nB\n"})
+        assert project.error() == "supabase/functions/hello/.env:2: is not of the form NAME=value"
+
+    def test_a_function_finds_its_own_name(self, project: Any) -> None:
+        assert project.load().functions["hello"].env["SUPABASE_FUNCTION_SLUG"] == "hello"
+
     def test_an_env_file_that_is_missing(self, project: Any) -> None:
         assert project.error(env_file=project.root / "no.env") == (
             "no.env: there is no such file; name a file that exists or leave out --env-file"
@@ -92,6 +119,7 @@ class TestFunctionEnvironment:
             "SUPABASE_SECRET_KEYS": '{"web":"k"}',
             "SUPABASE_JWKS": "{}",
             "SUPABASE_DB_URL": "postgres://mine",
+            "SUPABASE_FUNCTION_SLUG": "hello",
         }
         assert loaded.warnings == (
             f"supabase/config.toml:2: edge_runtime.secrets.supabase_x: {RESERVED}",
@@ -110,7 +138,8 @@ class TestFunctionEnvironment:
             "SUPABASE_DB_URL": "postgres://there",
         }
         secret = {"SUPABASE_JWT_SECRET": "s" * 32}
-        assert project.load(environ=environ | secret, url="http://x").functions["hello"].env == environ
+        env = project.load(environ=environ | secret, url="http://x").functions["hello"].env
+        assert env == environ | {"SUPABASE_FUNCTION_SLUG": "hello"}
 
     def test_the_url_of_the_gateway(self, project: Any) -> None:
         env = project.load(url="http://127.0.0.1:9999", environ={"SUPABASE_URL": ""}).functions["hello"].env
@@ -436,7 +465,7 @@ class TestApiKeys:
         loaded = project.load(environ={"SUPABASE_JWT_SECRET": "s" * 32})
         assert loaded.jwt.api_keys == frozenset()
         assert set(loaded.functions["hello"].env) == {
-            *("SUPABASE_URL", "SUPABASE_ANON_KEY", "SUPABASE_SERVICE_ROLE_KEY"),
+            *("SUPABASE_URL", "SUPABASE_ANON_KEY", "SUPABASE_SERVICE_ROLE_KEY", "SUPABASE_FUNCTION_SLUG"),
         }
 
     @pytest.mark.parametrize("text", ["sb_a", '["sb_a"]', '{"default":1}'])

@@ -91,6 +91,7 @@ def test_a_project_without_any_settings(project: Any) -> None:
                 "SUPABASE_PUBLISHABLE_KEYS": '{"default":"sb_publishable_ACJWlzQHlZjBrEguHvfOxg_3BJgxAaH"}',
                 "SUPABASE_SECRET_KEYS": '{"default":"sb_secret_N7UND0UgjKTVK-Uodkm0Hg_xSvEMPvz"}',
                 "SUPABASE_JWKS": local_keys.key_set(),
+                "SUPABASE_FUNCTION_SLUG": "hello",
             },
         )
     }
@@ -104,6 +105,7 @@ def test_a_project_without_any_settings(project: Any) -> None:
         supabase / "config.toml",
         supabase / "outlast.toml",
         supabase / "functions/.env",
+        supabase / "functions/hello/.env",
     )
     assert loaded.warnings == ()
 

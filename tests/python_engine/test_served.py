@@ -161,6 +161,7 @@ async def test_a_function_has_its_own_modules_and_the_shared_ones(node: Node, cl
     assert hello["parent"] == other["parent"] != node.process.pid
     assert set(hello["env"]) == {
         *("SUPABASE_URL", "SUPABASE_ANON_KEY", "SUPABASE_SERVICE_ROLE_KEY", "SB_EXECUTION_ID", "TMPDIR"),
+        "SUPABASE_FUNCTION_SLUG",
         *("SUPABASE_PUBLISHABLE_KEYS", "SUPABASE_SECRET_KEYS", "SUPABASE_JWKS"),
     }
 

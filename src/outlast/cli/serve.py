@@ -34,7 +34,7 @@ from outlast.telemetry.pressure import Pressure
 @click.option("--admin-allow-plain", is_flag=True, help="Let the admin API listen beyond loopback without TLS.")
 @click.option("--policy", type=Word(Policy), help="Overrides [edge_runtime] policy of config.toml.")
 @click.option("--no-verify-jwt", is_flag=True, help="Let every caller in, with or without a token.")
-@click.option("--env-file", type=FILE, help="Variables for the functions, instead of functions/.env.")
+@click.option("--env-file", type=FILE, help="Variables for the functions, instead of their .env files.")
 @click.option("--log-format", type=Word(Format), help="pretty on a terminal, json otherwise.")
 @click.option("--log-level", type=LEVEL, default="info", help="Only this level or higher.")
 @click.option(

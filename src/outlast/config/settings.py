@@ -167,8 +167,9 @@ def _read(
     own_file = OwnFile.read(own, given)
     if where.only_file is None:
         own_file.refuse_unknown_functions({*candidates.found, *disabled})
+    dotenvs = {} if env_path else {name: where.functions_dir / name / ".env" for name in candidates.found}
     functions = {
-        name: _function(where, candidate, sections.table(name), own_file, env, warnings)
+        name: _function(where, candidate, sections.table(name), own_file, env, dotenvs.get(name), warnings)
         for name, candidate in candidates.found.items()
     }
     from_config = runtime.choice("policy", Policy) or Policy.PER_WORKER
@@ -188,6 +189,7 @@ def _read(
             config_path,
             own_path,
             env_path or where.functions_dir / ".env",
+            *dotenvs.values(),
             *keys.sources,
             *environment.consulted,
         ),
@@ -211,6 +213,7 @@ def _function(
     section: Section,
     own_file: OwnFile,
     env: Mapping[str, str],
+    dotenv: Path | None,
     warnings: list[str],
 ) -> FunctionSettings:
     folders = (candidate.entrypoint.parent, candidate.folder)
@@ -222,16 +225,17 @@ def _function(
     elif import_map is not None and import_map.name in DENO_CONFIGS:
         # Supabase's CLI writes this into the settings of each function that it makes.
         own_config, import_map = import_map, None
-    own = variables.of_section(section.table("env"))
+    own = variables.of_function(section, where, dotenv)
     warnings += own.warnings
     overrides = own_file.for_function(candidate.name)
+    given = own_file.given.env_of(candidate.name)
     return FunctionSettings(
         name=candidate.name,
         folder=candidate.folder,
         entrypoint=candidate.entrypoint,
         language=candidate.language,
         verify_jwt=section.flag("verify_jwt", default=True),
-        env=MappingProxyType({**env, **own.values, **own_file.given.env_of(candidate.name)}),
+        env=MappingProxyType({**env, **own.values, **given, "SUPABASE_FUNCTION_SLUG": candidate.name}),
         import_map=import_map,
         deno_config=own_config or _deno_config([where.functions_dir]),
         package_json=_first_file(folder / "package.json" for folder in around),

@@ -90,12 +90,26 @@ def of_section(section: Section, names: Mapping[str, str] | None = None) -> Vari
 def of_file(layout: Layout, env_file: Path | None) -> Variables:
     """``--env-file``, which must exist, or else ``.env`` in the functions folder, which need not."""
     path = env_file if env_file is not None else layout.functions_dir / ".env"
+    found = _of_dotenv(layout, path)
+    if found is None and env_file is not None:
+        raise ConfigError(
+            f"{layout.shown(path)}: there is no such file; name a file that exists or leave out --env-file"
+        )
+    return found or Variables({})
+
+
+def of_function(section: Section, layout: Layout, dotenv: Path | None) -> Variables:
+    """Those of one function: its own ``.env``, which need not exist, and ``env`` in its table, which goes before it."""
+    from_file = (dotenv and _of_dotenv(layout, dotenv)) or Variables({})
+    own = of_section(section.table("env"))
+    return Variables({**from_file.values, **own.values}, (*from_file.warnings, *own.warnings))
+
+
+def _of_dotenv(layout: Layout, path: Path) -> Variables | None:
     shown = layout.shown(path)
     content = dotenv_file.read(path, shown)
     if content is None:
-        if env_file is not None:
-            raise ConfigError(f"{shown}: there is no such file; name a file that exists or leave out --env-file")
-        return Variables({})
+        return None
     found = [(f"{shown}:{variable.line}: {name}", name, variable.value) for name, variable in content.variables.items()]
     return _checked(found, content.warnings)
 
