@@ -339,6 +339,14 @@ async def test_answers_without_a_body(play: Function) -> None:
             assert (answer.body, client.beyond) == (b"", b"")
 
 
+async def test_the_path_of_another_service_of_a_supabase_project(served: Rig) -> None:
+    async with served.client() as client:
+        client.send(b"GET /rest/v1/tasks?select=* HTTP/1.1\r\nHost: a\r\n\r\n")
+        answer = await client.answer()
+        assert (answer.status, answer.json["code"]) == (404, "OTHER_SERVICE")
+        assert "SUPABASE_URL" in answer.json["message"]
+
+
 async def test_the_gateway_s_own_answers_to_head_have_no_body(served: Rig) -> None:
     async with served.client() as client:
         client.send(b"HEAD /none HTTP/1.1\r\nHost: a\r\n\r\nGET /echo/2 HTTP/1.1\r\nHost: a\r\n\r\n")

@@ -121,6 +121,12 @@ class RequestEnd(Enum):
     """
 
     NOT_FOUND = (404, "NOT_FOUND", "Function not found", "no function has this name")
+    OTHER_SERVICE = (
+        404,
+        "OTHER_SERVICE",
+        "Outlast serves functions only: SUPABASE_URL must name the Supabase project whose services they use",
+        "there are only functions here: for Supabase's other services, set SUPABASE_URL to a project that has them",
+    )
     BOOT_ERROR = (
         503,
         "BOOT_ERROR",

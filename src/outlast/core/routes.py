@@ -1,10 +1,12 @@
 """Finds the function that the path of a request names."""
 
+import re
 from dataclasses import dataclass
 from functools import lru_cache
 
 PREFIX = b"/functions/v1"
 HEALTH = b"/_internal/health"
+_OTHER_SERVICE = re.compile(rb"/(auth|graphql|realtime|rest|storage)/v1(/|\Z)")
 
 
 @dataclass(slots=True, frozen=True)
@@ -23,3 +25,8 @@ def route(path: bytes, query: bytes) -> Route | None:
     if not name:
         return None
     return Route(name.decode("latin-1"), path + query if query else path)
+
+
+def is_other_service(path: bytes) -> bool:
+    """Whether it is the path of a service that Supabase's clients look for at the same URL as functions."""
+    return _OTHER_SERVICE.match(path) is not None

@@ -133,7 +133,8 @@ class Call:
             self._function = found.name
             service = self._ports.services.get(found.name)
         if found is None or service is None:
-            self.fail(outcome.RequestEnd.NOT_FOUND, "")
+            is_other = routes.is_other_service(head.path)
+            self.fail(outcome.RequestEnd.OTHER_SERVICE if is_other else outcome.RequestEnd.NOT_FOUND, "")
         elif not service.verify_jwt or head.method == b"OPTIONS":
             self._hand_over(service, found)
         else:
