@@ -67,6 +67,12 @@ PACKAGED = {
         ["plain 2.0.0 of {public}", "mapped 1.2.0 of {public}"],
         {**listed(plain="1", mapped="^1"), "import_map.json": '{ "imports": { "plain": "npm:plain@^2" } }'},
     ),
+    # How Supabase's own examples have it; Deno wants a slash after the colon.
+    "folder-of-a-package": Packaged(
+        ["plain/part.js"],
+        ["plain 1.2.0 of {public}"],
+        {"deno.json": '{ "imports": { "plain": "npm:plain@^1", "plain/": "npm:plain@^1/" } }'},
+    ),
     "private": Packaged(
         ["@private/lib", "plain"],
         ["@private/lib 1.2.0 of {private}", "plain 1.2.0 of {public}"],

@@ -23,6 +23,7 @@ _ANSWERED = (
     (re.compile(r"jsr:/?@supabase/functions-js(@[^/]*)?/edge-runtime(\.d\.ts)?"), GUEST / "empty.ts"),
     (re.compile(r"https://deno\.land/std(@[^/]*)?/http/server\.ts"), GUEST / "std_http_server.ts"),
 )
+_PACKAGE_FOLDER = re.compile(r"^(npm|jsr):(?=[^/].*/$)")
 
 
 def merged(
@@ -106,10 +107,14 @@ def _absolute(found: dict[str, Any], file: Path) -> tuple[dict[str, str], dict[s
             return urljoin(base, address)
         return address
 
+    def of_package(address: Any) -> Any:
+        # Without a slash in front, Deno cannot append a sub-path. Supabase's own examples leave it out.
+        return _PACKAGE_FOLDER.sub(r"\1:/", address) if isinstance(address, str) else address
+
     def resolved_map(entries: Any) -> dict[str, Any]:
         if not isinstance(entries, dict):
             raise SettingsError(f'{file}: "imports" must be an object')
-        return {resolved(name): resolved(address) for name, address in entries.items()}
+        return {resolved(name): of_package(resolved(address)) for name, address in entries.items()}
 
     scopes = found.get("scopes") or {}
     return (
