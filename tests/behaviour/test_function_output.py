@@ -2,7 +2,7 @@
 
 import asyncio
 
-from tests.behaviour.served import Served
+from tests.behaviour.served import TYPESCRIPT_ONLY, Served
 
 FUNCTIONS = ("printing", "printing-oddly")
 ARGUMENTS = ("--log-level=debug",)
@@ -57,6 +57,13 @@ async def test_what_goes_round_the_console_is_read_too(site: Served) -> None:
     for level, text in (("info", "written to stdout"), ("info", "in two"), ("error", "written to stderr")):
         line = await site.node.wait_for("log", function="printing-oddly", msg=text)
         assert (line["level"], line["execution_id"]) == (level, execution_id)
+
+
+@TYPESCRIPT_ONLY
+async def test_a_warning_of_a_package_is_no_error(site: Served) -> None:
+    await site.call("printing-oddly")
+    line = await site.node.wait_for("log", msg=lambda text: text.endswith(" Warning: in the way of Node.js"))
+    assert line["level"] == "warning"
 
 
 async def test_a_line_of_a_megabyte_is_cut(site: Served, language: str) -> None:

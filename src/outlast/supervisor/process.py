@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import functools
 import os
+import re
 import shutil
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -18,6 +19,8 @@ from outlast.wire import kept, notes, sockets
 LAST_WORDS_S = 1.0
 """How long to wait for the rest of what a dead worker has said, should another process hold its pipes open."""
 KEPT_ERROR_LINES = 200
+_NODE_WARNING = re.compile(r"\(node:\d+\) ")
+"""What Deno writes to standard error when a package of npm, or a function, warns in the way of Node.js."""
 
 
 class WorkerProcess:
@@ -126,4 +129,4 @@ class WorkerProcess:
 
     def _on_error_line(self, line: str) -> None:
         self.last_errors.append(line)
-        self._on_output(Level.ERROR, line)
+        self._on_output(Level.WARNING if _NODE_WARNING.match(line) else Level.ERROR, line)
