@@ -1,7 +1,8 @@
 /** Sends what `console` prints to the node, each line with its level and request. */
 
-import { internals } from "./internals.ts";
 import { requestId } from "./context.ts";
+import { hinted } from "./hints.ts";
+import { internals } from "./internals.ts";
 import type { Level, Send } from "./messages.ts";
 
 type Print = (text: string, level: number) => void;
@@ -28,7 +29,7 @@ export function denoConsole(): ConsoleClass | undefined {
 /** Exported for its tests. */
 export function printTo(send: Send): Print {
   return (printed, number) => {
-    const text = printed.endsWith("\n") ? printed.slice(0, -1) : printed;
+    const text = hinted(printed.endsWith("\n") ? printed.slice(0, -1) : printed);
     // `trace` prints its text and its newline separately.
     if (number === 4 && text === "") return;
     send({ type: "log", level: LEVELS[number] ?? "info", text, request: requestId() });

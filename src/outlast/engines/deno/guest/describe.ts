@@ -1,4 +1,4 @@
-import { hinted } from "./storage.ts";
+import { hinted } from "./hints.ts";
 
 const { inspect } = Deno;
 

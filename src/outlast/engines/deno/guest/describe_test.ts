@@ -40,16 +40,3 @@ Deno.test("describe() takes nothing away but frames", () => {
   assert.equal(text.match(/at handler/g)?.length, 3);
   assert.equal(text, describe(nested(USERS)));
 });
-
-Deno.test("describe() says what to do about a store of Deno's that there is not", () => {
-  let error: unknown;
-  try {
-    (Deno as unknown as { openKv(): void }).openKv();
-  } catch (thrown) {
-    error = thrown;
-  }
-  assert.match(
-    describe(error),
-    /Deno\.openKv is not a function\n[^]*\nhint: .*"unstable": \["kv"\].*SUPABASE_DB_URL/,
-  );
-});

@@ -1,16 +1,14 @@
 /** What Deno would keep on disk, in its cache: functions cannot write there, and Deno's own errors say nothing of that. */
 
+import { INSTEAD } from "./hints.ts";
+
 type Call = (...args: unknown[]) => Promise<unknown>;
 
-const INSTEAD = "keep what must outlast the worker in a database (SUPABASE_DB_URL) or in Supabase Storage";
 const KV =
   `Deno.openKv() without a path is not available: functions cannot write to Deno's cache, where that would lie; ` +
   `${INSTEAD}, and anything else in Deno.openKv(":memory:")`;
 const CACHES = `caches is not available: functions cannot write to Deno's cache, where it would lie; ` +
   `${INSTEAD}, and anything else in a variable`;
-const NO_KV =
-  `hint: Deno.openKv() needs "unstable": ["kv"] in the function's deno.json, and takes only a path here, such ` +
-  `as ":memory:"; ${INSTEAD}`;
 
 export function install(): void {
   wrap(globalThis, "caches", (caches: Record<string, Call>) => {
@@ -23,11 +21,6 @@ export function install(): void {
     const unnamed = explained(openKv, KV);
     return (path) => path === undefined ? unnamed() : openKv(path);
   });
-}
-
-/** The text of an error, with a hint where it calls a function that Deno, as Supabase's runtime, has not. */
-export function hinted(text: string): string {
-  return /^TypeError: .*\bopenKv is not a function/.test(text) ? `${text}\n${NO_KV}` : text;
 }
 
 function wrap<T>(owner: object, name: string, wrapped: (found: T) => T): void {
