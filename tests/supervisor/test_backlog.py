@@ -15,7 +15,7 @@ from outlast.wire.invocation import Invocation
 
 @pytest_asyncio.fixture
 async def queue() -> AsyncIterator[Backlog]:
-    queue = Backlog(lambda: RequestEnd.WORKER_BUSY, lambda: None)
+    queue = Backlog(lambda: (RequestEnd.WORKER_BUSY, ""), lambda: None)
     yield queue
     queue.close()
 

@@ -85,6 +85,7 @@ async def test_nobody_waits_for_ever_for_a_worker_that_does_not_come(monkeypatch
         first, second = there.call(), there.call()
         assert await first.end() is RequestEnd.BOOT_ERROR
         assert await second.end() is RequestEnd.BOOT_ERROR
+        assert first.why == pool.STILL_FETCHING
 
 
 async def test_nobody_waits_for_ever_for_workers_that_have_no_time(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,8 +15,12 @@ RETRY_AFTER_S = 1
 class Backlog:
     """Oldest first. A request leaves it for a worker, because its caller has left, or after `MAX_WAIT_S`."""
 
-    def __init__(self, overdue_end: Callable[[], RequestEnd], on_overdue: Callable[[], None]) -> None:
-        """``overdue_end`` says how a request ends that has waited too long; ``on_overdue`` is called after that."""
+    def __init__(self, overdue_end: Callable[[], tuple[RequestEnd, str]], on_overdue: Callable[[], None]) -> None:
+        """
+        Args:
+            overdue_end: says how a request ends that has waited too long, and why if there is more to say of that.
+            on_overdue: is called after that.
+        """
         self._loop = asyncio.get_running_loop()
         self.waiting: deque[Exchange] = deque()
         """Changed by nobody else."""
@@ -69,10 +73,10 @@ class Backlog:
 
     def _fail_overdue(self) -> None:
         self._timer = None
-        end = self._overdue_end()
+        end, why = self._overdue_end()
         until = self._loop.time() - MAX_WAIT_S
         while self.waiting and self.waiting[0].waits_since <= until:
-            self.pop().fail(end, retry_after_s=RETRY_AFTER_S)
+            self.pop().fail(end, why, retry_after_s=RETRY_AFTER_S)
         if self.waiting and self._timer is None:
             self._timer = self._loop.call_at(self.waiting[0].waits_since + MAX_WAIT_S, self._fail_overdue)
         self._on_overdue()

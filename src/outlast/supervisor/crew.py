@@ -278,8 +278,11 @@ class Crew:
         if self.closing is None:
             self._change.announce(function, at_once=at_once)
 
+    def is_preparing(self) -> bool:
+        return self._preparation.is_under_way
+
     def _is_bringing_up(self) -> bool:
-        return self.starting() > 0 or self._preparation.is_under_way
+        return self.starting() > 0 or self.is_preparing()
 
     def _turn_over(self, function: FunctionSettings) -> None:
         """Begins a new generation, with the function as its files say."""

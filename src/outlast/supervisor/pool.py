@@ -25,6 +25,7 @@ IN_USE_S = 5.0
 SECOND_LOOK_AFTER_S = 0.005
 """Where an event loop is at work when it is given a request. If it has done nothing about it but compute by then,
 another worker is started for the next request."""
+STILL_FETCHING = "what the function imports was still being fetched or compiled, which takes longest the first time"
 SURPLUS_IDLE_MS = 60_000
 """Idle for this long, one of several workers is one too many. Standbys are kept as long."""
 
@@ -151,9 +152,11 @@ class Pool:
             self._crew.start()
         self._crew.end_needless(self._backlog.awaits)
 
-    def _overdue_end(self) -> RequestEnd:
+    def _overdue_end(self) -> tuple[RequestEnd, str]:
         """If workers do become ready, there were just too few of them."""
-        return RequestEnd.WORKER_BUSY if self._crew.knows_ready() else RequestEnd.BOOT_ERROR
+        if self._crew.knows_ready():
+            return RequestEnd.WORKER_BUSY, ""
+        return RequestEnd.BOOT_ERROR, STILL_FETCHING if self._crew.is_preparing() else ""
 
     def _boot_failed(self, generation: int, count: int | None) -> None:
         """A start failed that ``count`` requests (None: all) were waiting for."""
