@@ -140,7 +140,12 @@ async def site(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
     heard: list[str] = []
     sources = {name: tells(*packaged.names) for name, packaged in PACKAGED.items()}
     sources |= {name: source for name, (source, _, _) in REFUSED.items()}
-    sources |= {"changes": tells("plain"), "moves": tells("npm:@private/lib@1.0.0"), "common-js/index.js": ""}
+    sources |= {
+        "changes": tells("plain"),
+        "moves": tells("npm:@private/lib@1.0.0"),
+        "common-js/index.js": "",
+        "vendored": "",
+    }
     with npm_registry([]) as public, npm_registry(heard) as private:
         npmrc = f"@private:registry=http://{private}/\n//{private}/:_authToken=${{REGISTRY_TOKEN}}\n"
         names = {"{public}": public, "{private}": private, "{npmrc}": npmrc}
@@ -153,6 +158,7 @@ async def site(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
             "changes": listed(plain="1.0.0"),
             "moves": {".npmrc": "@private:registry=http://{public}/\n"},
             "common-js": COMMON_JS,
+            "vendored": {"index.ts": tells("npm:plain@^1"), "deno.json": '{ "vendor": true }'},
         }
         for name, beside in files.items():
             for path, text in beside.items():
@@ -191,6 +197,13 @@ async def test_the_log_says_what_cannot_be_used(site: Site, function: str) -> No
 
 async def test_common_js(site: Site) -> None:
     assert (await site.served.call("common-js")).text == "required"
+
+
+async def test_a_deno_json_that_wants_packages_beside_it(site: Site) -> None:
+    response = await site.served.call("vendored")
+    assert response.status_code == 200, site.served.node.found("boot_failure", function="vendored")
+    assert response.json() == [site.written("plain 1.2.0 of {public}")]
+    assert (site.functions / "vendored/node_modules/plain").is_dir()
 
 
 async def until(site: Site, function: str, told: str) -> httpx.Response:

@@ -89,8 +89,9 @@ def _packages_beside(function: FunctionSettings) -> list[Path]:
         return []
     with contextlib.suppress(OSError):
         config = function.deno_config.read_text("utf-8", "replace")
-        wanted = {"nodeModulesDir": "node_modules", "vendor": "vendor"}
-        return [function.deno_config.parent / name for option, name in wanted.items() if f'"{option}"' in config]
+        wanted = {"nodeModulesDir": ["node_modules"], "vendor": ["vendor", "node_modules"]}
+        here = [name for option, names in wanted.items() if f'"{option}"' in config for name in names]
+        return [function.deno_config.parent / name for name in here]
     return []
 
 
