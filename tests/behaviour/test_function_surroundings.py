@@ -60,6 +60,7 @@ async def test_it_gets_the_variables_it_was_given_and_no_others(site: Served, wa
         "WORK_URL": site.gate.url,
         "PASSED_ON": "passed on by name",
         "SUPABASE_URL": site.node.url,
+        "SUPABASE_FUNCTION_SLUG": "surroundings",
         "SB_EXECUTION_ID": response.headers["x-sb-execution-id"],
     }
     secret = NODE_ENVIRONMENT["SUPABASE_JWT_SECRET"]
@@ -159,6 +160,12 @@ async def test_what_deno_keeps_in_memory_works(site: Served) -> None:
 async def test_what_is_closed_looks_as_if_it_were_not_there(site: Served) -> None:
     looked = await attempt(site, "look-by-node", site.node.project / "supabase/private.txt")
     assert looked.json() == [False, True, False, False, True]
+
+
+@TYPESCRIPT_ONLY
+async def test_packages_see_no_network_but_the_loopback(site: Served) -> None:
+    looked = (await attempt(site, "networks-by-node")).json()
+    assert [(name, [one["address"] for one in found]) for name, found in looked.items()] == [("lo", ["127.0.0.1"])]
 
 
 async def test_a_shared_folder_that_leads_nowhere_hinders_nobody(language: str, tmp_path: Path) -> None:

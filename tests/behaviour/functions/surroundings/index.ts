@@ -1,5 +1,6 @@
 import fs, { createWriteStream, exists, existsSync, readdirSync } from "node:fs";
 import { mkdir, rename } from "node:fs/promises";
+import os from "node:os";
 import { pipeline } from "node:stream/promises";
 import { promisify } from "node:util";
 import { caseOf } from "../_shared/gate.ts";
@@ -52,6 +53,7 @@ const attempts: Record<string, (at: string) => unknown> = {
     await new Promise((resolve) => exists(at, resolve)),
     await promisify(exists)(here("./data.txt")),
   ],
+  "networks-by-node": () => os.networkInterfaces(),
   "caches": () => caches.open("x"),
   "kv": () => Deno.openKv(),
   "kv-in-memory": async () => {

@@ -4,6 +4,7 @@
  */
 
 import type { PathLike } from "node:fs";
+import type { NetworkInterfaceInfo } from "node:os";
 
 type Call = (...args: unknown[]) => unknown;
 type Calls = Record<string, Call>;
@@ -30,6 +31,16 @@ const BY_PATH = [
 ];
 /** Those that take two paths, in Deno and in Node.js. */
 const BY_TWO_PATHS = ["copyFile", "cp", "link", "rename", "symlink"];
+
+/** What a function may know of its machine's network. */
+const LOOPBACK: NetworkInterfaceInfo = {
+  address: "127.0.0.1",
+  netmask: "255.0.0.0",
+  family: "IPv4",
+  mac: "00:00:00:00:00:00",
+  internal: true,
+  cidr: "127.0.0.1/8",
+};
 
 const { permissions } = Deno;
 const own = Deno.env.get("TMPDIR") ?? "/tmp";
@@ -92,5 +103,9 @@ export function installForNode(): void {
   fs.exists = Object.assign(exists, {
     [custom]: (path: PathLike) => Promise.resolve(fs.existsSync(path)),
   }) as unknown as typeof fs.exists;
+  if (permissions.querySync({ name: "sys", kind: "networkInterfaces" }).state !== "granted") {
+    // Fastify looks for them where it is to listen at 0.0.0.0.
+    process.getBuiltinModule("node:os").networkInterfaces = () => ({ lo: [{ ...LOOPBACK }] });
+  }
   process.getBuiltinModule("node:module").syncBuiltinESMExports();
 }
