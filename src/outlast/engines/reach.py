@@ -50,7 +50,8 @@ def beyond(modules: Iterable[Path], *, own: Iterable[Path], root: Path, configur
         if not module.is_relative_to(around):
             raise OutOfReach(module, f"which lies outside {around}")
         if module.suffix not in CODE:
-            raise OutOfReach(module, "which is not code, and lies outside its folder, _shared and its static_files")
+            why = "which is not code, and lies outside its folder and _shared: static_files in config.toml can name it"
+            raise OutOfReach(module, why)
     return found
 
 
