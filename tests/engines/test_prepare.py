@@ -12,6 +12,7 @@ from outlast.config.settings import FunctionSettings
 from outlast.core.language import Language
 from outlast.engines.deno import DenoEngine, DenoProgram, npmrc, workspace
 from outlast.engines.deno.jsonc import SettingsError
+from outlast.engines.deno.prepare import PrepareError
 from outlast.engines.reach import OutOfReach
 from outlast.sandbox.walls import RLIMITS
 
@@ -65,6 +66,24 @@ async def lock_file(folder: Path, npmrc: str, **environ: str) -> str:
 def named(program: DenoProgram, option: str) -> Path:
     [path] = [flag.partition("=")[2] for flag in program.prepared.flags if flag.startswith(f"{option}=")]
     return Path(path)
+
+
+async def test_an_import_without_an_extension_and_what_to_do_about_it(folder: Path) -> None:
+    (folder / "other.ts").write_text("export const other = 1")
+    files = {"index.ts": "import { other } from './other'\nDeno.serve(() => new Response(`${other}`))"}
+    with pytest.raises(PrepareError) as caught:
+        await prepared(folder, files)
+    assert str(caught.value).startswith("error: Module not found")
+    assert """Maybe add a '.ts' extension or have "unstable": ["sloppy-imports"] in its deno.json""" in str(
+        caught.value
+    )
+    await prepared(folder, {"deno.json": '{ "unstable": ["sloppy-imports"] }'})
+
+
+async def test_data_that_lies_elsewhere_and_what_to_do_about_it(folder: Path) -> None:
+    data = "import data from '../data.json' with { type: 'json' }\nDeno.serve(() => Response.json(data))"
+    with pytest.raises(OutOfReach, match=r"data\.json, which is not code, .*: static_files in config.toml can name it"):
+        await prepared(folder, {"index.ts": data, "../data.json": "{}"})
 
 
 async def test_settings_that_speak_of_workers_start_none(folder: Path) -> None:

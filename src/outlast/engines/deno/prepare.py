@@ -38,6 +38,8 @@ RESOLVING = {"DENO_NO_PACKAGE_JSON": "1"}
 
 _WORKERS = re.compile(rb"\bWorker\s*\(|\bworker_threads\b")
 _NODE_FILES = re.compile(r"(npm|jsr|https?):|(node:)?(fs(/promises)?|module)$")
+_ADVICE = ("run with --sloppy-imports", 'have "unstable": ["sloppy-imports"] in its deno.json')
+"""Deno's own, for an import without an extension, and what does the same here, where nobody gives Deno options."""
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -84,7 +86,7 @@ async def prepare(
         if result.code:
             report = _ANSI.sub("", result.err.decode("utf-8", "replace"))[:MAX_REPORT].strip()
             # Its author knows nothing of the copy.
-            raise PrepareError(report.replace(str(folder / NPMRC), str(function.npmrc)))
+            raise PrepareError(report.replace(str(folder / NPMRC), str(function.npmrc)).replace(*_ADVICE))
         return result.out
 
     package_json, npm_settings = import_map.listing(function), _npmrc(function)
