@@ -1,12 +1,13 @@
 """A function that cannot be started is answered for with 503, and the log says what its author must mend."""
 
+import asyncio
 import sqlite3
 from collections.abc import AsyncIterator
 from typing import NamedTuple
 
 import pytest
 import pytest_asyncio
-from tests.behaviour.served import ENTRYPOINTS, PYTHON_ONLY, Served, served
+from tests.behaviour.served import ENTRYPOINTS, PYTHON_ONLY, TYPESCRIPT_ONLY, Served, served
 from tests.support.node import write_project
 
 from outlast.runtime import hints
@@ -120,7 +121,7 @@ HOW_TO_SERVE = {
     "python": "call serve(handler)",
 }
 OWN_FRAMES = {"typescript": "bootstrap.ts", "python": "outlast/"}
-SERVES_NOTHING = "nothing = 1"
+SERVES_NOTHING = {"typescript": "export default () => new Response()", "python": "nothing = 1"}
 OUTLAST_TOML = "\n".join(
     f"[functions.{name}.limits]\nboot_timeout_ms = {timeout_ms}" for name, timeout_ms in BOOT_TIMEOUT_MS.items()
 )
@@ -132,7 +133,7 @@ async def site(tmp_path_factory: pytest.TempPathFactory, language: str) -> Async
     sources |= {name: sources[language] for name, sources in NEVER_SERVES.items()}
     if language == "python":
         sources |= STARTS_SERVER | {name: source for name, (source, _) in REFUSED.items()}
-    sources |= {"whole": WHOLE[language], "serves-nothing": SERVES_NOTHING}
+    sources |= {"whole": WHOLE[language], "serves-nothing": SERVES_NOTHING[language]}
     files = {f"{name}/{ENTRYPOINTS[language]}": source for name, source in sources.items()} | FILES[language]
     project = write_project(tmp_path_factory.mktemp("site"), files, outlast=OUTLAST_TOML)
     if language == "python":
@@ -216,6 +217,14 @@ async def test_a_module_without_work_that_serves_nothing_is_not_waited_for(site:
     assert_boot_error(response.status_code, response.json())
     failure = await site.node.wait_for("boot_failure", function="serves-nothing")
     assert failure["msg"].startswith("serves-nothing/main.py serves nothing: call serve(handler), or define an ASGI")
+
+
+@TYPESCRIPT_ONLY
+async def test_a_function_that_is_exported_alone_says_so(site: Served) -> None:
+    calling = asyncio.create_task(site.call("serves-nothing"))
+    hint = await site.node.wait_for("log", function="serves-nothing", level="warning")
+    assert hint["msg"].endswith("export default { fetch }; its default export is just a function")
+    calling.cancel()
 
 
 async def test_its_neighbours_are_served(site: Served) -> None:

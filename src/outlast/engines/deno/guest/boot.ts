@@ -69,8 +69,9 @@ export class Boot {
     }
     if (serving().hasHandler) this.ready();
     else if (!this.#ready) {
+      const handler = typeof module?.default === "function" ? "; its default export is just a function" : "";
       const text =
-        `${name} was evaluated, but serves nothing yet: call Deno.serve(handler) or export default { fetch }`;
+        `${name} was evaluated, but serves nothing yet: call Deno.serve(handler) or export default { fetch }${handler}`;
       send({ type: "log", level: "warning", text });
     }
   }
