@@ -1,6 +1,7 @@
 """Which requests are recorded, and what is made of `--database`."""
 
 import asyncio
+import getpass
 import io
 import json
 import re
@@ -80,6 +81,17 @@ async def test_what_is_no_port(project: settings.Project, hosts: str) -> None:
         Storage(f"postgresql://outlast:pass%40word@{hosts}/x", project, log())
 
 
+@pytest.mark.parametrize("password", ["my#word", "12#34", "my/word", "my?word", "my@word", "my[word"])
+async def test_a_password_that_is_not_as_in_a_url_is_told_how_to_be_one_and_not_shown(
+    project: settings.Project, password: str
+) -> None:
+    with pytest.raises(OutlastError) as refusal:
+        Storage(f"postgresql://outlast:{password}@db:5432/x", project, log())
+    assert "what stands before 'db:5432/x' cannot be told apart: " in str(refusal.value)
+    assert "my" not in str(refusal.value)
+    Storage("postgresql://outlast:my%23word@db:5432/x?user=somebody@example.com", project, log())
+
+
 @pytest.mark.parametrize("hosts", ["", "localhost", "127.0.0.1:65535", "[::1]:5432,127.0.0.1"])
 async def test_what_is_a_host(project: settings.Project, hosts: str) -> None:
     Storage(f"postgresql://outlast:pass%40word@{hosts}/x", project, log())
@@ -91,18 +103,45 @@ async def test_what_is_a_host(project: settings.Project, hosts: str) -> None:
         (lambda url: url.replace("outlast:", "outlast:not"), "password authentication failed"),
         (lambda url: url.replace("/test_", "/no_test_"), "does not exist"),
         (lambda url: f"{url}?sslmode=nonsense", "its URL cannot be used: `sslmode`"),
+        (lambda _: "postgresql:///x?host=a,", "its URL cannot be used: "),
+        (lambda _: "postgresql:///?service=with_a_sign", "its URL cannot be used: '%' must be followed by "),
     ],
 )
 async def test_what_waiting_will_not_mend_is_told_at_once(
     project: settings.Project,
     postgres: Server,
     monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
     changed: Callable[[str], str],
     named: str,
 ) -> None:
+    services = tmp_path / "services"
+    services.write_text("[with_a_sign]\npassword = 10%off\n")
+    monkeypatch.setenv("PGSERVICEFILE", str(services))
     monkeypatch.setattr(storage, "FIRST_PATIENCE_S", 3600.0)
     said = await what_is_said_of(changed(await postgres.new_database()), project)
     assert re.match(rf"the ledger's database cannot be used \(.*{named}.*\): records wait in memory", said), said
+
+
+async def test_what_the_url_should_not_have_or_a_file_that_it_names_is_the_remedy(
+    project: settings.Project, postgres: Server
+) -> None:
+    url = await postgres.new_database()
+    said = await what_is_said_of(f"{url}?connect_timeout=10", project)
+    assert said.endswith(". What PostgreSQL does not know has to be left out of the URL"), said
+    said = await what_is_said_of(f"{url}?sslmode=verify-full&sslrootcert=/nowhere/ca.pem", project)
+    assert said.endswith("such as sslrootcert"), said
+
+
+async def test_a_user_without_a_name_needs_one_in_the_url(
+    project: settings.Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_name() -> str:
+        raise KeyError(f"getpwuid(): uid not found: {4321}")
+
+    monkeypatch.setattr(getpass, "getuser", no_name)
+    said = await what_is_said_of("postgresql://127.0.0.1/x", project)
+    assert "cannot be used (its URL cannot be used: 'getpwuid(): uid not found: 4321')" in said
 
 
 async def test_a_user_who_may_not_make_the_schema_is_told_at_once(

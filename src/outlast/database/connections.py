@@ -1,6 +1,7 @@
 """Connections to the database with the schema ``outlast``, which is migrated when they are opened."""
 
 from collections.abc import Callable
+from configparser import Error as ServiceFileError
 
 import asyncpg
 
@@ -9,9 +10,11 @@ from outlast.database.migrations import migrate
 
 BROKEN = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.exceptions.InternalClientError)
 """The errors of a broken connection; the last one when it is lost between two of asyncpg's own steps."""
+_UNUSABLE = (ValueError, LookupError, ServiceFileError)
+"""What asyncpg raises for a URL, a variable or a file of libpq's that it cannot use. LookupError is for an empty host,
+and for a user without a name where the URL has none."""
 _LASTING = (
-    # For a URL that asyncpg cannot use.
-    ValueError,
+    *_UNUSABLE,
     asyncpg.InvalidAuthorizationSpecificationError,
     asyncpg.InvalidCatalogNameError,
     # Permission denied is one of these.
@@ -49,7 +52,7 @@ class Database:
                 # Poolers such as Supabase's give each transaction another session, without its prepared statements.
                 statement_cache_size=0,
             )
-        except ValueError as error:
+        except _UNUSABLE as error:
             raise DatabaseError(f"its URL cannot be used: {error}") from error
         except BROKEN as error:
             raise DatabaseError(str(error) or type(error).__name__) from error

@@ -22,6 +22,14 @@ _REMEDIES = (
         "Its user must own the schema outlast and what is in it, or have been granted all rights to that",
     ),
     (
+        asyncpg.UndefinedObjectError,
+        "What PostgreSQL does not know has to be left out of the URL",
+    ),
+    (
+        (FileNotFoundError, PermissionError),
+        "That is about the folder of its unix socket, or about a file that the URL names, such as sslrootcert",
+    ),
+    (
         (asyncpg.SyntaxOrAccessError, asyncpg.NotNullViolationError),
         "Its tables are not what this version of Outlast writes to: if servers of a newer one share the database, "
         "upgrade this one; otherwise undo what was changed in the schema outlast",
