@@ -9,10 +9,11 @@ import asyncpg
 import pytest
 import pytest_asyncio
 from tests.ledger import samples
-from tests.ledger.freezing import freezing
+from tests.ledger.freezing import Freezing, freezing
 from tests.ledger.node import Node, node, session
 
 from outlast.core.records import DEFAULT_RETENTION, RequestQuery, TaskQuery, WorkerQuery
+from outlast.database import connections
 from outlast.database.connections import COMMAND_WITHIN_S, Database, DatabaseError, is_lasting
 from outlast.ledger import postgres as module
 from outlast.ledger import sql, trouble
@@ -96,6 +97,46 @@ async def test_slow_it_is_waited_for_and_what_there_is_no_room_for_is_counted(
         status = there.ledger.status
         assert (status.written, status.dropped) == (160, 30)
         assert await kept(other) == sorted(told[:60] + told[90:])
+
+
+async def test_a_host_that_is_gone_without_a_word_does_not_hide_the_next(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "CONNECT_WITHIN_S", 0.3)
+    attempts: list[asyncio.StreamWriter] = []
+    silent = await asyncio.start_server(lambda _, writer: attempts.append(writer), "127.0.0.1", 0)
+    async with silent:
+        user, _, place = url.rpartition("@")
+        gone = "{}:{}".format(*silent.sockets[0].getsockname())
+        database = Database(lambda: f"{user}@{gone},{place}")
+        for _ in range(2):
+            await (await database.connect()).close()
+        assert len(attempts) == 1
+        attempts.pop().close()
+        for hosts in (gone, f"{gone},{gone}"):
+            with pytest.raises(DatabaseError, match="TimeoutError"):
+                await Database(lambda hosts=hosts: f"{user}@{hosts}/nowhere").connect()
+        for writer in attempts:
+            writer.close()
+
+
+async def test_of_several_hosts_the_one_that_can_be_written_to_is_used(url: str, other: "asyncpg.Connection") -> None:
+    name = url.rpartition("/")[2]
+    await other.execute(f"alter database {name} set default_transaction_read_only = on")
+    network = Freezing(url)
+
+    async def take_over(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await other.execute(f"alter database {name} reset default_transaction_read_only")
+        await network.serve(reader, writer)
+
+    async with await asyncio.start_server(take_over, "127.0.0.1", 0) as server:
+        user, _, place = url.rpartition("@")
+        standby, _, path = place.partition("/")
+        port = server.sockets[0].getsockname()[1]
+        async with node(f"{user}@{standby},127.0.0.1:{port}/{path}") as there:
+            told = tell(there, 3)
+            await there.until_written()
+            assert await kept(other) == sorted(told)
 
 
 class Connect:

@@ -35,3 +35,9 @@ def check(database: str) -> None:
         )
     if url.scheme not in SCHEMES:
         raise OutlastError(f"{shown} is neither embedded nor off nor a URL that begins with postgresql://")
+
+
+def each_host(url: str) -> list[str]:
+    """The URL with each of its hosts alone."""
+    user, at, hosts = urlsplit(url).netloc.rpartition("@")
+    return [url.replace(f"{user}{at}{hosts}", f"{user}{at}{host}", 1) for host in hosts.split(",")]

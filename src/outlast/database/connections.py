@@ -6,6 +6,7 @@ from configparser import Error as ServiceFileError
 import asyncpg
 
 from outlast.core.errors import OutlastError
+from outlast.database.choice import each_host
 from outlast.database.migrations import migrate
 
 BROKEN = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.exceptions.InternalClientError)
@@ -37,25 +38,16 @@ def is_lasting(error: BaseException) -> bool:
 
 
 class Database:
-    """``url`` is called for each connection, because the server may have moved."""
+    """``url`` is called for each connection, because the server may have moved. Of several hosts in it, one that can be
+    written to is used."""
 
     def __init__(self, url: Callable[[], str]) -> None:
         self._url = url
+        self._failed: set[str] = set()
 
     async def connect(self) -> "asyncpg.Connection":
         """Raises DatabaseError."""
-        try:
-            connection = await asyncpg.connect(
-                self._url(),
-                timeout=CONNECT_WITHIN_S,
-                command_timeout=COMMAND_WITHIN_S,
-                # Poolers such as Supabase's give each transaction another session, without its prepared statements.
-                statement_cache_size=0,
-            )
-        except _UNUSABLE as error:
-            raise DatabaseError(f"its URL cannot be used: {error}") from error
-        except BROKEN as error:
-            raise DatabaseError(str(error) or type(error).__name__) from error
+        connection = await self._first_of(each_host(self._url()))
         try:
             await migrate(connection)
         except BaseException as error:
@@ -64,3 +56,33 @@ class Database:
                 raise DatabaseError(f"its schema cannot be brought up to date: {error}") from error
             raise
         return connection
+
+    async def _first_of(self, urls: list[str]) -> "asyncpg.Connection":
+        """Each has time of its own, of which asyncpg would let the first one that is gone without a word use up all."""
+        attributes = None if len(urls) == 1 else "read-write"
+        for url in sorted(urls, key=self._failed.__contains__):
+            try:
+                connection = await _opened(url, attributes)
+            except DatabaseError as error:
+                self._failed.add(url)
+                last = error
+            else:
+                self._failed.discard(url)
+                return connection
+        raise last
+
+
+async def _opened(url: str, attributes: str | None) -> "asyncpg.Connection":
+    try:
+        return await asyncpg.connect(
+            url,
+            timeout=CONNECT_WITHIN_S,
+            command_timeout=COMMAND_WITHIN_S,
+            target_session_attrs=attributes,
+            # Poolers such as Supabase's give each transaction another session, without its prepared statements.
+            statement_cache_size=0,
+        )
+    except _UNUSABLE as error:
+        raise DatabaseError(f"its URL cannot be used: {error}") from error
+    except BROKEN as error:
+        raise DatabaseError(str(error) or type(error).__name__) from error
