@@ -98,7 +98,19 @@ async def test_they_may_take_longer_than_other_commands(postgres: Server, monkey
     slow = migrations.Migration(len(known) + 1, "slow", "select pg_sleep(0.7)")
     monkeypatch.setattr(migrations, "known", lambda: (*known, slow))
     monkeypatch.setattr(connections, "COMMAND_WITHIN_S", 0.5)
+    connection = await asyncpg.connect(url)
+    await connection.execute(f"alter database {url.rpartition('/')[2]} set statement_timeout = '0.5 s'")
+    await connection.close()
     await (await Database(lambda: url).connect()).close()
+
+
+async def test_the_owner_of_the_schema_needs_no_right_to_make_one(postgres: Server) -> None:
+    url = await postgres.new_database()
+    connection = await asyncpg.connect(url)
+    await connection.execute("create role keeper login password 'keeper'; create schema outlast authorization keeper")
+    await (await Database(lambda: f"postgresql://keeper:keeper@{url.rpartition('@')[2]}").connect()).close()
+    assert await connection.fetchval("select to_regclass('outlast.tasks') is not null")
+    await connection.close()
 
 
 async def test_who_may_not_make_the_schema_is_told(postgres: Server) -> None:

@@ -12,7 +12,6 @@ WITHIN_S = 900.0
 """A new index takes some seconds for millions of records, and more on a slow disk."""
 
 _BEGIN = """
-    create schema if not exists outlast;
     create table if not exists outlast.migrations (
         number integer primary key,
         name text not null,
@@ -51,7 +50,12 @@ async def migrate(connection: "asyncpg.Connection") -> list[Migration]:
     ):
         return []
     async with connection.transaction():
+        # The user may have a limit for statements of everyday.
+        await connection.execute("set local statement_timeout = 0")
         await connection.execute("select pg_advisory_xact_lock($1)", LOCK, timeout=WITHIN_S)
+        # With "if not exists", the owner of the schema would need the right to make one.
+        if not await connection.fetchval("select to_regnamespace('outlast') is not null"):
+            await connection.execute("create schema outlast")
         await connection.execute(_BEGIN)
         there = {row["number"] for row in await connection.fetch("select number from outlast.migrations")}
         missing = [migration for migration in known() if migration.number not in there]
