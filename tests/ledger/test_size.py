@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 
 import asyncpg
 import pytest
@@ -13,12 +13,18 @@ from tests.support.postgres import Server
 
 from outlast.core import ids
 from outlast.core.outcome import EndReason, TaskOutcome
-from outlast.core.records import RequestQuery, Retention, TaskQuery
+from outlast.core.records import RequestQuery, Retention, TaskQuery, WorkerQuery
+from outlast.database import connections
 from outlast.database.connections import Database
+from outlast.ledger import postgres as postgres_module
 from outlast.ledger import queries, sql
 from outlast.ledger import upkeep as upkeep_module
 
 ROWS = 30_000
+DELETING = """
+create function deleting() returns trigger language plpgsql as $$ begin {}; end $$;
+create trigger deleting before delete on outlast.requests for each row execute function deleting();
+"""
 MOST_READ = 4_096
 """Rows: as many as there are in the time that the id of a request leaves open."""
 FILL = f"""
@@ -146,12 +152,15 @@ class TestRetention:
                 at = samples.BEGIN + timedelta(seconds=1 + number)
                 samples.tell_settled(there.ledger, samples.task(at=at))
                 there.ledger.request_ended(samples.request(at=at))
+                there.ledger.worker_started(samples.worker(at=at, ended=at))
+            there.ledger.worker_started(samples.worker(at=samples.BEGIN))
             await there.until_written()
-            assert await there.ledger.forget() == 80 + 95
+            assert await there.ledger.forget() == 80 + 95 + 95
             kept = (await there.ledger.tasks(TaskQuery())).items
             assert len(kept) == 21
             assert kept[-1].id == open_one.id
             assert len((await there.ledger.requests(RequestQuery())).items) == 5
+            assert [one.is_open for one in (await there.ledger.workers(WorkerQuery())).items] == [*[False] * 5, True]
 
     async def test_by_age(self, url: str) -> None:
         async with node(url, retention=Retention(days=2)) as there:
@@ -164,6 +173,49 @@ class TestRetention:
             assert await there.ledger.forget() == 2 * 2
             async with session(url) as connection:
                 assert await connection.fetchval("select count(*) from outlast.tasks") == 3
+
+    async def test_a_node_whose_clock_is_years_ahead_deletes_nothing(
+        self, url: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        class Ahead(datetime):
+            @classmethod
+            def now(cls, tz: tzinfo | None = None) -> "Ahead":
+                return super().now(tz) + timedelta(days=3_650)
+
+        monkeypatch.setattr(upkeep_module, "datetime", Ahead)
+        async with node(url, retention=Retention(days=2)) as there:
+            samples.tell_settled(there.ledger, samples.task())
+            await there.until_written()
+            assert await there.ledger.forget() == 0
+
+    async def test_it_may_take_longer_than_other_statements(self, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        async with node(url, retention=Retention(requests=1)) as there:
+            for _ in range(2):
+                there.ledger.request_ended(samples.request(node=there.id))
+            await there.until_written()
+            async with session(url) as connection:
+                await connection.execute(DELETING.format("perform pg_sleep(0.7); return old"))
+            monkeypatch.setattr(connections, "COMMAND_WITHIN_S", 0.5)
+            assert await there.ledger.forget() == 1
+
+    async def test_that_nothing_can_be_deleted_is_told_of_once(self, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(postgres_module, "FORGET_EVERY_S", 0.01)
+        async with (
+            node(url, retention=Retention(requests=1), is_lasting=lambda _: True) as there,
+            session(url) as other,
+        ):
+            await there.until_connected()
+            await other.execute(DELETING.format("raise exception 'not that'"))
+            for _ in range(3):
+                there.ledger.request_ended(samples.request(node=there.id))
+            await there.until(lambda: there.reports)
+            assert there.ledger.status.error == "not that"
+            await other.execute("drop trigger deleting on outlast.requests")
+            await there.until(lambda: len(there.reports) == 2)
+        [(told, is_trouble), (again, is_trouble_again)] = there.reports
+        assert "refuses the deletion of old records (not that): they stay, and the ledger grows" in told
+        assert again.endswith("takes the deletion of old records again")
+        assert (is_trouble, is_trouble_again) == (True, False)
 
     async def test_all_is_kept_where_that_is_wanted(self, url: str) -> None:
         async with node(url, retention=Retention(days=0, tasks=0, requests=0)) as there:

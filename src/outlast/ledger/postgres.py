@@ -40,7 +40,7 @@ from outlast.ledger.memory import MemoryLedger, P, checked
 from outlast.ledger.siblings import LockedSiblings
 from outlast.ledger.sink import Sink, TaskSink
 from outlast.ledger.sql import SINGLE
-from outlast.ledger.trouble import NOT_CLOSED, PATIENCE_S, RECORDS_WAIT, STAYS_OPEN, Report, Trouble
+from outlast.ledger.trouble import KEPT, NOT_CLOSED, PATIENCE_S, RECORDS_WAIT, STAYS_OPEN, Report, Trouble
 from outlast.ledger.upkeep import BEAT_EVERY_S, FORGET_EVERY_S, LOST_AFTER_S, Upkeep
 
 DEFAULT_CAPACITY = 100_000
@@ -91,6 +91,7 @@ class PostgresLedger:
         self._trouble = trouble("records", RECORDS_WAIT.format(capacity))
         self._silence = trouble("signs of life", NOT_CLOSED)
         self._leftovers = trouble("the end of what lost servers had open", STAYS_OPEN)
+        self._growth = trouble("the deletion of old records", KEPT)
         self._upkeep = Upkeep(node, siblings, retention, self._silence, self._leftovers, lost_after_s=lost_after_s)
         self._beat_every_s = min(BEAT_EVERY_S, lost_after_s / 3)
         self._ring = MemoryLedger()
@@ -144,7 +145,7 @@ class PostgresLedger:
             backlog=sum(len(sink.buffer) + sink.in_flight for sink in self._sinks.values()),
             written=self._written,
             dropped=sum(sink.refused + sink.buffer.dropped for sink in self._sinks.values()),
-            error=self._trouble.error or self._silence.error or self._leftovers.error,
+            error=self._trouble.error or self._silence.error or self._leftovers.error or self._growth.error,
         )
 
     @property
@@ -362,10 +363,17 @@ class PostgresLedger:
         return count > 0 and any(sink.at_most >= BATCH for sink in self._sinks.values())
 
     async def _forget_for_ever(self) -> None:
+        self._growth.ends()
         while True:
             await asyncio.sleep(FORGET_EVERY_S)
-            with contextlib.suppress(*_UNREACHABLE):
+            if not self._is_in_reach:
+                continue
+            try:
                 await self.forget()
+            except _UNREACHABLE as error:
+                self._growth.goes_on(error, is_refusal=True)
+            else:
+                self._growth.ends()
 
     async def forget(self) -> int:
         """Deletes what is older, or more, than is to be kept. Done every minute; raises what asyncpg raises."""

@@ -155,8 +155,10 @@ ESTIMATE = "select reltuples::bigint from pg_class where oid = $1::regclass"
 COUNT_BATCHED = "select coalesce(sum(count), 0) from outlast.task_batches"
 
 
-FIRST_KEPT_REQUEST = "select id from outlast.requests order by id desc offset $1 - 1 limit 1"
-"""$1: how many are kept."""
+def first_kept(table: str) -> str:
+    """$1: how many are kept."""
+    return f"select id from outlast.{table} order by id desc offset $1 - 1 limit 1"  # noqa: S608
+
 
 FIRST_KEPT_TASK = """
     with bound as (
@@ -172,4 +174,4 @@ FIRST_KEPT_TASK = """
     union all select batch.first_id from outlast.task_batches as batch, bound where batch.last_id >= bound.id
     order by 1 limit 1
 """
-"""As `FIRST_KEPT_REQUEST`. Batches stay whole, so there can be some more."""
+"""As `first_kept`. Batches stay whole, so there can be some more."""

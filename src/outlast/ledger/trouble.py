@@ -15,6 +15,7 @@ NOT_CLOSED = (
     "killed, what it had open may stay open until the project is served again and signs of life are taken"
 )
 STAYS_OPEN = "it stays open until the database takes that"
+KEPT = "they stay, and the ledger grows"
 
 _REMEDIES = (
     (

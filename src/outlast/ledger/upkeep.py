@@ -14,6 +14,8 @@ from outlast.ledger.trouble import Trouble
 BEAT_EVERY_S = 3.0
 LOST_AFTER_S = 15.0
 FORGET_EVERY_S = 60.0
+FORGET_WITHIN_S = 300.0
+"""For each statement: to count 15 million tasks takes longer than others may."""
 FORGET_AT_ONCE = 2_000
 
 
@@ -99,18 +101,23 @@ class Upkeep:
     async def forget(self, connection: "asyncpg.Connection") -> int:
         """Deletes records beyond the retention. Returns how many that were."""
         keep_days = self.retention.days
-        by_age = first_id(datetime.now(UTC) - timedelta(days=keep_days)) if keep_days else None
-        batched = await connection.fetchval(sql.COUNT_BATCHED)
+        # By the database's clock: a node whose own is wrong would delete the records of all.
+        now = await connection.fetchval("select now()")
+        by_age = first_id(now - timedelta(days=keep_days)) if keep_days else None
+        batched = await connection.fetchval(sql.COUNT_BATCHED, timeout=FORGET_WITHIN_S)
         first_task = await self._first_kept(
             connection, sql.SINGLE, self.retention.tasks, sql.FIRST_KEPT_TASK, elsewhere=batched
         )
-        first_request = await self._first_kept(connection, "requests", self.retention.requests, sql.FIRST_KEPT_REQUEST)
+        first_request, first_worker = [
+            await self._first_kept(connection, table, self.retention.requests, sql.first_kept(table))
+            for table in ("requests", "workers")
+        ]
         forgotten = 0
         for table, by_count in (
             (sql.SINGLE, first_task),
             ("task_batches", first_task),
             ("requests", first_request),
-            ("workers", None),
+            ("workers", first_worker),
             ("nodes", None),
         ):
             if given := [bound for bound in (by_age, by_count) if bound is not None]:
@@ -127,15 +134,16 @@ class Upkeep:
         if not count:
             return None
         estimate = await connection.fetchval(sql.ESTIMATE, f"outlast.{table}")
-        if 0 <= estimate < count * 0.8 - elsewhere:
+        # Never counted is -1, before PostgreSQL 14 it was 0.
+        if 0 < estimate < count * 0.8 - elsewhere:
             return None
-        found = await connection.fetchval(statement, count)
+        found = await connection.fetchval(statement, count, timeout=FORGET_WITHIN_S)
         return str(found) if found is not None else None
 
     async def _forget_before(self, connection: "asyncpg.Connection", table: str, first_kept: str) -> int:
         forgotten = 0
         while True:
-            deleted = await connection.fetchrow(sql.forget(table), first_kept, FORGET_AT_ONCE)
+            deleted = await connection.fetchrow(sql.forget(table), first_kept, FORGET_AT_ONCE, timeout=FORGET_WITHIN_S)
             forgotten += int(deleted["records"])
             if deleted["rows"] < FORGET_AT_ONCE:
                 return forgotten
