@@ -93,6 +93,26 @@ async def test_it_is_started_again_when_it_is_killed(folder: Path) -> None:
     await refused(server.ledger_url)
 
 
+async def test_errors_of_functions_do_not_fill_the_disk(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embedded, "MOST_LOG_BYTES", 100_000)
+    monkeypatch.setattr(embedded, "LOOK_AT_LOG_EVERY_S", 0.01)
+    async with running(folder) as server:
+        connection = await connected(lambda: server.functions_url)
+        long = size = 0
+        while size >= long:
+            long = size
+            with pytest.raises(asyncpg.UndefinedTableError):
+                await connection.execute(f"select '{'long' * 1_000}' from nowhere")
+            size = (folder / "log").stat().st_size
+            assert size < 1_000_000
+        with pytest.raises(asyncpg.UndefinedColumnError):
+            await connection.execute("select after_that")
+        await connection.close()
+        text = (folder / "log").read_text()
+        assert "after_that" in text
+        assert "\0" not in text
+
+
 async def test_a_second_node_uses_it_and_takes_over(folder: Path) -> None:
     async with running(folder) as second_to_be_first:
         await (await connected(lambda: second_to_be_first.ledger_url)).close()

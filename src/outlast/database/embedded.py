@@ -39,6 +39,7 @@ READY_WITHIN_S = 60.0
 """A server that was killed first replays its log."""
 SHUTDOWNS = ((signal.SIGINT, 5.0), (signal.SIGQUIT, 2.0))
 """First "fast", then "immediate", as PostgreSQL calls them; and how many seconds each may take."""
+MOST_LOG_BYTES, LOOK_AT_LOG_EVERY_S = 10_000_000, 5.0
 
 _ENVIRON = {"PATH": "/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC"}
 _SETTINGS = {
@@ -136,12 +137,16 @@ class EmbeddedServer:
     async def _serve(self) -> str | None:
         """Returns, when the server has ended, what the user should know of that."""
         process = await self._launch()
-        preparing = asyncio.create_task(self._prepare(process), name="prepare the embedded database")
+        # If another server took the port first, the first of these is connected to that one, perhaps for long.
+        beside = (
+            asyncio.create_task(self._prepare(process), name="prepare the embedded database"),
+            asyncio.create_task(self._keep_log_short(), name="keep the embedded database's log short"),
+        )
         try:
             code = await process.wait()
         finally:
-            # If another server took the port first, this is connected to that one, perhaps for long.
-            preparing.cancel()
+            for task in beside:
+                task.cancel()
         if not self._folder.is_port_free():
             self._place = self._folder.move()
             self._on_moved()
@@ -214,10 +219,19 @@ class EmbeddedServer:
 
     async def _launch(self) -> Process:
         settings = [f"--{name}={value}" for name, value in {**_SETTINGS, "port": str(self._place.port)}.items()]
-        with self._folder.log.open("wb") as log:
+        with self._folder.log.open("ab") as log:
+            log.truncate(0)
             process = await self._start("postgres", "-D", str(self._folder.data), *settings, stdout=log.fileno())
         self._process = process
         return process
+
+    async def _keep_log_short(self) -> None:
+        """Begins it anew when it has become long: it has every error of the functions' statements."""
+        while True:
+            await asyncio.sleep(LOOK_AT_LOG_EVERY_S)
+            with contextlib.suppress(OSError):
+                if self._folder.log.stat().st_size > MOST_LOG_BYTES:
+                    os.truncate(self._folder.log, 0)
 
     async def _start(self, program: str, *arguments: str, stdout: int) -> Process:
         return await asyncio.create_subprocess_exec(
