@@ -224,6 +224,22 @@ class TestTasks:
         assert "10m" in result.err
 
 
+async def test_what_may_not_be_everything_is_said_to_be_so(tmp_path: Path) -> None:
+    project = write_project(tmp_path, {"locked": FUNCTIONS["locked"]})
+    nowhere = "postgresql://nobody@127.0.0.1:1/nowhere"
+    missing = "01a201e6-0609-7d57-9a4a-67be81d8fd4d"
+    async with serving(project, f"--database={nowhere}") as node:
+        await node.wait_for("ledger", level="warning")
+        listed = outlast("tasks", cwd=project)
+        assert (listed.code, listed.out.split()[0]) == (0, "STARTED")
+        assert "outlast: this may not be everything, since all is not well with the ledger's database: " in listed.err
+        assert outlast("tasks", "--json", cwd=project).out == ""
+        assert "may not be everything" in outlast("tasks", "show", cwd=project).err
+        shown = outlast("tasks", "show", missing, cwd=project)
+        assert shown.code == 1
+        assert "no record of such a task, as far as this server remembers: all is not well with" in shown.err
+
+
 class TestPs:
     async def test_tells_of_workers_against_their_limits(self, inside: Path) -> None:
         outlast("invoke", "mixed", cwd=inside)

@@ -418,6 +418,27 @@ async def test_what_it_cannot_count_in_time_is_not_counted_in_memory(
         assert [count.count for count in await there.ledger.counts(TaskQuery())] == [3]
 
 
+async def test_that_it_cannot_be_asked_is_told_with_the_reason(url: str, other: "asyncpg.Connection") -> None:
+    user = f"lonely_{samples.new_id()[-12:]}"
+    await other.execute(f"create role {user} login password 'lonely' connection limit 1")
+    await other.execute(f"grant all on schema outlast to {user}")
+    await other.execute(f"grant all on all tables in schema outlast to {user}")
+    async with node(f"postgresql://{user}:lonely@{url.rpartition('@')[2]}", is_lasting=lambda _: True) as there:
+        tell(there, 3)
+        await there.until_written()
+        assert len((await there.ledger.tasks(TaskQuery())).items) == 3
+        [(told, is_trouble)] = there.reports
+        assert f'refuses questions (too many connections for role "{user}"): they are answered with what' in told
+        assert is_trouble
+        assert "too many connections" in str(there.ledger.status.error)
+        with pytest.raises(TooMany, match="too many connections"):
+            await there.ledger.counts(TaskQuery())
+        await other.execute(f"alter role {user} connection limit 2")
+        assert (await there.ledger.counts(TaskQuery()))[0].count == 3
+        assert there.reports[1:] == [("the ledger's database takes questions again", False)]
+        assert there.ledger.status.error is None
+
+
 async def test_slow_it_does_not_make_records_older_than_they_are(
     url: str, monkeypatch: pytest.MonkeyPatch, other: "asyncpg.Connection"
 ) -> None:

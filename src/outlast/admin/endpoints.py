@@ -121,7 +121,7 @@ class Endpoints:
         ledger = self._node.ledger
         task = await ledger.task(_id(request))
         if task is None:
-            raise Refusal(404, "NOT_FOUND", "there is no record of such a task")
+            raise self._not_on_record("task")
         if task.request_id is not None:
             wanted = Wanted(function=task.function, request_id=task.request_id)
             found = [*self._node.log.feed.recent(wanted, KEPT_EVENTS), *self._of_its_worker(task)]
@@ -164,11 +164,17 @@ class Endpoints:
         tasks = await self._tasks_of(TaskQuery(request_id=id_))
         events = self._node.log.feed.recent(Wanted(request_id=id_), KEPT_EVENTS)
         if record is None and not tasks and not events:
-            raise Refusal(404, "NOT_FOUND", "there is no record of such a request")
+            raise self._not_on_record("request")
         return json(RequestStory(id=id_, request=record, tasks=tasks, events=_raw(events)))
 
     async def executions(self, request: Request, question: questions.ExecutionPages) -> Response:
         return json(await self._node.ledger.workers(question.query(), _text(question.cursor), question.limit))
+
+    def _not_on_record(self, what: str) -> Refusal:
+        text, error = f"there is no record of such a {what}", self._node.ledger.status.error
+        if error is not None:
+            text += f", as far as this server remembers: all is not well with the ledger's database: {error}"
+        return Refusal(404, "NOT_FOUND", text)
 
     async def _tasks_of(self, query: TaskQuery) -> list[TaskRecord]:
         page = await self._node.ledger.tasks(query, None, MAX_LIMIT)

@@ -49,6 +49,12 @@ class Client:
         except Failed as error:
             say(f"{error}; waiting for what it does")
 
+    def tell_what_is_wrong(self) -> None:
+        """Of the ledger, after something that may not be all there is in it."""
+        error = self.get("/v1/node")["ledger"]["error"]
+        if error is not None:
+            say(f"this may not be everything, since all is not well with the ledger's database: {error}")
+
     def catch_up(self) -> None:
         """Waits until the node knows what its workers have said, since responses come sooner than that."""
         with self._asked("POST", "/v1/catch-up", {}):

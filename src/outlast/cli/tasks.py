@@ -61,11 +61,13 @@ def tasks(
         if function is not None and not found:
             node.make_sure_of(function)
         listing.begin(found)
+        node.tell_what_is_wrong()
         return
     if function is not None:
         node.tell_if_unknown(function)
     with node.live(event="task", function=function, request=request) as events:
         listing.begin(_latest(node, asked, limit))
+        node.tell_what_is_wrong()
         for event in events:
             if event["event"] == "task" and all(
                 wanted in (None, event.get(field))
@@ -105,6 +107,7 @@ def _newest_unfinished(node: Client, function: str | None) -> str:
     if not found:
         if function is not None:
             node.make_sure_of(function)
+        node.tell_what_is_wrong()
         raise Failed("every task that has settled was fulfilled; those that have not: outlast tasks --open")
     # Ids sort by time.
     return str(max(found))

@@ -40,7 +40,7 @@ from outlast.ledger.memory import MemoryLedger, P, checked
 from outlast.ledger.siblings import LockedSiblings
 from outlast.ledger.sink import Sink, TaskSink
 from outlast.ledger.sql import SINGLE
-from outlast.ledger.trouble import KEPT, NOT_CLOSED, PATIENCE_S, RECORDS_WAIT, STAYS_OPEN, Report, Trouble
+from outlast.ledger.trouble import PATIENCE_S, Report, Trouble, Troubles
 from outlast.ledger.upkeep import BEAT_EVERY_S, FORGET_EVERY_S, LOST_AFTER_S, Upkeep
 
 DEFAULT_CAPACITY = 100_000
@@ -87,12 +87,11 @@ class PostgresLedger:
         """
         self._connect = connect
         self._report = report
-        trouble = partial(Trouble, report, name=name, first_patience_s=first_patience_s, is_lasting=is_lasting)
-        self._trouble = trouble("records", RECORDS_WAIT.format(capacity))
-        self._silence = trouble("signs of life", NOT_CLOSED)
-        self._leftovers = trouble("the end of what lost servers had open", STAYS_OPEN)
-        self._growth = trouble("the deletion of old records", KEPT)
-        self._upkeep = Upkeep(node, siblings, retention, self._silence, self._leftovers, lost_after_s=lost_after_s)
+        made = partial(Trouble, report, name=name, first_patience_s=first_patience_s, is_lasting=is_lasting)
+        self._troubles = Troubles(made, capacity)
+        self._upkeep = Upkeep(
+            node, siblings, retention, self._troubles.silence, self._troubles.leftovers, lost_after_s=lost_after_s
+        )
         self._beat_every_s = min(BEAT_EVERY_S, lost_after_s / 3)
         self._ring = MemoryLedger()
         self._remember_task = self._ring.task_started
@@ -141,11 +140,11 @@ class PostgresLedger:
     def status(self) -> Status:
         return Status(
             backend="postgres",
-            connected=self._trouble.is_over,
+            connected=self._troubles.records.is_over,
             backlog=sum(len(sink.buffer) + sink.in_flight for sink in self._sinks.values()),
             written=self._written,
             dropped=sum(sink.refused + sink.buffer.dropped for sink in self._sinks.values()),
-            error=self._trouble.error or self._silence.error or self._leftovers.error or self._growth.error,
+            error=self._troubles.error,
         )
 
     @property
@@ -188,7 +187,8 @@ class PostgresLedger:
             if self._answers(SINGLE):
                 # What is in memory is the latest part of it, and no answer.
                 raise TooMany(
-                    f"the database has not counted them within {ASK_WITHIN_S:g} s: ask for a shorter time (since)"
+                    f"the database has not counted them within {ASK_WITHIN_S:g} s ({self._troubles.questions.error}): "
+                    "ask for a shorter time (since)"
                 )
             return await self._ring.counts(query)
         return [msgspec.convert(dict(row), TaskCount) for row in rows]
@@ -224,11 +224,13 @@ class PostgresLedger:
                 if self._asked is None or self._asked.is_closed():
                     self._asked = await self._connect()
                 rows: list[Any] = await self._asked.fetch(text, *values)
-                return rows
-        except _UNREACHABLE:
+        except _UNREACHABLE as error:
             if self._asked is not None:
                 self._asked.terminate()
+            self._troubles.questions.goes_on(error, is_refusal=True)
             return None
+        self._troubles.questions.ends()
+        return rows
 
     async def _catch_up(self) -> None:
         if self._is_in_reach and self.status.backlog:
@@ -298,17 +300,17 @@ class PostgresLedger:
             if now >= beaten + self._beat_every_s:
                 beaten = now
                 await self._beat(connection, connected_s=now - since)
-                if not self._silence.is_over:
+                if not self._troubles.silence.is_over:
                     # The tables may be gone, or another server be the one to write to: that shows on connecting.
                     return False
-                if not self._trouble.is_over:
+                if not self._troubles.records.is_over:
                     waiting = self._try_again()
                     self._wake()
 
     async def _end(self, connection: "asyncpg.Connection", *, connected_s: float) -> None:
-        if not self._silence.is_over:
+        if not self._troubles.silence.is_over:
             await self._beat(connection, connected_s=connected_s)
-        if self._silence.is_over:
+        if self._troubles.silence.is_over:
             await self._upkeep.end(connection)
             self._ended = True
 
@@ -328,9 +330,9 @@ class PostgresLedger:
         """Says whether all is well, now that something has been written or refused; ``waiting``: so many had waited."""
         refusals = [sink.refusal for sink in self._sinks.values() if sink.refusal]
         if refusals:
-            self._trouble.goes_on(refusals[0], is_refusal=True)
-        elif not self._trouble.is_over:
-            self._trouble.ends(f"; {waiting} are being written")
+            self._troubles.records.goes_on(refusals[0], is_refusal=True)
+        elif not self._troubles.records.is_over:
+            self._troubles.records.ends(f"; {waiting} are being written")
 
     async def _wait_for_news(self, at_most_s: float) -> None:
         with contextlib.suppress(TimeoutError):
@@ -363,7 +365,6 @@ class PostgresLedger:
         return count > 0 and any(sink.at_most >= BATCH for sink in self._sinks.values())
 
     async def _forget_for_ever(self) -> None:
-        self._growth.ends()
         while True:
             await asyncio.sleep(FORGET_EVERY_S)
             if not self._is_in_reach:
@@ -371,9 +372,9 @@ class PostgresLedger:
             try:
                 await self.forget()
             except _UNREACHABLE as error:
-                self._growth.goes_on(error, is_refusal=True)
+                self._troubles.growth.goes_on(error, is_refusal=True)
             else:
-                self._growth.ends()
+                self._troubles.growth.ends()
 
     async def forget(self) -> int:
         """Deletes what is older, or more, than is to be kept. Done every minute; raises what asyncpg raises."""
@@ -391,7 +392,7 @@ class PostgresLedger:
             if not done.done():
                 done.set_result(None)
         self._caught_up.clear()
-        self._trouble.goes_on(error, is_refusal=is_refusal)
+        self._troubles.records.goes_on(error, is_refusal=is_refusal)
 
     # The end.
 

@@ -9,13 +9,14 @@ import asyncpg
 PATIENCE_S = 10.0
 """Out of reach for so long, a database that was in reach is worth a word: it may just be started again."""
 
-RECORDS_WAIT = "records wait in memory, {:,} at most of each kind, until it takes them"
-NOT_CLOSED = (
+_RECORDS_WAIT = "records wait in memory, {:,} at most of each kind, until it takes them"
+_NOT_CLOSED = (
     "records are written all the same; but servers that share the database may take this one for lost, and if it is "
     "killed, what it had open may stay open until the project is served again and signs of life are taken"
 )
-STAYS_OPEN = "it stays open until the database takes that"
-KEPT = "they stay, and the ledger grows"
+_STAYS_OPEN = "it stays open until the database takes that"
+_KEPT = "they stay, and the ledger grows"
+_FROM_MEMORY = "they are answered with what this server remembers"
 
 _REMEDIES = (
     (
@@ -95,6 +96,26 @@ class Trouble:
         if self._is_told:
             self._is_told = False
             self._report(f"{self._name} takes {self._of} again{besides}", is_trouble=False)
+
+
+class Troubles:
+    """All that can be wrong with a ledger's database."""
+
+    def __init__(self, make: Callable[[str, str], Trouble], capacity: int) -> None:
+        """``make``: a `Trouble` of what, and with which meaning. ``capacity``: how many records of a kind may wait."""
+        self.records = make("records", _RECORDS_WAIT.format(capacity))
+        self.silence = make("signs of life", _NOT_CLOSED)
+        self.leftovers = make("the end of what lost servers had open", _STAYS_OPEN)
+        self.growth = make("the deletion of old records", _KEPT)
+        self.questions = make("questions", _FROM_MEMORY)
+        # Without a connection there is neither.
+        self.growth.ends()
+        self.questions.ends()
+
+    @property
+    def error(self) -> str | None:
+        all_ = (self.records, self.silence, self.leftovers, self.growth, self.questions)
+        return next((trouble.error for trouble in all_ if trouble.error), None)
 
 
 def _remedy(error: BaseException) -> str:
