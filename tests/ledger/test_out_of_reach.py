@@ -186,6 +186,43 @@ async def test_a_table_that_takes_no_records_is_told_of_once_and_holds_up_no_oth
         assert (is_trouble, is_trouble_again) == (True, False)
 
 
+async def test_a_table_that_is_locked_for_long_holds_up_no_other(
+    url: str, other: "asyncpg.Connection", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "COMMAND_WITHIN_S", 0.3)
+    monkeypatch.setattr(trouble, "PATIENCE_S", 0.1)
+    connect = Connect(url)
+    async with node(url, connect=connect, lost_after_s=0.6) as there:
+        await there.until_connected()
+        async with other.transaction():
+            await other.execute("lock table outlast.single_tasks in access exclusive mode")
+            told = tell(there, 3)
+            await there.until(lambda: there.ledger._sinks[sql.SINGLE].in_flight)
+            there.ledger.request_ended(samples.request(node=there.id))
+            await there.until(lambda: there.ledger._sinks["requests"].written == 1)
+            await there.until(lambda: there.reports)
+        assert "refuses records (no answer in time: single_tasks may be locked)" in there.reports[0][0]
+        await there.until_written()
+        assert await kept(other) == sorted(told)
+        assert len(connect.attempts) == 1
+
+
+async def test_one_that_falls_silent_while_it_writes_is_connected_to_anew(
+    url: str, other: "asyncpg.Connection", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "COMMAND_WITHIN_S", 0.3)
+    async with freezing(url) as network:
+        connect = Connect(network.url)
+        async with node(network.url, connect=connect) as there:
+            await there.until_connected()
+            network.freeze_at = "COPY"
+            told = tell(there, 3)
+            await asyncio.wait_for(network.frozen.wait(), 20)
+            connect._database = Database(lambda: url)
+            await there.until_written()
+            assert await kept(other) == sorted(told)
+
+
 async def test_tasks_are_refused_until_both_their_tables_take_what_waits(other: "asyncpg.Connection") -> None:
     await other.execute(REFUSING)
     sink = TaskSink("single_tasks", 1_000, lambda: None, lambda _: None)

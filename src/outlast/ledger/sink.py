@@ -18,6 +18,9 @@ SPREAD_S = 0.1
 """A batch that nobody waits for is sent to PostgreSQL over this time. All at once, it would keep PostgreSQL working for
 up to 25 ms without a pause, in which everything else would have to share the other CPUs."""
 
+ANSWERS_WITHIN_S = 1.0
+"""A database that has not written in time answers so soon, if it is only a table that somebody has locked."""
+
 UNWRITABLE = (
     asyncpg.DataError,
     asyncpg.UniqueViolationError,
@@ -38,7 +41,7 @@ class Sink(Generic[R]):
         """``capacity`` and ``wake``: for its buffer. ``refuse``: called with the reason when a record is refused."""
         self.buffer: Buffer[R] = Buffer(capacity, wake)
         self.in_flight = self.written = self.refused = 0
-        self.refusal: asyncpg.PostgresError | None = None
+        self.refusal: asyncpg.PostgresError | TimeoutError | None = None
         """Why the database refuses some records, until it has taken all that waited."""
         self._rests = False
         self._table = table
@@ -77,6 +80,11 @@ class Sink(Generic[R]):
             if connection.is_closed():
                 raise
             self.refusal, self._rests = error, True
+            return 0
+        except TimeoutError:
+            async with asyncio.timeout(ANSWERS_WITHIN_S):
+                await connection.execute("select 1")
+            self.refusal, self._rests = TimeoutError(f"no answer in time: {self._table} may be locked"), True
             return 0
         if is_all and self.written > before:
             self.refusal = None
