@@ -16,6 +16,7 @@ import pytest_asyncio
 from tests.support.postgres import connected
 
 from outlast.database import embedded
+from outlast.database.connections import Database
 from outlast.database.embedded import EmbeddedServer, EmbeddedServerError
 from outlast.database.place import HOST, OWNER, Folder
 
@@ -91,6 +92,24 @@ async def test_it_is_started_again_when_it_is_killed(folder: Path) -> None:
         await (await connected(lambda: server.ledger_url)).close()
         assert any("tries again" in report for report in server.reports)  # type: ignore[attr-defined]
     await refused(server.ledger_url)
+
+
+async def test_variables_that_are_meant_for_another_server_do_not_concern_it(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = {"HOST": "db.example.com", "PORT": "1", "USER": "ada", "DATABASE": "shop", "PASSWORD": "no"}
+    for name, value in {**elsewhere, "SSLMODE": "require", "TARGETSESSIONATTRS": "standby"}.items():
+        monkeypatch.setenv(f"PG{name}", value)
+    prepare, prepared = EmbeddedServer._make_missing, asyncio.Event()
+
+    async def make_missing(self: EmbeddedServer, connection: "asyncpg.Connection") -> None:
+        await prepare(self, connection)
+        prepared.set()
+
+    monkeypatch.setattr(EmbeddedServer, "_make_missing", make_missing)
+    async with running(folder) as server:
+        await asyncio.wait_for(prepared.wait(), PATIENCE_S)
+        await (await Database(lambda: server.ledger_url).connect()).close()
 
 
 async def test_errors_of_functions_do_not_fill_the_disk(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

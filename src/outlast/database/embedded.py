@@ -91,7 +91,8 @@ class EmbeddedServer:
 
     @property
     def ledger_url(self) -> str:
-        return self._folder.place().url(OWNER)
+        # Whoever starts the node may have set PGSSLMODE and the like for another server.
+        return f"{self._folder.place().url(OWNER)}?sslmode=disable&target_session_attrs=any"
 
     @property
     def functions_url(self) -> str:
@@ -284,6 +285,7 @@ class EmbeddedServer:
                     database="postgres",
                     timeout=READY_WITHIN_S,
                     ssl=False,
+                    target_session_attrs="any",
                 )
             except (OSError, asyncpg.CannotConnectNowError, asyncpg.ConnectionDoesNotExistError):
                 await asyncio.sleep(READY_EVERY_S)
