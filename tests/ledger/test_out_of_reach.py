@@ -82,6 +82,22 @@ async def test_down_at_first_everything_is_written_when_it_is_up(url: str) -> No
             assert await kept(connection) == sorted(told)
 
 
+async def test_an_error_that_nobody_foresaw_is_not_kept_secret() -> None:
+    async def connect() -> "asyncpg.Connection":
+        raise ZeroDivisionError("nobody foresaw this")
+
+    told: list[str] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: told.append(f"{context['message']}: {context['exception']}"))
+    try:
+        async with node("", connect=connect) as there:
+            await there.until(lambda: told)
+            assert there.ledger.status.error == "nobody foresaw this"
+    finally:
+        loop.set_exception_handler(None)
+    assert told == ["could not write the ledger: nobody foresaw this"]
+
+
 async def test_slow_it_is_waited_for_and_what_there_is_no_room_for_is_counted(
     url: str, other: "asyncpg.Connection"
 ) -> None:

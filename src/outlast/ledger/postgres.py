@@ -118,6 +118,8 @@ class PostgresLedger:
             self._loop.create_task(self._write_for_ever(), name="write the ledger"),
             self._loop.create_task(self._forget_for_ever(), name="forget what is old"),
         ]
+        for task in self._side_tasks:
+            task.add_done_callback(self._tell_of_defect)
 
     # What the node tells.
 
@@ -393,6 +395,11 @@ class PostgresLedger:
                 done.set_result(None)
         self._caught_up.clear()
         self._troubles.records.goes_on(error, is_refusal=is_refusal)
+
+    def _tell_of_defect(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._lose_reach(error, is_refusal=False)
+            self._loop.call_exception_handler({"message": f"could not {task.get_name()}", "exception": error})
 
     # The end.
 
