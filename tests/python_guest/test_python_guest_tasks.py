@@ -115,6 +115,40 @@ async def handler(request):
             await worker.message("task_settled", task=1, outcome="fulfilled")
         assert worker.kinds.count("task_started") == 1
 
+    @pytest.mark.parametrize(
+        "call",
+        [
+            "await asyncio.get_running_loop().run_in_executor(None, block)",
+            "EdgeRuntime.wait_until(pool.submit(block), name='pooled')",
+        ],
+    )
+    async def test_a_pool_works_for_the_request_that_asked_it_to(self, function: MakeFunction, call: str) -> None:
+        source = f"""
+            from concurrent.futures import ThreadPoolExecutor
+            from contextvars import ContextVar
+
+            local = ContextVar("local")
+            pool = ThreadPoolExecutor(1, initializer=lambda: local.set("of the thread"))
+
+            async def work(): pass
+
+            def block():
+                print("blocked", local.get(None))
+                EdgeRuntime.wait_until(work())
+
+            @serve
+            async def handler(request):
+                {call}
+                return Response()
+        """
+        async with booted(function(source)) as worker:
+            await worker.message("ready")
+            for request in ("r-1", "r-2"):
+                await worker.get(request_id=request)
+                await worker.message("task_started", name="work", request=request)
+                set_ = "None" if "None" in call else "of the thread"
+                await worker.message("log", text=f"blocked {set_}", request=request)
+
     async def test_of_three_the_first_raises(self, function: MakeFunction) -> None:
         source = """
             async def work(number):

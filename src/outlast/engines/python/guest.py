@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from outlast.core.outcome import UnloadReason
-from outlast.engines.python import forgotten, gate, loading, rehearsal
+from outlast.engines.python import forgotten, gate, loading, pools, rehearsal
 from outlast.engines.python.control import Channel
 from outlast.engines.python.lifespan import Lifespan, StartupFailed
 from outlast.engines.python.output import Output
@@ -88,6 +88,7 @@ class Guest:
         self._pulse = Pulse(loop, self._is_busy, self._on_stuck, self._on_moving, self._hear, undisturbed)
         self._gate = gate.Gate(self._pulse.quicken, self._output.end_request, self._exit)
         gate.install()
+        pools.install()
         serving.inside_worker = True
         serving.on_app = self._use
         loop.set_exception_handler(self._on_loop_error)
