@@ -190,6 +190,54 @@ async def handler(request):
         )
         assert worker.printed == [("info", "tidied")]
 
+    async def test_what_fails_after_its_timeout(self, function: MakeFunction) -> None:
+        source = """
+            async def slow():
+                try: await asyncio.Event().wait()
+                finally: raise ValueError("not stored")
+
+            add_event_listener("unhandledrejection", lambda event: print("heard", event.reason))
+
+            @serve
+            async def handler(request):
+                EdgeRuntime.wait_until(slow(), timeout=0.1)
+                return Response()
+        """
+        async with booted(function(source)) as worker:
+            await worker.message("ready")
+            await worker.get(request_id="r-1")
+            await worker.message("task_settled", outcome="timed_out")
+            error = await worker.message("log", level="error", request="r-1")
+            await worker.log("heard not stored")
+        first, *_, last = error["text"].splitlines()
+        assert first == 'task "slow" failed after its timeout:'
+        assert last == "ValueError: not stored"
+        assert "uncaught" not in worker.kinds
+
+    async def test_what_goes_on_after_its_timeout_is_told_of(self, function: MakeFunction) -> None:
+        source = """
+            opened = asyncio.Event()
+
+            async def stubborn():
+                while not opened.is_set():
+                    try: await opened.wait()
+                    except: pass
+
+            @serve
+            async def handler(request):
+                if request.path == "/open": opened.set()
+                else: EdgeRuntime.wait_until(stubborn(), timeout=0.1)
+                return Response()
+        """
+        async with booted(function(source)) as worker:
+            await worker.message("ready")
+            await worker.get(request_id="r-1")
+            warning = await worker.message("log", level="warning", request="r-1")
+            assert warning["text"].startswith('task "stubborn" still runs, 2 s after its timeout: ')
+            assert "task_settled" not in worker.kinds
+            await worker.get("/open")
+            await worker.message("task_settled", outcome="timed_out")
+
     async def test_cancelled_by_the_function_itself(self, function: MakeFunction) -> None:
         source = """
             add_event_listener("unhandledrejection", lambda event: print("heard"))

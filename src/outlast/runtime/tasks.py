@@ -28,6 +28,10 @@ _SETTLED = "__outlast_settled__"
 """Set on a future when its end has been reported: to look it up among all those there were would take longer."""
 
 
+IGNORED_AFTER_S = 2.0
+"""A task that goes on for so long after its timeout has cancelled it is told of."""
+
+
 class _Limit:
     """The timeout of a task."""
 
@@ -38,6 +42,9 @@ class _Limit:
         self.seconds = seconds
         self.passed = False
         self.timer = timer
+
+    def __str__(self) -> str:
+        return f'task "{self.name}"' if self.name else "the task"
 
 
 class Tasks:
@@ -145,7 +152,15 @@ class Tasks:
             _, _, limit = self._open[future]
             assert limit is not None
             limit.passed = True
+            limit.timer = future.get_loop().call_later(IGNORED_AFTER_S, self._on_ignored, limit)
             future.cancel()
+
+    def _on_ignored(self, limit: _Limit) -> None:
+        text = (
+            f"{limit} still runs, {IGNORED_AFTER_S:g} s after its timeout: something in it catches CancelledError, "
+            "as a bare `except:` does, and goes on"
+        )
+        reports.send(Logged("warning", text, request_id.get()))
 
     def _on_done(self, future: AnyFuture) -> None:
         error = None if future.cancelled() else future.exception()
@@ -166,9 +181,11 @@ class Tasks:
                 raise error
             return
         if limit is not None and limit.passed:
-            what = f'task "{limit.name}"' if limit.name else "the task"
-            text = f"TimeoutError: {what} took longer than {limit.seconds} s"
-            reports.send(TaskSettled(number, "timed_out", text))
+            reports.send(TaskSettled(number, "timed_out", f"TimeoutError: {limit} took longer than {limit.seconds} s"))
+            if error is not None:
+                text = f"{limit} failed after its timeout:\n{describe(error)}"
+                reports.send(Logged("error", text, request_id.get()))
+                self._on_rejected(future, error)
         elif future.cancelled():
             # Somebody cancelled it on purpose: no event is dispatched for that.
             reports.send(TaskSettled(number, "rejected", "CancelledError: the task was cancelled"))
