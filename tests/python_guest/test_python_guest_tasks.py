@@ -250,6 +250,24 @@ async def handler(request):
         assert (settled["outcome"], settled["error"]) == ("rejected", "CancelledError: the task was cancelled")
         assert worker.printed == []
 
+    async def test_what_is_left_of_another_loop(self, function: MakeFunction) -> None:
+        source = """
+            async def main():
+                EdgeRuntime.wait_until(asyncio.Event().wait(), name="left")
+
+            @serve
+            def handler(request):
+                asyncio.run(main())
+                return Response()
+        """
+        async with booted(function(source)) as worker:
+            await worker.message("ready")
+            await worker.get()
+            settled = await worker.message("task_settled", task=1, outcome="rejected")
+        assert settled["error"].startswith(
+            "CancelledError: the task was cancelled: it ran in an event loop of its own, "
+        )
+
     @pytest.mark.parametrize(
         ("value", "advice"),
         [

@@ -188,7 +188,10 @@ class Tasks:
                 self._on_rejected(future, error)
         elif future.cancelled():
             # Somebody cancelled it on purpose: no event is dispatched for that.
-            reports.send(TaskSettled(number, "rejected", "CancelledError: the task was cancelled"))
+            text = "CancelledError: the task was cancelled"
+            if self._loop not in (None, future.get_loop()):
+                text += ": it ran in an event loop of its own, and asyncio.run(...) cancels what it has not awaited"
+            reports.send(TaskSettled(number, "rejected", text))
         else:
             self.settle(number, error, future)
 
