@@ -15,7 +15,11 @@ from pathlib import Path
 
 import httpx
 import pytest
+import starlette.requests
+import starlette.responses
+from starlette.applications import Starlette
 from starlette.responses import StreamingResponse
+from starlette.routing import Route
 
 import outlast
 from outlast import EdgeRuntime, Request, Response, serve
@@ -210,6 +214,24 @@ class TestWaitUntil:
             await EdgeRuntime.wait_until(fail())
         await asyncio.sleep(0)
         assert "ValueError: no" in caplog.text
+
+    async def test_in_the_thread_of_an_endpoint(self) -> None:
+        """As with `uvicorn main:app`."""
+        started = []
+
+        async def work() -> int:
+            return 7
+
+        def endpoint(_: starlette.requests.Request) -> starlette.responses.Response:
+            started.append(EdgeRuntime.wait_until(work()))
+            return starlette.responses.Response()
+
+        app = Starlette(routes=[Route("/", endpoint)])
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://example.com") as http_:
+            await http_.get("/")
+        (task,) = started
+        assert isinstance(task, asyncio.Task)
+        assert await task == 7
 
 
 def test_importing_the_package_imports_no_server() -> None:

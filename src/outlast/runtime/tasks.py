@@ -196,7 +196,7 @@ class Tasks:
             self.settle(number, error, future)
 
     def _without_loop(self, awaitable: Awaitable[Any], name: str, timeout_s: float | None) -> Any:
-        loop = self._loop
+        loop = self._loop or _loop_of_endpoint()
         if loop is None:
             # Top level of a module that is run by itself: `serve` brings the loop.
             self._deferred.append((awaitable, name, timeout_s))
@@ -227,6 +227,17 @@ class Tasks:
             "EdgeRuntime.wait_until(asyncio.to_thread(work, ...)) with any other"
         )
         reports.send(Logged("warning", text, request_id.get()))
+
+
+def _loop_of_endpoint() -> asyncio.AbstractEventLoop | None:
+    """The loop whose server has this thread run an endpoint that is no `async def`; outside Outlast nothing else knows
+    it."""
+    from anyio import from_thread
+
+    try:
+        return from_thread.run_sync(asyncio.get_running_loop)
+    except RuntimeError:
+        return None
 
 
 def _check(name: object, timeout: object) -> None:
