@@ -317,6 +317,20 @@ class TestStandalone:
                 process.kill()
             await process.communicate()
 
+    @pytest.mark.parametrize("handler", ["imported", "functools.partial(imported)"])
+    def test_a_handler_from_elsewhere(self, script: Path, unused_tcp_port: int, handler: str) -> None:
+        script.with_name("elsewhere.py").write_text(
+            "from outlast import Response\nasync def imported(request): return Response('ok')"
+        )
+        script.write_text(
+            "import functools\nfrom elsewhere import imported\nfrom outlast import serve\n"
+            f"serve({handler}, port={unused_tcp_port})"
+        )
+        with subprocess.Popen([sys.executable, script], stderr=subprocess.PIPE) as process:
+            assert process.stderr is not None
+            assert any(b"Uvicorn running" in line for line in process.stderr)
+            process.kill()
+
     def test_a_script_that_fails_does_not_serve(self, script: Path, unused_tcp_port: int) -> None:
         script.write_text(script.read_text() + "raise SystemError('no')")
         ended = subprocess.run([sys.executable, script], capture_output=True, timeout=20)

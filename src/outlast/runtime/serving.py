@@ -112,7 +112,7 @@ def serve(handler: Any = None, *, host: str = "127.0.0.1", port: int = 8000) -> 
     serving.app = app = HandlerApp(handler)
     if serving.on_app is not None:
         serving.on_app(app)
-    if not serving.inside_worker and _is_main_module(handler):
+    if not serving.inside_worker and _is_of_main_program(handler):
         from outlast.runtime import standalone
 
         standalone.serve_when_module_ends(app, host, port)
@@ -149,6 +149,10 @@ def _shown(value: object) -> str:
     return text if len(text) <= 200 else text[:200] + "..."
 
 
-def _is_main_module(handler: object) -> bool:
-    main = sys.modules.get("__main__")
-    return getattr(handler, "__module__", None) == "__main__" and hasattr(main, "__file__")
+def _is_of_main_program(handler: object) -> bool:
+    """Whether the file that is run by itself defines the handler, or gives it to `serve`."""
+    frame = inspect.currentframe()
+    while frame is not None and frame.f_globals is globals():
+        frame = frame.f_back
+    giver = frame.f_globals.get("__name__") if frame is not None else None
+    return "__main__" in (giver, getattr(handler, "__module__", None)) and hasattr(sys.modules["__main__"], "__file__")
