@@ -35,15 +35,18 @@ _HOMES = {
 }
 
 
-def __getattr__(name: str) -> object:
-    """Imports a name on first use: the node and the command line share this package, and need none of them."""
-    for module, names in _HOMES.items():
-        if name in names:
-            import importlib
+if not TYPE_CHECKING:
+    # Type checkers would take it to know every name, misspelt ones too.
 
-            value = globals()[name] = getattr(importlib.import_module(f"outlast.runtime.{module}"), name)
-            return value
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    def __getattr__(name: str) -> object:
+        """Imports a name on first use: the node and the command line share this package, and need none of them."""
+        for module, names in _HOMES.items():
+            if name in names:
+                import importlib
+
+                value = globals()[name] = getattr(importlib.import_module(f"outlast.runtime.{module}"), name)
+                return value
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

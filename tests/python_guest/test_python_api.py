@@ -355,13 +355,14 @@ USERS_CODE = """
     @serve
     async def handler(request: Request) -> Response:
         task: asyncio.Task[int] = EdgeRuntime.wait_until(number(), name="n", timeout=1)
-        future: asyncio.Future[int] = EdgeRuntime.wait_until(asyncio.ensure_future(number()))
+        begun: asyncio.Task[int] = EdgeRuntime.wait_until(asyncio.create_task(number()))
+        future: asyncio.Future[tuple[int]] = EdgeRuntime.wait_until(asyncio.gather(number()))
         EdgeRuntime.wait_until(asyncio.to_thread(print, "x"))
         pooled: asyncio.Future[int] = EdgeRuntime.wait_until(ThreadPoolExecutor().submit(len, "x"))
         print(request.path, request.url, await request.json(), await request.text(), await request.form())
         async for chunk in request:
             print(len(chunk))
-        if await task + await future + await pooled:
+        if await task + await begun + await pooled + sum(await future):
             return Response(parts(), status=200, headers={"a": "b"})
         return Response.json({}, headers=[("a", "b")])
 
@@ -376,6 +377,8 @@ USERS_CODE = """
     add_event_listener("load", lambda event: print(event.type))
     EdgeRuntime.wait_until(7)  # type: ignore[call-overload]
     add_event_listener("unlaod", print)  # type: ignore[call-overload]
+    from outlast import Respond  # type: ignore[attr-defined]
+    from outlast.testing import SyncOutlasts  # type: ignore[attr-defined]
 """
 
 

@@ -120,7 +120,7 @@ class EdgeRuntime:
     @overload
     @staticmethod
     def wait_until(
-        awaitable: Coroutine[Any, Any, T], *, name: str = "", timeout: float | None = None
+        awaitable: Coroutine[Any, Any, T] | asyncio.Task[T], *, name: str = "", timeout: float | None = None
     ) -> asyncio.Task[T]: ...
 
     @overload

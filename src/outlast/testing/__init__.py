@@ -33,15 +33,18 @@ _HOMES = {
 }
 
 
-def __getattr__(name: str) -> object:
-    """Imports a name on first use: pytest loads this package at every start, whether or not it is used."""
-    for module, names in _HOMES.items():
-        if name in names:
-            import importlib
+if not TYPE_CHECKING:
+    # Type checkers would take it to know every name, misspelt ones too.
 
-            value = globals()[name] = getattr(importlib.import_module(module), name)
-            return value
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    def __getattr__(name: str) -> object:
+        """Imports a name on first use: pytest loads this package at every start, whether or not it is used."""
+        for module, names in _HOMES.items():
+            if name in names:
+                import importlib
+
+                value = globals()[name] = getattr(importlib.import_module(module), name)
+                return value
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
