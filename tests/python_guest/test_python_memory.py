@@ -96,6 +96,28 @@ async def handler(request):
             assert settled["error"].endswith("\nMemoryError")
             await worker.message("uncaught")
 
+    async def test_one_in_a_group_counts_too(self, function: MakeFunction) -> None:
+        source = """
+async def work(): bytes(2**36)
+
+async def group():
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(work())
+
+@serve
+async def handler(request):
+    if request.path == "/here": await group()
+    EdgeRuntime.wait_until(group())
+    return Response()
+"""
+        async with booted(function(source), memory_mb=64) as worker:
+            await worker.message("ready")
+            assert (await worker.get("/here", request_id="r-1")).status == 500
+            await worker.message("uncaught", request="r-1")
+            await worker.get(request_id="r-2")
+            await worker.message("task_settled", outcome="rejected")
+            await worker.message("uncaught", request="r-2")
+
     async def test_one_that_the_function_deals_with_is_its_own_business(self, function: MakeFunction) -> None:
         source = """
             @serve

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import ContextVar
 from typing import Any, Literal, TypeVar, overload
 
-from outlast.runtime import reports
+from outlast.runtime import memory, reports
 from outlast.runtime.context import request_id
 from outlast.runtime.describe import describe
 from outlast.runtime.events import (
@@ -45,7 +45,7 @@ def dispatch_rejection(promise: AnyFuture | None, reason: BaseException, *, unca
     ``uncaught``: unless a listener prevents it, it is also reported to the node as an uncaught error. A MemoryError
     always counts as uncaught, because a process that has reached its limit must be replaced.
     """
-    uncaught = uncaught or isinstance(reason, MemoryError)
+    uncaught = uncaught or memory.is_short(reason)
     _dispatch_error(UnhandledRejectionEvent("unhandledrejection", reason, promise), reason, uncaught)
 
 

@@ -125,7 +125,7 @@ def internal_server_error() -> starlette.responses.Response:
 
 def report(error: BaseException) -> None:
     """Reports an error that a handler raised."""
-    if isinstance(error, MemoryError):
+    if memory.is_short(error):
         # Nobody knows what else fails in a process that has reached its limit: it must be replaced.
         report_uncaught(error)
     else:
