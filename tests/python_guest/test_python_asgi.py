@@ -711,6 +711,25 @@ async def test_an_application_that_fails_at_a_websocket(function: MakeFunction, 
     assert [level for level, _ in worker.printed] == ["info", "error"]
 
 
+async def test_a_websocket_that_an_application_answers_otherwise(function: MakeFunction) -> None:
+    source = """
+        from starlette.applications import Starlette
+        from starlette.exceptions import HTTPException
+        from starlette.routing import WebSocketRoute
+
+        async def refuse(websocket): raise HTTPException(418)
+
+        app = Starlette(routes=[WebSocketRoute("/hello/ws", refuse)])
+    """
+    async with booted(function(source)) as worker:
+        await worker.message("ready")
+        assert (await worker.ask(SOCKET)).startswith(b"HTTP/1.1 418 ")
+        worker.say(type="ping", number=7)
+        await worker.message("pong", number=7)
+    # That is no error.
+    assert worker.printed == []
+
+
 async def test_multipart_form(function: MakeFunction) -> None:
     form = (
         b'--x\r\ncontent-disposition: form-data; name="name"\r\n\r\nAda\r\n'

@@ -4,6 +4,7 @@ import asyncio
 import functools
 import logging
 from collections.abc import Callable
+from typing import Any
 
 import uvicorn
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
@@ -41,6 +42,12 @@ class WebSockets:
 class _Protocol(WebSocketsSansIOProtocol):
     on_lost: Callable[[], None]
     """The node speaks only of clients that leave before the connection is closed."""
+
+    async def send(self, message: Any) -> None:
+        await super().send(message)
+        if message["type"] == "websocket.http.response.body" and not message.get("more_body", False):
+            # uvicorn would log that there is none, although the application has refused it as ASGI lets it.
+            self.handshake_complete = True
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
