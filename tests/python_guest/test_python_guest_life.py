@@ -857,6 +857,44 @@ class TestOutput:
             assert worker.process.stdout is not None
             assert await worker.process.stdout.readexactly(12) == b"bytes\nchild\n"
 
+    async def test_what_goes_past_sys_stdout_is_there_when_it_is_flushed(self, function: MakeFunction) -> None:
+        source = """
+            print("raw", file=sys.__stdout__)
+            sys.stdout.buffer.write(b"bytes\\n")
+            sys.stdout.flush()
+            serve(lambda request: Response())
+        """
+        async with booted(function(source)) as worker:
+            await worker.message("ready")
+            assert worker.process.stdout is not None
+            assert await asyncio.wait_for(worker.process.stdout.readexactly(10), 20) == b"raw\nbytes\n"
+
+    @pytest.mark.parametrize("end", ["node", "code"])
+    async def test_what_is_in_place_of_sys_stdout_loses_nothing(self, function: MakeFunction, end: str) -> None:
+        source = """
+            import io
+
+            class Broken:
+                def flush(self): raise ValueError("closed")
+
+            sys.stdout = io.TextIOWrapper(sys.stdout.buffer, encoding="utf-8")
+            sys.stderr = Broken()
+            print("wrapped")
+
+            @serve
+            async def handler(request): os._exit(0)
+        """
+        async with booted(function(source)) as worker:
+            await worker.message("ready")
+            if end == "node":
+                worker.say(type="exit")
+            else:
+                _, writer = await worker.connect()
+                writer.write(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+            assert worker.process.stdout is not None
+            assert await asyncio.wait_for(worker.process.stdout.read(), 20) == b"wrapped\n"
+            assert await worker.process.wait() == 0
+
     async def test_more_than_the_channel_takes_at_once(self, function: MakeFunction) -> None:
         source = """
             @serve

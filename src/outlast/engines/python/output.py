@@ -1,9 +1,11 @@
 """Turns what the function prints, logs and warns of into messages with a level and a request id."""
 
+import contextlib
 import faulthandler
 import functools
 import io
 import logging
+import os
 import sys
 import threading
 import traceback
@@ -36,6 +38,8 @@ class Writer(io.TextIOBase):
         self._level = level
         self._raw = raw
         self._pending: dict[tuple[int, str, Level | None], str] = {}
+        self._goes_round = False
+        """Whether the function may write bytes."""
 
     def write(self, text: str) -> int:
         if not isinstance(text, str):
@@ -60,6 +64,8 @@ class Writer(io.TextIOBase):
 
     def flush(self) -> None:
         """Sends the unfinished lines of this thread and request."""
+        if self._goes_round:
+            self._raw.flush()
         if self._pending:
             ours = (threading.get_ident(), request_id.get())
             # Other threads begin and finish lines meanwhile.
@@ -85,6 +91,7 @@ class Writer(io.TextIOBase):
     @property
     def buffer(self) -> Any:
         """Bytes bypass the channel: the node reads them from the process's output, without a request id."""
+        self._goes_round = True
         return self._raw.buffer
 
     @property
@@ -128,12 +135,14 @@ class Output:
 
     def __init__(self, on_thread_error: Callable[[BaseException], None]) -> None:
         self._on_thread_error = on_thread_error
-        self._raw = sys.stdout, sys.stderr
-        self.stdout = Writer("info", sys.stdout)
-        self.stderr = Writer("error", sys.stderr)
+        # What Python has opened may know the descriptors as they were in the process that this one was forked from.
+        self._raw = _opened(1), _opened(2)
+        self.stdout = Writer("info", self._raw[0])
+        self.stderr = Writer("error", self._raw[1])
 
     def install(self) -> None:
         sys.stdout, sys.stderr = cast(TextIO, self.stdout), cast(TextIO, self.stderr)
+        sys.__stdout__, sys.__stderr__ = self._raw  # type: ignore[misc]
         faulthandler.enable(file=2)
         prepare_logging()
         logging.lastResort = _LastResort()
@@ -160,6 +169,10 @@ class Output:
         self.stderr.flush()
 
     def finish(self) -> None:
+        # What the function has put in their place may keep something back. Python itself ignores that it fails.
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(Exception):
+                stream.flush()
         self.stdout.finish()
         self.stderr.finish()
         for raw in self._raw:
@@ -168,6 +181,10 @@ class Output:
     def _on_thread_excepthook(self, args: threading.ExceptHookArgs) -> None:
         if args.exc_value is not None and not isinstance(args.exc_value, SystemExit):
             self._on_thread_error(args.exc_value)
+
+
+def _opened(descriptor: int) -> io.TextIOWrapper:
+    return os.fdopen(descriptor, "w", 1, encoding="utf-8", errors="backslashreplace", closefd=False)
 
 
 @functools.cache
