@@ -788,6 +788,31 @@ class TestOutput:
             await worker.message("log", level="error")
         assert [f"{level}:{text}" for level, text in worker.printed][:-1] == lines
 
+    async def test_what_cannot_be_logged_is_told_of_in_one_piece(self, function: MakeFunction) -> None:
+        source = """
+            logging.basicConfig()
+
+            class Odd:
+                def __repr__(self): raise ValueError("no")
+
+            @serve
+            async def handler(request):
+                logging.getLogger("shop").warning("%d pieces", "many")
+                logging.getLogger("shop").info("of %s", Odd())
+                return Response()
+        """
+        async with booted(function(source)) as worker:
+            await worker.message("ready")
+            await worker.get(request_id="r-1")
+            first = await worker.message("log", request="r-1")
+        (level, text), (_, other) = worker.printed
+        assert (level, first["text"]) == ("error", text)
+        assert text.startswith("Traceback")
+        said, where = text.splitlines()[-2:]
+        assert said == "when this was to be logged: '%d pieces', with ('many',)"
+        assert where.endswith("in handler")
+        assert "an object of type tuple" in other
+
     async def test_a_line_that_a_handler_does_not_end_is_there_when_its_request_is_over(
         self, function: MakeFunction
     ) -> None:

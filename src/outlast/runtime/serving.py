@@ -65,7 +65,7 @@ class HandlerApp:
             return None
         if isinstance(answer, starlette.responses.Response):
             return answer
-        log("error", f"handler returned {_shown(answer)}, not a Response")
+        log("error", f"handler returned {shown(answer)}, not a Response")
         return _failure(502, "Bad Gateway", "BAD_RESPONSE")
 
     async def _call_in_thread(self, request: Request) -> Any:
@@ -106,7 +106,7 @@ def serve(handler: Any = None, *, host: str = "127.0.0.1", port: int = 8000) -> 
     if handler is None:
         return lambda decorated: serve(decorated, host=host, port=port)
     if not callable(handler):
-        raise TypeError(f"serve needs a handler, a function of a request, not {_shown(handler)}")
+        raise TypeError(f"serve needs a handler, a function of a request, not {shown(handler)}")
     if serving.app is not None:
         log("warning", "serve was called again: from now on its last handler answers every request")
     serving.app = app = HandlerApp(handler)
@@ -141,7 +141,8 @@ def _failure(status: int, text: str, code: str) -> starlette.responses.Response:
     return starlette.responses.PlainTextResponse(text, status, fields)
 
 
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
+    """Never raises."""
     try:
         text = repr(value)
     except Exception:

@@ -17,6 +17,7 @@ from typing import Any, TextIO, TypeVar, cast
 from outlast.runtime import reports
 from outlast.runtime.context import request_id
 from outlast.runtime.describe import describe
+from outlast.runtime.serving import shown
 from outlast.wire.messages import FromWorker, Level, Logged
 
 MAX_PENDING = 64 * 1024
@@ -192,8 +193,18 @@ def prepare_logging() -> None:
     """Once, and best before a worker is forked: what it changes shows only where a `Writer` is written to."""
     logging.getLogger().setLevel(logging.INFO)
     # A line gets the level of its record, whichever stream a handler was made for.
-    logging.Handler.handle = _at(_level_recorded, logging.Handler.handle)  # type: ignore[method-assign]
-    logging.Handler.handleError = _at(lambda _: None, logging.Handler.handleError)  # type: ignore[method-assign]
+    logging.Handler.handle = _at_its_level(logging.Handler.handle)  # type: ignore[method-assign]
+    logging.Handler.handleError = _report_lost  # type: ignore[method-assign, assignment]
+
+
+def _report_lost(_: logging.Handler, record: logging.LogRecord) -> None:
+    """Says that a record could not be logged, in one piece and by what it was asked for."""
+    if logging.raiseExceptions and (error := sys.exception()) is not None:
+        where = f'File "{record.pathname}", line {record.lineno}, in {record.funcName}'
+        text = (
+            f"{describe(error)}\nwhen this was to be logged: {shown(record.msg)}, with {shown(record.args)}\n  {where}"
+        )
+        reports.send(Logged("error", text, request_id.get()))
 
 
 def _level_recorded(record: logging.LogRecord) -> Level | None:
@@ -204,17 +215,17 @@ def _level_recorded(record: logging.LogRecord) -> Level | None:
         return None
 
 
-def _at(level: Callable[[logging.LogRecord], Level | None], method: Callable[..., T]) -> Callable[..., T]:
-    """A method of `logging.Handler` whose lines have this level; None: that of their stream."""
+def _at_its_level(handle: Callable[[logging.Handler, logging.LogRecord], T]) -> Any:
+    """`logging.Handler.handle`, whose lines have the level of the record."""
 
-    def write_at(self: logging.Handler, record: logging.LogRecord) -> T:
-        before = _recorded.set(level(record))
+    def handle_at(self: logging.Handler, record: logging.LogRecord) -> T:
+        before = _recorded.set(_level_recorded(record))
         try:
-            return method(self, record)
+            return handle(self, record)
         finally:
             _recorded.reset(before)
 
-    return write_at
+    return handle_at
 
 
 def _show_warning(
