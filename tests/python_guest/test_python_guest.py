@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import queue
 import sys
 from asyncio.subprocess import PIPE
 from collections.abc import Callable
@@ -165,6 +166,16 @@ class TestBootFailure:
         # What does not compile has printed nothing.
         assert worker.kinds in (["log", "log", "boot_failed"], ["boot_failed"])
 
+    @pytest.mark.parametrize("code", ["from queue import enqueue", "import queue\nqueue.enqueue()"])
+    async def test_a_file_with_the_name_of_a_module_that_is_loaded_already(
+        self, function: MakeFunction, code: str
+    ) -> None:
+        entrypoint = function(code)
+        entrypoint.with_name("queue.py").write_text("def enqueue(): pass")
+        async with booted(entrypoint) as worker:
+            failure = await worker.message("boot_failed")
+        assert failure["error"].splitlines()[-1] == f"hint: {hints.TAKEN.format(own='queue.py', loaded=queue.__file__)}"
+
     async def test_an_application_whose_startup_fails(self, function: MakeFunction) -> None:
         source = """
             import contextlib
@@ -217,6 +228,8 @@ class TestRequest:
                 "  work.cancel()\n  await work",
                 *(500, "HANDLER_ERROR", "asyncio.exceptions.CancelledError"),
             ),
+            ("def handler(request):\n  breakpoint()\n  pass", 500, "HANDLER_ERROR", f"hint: {hints.TERMINAL}"),
+            ("def handler(request): input()", 500, "HANDLER_ERROR", f"hint: {hints.TERMINAL}"),
             ("def handler(request): raise KeyboardInterrupt", 500, "HANDLER_ERROR", "KeyboardInterrupt"),
             ("async def handler(request): pass", 502, "BAD_RESPONSE", "handler returned None, not a Response"),
             ("def handler(request): return 'text'", 502, "BAD_RESPONSE", "handler returned 'text', not a Response"),

@@ -1,8 +1,10 @@
 """What to do about errors that say less than their reader needs."""
 
 import errno
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 walled = False
 """Whether this process is confined: then it may be refused what it could do elsewhere."""
@@ -25,6 +27,11 @@ PACKAGE = (
     "a package is named in a `# /// script` block at the head of main.py, or in requirements.txt or pyproject.toml "
     "([project]) beside it"
 )
+TERMINAL = (
+    'breakpoint() and input() ask at a terminal, which a worker does not have. docs/python.md, "Debugging", says how a '
+    "debugger gets in"
+)
+TAKEN = "{own}, beside main.py, has the name of a module that is loaded already, {loaded}: give it another one"
 
 _OF_SQLITE = ("unable to open database file", "attempt to write a readonly database")
 
@@ -49,7 +56,11 @@ def _about(error: BaseException) -> str:
     if isinstance(error, ModuleNotFoundError):
         return PACKAGE if error.name and "." not in error.name else ""
     if isinstance(error, ImportError):
-        return PARENT if "no known parent package" in str(error) else ""
+        return PARENT if "no known parent package" in str(error) else _about_name(error.name, error.path)
+    if isinstance(error, AttributeError) and isinstance(module := error.obj, ModuleType):
+        return _about_name(module.__name__, vars(module).get("__file__"))
+    if type(error).__name__ == "BdbQuit" or str(error) == "EOF when reading a line":
+        return "" if sys.stdin.isatty() else TERMINAL
     if not walled:
         return ""
     if isinstance(error, OSError):
@@ -57,6 +68,11 @@ def _about(error: BaseException) -> str:
     # Its own, or of a package that uses it.
     refused = type(error).__name__ == "OperationalError" and any(words in str(error) for words in _OF_SQLITE)
     return FILES if refused else ""
+
+
+def _about_name(name: str | None, loaded: str | None) -> str:
+    own = Path(sys.path[0], f"{name}.py")
+    return TAKEN.format(own=own.name, loaded=loaded) if loaded and str(own) != loaded and own.is_file() else ""
 
 
 def _about_refusal(error: OSError) -> str:
