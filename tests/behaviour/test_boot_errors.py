@@ -10,6 +10,7 @@ import pytest_asyncio
 from tests.behaviour.served import ENTRYPOINTS, PYTHON_ONLY, TYPESCRIPT_ONLY, Served, served
 from tests.support.node import write_project
 
+from outlast.engines.python.build import ELSEWHERE
 from outlast.runtime import hints
 from outlast.sandbox import landlock
 
@@ -74,7 +75,10 @@ FILES = {
         "missing-name/other.ts": "export const something = 1",
         "broken-settings/deno.json": '{ "imports": ',
     },
-    "python": {"missing-name/other.py": "something = 1"},
+    "python": {
+        "missing-name/other.py": "something = 1",
+        "lists-a-package-elsewhere/requirements.txt": "-e ../../../billing",
+    },
 }
 WHOLE = {
     "typescript": "Deno.serve(() => new Response('ok'))",
@@ -114,6 +118,7 @@ REFUSED = {
         "    with ProcessPoolExecutor() as pool: yield {'pool': pool}\napp = Starlette(lifespan=lifespan)",
         hints.CALLS,
     ),
+    "lists-a-package-elsewhere": ("import billing", ELSEWHERE),
 }
 """What the sandbox refuses, and what to do about it."""
 HOW_TO_SERVE = {
@@ -138,6 +143,8 @@ async def site(tmp_path_factory: pytest.TempPathFactory, language: str) -> Async
     project = write_project(tmp_path_factory.mktemp("site"), files, outlast=OUTLAST_TOML)
     if language == "python":
         (project / "supabase/functions/.env").write_text("GREETING=hello")
+        (project / "billing").mkdir()
+        (project / "billing/pyproject.toml").write_text('[project]\nname = "billing"\nversion = "1"')
         with sqlite3.connect(project / "supabase/functions/changes-its-database/data.db") as data:
             data.execute("create table t as select 7 as x")
     async with served(project) as site:

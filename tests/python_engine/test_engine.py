@@ -159,6 +159,34 @@ async def test_what_concerns_it(bench: Bench, function: Make, tmp_path: Path) ->
     assert not program.concerns(tmp_path / "functions" / "other" / "data.json")
 
 
+EDITABLE = """
+import pathlib, zipfile
+
+def build_editable(folder, config_settings=None, metadata_directory=None):
+    name = "billing-1-py3-none-any.whl"
+    with zipfile.ZipFile(pathlib.Path(folder, name), "w") as wheel:
+        wheel.writestr("billing.pth", str(pathlib.Path.cwd() / "src"))
+        wheel.writestr("billing-1.dist-info/METADATA", "Metadata-Version: 2.1\\nName: billing\\nVersion: 1\\n")
+        wheel.writestr("billing-1.dist-info/WHEEL", "Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n")
+        wheel.writestr("billing-1.dist-info/RECORD", "")
+    return name
+"""
+
+
+async def test_an_editable_package_concerns_it(bench: Bench, function: Make, tmp_path: Path) -> None:
+    package = tmp_path / "functions" / "_shared" / "billing"
+    source = package / "src" / "billing" / "__init__.py"
+    source.parent.mkdir(parents=True)
+    source.write_text("")
+    (package / "backend.py").write_text(EDITABLE)
+    (package / "pyproject.toml").write_text(
+        '[project]\nname = "billing"\nversion = "1"\n'
+        '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
+    )
+    made = function({"main.py": "import billing", "requirements.txt": "-e ../_shared/billing"})
+    assert (await bench.engine.prepare(made)).concerns(source)
+
+
 async def test_the_zygote_and_the_node_s_own_modules_stay_apart() -> None:
     # What the node imports to start workers must not bring with it what runs inside of them.
     spawner = Spawner()

@@ -28,8 +28,13 @@ _CREDENTIALS = (
     "an index's credentials go into the environment of outlast serve: UV_INDEX_NAME_USERNAME and "
     "UV_INDEX_NAME_PASSWORD, if the index has this name, or NETRC, which names a file with them"
 )
+ELSEWHERE = (
+    "in the sandbox, a package on disk has to lie in the function's own folder, or in _shared (-e ../_shared/NAME): "
+    "neither uv nor the function can read another one, such as a member of a uv workspace"
+)
 _HINTS = {
     _KEPT_QUIET: _CREDENTIALS,
+    "Permission denied (os error 13)": ELSEWHERE,
     "401 Unauthorized": _CREDENTIALS,
     "403 Forbidden": _CREDENTIALS,
     "error sending request": "see that this address is right, and can be reached from this machine; "
@@ -62,6 +67,11 @@ class Environment(msgspec.Struct, frozen=True):
     def site_packages(self) -> Path:
         major, minor = self.version
         return Path(self.folder, "lib", f"python{major}.{minor}", "site-packages")
+
+    def linked(self) -> list[Path]:
+        """The folders elsewhere in which its editable packages lie (Python documentation, `site`)."""
+        lines = (line for file in self.site_packages.glob("*.pth") for line in file.read_text("utf-8").splitlines())
+        return [Path(line) for line in lines if line.startswith("/")]
 
 
 @dataclass(frozen=True)

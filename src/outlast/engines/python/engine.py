@@ -194,7 +194,8 @@ def _refuse_unsupported(source: Path, environment: Environment) -> None:
 def _modules(function: FunctionSettings, roots: Sequence[Path], environment: Environment | None) -> frozenset[Path]:
     """The local files that it imports. Raises `PrepareError` for one that is not Python."""
     try:
-        return local_imports.find(function.entrypoint, roots)
+        linked = environment.linked() if environment is not None else []
+        return local_imports.find(function.entrypoint, [*roots, *linked])
     except SyntaxError as error:
         if environment is not None and environment.version != OURS:
             # It may be valid for the function's own Python.
