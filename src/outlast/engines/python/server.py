@@ -29,7 +29,7 @@ SENDS_IN_VAIN = 64
 """After so many messages for a client that is gone, the event loop has a turn."""
 
 DISCONNECT = "http.disconnect"
-_TOO_LONG = "the response is longer than its Content-Length"
+_TOO_LONG = "the response is longer than its Content-Length or its status (204, 304) allows"
 
 
 class Stream:
