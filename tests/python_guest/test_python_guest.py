@@ -378,6 +378,27 @@ class TestRequest:
             writer.transport.abort()
             assert (await worker.log("ended"))["request"] == "r-4"
 
+    @pytest.mark.parametrize("response", ["Response", "Response.events"])
+    async def test_so_does_one_that_comes_from_a_thread(self, function: MakeFunction, response: str) -> None:
+        source = f"""
+            def ticks():
+                try:
+                    while True:
+                        yield "tick"
+                        time.sleep(0.001)
+                finally:
+                    print("ended", threading.current_thread() is threading.main_thread())
+
+            serve(lambda request: {response}(ticks()))
+        """
+        async with booted(function(source)) as worker:
+            await worker.message("ready")
+            reader, writer = await worker.connect()
+            writer.write(b"GET / HTTP/1.1\r\nhost: x\r\nsb-request-id: r-4\r\n\r\n")
+            await reader.readuntil(b"tick")
+            writer.transport.abort()
+            assert (await worker.log("ended False"))["request"] == "r-4"
+
     async def test_websockets_are_for_applications(self, function: MakeFunction) -> None:
         async with booted(function(OK)) as worker:
             await worker.message("ready")

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterable, Iterable, Mapping
 from typing import Any, TypeVar, cast
 
 import starlette.responses
 from starlette.background import BackgroundTask
-from starlette.concurrency import iterate_in_threadpool
 from starlette.types import Receive, Scope, Send
 
 from outlast.runtime import reports, sse
@@ -169,12 +168,7 @@ def _chunks(body: object) -> AsyncIterable[Chunk]:
             f"a response's body is str, bytes or an iterator of these, not {type(body).__name__}: "
             "for JSON, write Response.json(...)"
         )
-    return _in_thread(body)
-
-
-async def _in_thread(body: Iterable[Chunk]) -> AsyncIterator[Chunk]:
-    async for chunk in iterate_in_threadpool(body):
-        yield chunk
+    return sse.in_thread(body)
 
 
 def _raw(headers: HeadersInit) -> RawHeaders:

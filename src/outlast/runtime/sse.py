@@ -1,11 +1,12 @@
 """Server-sent events as text (HTML standard, section 9.2)."""
 
 import json
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
-from typing import Any
+from collections.abc import AsyncIterable, AsyncIterator, Generator, Iterable, Mapping
+from typing import Any, TypeVar
 
-from starlette.concurrency import iterate_in_threadpool
+from starlette.concurrency import iterate_in_threadpool, run_in_threadpool
 
+T = TypeVar("T")
 Item = str | Mapping[str, Any]
 
 _FIELDS = ("event", "id", "retry")
@@ -35,12 +36,22 @@ def _data(text: str) -> str:
 
 
 async def stream(source: AsyncIterable[Item] | Iterable[Item]) -> AsyncIterator[str]:
-    items = source if isinstance(source, AsyncIterable) else iterate_in_threadpool(source)
+    items = source if isinstance(source, AsyncIterable) else in_thread(source)
     try:
         async for item in items:
             yield encode(item)
     finally:
         await close(items)
+
+
+async def in_thread(source: Iterable[T]) -> AsyncIterator[T]:
+    """What it yields. If it is a generator, its own `finally` runs in a thread, too, when it is left."""
+    try:
+        async for item in iterate_in_threadpool(source):
+            yield item
+    finally:
+        if isinstance(source, Generator):
+            await run_in_threadpool(source.close)
 
 
 async def close(source: object) -> None:
