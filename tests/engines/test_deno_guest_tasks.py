@@ -245,6 +245,40 @@ class TestWithoutItsClient:
             await worker.message("pong")
         assert "task_started" not in {m["type"] for m in worker.messages}
 
+    @pytest.mark.parametrize(
+        "handler",
+        [
+            "async (req) => { await new Promise((end) => req.signal.onabort = end); leaves(); return new Response() }",
+            "() => new Response(ReadableStream.from(ticks()))",
+        ],
+        ids=["signal", "stream"],
+    )
+    async def test_what_it_begins_when_its_client_leaves_is_known_before_a_ping_is_answered(
+        self, function: MakeFunction, handler: str
+    ) -> None:
+        source = f"""
+          const leaves = () => {{ EdgeRuntime.waitUntil(Promise.resolve(), {{ name: "save" }}) }};
+          async function* ticks() {{
+            try {{
+              for (;;) {{
+                yield new Uint8Array(1);
+                await new Promise((later) => setTimeout(later, 10));
+              }}
+            }} finally {{
+              leaves();
+            }}
+          }}
+          const handler: Deno.ServeHandler = {handler};
+          Deno.serve((...request) => {{ console.log("begun"); return handler(...request) }});
+        """
+        async with booted(function(source)) as worker:
+            await worker.message("ready")
+            await self.left(worker, "/")
+            worker.say(type="abandoned", request="r-8")
+            worker.say(type="ping", number=7, no_clients=True)
+            await worker.message("pong")
+        assert [m.get("name") for m in worker.messages if m["type"] in ("task_started", "pong")] == ["save", None]
+
     async def test_a_request_may_come_after_the_news(self, function: MakeFunction) -> None:
         source = """
           const there = () => { try { return Deno.statSync(new URL("go", import.meta.url)); } catch { /* not yet */ } };

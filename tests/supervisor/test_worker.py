@@ -148,6 +148,23 @@ async def test_a_worker_is_told_of_a_request_that_nobody_waits_for(leaves: bool)
         await worker.told("exit")
 
 
+async def test_it_knows_that_a_caller_has_left_when_it_is_asked_what_it_still_does() -> None:
+    async with house() as there:
+        caller = there.call()
+        worker = await there.ready_worker()
+        await worker.has(1)
+        worker.keeps_silent = True
+        there.pool.reload(there.function)
+        await worker.told("beforeunload")
+        caller.exchange.cancel()
+        question = await worker.question()
+        assert worker.abandoned == ["r-1"]
+        worker.say(type="unloaded", reason="termination")
+        worker.say(type="pong", number=question)
+        await worker.told("abandoned")
+        await worker.told("exit")
+
+
 async def test_it_is_not_told_of_a_response_that_is_complete() -> None:
     async with house() as there:
         worker, _ = await there.busy_worker()

@@ -11,7 +11,7 @@ import * as events from "./events.ts";
 import * as files from "./files.ts";
 import * as globals from "./globals.ts";
 import * as listen from "./listen.ts";
-import type { FromWorker, ToWorker } from "./messages.ts";
+import type { FromWorker, Ping, ToWorker } from "./messages.ts";
 import * as nodeHttp from "./node_http.ts";
 import { Notes } from "./notes.ts";
 import * as requests from "./request.ts";
@@ -70,6 +70,8 @@ const listener = serve(
 );
 /** Begun by the first ping of a node that has no use for this worker yet. */
 let warmed: Promise<void> | undefined;
+/** Settles when the code of the latest client to leave has had the time to begin what it does then. */
+let abandoned: Promise<void> | undefined;
 
 await new Promise<void>((resolve) => obey(resolve));
 
@@ -111,14 +113,22 @@ function carryOut(message: ToWorker, boots: () => void): void {
       channel.drain().then(() => exit(0));
       break;
     case "abandoned":
-      calls.abandon(message.request);
+      abandoned = calls.abandon(message.request);
       break;
     case "ping":
-      if (message.no_clients) serving.abandonAll();
       warmed ??= warmUp(`${folder}/http.sock`);
-      warmed.then(() => send({ type: "pong", number: message.number }));
+      answer(message, warmed);
       break;
   }
+}
+
+async function answer({ number, no_clients }: Ping, warmed: Promise<void>): Promise<void> {
+  await warmed;
+  if (no_clients) {
+    await abandoned;
+    serving.abandonAll();
+  }
+  send({ type: "pong", number });
 }
 
 async function fail(lastWords: FromWorker): Promise<void> {

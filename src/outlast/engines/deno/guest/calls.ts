@@ -43,10 +43,12 @@ export class Calls {
     return task !== undefined;
   }
 
-  /** Nobody waits for the answer to this request any more. */
-  abandon(id: string, turns = TURNS_TO_RETURN): void {
-    if (turns > 0) setTimeout(() => this.abandon(id, turns - 1), TURN_MS);
-    else this.#goOn(id);
+  /** Nobody waits for the answer to this request any more. Settles when its call has had the time to return. */
+  async abandon(id: string): Promise<void> {
+    for (let turn = 0; turn < TURNS_TO_RETURN; turn++) {
+      await new Promise<void>((resolve) => setTimeout(resolve, TURN_MS));
+    }
+    this.#goOn(id);
   }
 
   /** Nobody waits for any answer. */

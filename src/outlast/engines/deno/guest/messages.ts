@@ -7,7 +7,9 @@ export type ToWorker =
   | { type: "beforeunload"; reason: UnloadReason }
   | { type: "exit" }
   | { type: "abandoned"; request: string }
-  | { type: "ping"; number: number; no_clients?: true };
+  | Ping;
+
+export type Ping = { type: "ping"; number: number; no_clients?: true };
 
 export type Level = "debug" | "info" | "warning" | "error";
 
