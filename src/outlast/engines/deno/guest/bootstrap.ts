@@ -17,6 +17,7 @@ import { Notes } from "./notes.ts";
 import * as requests from "./request.ts";
 import { Serving } from "./serve.ts";
 import * as storage from "./storage.ts";
+import * as streams from "./streams.ts";
 import { Tasks } from "./tasks.ts";
 import * as unloads from "./unloading.ts";
 import { warmUp } from "./warm_up.ts";
@@ -50,6 +51,7 @@ events.install({ send, isBootFailure: boot.isFailure, isEnding: () => isEnding }
 unloads.install(tasks);
 requests.install();
 websockets.install();
+streams.install();
 consoles.install(send);
 nodeHttp.install(`${folder}/node.sock`, () => boot.ready("node.sock"));
 Deno.serve = serving.serve as unknown as typeof Deno.serve;

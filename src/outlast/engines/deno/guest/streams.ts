@@ -1,0 +1,42 @@
+/**
+ * The code of a stream runs when somebody reads it; that of a response when Deno does, in the context of no request. Here
+ * it belongs to the request whose code has made the stream.
+ */
+
+import * as context from "./context.ts";
+
+const OF_SOURCE = ["autoAllocateChunkSize", "cancel", "pull", "start", "type"];
+const OF_ITERATOR = ["next", "return"];
+
+/** Has these methods of an object run in the context of the request. What is no method keeps its value. */
+function bound(id: string, owner: object, names: string[]): Record<string, unknown> {
+  const members: Record<string, unknown> = {};
+  for (const name of names) {
+    const member: unknown = Reflect.get(owner, name);
+    members[name] = typeof member === "function"
+      ? (...args: unknown[]) => context.run(id, () => member.apply(owner, args))
+      : member;
+  }
+  return members;
+}
+
+/** Call before the user's code can make any. */
+export function install(): void {
+  const { from } = ReadableStream;
+
+  ReadableStream.from = (iterable) => {
+    const id = context.requestId();
+    if (id === undefined || !(Symbol.asyncIterator in Object(iterable))) return from(iterable);
+    const source = iterable as AsyncIterable<never>;
+    const iterator = () => bound(id, source[Symbol.asyncIterator](), OF_ITERATOR);
+    return from({ [Symbol.asyncIterator]: iterator } as unknown as typeof source);
+  };
+
+  globalThis.ReadableStream = new Proxy(ReadableStream, {
+    construct(native, [source, ...rest], itself) {
+      const id = context.requestId();
+      const callbacks = id !== undefined && Object(source) === source ? bound(id, source, OF_SOURCE) : source;
+      return Reflect.construct(native, [callbacks, ...rest], itself);
+    },
+  });
+}
