@@ -13,7 +13,8 @@ const MACHINERY = ["ext:", "node:", "<anonymous>", new URL(".", import.meta.url)
  */
 export function describe(error: unknown): string {
   try {
-    return typeof error === "string"
+    // Of an empty text nobody would see that it is there.
+    return typeof error === "string" && error !== ""
       ? error
       : hinted(inspect(error, { colors: false }).replace(FRAMES, trimmed));
   } catch {

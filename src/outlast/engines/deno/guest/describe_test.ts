@@ -40,3 +40,24 @@ Deno.test("describe() takes nothing away but frames", () => {
   assert.equal(text.match(/at handler/g)?.length, 3);
   assert.equal(text, describe(nested(USERS)));
 });
+
+Deno.test("describe() has words for whatever was thrown", () => {
+  const fail = () => {
+    throw new Error("nor this");
+  };
+  const { proxy, revoke } = Proxy.revocable(new Error("no"), {});
+  revoke();
+  const trapped = new Proxy(new Error("no"), { get: fail });
+  const closed = new Error("no");
+  for (const name of ["name", "message", "stack", "cause"]) {
+    Object.defineProperty(closed, name, { get: fail });
+  }
+  const cyclic: Error = new Error("no", { cause: new AggregateError([1, null]) });
+  (cyclic.cause as Error).cause = cyclic;
+  let deep = new Error("no");
+  for (let depth = 0; depth < 10_000; depth++) deep = new Error("no", { cause: deep });
+  const odd = { [Symbol.for("Deno.customInspect")]: () => undefined };
+  for (const error of ["", null, undefined, 0, Symbol(), proxy, trapped, closed, cyclic, deep, odd]) {
+    assert.notEqual(describe(error).trim(), "");
+  }
+});
