@@ -132,6 +132,16 @@ MAPPED = {
         "Deno.serve(async () => new Response((await import('./later.ts')).say('import()')))",
         {"later.ts": SAY},
     ),
+    "imported-by-a-name-that-nobody-foresees": Mapped(
+        "said by import()",
+        "Deno.serve(async () => new Response((await import(`./${['later', 'ts'].join('.')}`)).say('import()')))",
+        {"later.ts": SAY},
+    ),
+    "web-assembly": Mapped(
+        "3",
+        "import { add } from './add.wasm'\nDeno.serve(() => new Response(String(add(1, 2))))",
+        {"add.wasm": "\0asm\1\0\0\0\1\7\1\x60\2\x7f\x7f\1\x7f\3\2\1\0\7\7\1\3add\0\0\n\t\1\7\0\x20\0\x20\1\x6a\x0b"},
+    ),
 }
 CONFIG = '[functions.import-map-of-config]\nverify_jwt = false\nimport_map = "./maps/say.json"\n'
 

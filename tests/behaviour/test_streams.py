@@ -13,10 +13,12 @@ async def test_websocket(site: Served, work: str) -> None:
         for message in ("hello", "Grüße 🌍", b"\x00\xff" * 8, "x" * 300_000):
             await socket.send(message)
             assert await socket.recv() == message
-    await site.node.wait_for("log", msg=f"{work} closed")
+        assert socket.response is not None
+        request_id = socket.response.headers["sb-request-id"]
+    await site.node.wait_for("log", msg=f"{work} closed", request_id=request_id)
     (await site.gate.arrival(work)).let_go()
     task = await site.node.wait_for("task", name=work)
-    assert task["outcome"] == "fulfilled"
+    assert (task["outcome"], task["request_id"]) == ("fulfilled", request_id)
     assert (await site.call("websocket", params={"work": work})).status_code == 426
 
 

@@ -344,6 +344,21 @@ class TestUncaught:
         assert uncaught["error"].startswith("Error: lost\n    at ")
         assert request_id is None or uncaught["request"] == request_id
 
+    async def test_of_a_web_worker(self, function: MakeFunction) -> None:
+        source = """
+          const code = URL.createObjectURL(new Blob(["throw new Error('lost')"]));
+          Deno.serve((req) => {
+            if (req.url.endsWith("fail")) new Worker(code, { type: "module" });
+            return new Response("ok");
+          });
+        """
+        async with booted(function(source)) as worker:
+            await worker.message("ready")
+            await worker.get("/fail", request_id="r-5")
+            uncaught = await worker.message("uncaught", request="r-5")
+            assert (await worker.get()).body == b"ok"
+        assert uncaught["error"].endswith("Error: lost")
+
     @pytest.mark.parametrize("listen", ["addEventListener('{}', listener)", "on{} = listener"])
     @pytest.mark.parametrize(
         ("event", "failing"),

@@ -14,7 +14,7 @@ FUNCTIONS = {
     "cpu": {"cpu_hard_ms": 500},
     "task": {"cpu_hard_ms": 500},
     "at-once": MEMORY,
-    **dict.fromkeys(("heap", "typed-arrays", "buffers", "bytes", "mmap", "child"), MEMORY),
+    **dict.fromkeys(("heap", "typed-arrays", "buffers", "wasm", "bytes", "mmap", "child"), MEMORY),
 }
 EVERY = "[scale]\nmax_workers = 1\nstandby = 0"
 
@@ -64,7 +64,7 @@ async def memory(site: Served, work: str, kind: str) -> None:
 
 
 @TYPESCRIPT_ONLY
-@pytest.mark.parametrize("kind", ["heap", "typed-arrays", "buffers"])
+@pytest.mark.parametrize("kind", ["heap", "typed-arrays", "buffers", "wasm"])
 async def test_memory_in_typescript(site: Served, work: str, kind: str) -> None:
     await memory(site, work, kind)
 

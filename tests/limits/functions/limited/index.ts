@@ -102,6 +102,11 @@ const cases: Record<string, (work: string) => Response | Promise<Response>> = {
   "fills-buffers": async () => {
     for (;;) await fill(() => Buffer.alloc(2 * MIB, 1));
   },
+  "fills-wasm": async () => {
+    const memory = new WebAssembly.Memory({ initial: 0, maximum: 2 ** 16 });
+    const grow = () => (memory.grow(32), new Uint8Array(memory.buffer, memory.buffer.byteLength - 2 * MIB).fill(1));
+    for (;;) await fill(grow);
+  },
   "fills-at-once": () => {
     kept.push(new Array(64 * MIB).fill(1.5));
     return new Response("there was room");
