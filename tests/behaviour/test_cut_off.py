@@ -105,4 +105,8 @@ async def test_a_listener_that_takes_too_long_is_not_waited_for(oneshot: Served)
     await oneshot.call("saving")
     await (await oneshot.gate.arrival("save")).gone()
     cut = await oneshot.node.wait_for("task", name="save")
-    assert (cut["outcome"], cut["reason"], cut["level"]) == ("interrupted", "oneshot", "warning")
+    assert (cut["outcome"], cut["reason"], cut["level"]) == ("interrupted", "early_drop", "warning")
+    assert cut["msg"].endswith(
+        "has 100 ms. To give it longer: [functions.saving.limits] unload_grace_ms in outlast.toml"
+    )
+    assert (await oneshot.node.wait_for("shutdown", function="saving"))["reason"] == "oneshot"

@@ -43,6 +43,14 @@ class TestReason:
     ) -> None:
         assert end(Ending(retired_for=retired_for, asked_to_exit=True), ENDED).reason is cause
 
+    def test_what_its_listeners_started_last_is_cut_off_by_no_policy(self) -> None:
+        found = end(Ending(retired_for=EndReason.ONESHOT, asked_to_exit=True), ENDED)
+        assert found.words == EndReason.ONESHOT.words
+        assert found.of_last_words.reason is EndReason.EARLY_DROP
+        assert found.of_last_words.words.endswith("what a beforeunload listener starts then has 2000 ms")
+        reloaded = end(Ending(retired_for=EndReason.RELOAD, asked_to_exit=True), ENDED)
+        assert reloaded.of_last_words == reloaded
+
     def test_a_limit_that_comes_before_it_has_left_is_what_ended_it(self) -> None:
         limit = Verdict(Step.KILL, UnloadReason.CPU, 501, 500)
         ending = Ending(EndReason.CPU, EndReason.CPU, limit, asked_to_exit=True)

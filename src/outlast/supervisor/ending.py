@@ -1,6 +1,6 @@
 """Why a worker ended, from what is known of its life."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from outlast.core.limits import Limits, Step, Verdict
 from outlast.core.outcome import EndReason, UnloadReason
@@ -8,7 +8,7 @@ from outlast.core.records import gist
 from outlast.engines.processes import Exit
 
 _CAUSES_TOLD = frozenset([EndReason.ONESHOT, EndReason.RELOAD, EndReason.TERMINATION, EndReason.UNCAUGHT])
-_PAST_GRACE = frozenset([EndReason.EARLY_DROP, EndReason.RELOAD, EndReason.TERMINATION, EndReason.UNCAUGHT])
+_PAST_GRACE = _CAUSES_TOLD | {EndReason.EARLY_DROP}
 _UNASKED = frozenset([EndReason.CRASH, EndReason.EXIT, EndReason.PROTOCOL])
 _PERHAPS_A_LIMIT = frozenset([None, EndReason.CRASH, EndReason.PROTOCOL])
 
@@ -22,12 +22,17 @@ class End:
     boot_error: str | None
     """Why it never became ready; None if it did, or if the node no longer wanted it to."""
     grace_ms: int | None = None
-    """The time that open tasks had, if they were started by `beforeunload` listeners when all else was done."""
+    """The time that `beforeunload` listeners had for what they started when all else was done, or given up."""
 
     @property
     def is_unasked(self) -> bool:
         """Whether its process ended, or had to be killed, by no decision of the node."""
         return self.reason in _UNASKED
+
+    @property
+    def of_last_words(self) -> "End":
+        """The same for what listeners started then: it is its grace that cuts it off, under whatever policy."""
+        return replace(self, reason=EndReason.EARLY_DROP) if self.reason is EndReason.ONESHOT else self
 
     @property
     def words(self) -> str:
@@ -39,7 +44,7 @@ class End:
             return f"{reason.words} ({self.used.words})"
         if self.boot_error is not None:
             return f"{reason.words}: {gist(self.boot_error)}"
-        if self.grace_ms is not None:
+        if self.grace_ms is not None and reason is not EndReason.ONESHOT:
             return f"{reason.words}; what a beforeunload listener starts then has {self.grace_ms} ms"
         return reason.words
 

@@ -110,6 +110,11 @@ class Lifecycle:
         """How long ago it was admitted."""
         return self._ms_since(self._ready_at)
 
+    @property
+    def is_at_its_end(self) -> bool:
+        """Whether what its `beforeunload` listeners start now has their grace, and no more."""
+        return self.state is State.UNLOADING or self.unloading.was_told(UnloadReason.TERMINATION)
+
     # What others may ask of it.
 
     def activate(self) -> None:

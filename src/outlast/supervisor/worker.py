@@ -255,7 +255,8 @@ class Worker:
         self._enforcer.end()
         now = self._loop.time()
         for task in self._tasks.interrupt():
-            self._journal.task_cut_off(task, end, round((now - task.started_at) * 1000))
+            cause = end.of_last_words if task.is_last_word else end
+            self._journal.task_cut_off(task, cause, round((now - task.started_at) * 1000))
         self._traffic.close(end.reason, end.limit)
         life = self._lifecycle
         if end.boot_error is not None:
@@ -308,7 +309,7 @@ class Worker:
         try:
             for message in said:
                 if type(message) is TaskStarted:
-                    is_last_word = message.unloading and self._lifecycle.unloading.was_told(UnloadReason.TERMINATION)
+                    is_last_word = message.unloading and self._lifecycle.is_at_its_end
                     tasks.start(message, moment, journal.task_started, is_last_word=is_last_word)
                 elif type(message) is TaskSettled and message.outcome == "fulfilled":
                     # Nearly all tasks are fulfilled, and cost less when handled together.
