@@ -100,6 +100,7 @@ async def test_a_body_that_breaks_off_does_not_look_whole(site: Served, language
     line = await site.node.wait_for("log", since=since, level="error", msg=lambda text: "the body broke off" in text)
     request = await site.node.wait_for("request", since=since, path="/functions/v1/handlers/stops-in-its-body")
     assert (request["status"], request["msg"]) == (200, "the function broke off before its answer was complete")
+    assert line["request_id"] == request["request_id"]
     again = await site.call("handlers/returns-text")
     assert again.status_code == 502
     for words in STACK[language]:

@@ -5,6 +5,7 @@ import * as context from "./context.ts";
 import { describe } from "./describe.ts";
 import type { Level, Send } from "./messages.ts";
 import { idOf, ServeInfo } from "./request.ts";
+import * as streams from "./streams.ts";
 import { answer } from "./warm_up.ts";
 import * as websockets from "./websockets.ts";
 
@@ -81,7 +82,7 @@ export class Serving {
 
   /** For the real server: an error of a body that is being streamed, or of a response that cannot be sent at all. */
   unsent = (error: unknown): Response => {
-    this.#log("error", `response not sent whole: ${describe(error)}`);
+    this.#log("error", `response not sent whole: ${describe(error)}`, streams.requestOf(error));
     return failure(500, "Internal Server Error", "HANDLER_ERROR");
   };
 

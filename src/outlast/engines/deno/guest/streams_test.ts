@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import * as context from "./context.ts";
-import { install } from "./streams.ts";
+import { install, requestOf } from "./streams.ts";
 
 const { prototype } = ReadableStream;
 install();
@@ -53,6 +53,22 @@ Deno.test("so does the generator of one", async () => {
   assert.deepEqual(await read(() => ReadableStream.from(pieces())), ["r-1", "r-1"]);
   assert.deepEqual(await read(() => ReadableStream.from(pieces()), 1), ["r-1"]);
   assert.deepEqual(ends, ["r-1", "r-1"]);
+});
+
+Deno.test("requestOf() knows whose stream has failed", async () => {
+  const [thrown, rejected, yielded] = ["thrown", "rejected", "yielded"].map((text) => new Error(text));
+  // deno-lint-ignore require-yield
+  async function* pieces(): AsyncGenerator<string> {
+    throw yielded;
+  }
+  const throws = () => {
+    throw thrown;
+  };
+  await assert.rejects(read(() => new ReadableStream({ pull: throws })), thrown);
+  await assert.rejects(read(() => new ReadableStream({ pull: () => Promise.reject(rejected) })), rejected);
+  await assert.rejects(read(() => ReadableStream.from(pieces())), yielded);
+  assert.deepEqual([thrown, rejected, yielded].map(requestOf), ["r-1", "r-1", "r-1"]);
+  for (const error of [new Error("another"), "text", null]) assert.equal(requestOf(error), undefined);
 });
 
 Deno.test("streams are what they were", async () => {
