@@ -165,7 +165,7 @@ async def serve(options: Options, log: Log, on_ready: Callable[[str, str | None]
         fleet = Fleet(
             project, Resources(engines, spawn, folder, log, register, prepared.set, Meter(), os.cpu_count() or 1)
         )
-        log.observer = counts = Counts(lambda: fleet.services)
+        log.observer = counts = Counts()
         verifier = Verifier(project.jwt, log)
         unread = Quota(None, UNREAD_LOGGED, log, _UNREAD_LEFT_OUT)
         until_the_end.callback(unread.tell)

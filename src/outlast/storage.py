@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from outlast.database.embedded import EmbeddedServer
     from outlast.ledger.postgres import PostgresLedger
 
-MAX_PATH_CHARS = 2_000
 FIRST_PATIENCE_S = 1.0
 """A database of the user's that is out of reach for so long at first may be another than he means."""
 
@@ -117,7 +116,7 @@ class Storage:
                 execution_id=served.execution_id or None,
                 node=self.node,
                 method=served.method,
-                path=served.path[:MAX_PATH_CHARS],
+                path=served.path,
                 status=served.status,
                 # By the same clock as its tasks, so that none of them seems to have started earlier.
                 received=moment_of(served.request_id),

@@ -16,6 +16,7 @@ from tests.gateway.rig import Answer, Client, Echo, Function, Rig, response
 
 from outlast.core import outcome
 from outlast.gateway.auth import JwtVerifier
+from outlast.gateway.call import MAX_METHOD_CHARS, MAX_PATH_CHARS
 from outlast.gateway.ports import Timeouts
 from outlast.wire import bodies, http1
 
@@ -609,6 +610,17 @@ async def test_what_cuts_an_answer_off_is_told(play: Function) -> None:
             await play.next()
         served = await shared.until_served(2)
         assert (served.status, served.why) == (0, "the client left before its answer was complete")
+
+
+async def test_what_a_client_makes_up_is_no_function_and_is_not_told_at_any_length() -> None:
+    method, path = b"M" * 10_000, b"/made-up" + b"x" * 10_000
+    async with rig.gateway({}) as shared, shared.client() as client:
+        client.send(b"%b %b HTTP/1.1\r\nHost: a\r\n\r\n" % (method, path))
+        assert (await client.answer()).status == 404
+        served = await shared.until_served(1)
+        assert (served.function, served.why) == ("", outcome.RequestEnd.NOT_FOUND.words)
+        assert served.method == method[:MAX_METHOD_CHARS].decode()
+        assert served.path == path[:MAX_PATH_CHARS].decode()
 
 
 async def test_health(served: Rig) -> None:

@@ -14,6 +14,9 @@ from outlast.wire import bodies, http1
 from outlast.wire.invocation import Exchange, Invocation
 from outlast.wire.tracing import Trace
 
+MAX_METHOD_CHARS, MAX_PATH_CHARS = 32, 2_000
+"""So much of a request is logged and recorded: clients may send longer ones."""
+
 # Ids need not be secret, only unique.
 _ids = ids.Sequence(random.Random().getrandbits)  # noqa: S311
 
@@ -129,13 +132,13 @@ class Call:
             self._answer(200, b'{"message":"ok"}', answers.JSON)
             return
         found = routes.route(head.path, head.query)
-        if found is not None:
-            self._function = found.name
-            service = self._ports.services.get(found.name)
+        service = self._ports.services.get(found.name) if found is not None else None
         if found is None or service is None:
             is_other = routes.is_other_service(head.path)
             self.fail(outcome.RequestEnd.OTHER_SERVICE if is_other else outcome.RequestEnd.NOT_FOUND, "")
-        elif not service.verify_jwt or head.method == b"OPTIONS":
+            return
+        self._function = found.name
+        if not service.verify_jwt or head.method == b"OPTIONS":
             self._hand_over(service, found)
         else:
             self._check(service, found)
@@ -328,8 +331,8 @@ class Call:
     def _served(self) -> Served:
         return Served(
             function=self._function,
-            method=self._head.method.decode("latin-1"),
-            path=self._head.path.decode("latin-1"),
+            method=self._head.method[:MAX_METHOD_CHARS].decode("latin-1"),
+            path=self._head.path[:MAX_PATH_CHARS].decode("latin-1"),
             status=self.status,
             ms=round(self._ms, 2),
             first_byte_ms=round((self._first_byte_at - self._started_at) * 1000, 2) if self._first_byte_at else None,

@@ -36,6 +36,7 @@ class Served(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=
     """A request that has ended, as the log has it."""
 
     function: str = ""
+    """Empty if there is no such function: a client may ask for any name."""
     execution_id: str = ""
     request_id: str
     method: str = ""

@@ -6,7 +6,7 @@ plain numbers, from which the metrics are made when Prometheus asks.
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 REQUEST_BUCKETS_MS = (1, 2.5, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 30_000, 60_000)
@@ -66,11 +66,10 @@ class FunctionCounts:
 class Counts:
     """Implements `outlast.telemetry.logs.Observer`."""
 
-    def __init__(self, served: Callable[[], Collection[str]]) -> None:
-        """``served``: the existing functions. Requests for others are counted under an empty name."""
+    def __init__(self) -> None:
         self.functions: dict[str, FunctionCounts] = {}
+        """By name; under an empty one: requests that no function got."""
         self.log_lines_lost = 0
-        self._served = served
 
     def of(self, function: str) -> FunctionCounts:
         """``function``: one that exists, or did when what is counted began."""
@@ -87,7 +86,7 @@ class Counts:
             self.log_lines_lost += cast(int, fields["count"])
 
     def request_ended(self, function: str, status: int, ms: float) -> None:
-        counts = self.functions.get(function) or self.of(function if function in self._served() else "")
+        counts = self.functions.get(function) or self.of(function)
         counts.statuses[status // 100] += 1
         counts.requests.add(ms)
 

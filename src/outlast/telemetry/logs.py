@@ -68,7 +68,7 @@ class Observer(Protocol):
         """Called for every event of `KEPT_LEVEL` or higher, except the two most frequent ones, which follow."""
 
     def request_ended(self, function: str, status: int, ms: float) -> None:
-        """``function`` may be any name. ``status`` 0: the client left before there was a response."""
+        """``function`` is empty for what no function got. ``status`` 0: the client left before there was a response."""
 
     def tasks_fulfilled(self, function: str, durations_ms: Sequence[float]) -> None: ...
 

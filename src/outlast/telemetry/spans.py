@@ -21,7 +21,8 @@ from outlast.telemetry.collector import Collector
 from outlast.wire import http1
 from outlast.wire.tracing import RequestEnding
 
-MAX_PATH_CHARS = 2_000
+MAX_CHARS = 2_000
+"""Of what a client chooses."""
 KEPT_REQUESTS = 10_000
 """How many requests are remembered after they and their tasks have ended, because they can still start tasks."""
 _METHODS = frozenset(["CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "QUERY", "TRACE"])
@@ -141,16 +142,16 @@ class Tracing:
         attributes: dict[str, AttributeValue] = {
             "http.request.method": method if known else "_OTHER",
             "url.scheme": scheme,
-            "url.path": head.path.decode("latin-1")[:MAX_PATH_CHARS],
+            "url.path": head.path.decode("latin-1")[:MAX_CHARS],
             "network.protocol.version": f"1.{head.minor_version}",
             "client.address": client,
             "outlast.request_id": request_id,
             **_server(head.host),
         }
         if not known:
-            attributes["http.request.method_original"] = method
+            attributes["http.request.method_original"] = method[:MAX_CHARS]
         if agents := http1.values(head.fields, b"user-agent"):
-            attributes["user_agent.original"] = agents[0].decode("latin-1")
+            attributes["user_agent.original"] = agents[0].decode("latin-1")[:MAX_CHARS]
         if function:
             attributes |= {
                 "http.route": route,
@@ -244,4 +245,4 @@ def _server(host: bytes) -> dict[str, AttributeValue]:
         address, port = parts.hostname, parts.port
     except ValueError:
         return {}
-    return {"server.address": address or "", **({"server.port": port} if port is not None else {})}
+    return {"server.address": (address or "")[:MAX_CHARS], **({"server.port": port} if port is not None else {})}
