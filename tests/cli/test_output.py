@@ -73,6 +73,19 @@ async def test_what_is_too_much_is_lost_and_counted(reader: Reader, monkeypatch:
     assert await asyncio.wait_for(told.get(), 20) == lines.lost
 
 
+async def test_what_is_too_much_at_once_is_counted_too(reader: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing was unsent before, and nothing is afterwards."""
+    monkeypatch.setattr(output, "TOO_MUCH", 1 << 16)
+    told: asyncio.Queue[int] = asyncio.Queue()
+    lines = Lines(reader.write_end, "utf-8", Pressure(), told.put_nowait)
+    count = 2 * output.TOO_MUCH // len(LINE)
+    for _ in range(count):
+        lines.write(LINE)
+    lines.flush()
+    assert lines.lost == count
+    assert told.get_nowait() == count
+
+
 async def test_the_last_lines_are_waited_for(reader: Reader) -> None:
     lines = Lines(reader.write_end, "utf-8", Pressure())
     count = 1000
@@ -99,11 +112,14 @@ async def test_nobody_who_shares_the_pipe_is_made_not_to_wait(reader: Reader) ->
 
 async def test_without_a_reader_lines_are_lost(reader: Reader) -> None:
     spare, write_end = os.pipe()
-    lines = Lines(write_end, "utf-8", Pressure())
+    told: asyncio.Queue[int] = asyncio.Queue()
+    lines = Lines(write_end, "utf-8", Pressure(), told.put_nowait)
     os.close(spare)
     lines.write(LINE * 3)
     lines.flush()
     assert lines.lost == 3
+    # Nobody would read it.
+    assert told.empty()
     os.close(write_end)
 
 

@@ -58,8 +58,9 @@ class Lines:
             self._unsent.append(data)
             self._unsent_bytes += len(data)
         if not self._is_waiting:
-            self._send()
-            if self._unsent:
+            if self._send():
+                self._tell_lost()
+            elif self._unsent:
                 self._is_waiting = True
                 self._loop.add_writer(self._descriptor, self._go_on)
         if self._unsent_bytes > MUCH:
@@ -84,28 +85,32 @@ class Lines:
         self._loop.remove_writer(self._descriptor)
         if self._pressure.is_high:
             self._pressure.fall()
+        self._tell_lost()
+
+    def _tell_lost(self) -> None:
         if self._lost_since:
             lost, self._lost_since = self._lost_since, 0
             self._on_lost(lost)
 
-    def _send(self) -> None:
-        """Writes as much as possible without waiting."""
+    def _send(self) -> bool:
+        """Writes as much as possible without waiting. Returns whether that was everything."""
         while self._unsent:
             data = self._unsent[0]
             try:
                 count = os.write(self._descriptor, data)
             except BlockingIOError:
-                return
+                return False
             except OSError:
                 self._lose(sum(data.count(b"\n") for data in self._unsent))
                 self._unsent.clear()
                 self._unsent_bytes = 0
-                return
+                return False
             self._unsent_bytes -= count
             if count == len(data):
                 self._unsent.popleft()
             else:
                 self._unsent[0] = data[count:]
+        return True
 
     def _lose(self, lines: int) -> None:
         self.lost += lines
