@@ -11,7 +11,7 @@ from tests.supervisor.stub_workers import house
 from outlast.core.outcome import EndReason, RequestEnd
 from outlast.core.policy import Policy
 from outlast.supervisor import lifecycle, process
-from outlast.supervisor.worker import Worker
+from outlast.supervisor.worker import CUT_OFF_AT_ONCE, Worker
 
 
 @pytest.mark.parametrize(
@@ -267,6 +267,21 @@ async def test_open_tasks_keep_a_retired_worker_and_are_named_when_it_dies() -> 
         assert (done["name"], done["outcome"]) == ("other", "fulfilled")
         assert (cut["name"], cut["outcome"], cut["reason"]) == ("send-email", "interrupted", "crash")
         assert (cut["level"], cut["request_id"]) == ("warning", "r-1")
+
+
+async def test_others_have_their_turns_while_many_tasks_are_cut_off() -> None:
+    count = 3 * CUT_OFF_AT_ONCE
+    async with house() as there:
+        worker = await busy_worker(there)
+        for number in range(count):
+            worker.say(type="task_started", task=number)
+        worker.say(type="log", level="info", text="begun")
+        await there.logged("log")
+        worker.exit(-11)
+        await there.logged("task")
+        assert len(there.events("task")) < count
+        await there.logged("shutdown")
+        assert len(there.events("task")) == count
 
 
 async def test_what_it_had_to_say_is_known_when_it_has_answered_a_ping() -> None:

@@ -53,7 +53,7 @@ class Owner(Protocol):
     def open_tasks(self) -> int:
         """How many it has."""
 
-    def ended(self, end: End) -> None:
+    async def ended(self, end: End) -> None:
         """It has ended, and nothing is left of it but its folder."""
 
 
@@ -84,6 +84,7 @@ class Lifecycle:
         self.unloading = Unloading(self._send_beforeunload, self._on_unloaded)
         self._exit = Exit(0, 0, 0)
         self._ending = Ending()
+        self._end: End
         self._timers: list[asyncio.TimerHandle] = []
         self._inquiry: asyncio.Task[None] | None = None
         """Whether it has more to say."""
@@ -98,6 +99,7 @@ class Lifecycle:
             self._ending.boot_error = str(error)
         finally:
             self._tell(Event.EXITED)
+            await self._owner.ended(self._end)
             await self.process.bury()
 
     @property
@@ -210,14 +212,13 @@ class Lifecycle:
             # The function has been removed, and the node is about to notice.
             self._ending.killed_for = EndReason.RELOAD
         errors = "\n".join(self.process.last_errors)
-        end = self._ending.conclude(
+        self._end = self._ending.conclude(
             self._exit,
             was_ready=self.was_ready,
             limits=self._limits,
             reached=self._program.limit_reached(self._exit, errors),
             errors=errors,
         )
-        self._owner.ended(end)
 
     _ACTIONS = {  # noqa: RUF012, a constant
         Action.BOOT: _boot,

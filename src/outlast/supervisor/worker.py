@@ -33,6 +33,8 @@ from outlast.wire import messages, sockets
 from outlast.wire.messages import TaskSettled, TaskStarted
 
 YOUNG_MS = 1_000
+CUT_OFF_AT_ONCE = 100
+"""Tasks of a worker that has ended. A worker may have any number of them, and to tell of each takes a moment."""
 _FAILURES = frozenset([EndReason.CRASH, EndReason.EXIT, EndReason.PROTOCOL, EndReason.MEMORY])
 
 # In Python 3.11, an enumeration's member costs ten times as much to look up as a global name.
@@ -251,12 +253,15 @@ class Worker:
         open_tasks = self._tasks.waited_for
         return lifecycle.is_drained(requests=self.requests, open_tasks=open_tasks, cuts_tasks=self._cuts_tasks)
 
-    def ended(self, end: End) -> None:
+    async def ended(self, end: End) -> None:
         self._enforcer.end()
         now = self._loop.time()
-        for task in self._tasks.interrupt():
+        for count, task in enumerate(self._tasks.interrupt(), start=1):
             cause = end.of_last_words if task.is_last_word else end
             self._journal.task_cut_off(task, cause, round((now - task.started_at) * 1000))
+            if count % CUT_OFF_AT_ONCE == 0:
+                # Other workers have their turn, and so do those who write down what is told here.
+                await asyncio.sleep(0)
         self._traffic.close(end.reason, end.limit)
         life = self._lifecycle
         if end.boot_error is not None:
