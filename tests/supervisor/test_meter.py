@@ -7,7 +7,7 @@ import pytest
 
 from outlast.core.limits import Limits, Step, Usage, Verdict
 from outlast.supervisor import meter as meters
-from outlast.supervisor.meter import LONGEST_AT_REST_MS, LONGEST_AT_WORK_MS, LOOK_MS, QUICK_MS, Meter, Metering
+from outlast.supervisor.meter import LONGEST_AT_REST_MS, LONGEST_AT_WORK_MS, LOOK_MS, QUICK_MS, TASK_MB, Meter, Metering
 
 NO_LIMITS = Limits(wall_clock_ms=0, cpu_soft_ms=0, cpu_hard_ms=0, memory_mb=0)
 
@@ -50,6 +50,7 @@ class Worker:
     def __init__(self) -> None:
         self.requests = 0
         self.requests_begun = 0
+        self.open_tasks = 0
         self.signs_of_life = 0
         self.is_working = False
         self.verdicts: list[Verdict] = []
@@ -200,6 +201,20 @@ async def test_memory_is_read_while_others_descend_from_the_process(process: Pro
         process.memory, process.alone = 90, False
         on.pass_ms(1000)
         assert on.worker.usage.memory_mb == 90
+
+
+@pytest.mark.parametrize("has_family", [False, True])
+async def test_what_the_node_holds_of_open_tasks_counts_as_memory(process: Process, has_family: bool) -> None:
+    with bench(process, Limits(memory_mb=100), has_family=has_family) as on:
+        on.ready()
+        for _ in range(2):
+            on.worker.open_tasks = int(50 / TASK_MB)
+            on.pass_ms(LOOK_MS, cpu_ms=1)
+            assert [(verdict.step, verdict.used) for verdict in on.worker.verdicts] == [(Step.WARN, 90)]
+            # What the process itself has is not read again.
+            on.worker.open_tasks *= 2
+            on.pass_ms(meters.LONGEST_UNWEIGHED_MS)
+            assert [(verdict.step, verdict.used) for verdict in on.worker.verdicts] == [(Step.KILL, 140)]
 
 
 async def test_a_request_ends_idleness_and_wall_clocks_can_start_anew(process: Process) -> None:

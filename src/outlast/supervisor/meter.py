@@ -33,6 +33,8 @@ HELD_UP_MS = 60.0
 SEEN_FOR_S = 0.001
 COPYING_MS = 0.5
 """With less CPU time than this no process can fill memory worth measuring."""
+TASK_MB = 1 / 2048
+"""What the node holds of an open task. It counts as the worker's, which could fill the node's memory otherwise."""
 
 
 class Metered(Protocol):
@@ -49,6 +51,10 @@ class Metered(Protocol):
     @property
     def signs_of_life(self) -> int:
         """Grows whenever its event loop is known to have done something."""
+
+    @property
+    def open_tasks(self) -> int:
+        """How many it has."""
 
     @property
     def is_working(self) -> bool:
@@ -134,7 +140,7 @@ class Metering:
         """Until then what it uses follows from the last look, unless it has done something."""
         self._looked_at = self._began_at = self._asked_at = self.due
         self._cpu_ms = self._weighed_at_cpu_ms = self._gauge.cpu_ms()
-        self._cpu_at_ready_ms = self._memory_at_ready_mb = 0.0
+        self._cpu_at_ready_ms = self._memory_at_ready_mb = self._weighed_mb = 0.0
         self._requests_begun = worker.requests_begun
         self._signs_of_life = worker.signs_of_life
         self._silent_ms = 0.0
@@ -150,6 +156,7 @@ class Metering:
         self._cpu_at_ready_ms, self._memory_at_ready_mb = (
             self._gauge.family() if self._has_family else (self._cpu_ms, self._gauge.memory_mb())
         )
+        self._weighed_mb = self._memory_at_ready_mb
         self._looked_at = self._began_at = self._asked_at = self._meter.now()
         self._load, self.is_busy = 0.0, False
         self.usage = Usage(memory_mb=self._memory_at_ready_mb, memory_at_ready_mb=self._memory_at_ready_mb)
@@ -200,6 +207,7 @@ class Metering:
         if worker.requests or begun:
             self._asked_at = now
         cpu_ms, memory_mb = self._gauge.family() if self._has_family else (self._cpu_ms, self._weigh())
+        memory_mb += worker.open_tasks * TASK_MB
         growth = (memory_mb - self.usage.memory_mb) / elapsed_ms if elapsed_ms > 0 else 0.0
         self.usage = Usage(
             wall_ms=(now - self._began_at) * 1000 if self._is_ready else 0,
@@ -219,10 +227,10 @@ class Metering:
         return not self._has_family or self._gauge.is_alone()
 
     def _weigh(self) -> float:
-        if self._cpu_ms - self._weighed_at_cpu_ms < COPYING_MS:
-            return self.usage.memory_mb
-        self._weighed_at_cpu_ms = self._cpu_ms
-        return self._gauge.memory_mb()
+        if self._cpu_ms - self._weighed_at_cpu_ms >= COPYING_MS:
+            self._weighed_at_cpu_ms = self._cpu_ms
+            self._weighed_mb = self._gauge.memory_mb()
+        return self._weighed_mb
 
     def _plan(self, now: float, share: float, growth: float) -> None:
         is_working = self._worker.is_working
