@@ -4,6 +4,7 @@ import asyncio
 import datetime
 import json
 import os
+import resource
 import socket
 import ssl
 import stat
@@ -12,11 +13,12 @@ from pathlib import Path
 
 import httpx
 import pytest
-from tests.support.admin import admin, admin_url, token
+from tests.support.admin import PATIENCE_S, admin, admin_url, token
 from tests.support.certificates import self_signed
 from tests.support.node import Node, serving, write_project
 
 from outlast.admin import place
+from outlast.admin.answering import MAX_HEAD_BYTES, MAX_SILENT
 from outlast.admin.place import NodePlace
 
 EVERYWHERE = ("--admin-host=0.0.0.0", "--admin-port=0")
@@ -71,6 +73,49 @@ class TestTheToken:
     async def test_is_asked_for_everywhere(self, node: Node, path: str) -> None:
         async with httpx.AsyncClient(base_url=admin_url(node)) as client:
             assert (await client.get(path)).status_code == 401
+
+
+class TestThoseWithoutIt:
+    """They cannot take what the node needs."""
+
+    async def test_send_no_head_without_end(self, node: Node) -> None:
+        address = httpx.URL(admin_url(node))
+        reader, writer = await asyncio.open_connection(address.host, address.port)
+        writer.write(b"GET / HTTP/1.1\r\nhost: localhost\r\nx: ")
+        with pytest.raises(ConnectionError):
+            while True:
+                writer.write(b"x" * MAX_HEAD_BYTES)
+                await asyncio.wait_for(writer.drain(), PATIENCE_S)
+        writer.close()
+
+    async def test_hold_no_number_of_connections(self, node: Node) -> None:
+        address = httpx.URL(admin_url(node))
+        held = [await asyncio.open_connection(address.host, address.port) for _ in range(MAX_SILENT)]
+        asking, writer = held.pop()
+        writer.write(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n")
+        assert (await asyncio.wait_for(asking.readline(), PATIENCE_S)).split()[1] == b"401"
+        held += [await asyncio.open_connection(address.host, address.port) for _ in range(2)]
+        # The one that has stayed silent for longest.
+        assert await asyncio.wait_for(held[0][0].read(), PATIENCE_S) == b""
+        assert not any(reader.at_eof() for reader, _ in held[1:])
+        for _, writer in held:
+            writer.close()
+
+    @pytest.mark.parametrize("fields", [(), ("host: a.example",), ("host: localhost", "origin: null")])
+    async def test_ask_once(self, node: Node, fields: tuple[str, ...]) -> None:
+        address = httpx.URL(admin_url(node))
+        reader, writer = await asyncio.open_connection(address.host, address.port)
+        writer.write("\r\n".join(["GET /v1/node HTTP/1.1", *fields, "", ""]).encode())
+        assert b"connection: close\r\n" in await asyncio.wait_for(reader.read(), PATIENCE_S)
+        writer.close()
+
+    async def test_write_nothing_to_stderr(self, node: Node) -> None:
+        address = httpx.URL(admin_url(node))
+        reader, writer = await asyncio.open_connection(address.host, address.port)
+        writer.write(b"no request\r\n\r\n")
+        assert (await asyncio.wait_for(reader.read(), PATIENCE_S)).startswith(b"HTTP/1.1 400 ")
+        writer.close()
+        assert node.stderr == ""
 
 
 class TestWebPages:
@@ -209,6 +254,17 @@ class TestWhereItListens:
                 assert "is in use" in node.stderr
                 assert "--admin-port" in node.stderr
                 node.stderr = ""
+
+
+async def test_it_answers_once_there_are_files_to_be_had(tmp_path: Path) -> None:
+    """Its code is loaded when it is asked for the first time."""
+    async with serving(write_project(tmp_path, HELLO)) as node, admin(node) as client:
+        usual = resource.prlimit(node.process.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(node.process.pid, resource.RLIMIT_NOFILE, (0, usual[1]))
+        asked = asyncio.create_task(client.get("/v1/node"))
+        await node.wait_for("config", msg=lambda text: "Too many open files" in text)
+        resource.prlimit(node.process.pid, resource.RLIMIT_NOFILE, usual)
+        assert (await asked).status_code == 200
 
 
 async def test_functions_do_not_hear_of_the_token(tmp_path: Path) -> None:

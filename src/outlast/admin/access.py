@@ -33,7 +33,9 @@ class Access:
             found.setdefault(name, []).append(value)
         refused = self._refused(found)
         if refused is not None:
-            await problem(refused)(scope, receive, send)
+            answer = problem(refused)
+            answer.headers["connection"] = "close"
+            await answer(scope, receive, send)
         else:
             await self._app(scope, receive, send)
 

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from outlast.admin.answering import Answering
 
 
+LOAD_AGAIN_S = 1.0
+
+
 class Administration:
     """Created before functions are served, so that a wrong address stops the start. Answers from `open` on."""
 
@@ -58,8 +61,16 @@ class Administration:
             await self._server.close()
 
     async def _load(self, node: Node) -> "Answering":
-        # In a thread, so that the event loop is not blocked for that long.
-        loaded = await asyncio.to_thread(import_module, "outlast.admin.answering")
+        while True:
+            try:
+                # In a thread, so that the event loop is not blocked for that long.
+                loaded = await asyncio.to_thread(import_module, "outlast.admin.answering")
+                break
+            except (OSError, ImportError, RuntimeError) as error:
+                # Files and threads can run out, which is when the API is asked what is going on.
+                text = f"the admin API cannot answer yet: {error}"
+                node.log.emit("config", level=Level.WARNING, msg=text)
+                await asyncio.sleep(LOAD_AGAIN_S)
         # As with everything loaded before, exempts it from garbage collection.
         gc.freeze()
         answering: Answering = loaded.Answering(
