@@ -107,7 +107,7 @@ class Options:
 
 
 async def serve(options: Options, log: Log, on_ready: Callable[[str, str | None], None] | None = None) -> int:
-    """Runs a node until SIGINT or SIGTERM. Returns the exit code.
+    """Runs a node until SIGINT, SIGTERM or SIGHUP. Returns the exit code.
 
     ``on_ready`` is called with the URL of the functions, and that of the admin API if there is one.
 
@@ -281,24 +281,30 @@ async def _fetch_ahead(fleet: Fleet, python: PythonEngine, log: Log) -> None:
 
 
 class _Signals:
-    """The first signal asks the node to end, the second one insists."""
+    """The first signal asks the node to end, the second one insists.
+
+    A terminal that is closed asks, too. It never insists: the shell tells of it, and so does the kernel.
+    """
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
+        # nohup(1) has it ignored.
+        hears_of_terminal = signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN
+        self._numbers = [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hears_of_terminal else [])]
         self.first: asyncio.Future[int] = self._loop.create_future()
         self.second: asyncio.Future[int] = self._loop.create_future()
 
     def __enter__(self) -> Self:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in self._numbers:
             self._loop.add_signal_handler(number, self._hear, number)
         return self
 
     def __exit__(self, *_: object) -> None:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in self._numbers:
             self._loop.remove_signal_handler(number)
 
     def _hear(self, number: int) -> None:
-        for future in (self.first, self.second):
+        for future in (self.first, self.second) if number != signal.SIGHUP else (self.first,):
             if not future.done():
                 future.set_result(number)
                 return

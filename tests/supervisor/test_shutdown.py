@@ -9,6 +9,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from tests.support.node import serving, write_project
 from tests.supervisor.site import Site, connected, function, site, texts, worker_of
 
 from outlast.supervisor.rundir import PREFIX
@@ -172,6 +173,26 @@ async def test_a_second_signal_ends_it_at_once(tmp_path: Path, temporary: Path) 
         task = served.node.found("task")[0]
         assert (task["name"], task["outcome"], task["reason"]) == ("endless", "interrupted", "termination")
     assert not node_folders(temporary)
+
+
+async def test_a_terminal_that_is_closed_asks_however_often_it_is_told_of(tmp_path: Path) -> None:
+    async with site(tmp_path, {"slow": function("done")}, "--graceful-exit-timeout=600") as served:
+        await served.get("slow?task=needed")
+        await served.held("needed")
+        served.node.process.send_signal(signal.SIGHUP)
+        await served.node.wait_for("log", msg="beforeunload: termination")
+        served.node.process.send_signal(signal.SIGHUP)
+        await refused(served)
+        served.let_go("needed")
+        assert await ended(served) == 0
+        assert served.node.found("task")[0]["outcome"] == "fulfilled"
+
+
+async def test_a_terminal_that_is_closed_ends_nothing_that_does_without(tmp_path: Path) -> None:
+    project = write_project(tmp_path, {"hello": function("done")})
+    async with serving(project, launcher=("nohup",)) as node, connected(node) as client:
+        node.process.send_signal(signal.SIGHUP)
+        assert (await client.get("/hello")).text == "done"
 
 
 async def test_a_worker_that_never_yields_does_not_keep_the_node(tmp_path: Path) -> None:

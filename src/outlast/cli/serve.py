@@ -47,7 +47,7 @@ from outlast.telemetry.pressure import Pressure
     "--graceful-exit-timeout",
     type=click.FloatRange(min=0),
     default=15.0,
-    help="Seconds that requests and tasks have to finish after SIGTERM or SIGINT.",
+    help="Seconds that requests and tasks have to finish after SIGTERM, SIGINT or SIGHUP.",
 )
 @click.option("--require-sandbox", is_flag=True, help="Refuse to start if this machine cannot confine functions.")
 @click.option("--no-sandbox", is_flag=True, help="Let functions do whatever the user who runs Outlast may do.")
