@@ -106,7 +106,8 @@ def bench(process: Process, limits: Limits = NO_LIMITS, *, has_family: bool = Fa
 
 async def test_time_counts_from_when_it_is_ready_and_memory_always(process: Process) -> None:
     with bench(process, Limits(cpu_hard_ms=1000, memory_mb=100)) as on:
-        on.pass_ms(3000, cpu_ms=3000)
+        for _ in range(3):
+            on.pass_ms(1000, cpu_ms=1000)
         assert on.worker.usage == Usage(memory_mb=40, idle_ms=pytest.approx(3000))
         process.memory = 95
         on.pass_ms(20, cpu_ms=20)
@@ -120,6 +121,18 @@ async def test_time_counts_from_when_it_is_ready_and_memory_always(process: Proc
             memory_at_ready_mb=95,
             idle_ms=pytest.approx(100),
         )
+
+
+async def test_no_time_counts_in_which_nobody_could_look(process: Process) -> None:
+    with bench(process, Limits(wall_clock_ms=10_000, idle_timeout_ms=5_000)) as on:
+        on.ready()
+        on.pass_ms(1000)
+        until_next_ms = on.next_look_ms
+        on.pass_ms(60_000)
+        assert on.worker.usage.wall_ms == pytest.approx(1000 + until_next_ms)
+        assert on.worker.usage.idle_ms == pytest.approx(1000 + until_next_ms)
+        on.pass_ms(1000, cpu_ms=1)
+        assert on.worker.usage.wall_ms == pytest.approx(2000 + until_next_ms)
 
 
 async def test_each_look_tells_which_limits_are_near(process: Process) -> None:

@@ -35,7 +35,7 @@ class Clock:
         end = self.now + seconds
         while self.calls and self.calls[0][0] <= end:
             due, _, handle, callback = heapq.heappop(self.calls)
-            self.now = due
+            self.now = max(due, self.now)
             if not handle.cancelled:
                 callback()
         self.now = end
@@ -111,6 +111,20 @@ def test_a_stopped_timer_is_silent_until_something_is_expected_again(
     timer.expect(10)
     clock.pass_by(10)
     assert fired == [110]
+
+
+def test_time_in_which_nobody_looked_is_no_silence(clock: Clock, timer: IdleTimer, fired: list[float]) -> None:
+    timer.expect(10)
+    clock.pass_by(9)
+    clock.now += 100
+    clock.pass_by(0)
+    assert fired == []
+    # What has come meanwhile is read now.
+    timer.touch()
+    clock.pass_by(9.9)
+    assert fired == []
+    clock.pass_by(0.1)
+    assert fired == [119]
 
 
 def test_many_requests_cost_one_timer(clock: Clock, timer: IdleTimer, fired: list[float]) -> None:

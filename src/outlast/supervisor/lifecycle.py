@@ -22,6 +22,7 @@ from outlast.supervisor.resources import Program
 from outlast.supervisor.unloading import Unloading
 from outlast.telemetry.logs import Level
 from outlast.wire import messages
+from outlast.wire.idle import LATE_S
 
 STANDBY_PING = 0
 """The number of the ping that a worker going on standby answers once it is prepared."""
@@ -281,7 +282,14 @@ class Lifecycle:
 
     def _after_ms(self, delay_ms: float, callback: Callable[[], object]) -> None:
         if delay_ms:
-            self._timers.append(self._loop.call_later(delay_ms / 1000, callback))
+            due = self._loop.time() + delay_ms / 1000
+            self._timers.append(self._loop.call_at(due, self._passed, due, delay_ms, callback))
+
+    def _passed(self, due: float, delay_ms: float, callback: Callable[[], object]) -> None:
+        if self._loop.time() - due > LATE_S:
+            self._after_ms(delay_ms, callback)
+        else:
+            callback()
 
     def _cancel_timers(self) -> None:
         for timer in self._timers:

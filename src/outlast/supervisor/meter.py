@@ -12,6 +12,7 @@ from typing import Protocol
 from outlast.core import limits
 from outlast.core.limits import Limits, Usage, Verdict
 from outlast.supervisor.gauge import Gauge
+from outlast.wire.idle import LATE_S
 
 LOOK_MS = 20.0
 LONGEST_AT_WORK_MS = 500.0
@@ -190,6 +191,11 @@ class Metering:
         self._gauge.close()
 
     def look(self, now: float) -> None:
+        if (late_s := now - self.due) > LATE_S:
+            # The node stood still. That is no time that the worker has used.
+            self._began_at += late_s
+            self._asked_at += late_s
+            self._unchanged_until = now
         before_ms, cpu_ms = self._cpu_ms, self._gauge.cpu_ms()
         if cpu_ms - before_ms < COPYING_MS and now < self._unchanged_until and self._has_nothing_new():
             self.quick = 0

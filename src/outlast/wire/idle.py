@@ -4,6 +4,10 @@ import math
 from collections.abc import Callable
 from typing import Protocol
 
+LATE_S = 1.0
+"""A timer that comes later than this comes to a process that stood still: it was stopped, or its machine was. Whatever
+was to come before the timer may have come, and is read after it."""
+
 
 class Handle(Protocol):
     def cancel(self) -> None: ...
@@ -21,7 +25,7 @@ class IdleTimer:
     """Calls ``on_idle`` once, ``limit_s`` after the last call of `expect` or `touch`.
 
     A sign of life does not move the event loop's timer. When that fires, it looks at the last sign of life and, if that
-    is too recent, sets itself again for the time that remains.
+    is too recent, sets itself again for the time that remains. Time in which this process stood still is no silence.
     """
 
     __slots__ = ("_clock", "_handle", "_heard_at", "_limit_s", "_looks_at", "_now", "_on_idle")
@@ -64,11 +68,14 @@ class IdleTimer:
         self._handle = self._clock.call_later(delay_s, self._look)
 
     def _look(self) -> None:
+        due, now = self._looks_at, self._now()
         self._handle = None
         self._looks_at = math.inf
         if not self._limit_s:
             return
-        remaining = self._heard_at + self._limit_s - self._now()
+        if now - due > LATE_S:
+            self._heard_at = now
+        remaining = self._heard_at + self._limit_s - now
         if remaining > 0:
             self._look_in(remaining)
         else:
