@@ -24,6 +24,14 @@ def test_a_burst_and_what_comes_back_of_it(lines_per_s: int, burst: int) -> None
     assert admitted(lines, burst + 10, 9_999_999.0) == burst
 
 
+@given(burst=st.integers(1, 50), counts=st.lists(st.tuples(st.floats(0, 2), st.integers(1, 100)), max_size=10))
+def test_many_at_once_are_as_many_one_by_one(burst: int, counts: list[tuple[float, int]]) -> None:
+    at_once, one_by_one, now = allowance(7, burst), allowance(7, burst), 1_000.0
+    for passed_s, count in counts:
+        now += passed_s
+        assert at_once.take(now, count) == admitted(one_by_one, count, now)
+
+
 def test_an_even_stream_within_the_rate_is_never_cut() -> None:
     lines = allowance(1_024, 1)
     assert all(lines.take(5.0 + number / 1_024) for number in range(10_000))

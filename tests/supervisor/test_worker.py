@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 from collections.abc import Callable
 
 import pytest
@@ -11,6 +12,7 @@ from tests.supervisor.stub_workers import house
 from outlast.core.outcome import EndReason, RequestEnd
 from outlast.core.policy import Policy
 from outlast.supervisor import lifecycle, process
+from outlast.supervisor.channel import Output
 from outlast.supervisor.worker import CUT_OFF_AT_ONCE, Worker
 
 
@@ -267,6 +269,36 @@ async def test_open_tasks_keep_a_retired_worker_and_are_named_when_it_dies() -> 
         assert (done["name"], done["outcome"]) == ("other", "fulfilled")
         assert (cut["name"], cut["outcome"], cut["reason"]) == ("send-email", "interrupted", "crash")
         assert (cut["level"], cut["request_id"]) == ("warning", "r-1")
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [{"type": "uncaught", "error": "Error"}, {"type": "task_settled", "task": 1, "outcome": "rejected"}],
+    ids=["an error", "a task"],
+)
+async def test_one_that_fails_waits_for_a_slow_reader_of_the_log(failure: dict[str, str]) -> None:
+    async with house() as there:
+        worker = await busy_worker(there)
+        known = there.worker_of(worker)
+        worker.say(type="task_started", task=1)
+        known._pressure.rise()
+        worker.say(**failure)
+        await there.logged("task" if "task" in failure else "uncaught")
+        assert known._lifecycle.process._is_held_back
+        worker.say(type="log", level="info", text="on and on")
+        known._pressure.fall()
+        await there.logged("log")
+        assert not known._lifecycle.process._is_held_back
+
+
+async def test_lines_that_come_together_are_looked_at_together() -> None:
+    heard: list[list[str]] = []
+    reading, writing = os.pipe()
+    output = await Output.read(reading, heard.append)
+    os.write(writing, b"\n" * 1_000 + b"end")
+    os.close(writing)
+    await output.closed
+    assert heard == [[""] * 1_000, ["end"]]
 
 
 async def test_others_have_their_turns_while_many_tasks_are_cut_off() -> None:

@@ -27,17 +27,16 @@ class Allowance:
         self._limits = limits
         self._left: float = limits.burst_lines
 
-    def take(self, now: float) -> bool:
-        """Whether one more line is within the limits. ``now``: seconds, of any clock that never goes back."""
+    def take(self, now: float, count: int = 1) -> int:
+        """How many of ``count`` more lines are within the limits. ``now``: seconds, of any clock that never goes back.
+        """
         limits, left = self._limits, self._left
         if not limits.lines_per_s:
-            return True
+            return count
         left += (now - self._at) * limits.lines_per_s
         self._at = now
         if left > limits.burst_lines:
             left = limits.burst_lines
-        if left < 1:
-            self._left = left
-            return False
-        self._left = left - 1
-        return True
+        taken = min(count, int(left))
+        self._left = left - taken
+        return taken

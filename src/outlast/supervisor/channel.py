@@ -138,21 +138,25 @@ class _Refused(asyncio.Protocol):
 
 
 class Output(_Reading):
-    """Reads a worker's standard output or error line by line. Lines longer than `MAX_LINE` come in pieces."""
+    """Reads the lines of a worker's standard output or error. Those longer than `MAX_LINE` come in pieces.
+
+    ``on_lines`` is called with all that have come at a time: a worker writes a thousand of them in less time than it
+    takes to look at one.
+    """
 
     MAX_LINE = 64 * 1024
 
-    def __init__(self, on_line: Callable[[str], None]) -> None:
+    def __init__(self, on_lines: Callable[[list[str]], None]) -> None:
         super().__init__()
-        self._on_line = on_line
+        self._on_lines = on_lines
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._pending = ""
 
     @classmethod
-    async def read(cls, descriptor: int, on_line: Callable[[str], None]) -> "Output":
+    async def read(cls, descriptor: int, on_lines: Callable[[list[str]], None]) -> "Output":
         """Starts reading from ``descriptor``, which is closed at the end."""
         pipe = ReadEnd(descriptor)
-        _, output = await asyncio.get_running_loop().connect_read_pipe(lambda: cls(on_line), pipe)
+        _, output = await asyncio.get_running_loop().connect_read_pipe(lambda: cls(on_lines), pipe)
         return output
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -160,15 +164,15 @@ class Output(_Reading):
 
     def data_received(self, data: bytes) -> None:
         *lines, self._pending = (self._pending + self._decoder.decode(data)).split("\n")
-        for line in lines:
-            self._on_line(line)
         if len(self._pending) > self.MAX_LINE:
-            line, self._pending = self._pending, ""
-            self._on_line(line)
+            lines.append(self._pending)
+            self._pending = ""
+        if lines:
+            self._on_lines(lines)
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._pending:
-            self._on_line(self._pending)
+            self._on_lines([self._pending])
             self._pending = ""
         super().connection_lost(exc)
 

@@ -63,10 +63,11 @@ class Journal:
     def warned(self, reason: UnloadReason) -> None:
         self._emit("beforeunload", reason=reason)
 
-    def printed(self, level: Level, text: str, request_id: str = "") -> None:
-        """The function printed this; beyond its quota, lines are only counted."""
-        if self._log.takes(level) and self._quota.admits():
-            self.noted(level, text, request_id)
+    def printed(self, level: Level, texts: Sequence[str], request_id: str = "") -> None:
+        """The function printed these; beyond its quota, they are only counted."""
+        if self._log.takes(level):
+            for text in texts[: self._quota.admits(len(texts))]:
+                self.noted(level, text, request_id)
 
     def noted(self, level: Level, text: str, request_id: str = "") -> None:
         self._emit("log", level=level, msg=text, request_id=request_id or None)

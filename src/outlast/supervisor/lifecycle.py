@@ -36,7 +36,7 @@ class Owner(Protocol):
     def heard(self, said: Iterable[messages.FromWorker]) -> None:
         """The process sent these messages, all at one moment. Raises OutlastError at one that is not allowed."""
 
-    def printed(self, level: Level, line: str) -> None: ...
+    def printed(self, level: Level, lines: list[str]) -> None: ...
 
     def code_begins(self, pid: int) -> None:
         """The function's code is about to be evaluated in this process. May be called more than once."""

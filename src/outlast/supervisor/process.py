@@ -8,6 +8,7 @@ import re
 import shutil
 from collections import deque
 from collections.abc import Awaitable, Callable
+from itertools import groupby
 from pathlib import Path
 
 from outlast.engines.processes import Command, Exit, Process
@@ -21,12 +22,14 @@ LAST_WORDS_S = 1.0
 KEPT_ERROR_LINES = 200
 _NODE_WARNING = re.compile(r"\(node:\d+\) ")
 """What Deno writes to standard error when a package of npm, or a function, warns in the way of Node.js."""
+KEPT_ERROR_CHARS = 64 * 1024
+"""Of each."""
 
 
 class WorkerProcess:
-    """Runs one process. ``on_output`` is called with each line that it prints."""
+    """Runs one process. ``on_output`` is called with the lines that it prints."""
 
-    def __init__(self, folder: Path, channel: Channel, on_output: Callable[[Level, str], None]) -> None:
+    def __init__(self, folder: Path, channel: Channel, on_output: Callable[[Level, list[str]], None]) -> None:
         self.folder = folder
         self.pid: int | None = None
         self.is_over = False
@@ -62,7 +65,7 @@ class WorkerProcess:
             on_started()
             self._outputs = [
                 await Output.read(process.stdout, functools.partial(self._on_output, Level.INFO)),
-                await Output.read(process.stderr, self._on_error_line),
+                await Output.read(process.stderr, self._on_error_lines),
             ]
             if self._is_doomed:
                 process.kill()
@@ -127,6 +130,11 @@ class WorkerProcess:
                 return file.read(notes.MAX_BYTES) or b""
         return b""
 
-    def _on_error_line(self, line: str) -> None:
-        self.last_errors.append(line)
-        self._on_output(Level.WARNING if _NODE_WARNING.match(line) else Level.ERROR, line)
+    def _on_error_lines(self, lines: list[str]) -> None:
+        self.last_errors.extend(lines)
+        for is_warning, run in groupby(lines, _is_warning):
+            self._on_output(Level.WARNING if is_warning else Level.ERROR, [*run])
+
+
+def _is_warning(line: str) -> bool:
+    return _NODE_WARNING.match(line) is not None

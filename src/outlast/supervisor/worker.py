@@ -21,7 +21,7 @@ from outlast.supervisor.exchange import Exchange
 from outlast.supervisor.journal import Journal
 from outlast.supervisor.lifecycle import STANDBY_PING, Lifecycle
 from outlast.supervisor.meter import Meter
-from outlast.supervisor.process import KEPT_ERROR_LINES
+from outlast.supervisor.process import KEPT_ERROR_CHARS, KEPT_ERROR_LINES
 from outlast.supervisor.register import Moment, Register
 from outlast.supervisor.resources import Program
 from outlast.supervisor.snapshot import WorkerSnapshot
@@ -336,7 +336,7 @@ class Worker:
                 task = self._tasks.settle(message.task)
                 self._journal.task_failed(task, _OUTCOMES[message.outcome], message.error, moment)
             case messages.Logged():
-                self._print(Level.named(message.level), message.text, message.request)
+                self._journal.printed(Level.named(message.level), (message.text,), message.request)
             case messages.Ready() if self.state is State.BOOTING:
                 self._traffic.serve_by(self._path_of(message.socket))
                 self._lifecycle.serve()
@@ -350,6 +350,7 @@ class Worker:
                 self._heard_pong(message)
             case messages.Unloaded():
                 self._lifecycle.unloading.heard(message.reason)
+        self._hold_back()
 
     def _heard_pong(self, message: messages.Pong) -> None:
         self._lifecycle.channel.on_pong(message)
@@ -358,20 +359,21 @@ class Worker:
             self._traffic.open_ahead(self._path_of(sockets.HTTP))
 
     def _heard_uncaught(self, message: messages.Uncaught) -> None:
-        self._lifecycle.process.last_errors.append(message.error)
+        self._lifecycle.process.last_errors.append(message.error[-KEPT_ERROR_CHARS:])
         self._journal.uncaught(message.error, message.request)
         if self.state is State.READY:
             self.retire(EndReason.UNCAUGHT)
 
-    def printed(self, level: Level, line: str) -> None:
+    def printed(self, level: Level, lines: list[str]) -> None:
         if self.was_ready or level is not Level.ERROR:
-            self._print(level, line)
+            self._journal.printed(level, lines)
+            self._hold_back()
         else:
             # If the worker never becomes ready, this is the reason, and is reported as that.
-            self._held_back.append(line)
+            self._held_back.extend(lines)
 
-    def _print(self, level: Level, text: str, request_id: str = "") -> None:
-        self._journal.printed(level, text, request_id)
+    def _hold_back(self) -> None:
+        """Has it wait while the log's reader is behind."""
         if self._pressure.is_high:
             self._lifecycle.process.hold_back(self._pressure)
 

@@ -38,15 +38,15 @@ class Quota:
         self._limits = limits
         self._allowance.use(limits)
 
-    def admits(self) -> bool:
-        """Whether one more line is to be logged; if not, it is counted."""
-        if self._allowance.take(self._loop.time()):
-            return True
-        if not self._suppressed:
-            self._since = time.time()
-            self._timer = self._loop.call_later(TELL_EVERY_S, self.tell)
-        self._suppressed += 1
-        return False
+    def admits(self, count: int = 1) -> int:
+        """How many of so many more lines are to be logged; the others are counted."""
+        admitted = self._allowance.take(self._loop.time(), count)
+        if admitted < count:
+            if not self._suppressed:
+                self._since = time.time()
+                self._timer = self._loop.call_later(TELL_EVERY_S, self.tell)
+            self._suppressed += count - admitted
+        return admitted
 
     def tell(self) -> None:
         """Tells of what has been left out so far. It may go on."""
