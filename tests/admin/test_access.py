@@ -80,7 +80,7 @@ class TestThoseWithoutIt:
 
     async def test_send_no_head_without_end(self, node: Node) -> None:
         address = httpx.URL(admin_url(node))
-        reader, writer = await asyncio.open_connection(address.host, address.port)
+        _, writer = await asyncio.open_connection(address.host, address.port)
         writer.write(b"GET / HTTP/1.1\r\nhost: localhost\r\nx: ")
         with pytest.raises(ConnectionError):
             while True:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import httpx
 import pytest
-from tests.support.node import serving, write_project
 from tests.supervisor.site import Site, connected, function, site, texts, worker_of
+from tests.support.node import serving, write_project
 
 from outlast.supervisor.rundir import PREFIX
 

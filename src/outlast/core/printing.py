@@ -28,8 +28,7 @@ class Allowance:
         self._left: float = limits.burst_lines
 
     def take(self, now: float, count: int = 1) -> int:
-        """How many of ``count`` more lines are within the limits. ``now``: seconds, of any clock that never goes back.
-        """
+        """How many of ``count`` more lines are within the limits. ``now``: seconds, of a clock that never goes back."""
         limits, left = self._limits, self._left
         if not limits.lines_per_s:
             return count
