@@ -155,10 +155,13 @@ class Spawner:
     async def spawn(self, command: Command) -> Process:
         """Starts a process that leads a group of its own. Raises `SpawnError`."""
         try:
-            return await self._spawn(command)
-        except SpawnerGone:
-            # If it did start the process, that has ended with its lifeline. The next call starts a new spawner.
-            return await self._spawn(command)
+            try:
+                return await self._spawn(command)
+            except SpawnerGone:
+                # If it did start the process, that has ended with its lifeline. The next call starts a new spawner.
+                return await self._spawn(command)
+        except OSError as error:
+            raise SpawnError(f"cannot start a worker process: {error}") from error
 
     async def _spawn(self, command: Command) -> Process:
         await self.hello()
@@ -211,15 +214,24 @@ class Spawner:
     def _open(self, loop: asyncio.AbstractEventLoop) -> None:
         if self._socket is not None:
             return
-        ours, theirs = socket.socketpair()
-        with theirs:
-            # In a session of its own from the first moment: what a terminal sends (Ctrl-C) is for the node alone.
-            self._child = subprocess.Popen(self._argv, stdin=theirs.fileno(), env={}, cwd="/", start_new_session=True)
+        try:
+            ours = self._start()
+        except OSError as error:
+            raise SpawnError(f"the process that starts workers cannot be started: {error}") from error
         ours.settimeout(SEND_TIMEOUT_S)
         self._socket, self._lines, self._hello = ours, Lines(), loop.create_future()
         self._heard_at = -math.inf
         loop.add_reader(ours, self._hear)
         _after(STARTED_WITHIN_S, self._expect, self._hello, STARTED_WITHIN_S)
+
+    def _start(self) -> socket.socket:
+        ours, theirs = socket.socketpair()
+        with theirs, contextlib.ExitStack() as on_failure:
+            on_failure.callback(ours.close)
+            # In a session of its own from the first moment: what a terminal sends (Ctrl-C) is for the node alone.
+            self._child = subprocess.Popen(self._argv, stdin=theirs.fileno(), env={}, cwd="/", start_new_session=True)
+            on_failure.pop_all()
+        return ours
 
     def _send(self, message: Mapping[str, object], passed: Sequence[int] = ()) -> None:
         if self._socket is None:
