@@ -250,8 +250,6 @@ async def _administration(options: Options, project: Project, log: Log) -> Admin
             raise
         log.emit("config", level=Level.WARNING, msg=f"{error}: serving goes on without the admin API")
         return None
-    if administration.took_another_port:
-        log.emit("config", msg=f"the usual port is taken: the admin API listens at {administration.url}")
     return administration
 
 
@@ -288,26 +286,28 @@ class _Signals:
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        # nohup(1) has it ignored.
-        hears_of_terminal = signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN
-        self._numbers = [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hears_of_terminal else [])]
         self.first: asyncio.Future[int] = self._loop.create_future()
         self.second: asyncio.Future[int] = self._loop.create_future()
 
+        self._heard = [signal.SIGINT, signal.SIGTERM]
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+            # nohup(1) has it ignored.
+            self._heard.append(signal.SIGHUP)
+
     def __enter__(self) -> Self:
-        for number in self._numbers:
+        for number in self._heard:
             self._loop.add_signal_handler(number, self._hear, number)
         return self
 
     def __exit__(self, *_: object) -> None:
-        for number in self._numbers:
+        for number in self._heard:
             self._loop.remove_signal_handler(number)
 
     def _hear(self, number: int) -> None:
-        for future in (self.first, self.second) if number != signal.SIGHUP else (self.first,):
-            if not future.done():
-                future.set_result(number)
-                return
+        if not self.first.done():
+            self.first.set_result(number)
+        elif not self.second.done() and number != signal.SIGHUP:
+            self.second.set_result(number)
 
     @property
     def exit_code(self) -> int:

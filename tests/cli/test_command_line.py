@@ -63,6 +63,12 @@ class TestWhatIsWrongIsSaidInOneLine:
         assert option in text
         assert [*(project / ".outlast/nodes").iterdir()] == []
 
+    def test_a_port_in_use_and_the_usual_admin_port_too(self, project: Path) -> None:
+        with contextlib.ExitStack() as taking, socket.create_server(("127.0.0.1", 0)) as taken:
+            with contextlib.suppress(OSError):
+                taking.enter_context(socket.create_server(("127.0.0.1", DEFAULT_PORT)))
+            assert "is in use" in line_of(started("serve", str(project), f"--port={taken.getsockname()[1]}"))
+
     def test_an_address_that_is_not_ours(self, project: Path) -> None:
         assert "192.0.2.1" in line_of(started("serve", str(project), "--host=192.0.2.1", "--port=0"))
 
@@ -192,12 +198,18 @@ class TestTheReadyLine:
             process,
             terminal,
         ):
-            port = re.search(r":(\d+)\"", read_until(terminal, r"ready.*\n"))
+            port = re.search(r"\"url\":\S+?:(\d+)\"", read_until(terminal, r"ready.*\n"))
             assert port is not None
             assert httpx.get(f"http://127.0.0.1:{port[1]}/hello").text == "hello"
             os.write(terminal, b"\x03")
             end = read_until(terminal, r"\"event\":\"shutdown\".*\n")
             assert '"reason":"termination"' in end
+            assert process.wait(PATIENCE_S) == 0
+
+    def test_a_terminal_that_is_closed_ends_it_gracefully(self, project: Path) -> None:
+        with on_a_terminal("serve", str(project), "--port=0", "--database=off") as (process, terminal):
+            read_until(terminal, r"listening on")
+            os.dup2(os.open(os.devnull, os.O_RDONLY), terminal)
             assert process.wait(PATIENCE_S) == 0
 
 

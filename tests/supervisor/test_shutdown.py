@@ -103,7 +103,7 @@ async def refused(served: Site) -> None:
         writer.close()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 async def test_requests_and_tasks_are_finished(tmp_path: Path, number: int) -> None:
     scale = f"[scale]\nmax_workers = 1\nconcurrency = {REQUESTS}\n"
     async with site(tmp_path, {"slow": function("done")}, "--graceful-exit-timeout=60", outlast=scale) as served:

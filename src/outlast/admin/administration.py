@@ -29,7 +29,6 @@ class Administration:
 
     def __init__(self, server: Server, address: Address, state_dir: Path, token: str, *, announced: bool) -> None:
         self.url = server.url
-        self.took_another_port = server.took_another_port
         self._server = server
         self._address = address
         self._state_dir = state_dir
@@ -54,6 +53,8 @@ class Administration:
             self._server.serve(partial(self._load, node))
             if self._announced:
                 self._announce(node)
+            if self._server.took_another_port:
+                node.log.emit("config", msg=f"the usual port is taken: the admin API listens at {self.url}")
             yield
         finally:
             place.withdraw(self._state_dir)
