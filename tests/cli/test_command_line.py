@@ -139,6 +139,14 @@ class TestWhatIsWrongIsSaidInOneLine:
     def test_a_command_that_does_not_exist(self) -> None:
         assert "frobnicate" in complaint("frobnicate")
 
+    @pytest.mark.parametrize("command", ["serve", "tasks", "new hello --lang=ts"])
+    def test_a_current_folder_that_is_gone(self, tmp_path: Path, command: str) -> None:
+        gone = tmp_path / "gone"
+        gone.mkdir()
+        script = f'rmdir "$PWD" && exec "{sys.executable}" -P -m outlast {command}'
+        done = subprocess.run(["sh", "-c", script], cwd=gone, capture_output=True, text=True, timeout=PATIENCE_S)
+        assert "the current folder is not there" in line_of(Result(done.returncode, done.stdout, done.stderr))
+
 
 class TestHelp:
     def test_the_version(self) -> None:

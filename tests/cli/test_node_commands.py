@@ -52,11 +52,13 @@ def clean(**env: str) -> dict[str, str]:
     return {**{name: value for name, value in os.environ.items() if not name.startswith("OUTLAST_")}, **env}
 
 
-async def started(*arguments: str, cwd: Path, stdout: int = asyncio.subprocess.PIPE) -> asyncio.subprocess.Process:
+async def started(
+    *arguments: str, cwd: Path, stdout: int = asyncio.subprocess.PIPE, **env: str
+) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "outlast", *arguments),
         cwd=cwd,
-        env=clean(),
+        env=clean(**env),
         stdin=asyncio.subprocess.PIPE,
         stdout=stdout,
         stderr=asyncio.subprocess.PIPE,
@@ -186,6 +188,29 @@ class TestTasks:
         assert task["outcome"] == "rejected"
         assert "paper" in task["error"]
         assert outlast("tasks", "--since=0s", "--json", cwd=inside).out == ""
+
+    async def test_what_a_terminal_cannot_spell_is_shown_all_the_same(self, inside: Path) -> None:
+        assert outlast("invoke", "mixed?bad", "--wait", "--data=grün ✓", cwd=inside).code == 1
+        for arguments, shown in (
+            (["tasks", "show"], b"with gr\\xfcn \\u2713"),
+            (["logs"], b"with gr\\xfcn \\u2713"),
+            (["logs", "--json"], "with grün ✓".encode()),
+        ):
+            command = await started(*arguments, cwd=inside, PYTHONIOENCODING="ascii")
+            out, err = await asyncio.wait_for(command.communicate(), PATIENCE_S)
+            assert (command.returncode, err) == (0, b""), arguments
+            assert shown in out
+
+    @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+    async def test_an_output_that_takes_nothing(self, inside: Path) -> None:
+        full = os.open("/dev/full", os.O_WRONLY)
+        command = await started("tasks", cwd=inside, stdout=full)
+        os.close(full)
+        _, err = await asyncio.wait_for(command.communicate(), PATIENCE_S)
+        assert (command.returncode, err.decode()) == (
+            1,
+            "outlast: the output cannot be written: No space left on device\n",
+        )
 
     async def test_one_with_what_happened_around_it(self, inside: Path) -> None:
         invoked = outlast("invoke", "mixed?bad", "--wait", "--json", cwd=inside).objects

@@ -44,9 +44,9 @@ def duration(ms: float) -> str:
 
 
 def object_line(value: object) -> None:
-    """Prints a JSON object on a line, and flushes it: a program may wait for it."""
-    sys.stdout.write(msgspec.json.encode(value).decode() + "\n")
-    sys.stdout.flush()
+    """Prints a JSON object on a line, in UTF-8, and flushes it: a program may wait for it."""
+    sys.stdout.buffer.write(msgspec.json.encode(value) + b"\n")
+    sys.stdout.buffer.flush()
 
 
 def say(text: str) -> None:

@@ -1,5 +1,7 @@
 """Puts the commands together."""
 
+import errno
+import io
 import os
 import sys
 from importlib import import_module
@@ -13,6 +15,8 @@ from outlast.core.errors import OutlastError
 
 COMMANDS = ("serve", "demo", "new", "invoke", "tasks", "logs", "ps", "doctor")
 """Each a command of this name, in a module of this name. In the order of the help."""
+_UNWRITABLE = (errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+"""The last: of a terminal that was closed."""
 
 
 class _Commands(click.Group):
@@ -46,6 +50,13 @@ def outlast(context: click.Context) -> None:
 
 def main() -> None:
     """The ``outlast`` command. What a user can act on ends it with one line and an exit code (`outlast.cli.exits`)."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # As on standard error: what it has no characters for.
+        sys.stdout.reconfigure(errors="backslashreplace")
+    try:
+        os.getcwd()  # noqa: PTH109, only whether there is one
+    except FileNotFoundError:
+        _complain("the current folder is not there any more: change to another one (cd)")
     try:
         code: Any = outlast(prog_name="outlast", standalone_mode=False)
         sys.exit(code)
@@ -58,9 +69,14 @@ def main() -> None:
     except (click.Abort, KeyboardInterrupt):
         # Ctrl-C, of a node before it has taken the signals over.
         sys.exit(130)
-    except BrokenPipeError:
-        # Whoever read has seen enough. What is left must not be written at the interpreter's end.
+    except OSError as error:
+        if error.errno not in _UNWRITABLE:
+            raise
+        # What is left must not be written at the interpreter's end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):
+            _complain(f"the output cannot be written: {error.strerror}", exit_code=1)
+        # Whoever read has seen enough.
         sys.exit(1)
 
 
