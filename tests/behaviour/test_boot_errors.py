@@ -3,12 +3,14 @@
 import asyncio
 import sqlite3
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import NamedTuple
 
+import httpx
 import pytest
 import pytest_asyncio
 from tests.behaviour.served import ENTRYPOINTS, PYTHON_ONLY, TYPESCRIPT_ONLY, Served, served
-from tests.support.node import write_project
+from tests.support.node import serving, write_project
 
 from outlast.engines.python.build import ELSEWHERE
 from outlast.runtime import hints
@@ -237,3 +239,15 @@ async def test_a_function_that_is_exported_alone_says_so(site: Served) -> None:
 async def test_its_neighbours_are_served(site: Served) -> None:
     response = await site.call("whole")
     assert (response.status_code, response.text) == (200, "ok")
+
+
+async def test_a_project_that_cannot_be_written_to(tmp_path: Path) -> None:
+    project = write_project(tmp_path, {"hello": "Deno.serve(() => new Response())"})
+    (project / ".outlast").mkdir()
+    in_the_way = project / ".outlast/functions"
+    in_the_way.touch()
+    async with serving(project) as node, httpx.AsyncClient(base_url=node.url, timeout=30) as client:
+        response = await client.get("/hello")
+        assert_boot_error(response.status_code, response.json())
+        failure = await node.wait_for("boot_failure", function="hello")
+        assert failure["msg"] == f"{in_the_way / 'hello'}: Not a directory"

@@ -74,6 +74,13 @@ def test_a_project_that_cannot_be_read(project: Path) -> None:
     assert "config.toml:2" in found["configuration"]["detail"]
 
 
+def test_a_project_that_cannot_be_written_to(project: Path) -> None:
+    (project / ".outlast").touch()
+    result = run("doctor", "--json", str(project))
+    found = findings(result)
+    assert (result.code, found[".outlast"]["state"]) == (1, "missing")
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="root alone can make files for somebody else")
 def test_files_that_root_s_workers_may_not_read(project: Path) -> None:
     folder = project / "supabase/functions/hello"

@@ -23,8 +23,8 @@ def doctor(directory: Path | None, as_json: bool) -> None:
 
     DIR: the project to check; by default that of the current folder, if there is one.
 
-    Exit code 1 if something important is missing: a layer of the sandbox, Deno, uv, or a readable project. What is
-    marked "note" does not count.
+    Exit code 1 if something important is missing: a layer of the sandbox, Deno, uv, a project that can be read, or
+    a folder to keep its .outlast in. What is marked "note" does not count.
     """
     # The help has no use for them.
     from outlast.cli import findings

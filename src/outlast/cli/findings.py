@@ -13,6 +13,7 @@ from pathlib import Path
 
 from outlast import app
 from outlast.config.address import PORT, URL, is_free
+from outlast.config.layout import STATE
 from outlast.config.settings import FunctionSettings
 from outlast.core.errors import OutlastError
 from outlast.engines.deno.prepare import DENO
@@ -77,11 +78,22 @@ def _project(directory: Path | None) -> Iterator[Finding]:
     yield Finding("project", "configuration", State.OK, str(project.root.resolve()))
     for text in project.warnings:
         yield Finding("project", "configuration", State.NOTE, text)
+    if not _is_writable(project.state_dir):
+        without = "there are neither TypeScript functions nor packages for Python ones, no ledger and no admin API"
+        yield Finding(
+            "project", STATE, State.MISSING, f"{project.state_dir} may not be written to: without it {without}"
+        )
     for function in project.functions.values():
         if (closed := _closed_to_workers(function)) is not None:
             yield Finding("project", function.name, State.MISSING, closed)
         else:
             yield Finding("project", function.name, State.OK, f"{function.language}, {function.entrypoint}")
+
+
+def _is_writable(folder: Path) -> bool:
+    """Whether it is, or can be made."""
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    return os.access(there, os.W_OK | os.X_OK)
 
 
 def _closed_to_workers(function: FunctionSettings) -> str | None:

@@ -60,6 +60,13 @@ class DenoEngine:
         self._hidden_env = self._of_node(("DENO_DIR", *DENO_SETTINGS))
 
     async def prepare(self, function: FunctionSettings) -> "DenoProgram":
+        try:
+            return await self._prepare(function)
+        except OSError as error:
+            # What is made for functions cannot be kept: the disk is full, or may not be written to.
+            raise PrepareError(f"{error.filename or self._folders}: {error.strerror}") from error
+
+    async def _prepare(self, function: FunctionSettings) -> "DenoProgram":
         state = self._folders / function.name
         # A .npmrc may name variables of the function's, and NPM_CONFIG_REGISTRY may be one of them.
         env = {**function.env, **self._fetch_env}
