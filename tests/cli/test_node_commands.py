@@ -121,6 +121,13 @@ class TestInvoke:
         said = {"@body.txt": "from a file", "-": stdin}.get(data, data)
         await node.wait_for("log", request_id=answer["request_id"], msg=f"asked POST with {said}")
 
+    async def test_takes_any_characters(self, node: Node, inside: Path) -> None:
+        arguments = ("invoke", "mixed/ä b?c=✓%20&d=1#e", "-H", "X-Custom: grün ✓", "--json")
+        [answer] = outlast(*arguments, cwd=inside).objects
+        assert answer["status"] == 200
+        assert json.loads(answer["body"])["custom"].encode("latin-1").decode() == "grün ✓"
+        await node.wait_for("request", path="/functions/v1/mixed/%C3%A4%20b")
+
     @pytest.mark.parametrize("options", [[], ["--json"]])
     async def test_a_response_that_is_cut_off_is_a_failure(self, inside: Path, options: list[str]) -> None:
         result = outlast("invoke", "mixed?cut", *options, cwd=inside)
@@ -163,6 +170,9 @@ class TestInvoke:
             (["nobody"], 1, "nobody"),
             (["mixed", "--data=@none.txt"], 2, "none.txt"),
             (["mixed", "-H", "nonsense"], 2, "nonsense"),
+            (["mixed", "-H", "nön: sense"], 2, "nön"),
+            (["/functions/v1/mixed"], 2, "does not begin with a function's name"),
+            ([""], 2, "does not begin with a function's name"),
         ],
     )
     async def test_what_cannot_be_sent(self, inside: Path, arguments: list[str], code: int, named: str) -> None:
@@ -417,6 +427,14 @@ class TestNew:
         result = outlast("new", name, "--lang=ts", cwd=tmp_path)
         assert result.code == 2
         assert is_empty(tmp_path)
+
+    async def test_into_no_function_s_own_folder(self, tmp_path: Path) -> None:
+        assert outlast("new", "first", "--lang=py", cwd=tmp_path).code == 0
+        own = tmp_path / "supabase/functions/first"
+        result = outlast("new", "second", "--lang=py", cwd=own)
+        assert result.code == 2
+        assert str(own) in result.err
+        assert [path.name for path in own.iterdir()] == ["main.py"]
 
     async def test_into_a_folder_of_functions(self, tmp_path: Path) -> None:
         (tmp_path / "first").mkdir()

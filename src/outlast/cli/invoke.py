@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import click
 
@@ -21,6 +21,8 @@ from outlast.core.errors import OutlastError
 
 ANSWER_TIMEOUT_S = 600.0
 """Longer than a function may be silent by default."""
+_FIELD = re.compile(r"\s*([!-9;-~]+)\s*:(.*)", re.DOTALL)
+_OF_URLS = "%/?#[]@!$&'()*+,;=:"
 
 
 @click.command()
@@ -42,21 +44,25 @@ def invoke(
 ) -> None:
     """Call a function and print its response. If the function checks tokens, the project's anon key is sent.
 
-    NAME: the function; a path and a query may follow.
+    NAME: the function; a path and a query may follow: hello/a?b=1.
 
     Exit code 1 if the status is 400 or above, or if a task that was waited for was not fulfilled.
     """
+    function = re.split("[/?]", name)[0]
+    if not function:
+        raise click.BadParameter(f"{name!r} does not begin with a function's name", param_hint="NAME")
     node = client.find(admin_url)
     about = node.get("/v1/node")
     body = _body(data)
     fields = _fields(header)
-    verifies = node.get(f"/v1/functions/{client.quoted(re.split('[/?]', name)[0])}")["verify_jwt"]
+    verifies = node.get(f"/v1/functions/{client.quoted(function)}")["verify_jwt"]
     if verifies and not any(field.lower() == "authorization" for field, _ in fields):
         fields.append(("authorization", f"Bearer {about['anon_key']}"))
     if body is not None and not any(field.lower() == "content-type" for field, _ in fields):
         fields.append(("content-type", "application/json" if _looks_like_json(body) else "text/plain; charset=utf-8"))
     method = method or ("GET" if body is None else "POST")
-    answer = _call(f"{about['url']}/functions/v1/{name}", method, fields, body, as_json=as_json, more_follows=wait)
+    url = f"{about['url']}/functions/v1/{quote(name, safe=_OF_URLS)}"
+    answer = _call(url, method, fields, body, as_json=as_json, more_follows=wait)
     is_well = answer["status"] < 400
     if as_json:
         object_line(answer)
@@ -81,10 +87,9 @@ def _body(data: str | None) -> bytes | None:
 def _fields(given: Sequence[str]) -> list[tuple[str, str]]:
     found = []
     for text in given:
-        name, colon, value = text.partition(":")
-        if not colon or not name.strip():
+        if (field := _FIELD.fullmatch(text)) is None:
             raise click.BadParameter(f"{text!r} is not of the form 'Name: value'", param_hint="--header")
-        found.append((name.strip(), value.strip()))
+        found.append((field[1], field[2].strip()))
     return found
 
 
@@ -130,7 +135,7 @@ def _send(
     try:
         connection.putrequest(method, target)
         for field, value in fields:
-            connection.putheader(field, value)
+            connection.putheader(field, value.encode())
         if body is not None:
             connection.putheader("content-length", str(len(body)))
     except (ValueError, http.client.InvalidURL) as error:
