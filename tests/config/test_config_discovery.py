@@ -11,6 +11,7 @@ from outlast.core.language import Language
 SERVE = "Deno.serve(() => new Response('ok'))\n"
 NAME_RULE = "a function's name is a letter, then letters, digits, - and _"
 NONE_OF = "it holds none of index.ts, index.tsx, index.js, index.mjs, index.jsx, main.py"
+PUT_ONE = "put a function at supabase/functions/hello/index.ts, as `outlast new hello --lang ts` does"
 
 
 def entrypoints(project: Project) -> dict[str, str]:
@@ -369,24 +370,29 @@ def test_a_section_with_a_bad_name(project: Any, name: str) -> None:
         (
             ["readme.md"],
             ".",
-            "DIR: holds neither supabase/functions nor a folder with a function; put a function at hello/index.ts",
+            f"DIR: holds neither supabase/functions nor a folder with a function; {PUT_ONE}",
         ),
         (
             ["supabase/seed.sql"],
             ".",
-            "supabase/functions: there is no such folder; put a function at supabase/functions/hello/index.ts",
+            f"supabase/functions: there is no such folder; {PUT_ONE}",
         ),
         (
             ["supabase/functions/.env"],
             ".",
-            "supabase/functions: holds no folder with a function; put a function at supabase/functions/hello/index.ts",
+            f"supabase/functions: holds no folder with a function; {PUT_ONE}",
         ),
         (
             ["supabase/functions/x/readme.md"],
             ".",
-            "supabase/functions: holds no folder with a function; "
-            "put a function at supabase/functions/hello/index.ts "
+            f"supabase/functions: holds no folder with a function; {PUT_ONE} "
             f"(supabase/functions/x: is not served: {NONE_OF})",
+        ),
+        (
+            [f"{name}/readme.md" for name in "abcde"],
+            ".",
+            f"DIR: holds neither supabase/functions nor a folder with a function; {PUT_ONE} "
+            f"({'; '.join(f'{name}: is not served: {NONE_OF}' for name in 'abc')}; and 2 more)",
         ),
         (
             ["hello/index.ts"],

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from outlast.cli.parameters import FILE, Word
-from outlast.config import layout
+from outlast.config import discovery, layout
 from outlast.config.discovery import NAME
 from outlast.core.errors import OutlastError
 
@@ -49,6 +49,8 @@ def new(name: str, lang: Lang, directory: Path | None) -> None:
 def _functions_dir(project: Path) -> Path:
     """Where the project's functions are, or would be."""
     found = layout.locate(project)
+    if discovery.lonely_entrypoint(found.functions_dir) is not None:
+        raise OutlastError(f"{found.functions_dir}: is a function's own folder; name that of the project with --dir")
     is_plain_folder = found.functions_dir == found.root
     if is_plain_folder and not any(file for name in FILES.values() for file in found.root.glob(f"*/{name}")):
         return found.root / "supabase" / "functions"

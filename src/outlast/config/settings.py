@@ -29,6 +29,8 @@ _INSPECTOR_PORT = 8083
 """The same as in Supabase's CLI."""
 _RUNTIME_KEYS = ("enabled", "policy", "inspector_port", "deno_version", "secrets")
 DENO_CONFIGS = ("deno.json", "deno.jsonc")
+_TOLD_REASONS = 3
+"""Of folders that are no functions: where there are none, any folder may have been named."""
 _FUNCTION_KEYS = ("enabled", "verify_jwt", "entrypoint", "import_map", "static_files", "env")
 """Of config.toml: what counts here, or is known to Supabase's own tools."""
 
@@ -269,9 +271,11 @@ def _static_files(where: Layout, section: Section, warnings: list[str]) -> tuple
 
 
 def _nothing_to_serve(where: Layout, warnings: list[str]) -> ConfigError:
-    reasons = f" ({'; '.join(warnings)})" if warnings else ""
+    rest = len(warnings) - _TOLD_REASONS
+    more = f"; and {rest} more" if rest > 0 else ""
+    reasons = f" ({'; '.join(warnings[:_TOLD_REASONS])}{more})" if warnings else ""
     folder = where.functions_dir
-    example = where.shown(folder / "hello" / "index.ts")
+    example = where.shown((folder if folder != where.root else folder / "supabase/functions") / "hello/index.ts")
     if not folder.is_dir():
         problem = "there is no such folder"
     elif (lonely := discovery.lonely_entrypoint(folder)) is not None:
@@ -282,4 +286,5 @@ def _nothing_to_serve(where: Layout, warnings: list[str]) -> ConfigError:
         problem = "holds neither supabase/functions nor a folder with a function"
     else:
         problem = "holds no folder with a function"
-    return ConfigError(f"{where.shown(folder)}: {problem}; put a function at {example}{reasons}")
+    remedy = f"put a function at {example}, as `outlast new hello --lang ts` does"
+    return ConfigError(f"{where.shown(folder)}: {problem}; {remedy}{reasons}")
