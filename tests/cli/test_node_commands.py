@@ -389,7 +389,7 @@ class TestWithoutANode:
     async def test_an_address_that_no_machine_can_have(self, node: Node, inside: Path) -> None:
         result = outlast("ps", "--admin-url=http://a..b:1", cwd=inside)
         assert result.code == 2
-        assert "no node answers at http://a..b:1" in result.err
+        assert "no server answers at http://a..b:1" in result.err
 
     async def test_a_wrong_token(self, node: Node, inside: Path) -> None:
         result = outlast("ps", cwd=inside, OUTLAST_ADMIN_TOKEN="x" * 40)
@@ -399,7 +399,7 @@ class TestWithoutANode:
     async def test_something_else_that_listens_there(self, node: Node, inside: Path) -> None:
         result = outlast("ps", f"--admin-url={node.url}", cwd=inside)
         assert result.code == 2
-        assert "no node of Outlast" in result.err
+        assert "no server of Outlast" in result.err
 
 
 class TestNew:

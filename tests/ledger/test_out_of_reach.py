@@ -279,7 +279,7 @@ async def test_where_no_sign_of_life_is_taken_records_are(
         await other.execute("drop trigger refuse on outlast.nodes")
         await there.until(lambda: len(there.reports) == 3)
     assert there.reports[1][0] == "the ledger's database takes signs of life again"
-    assert "1 background tasks of a node that is gone were open" in there.reports[2][0]
+    assert "1 background tasks of a server that is gone were open" in there.reports[2][0]
     row = await other.fetchrow("select reason, ms from outlast.single_tasks where outcome = 'interrupted'")
     # How long it ran is not known: it was last heard of then.
     assert (*row,) == ("node_lost", 0)

@@ -186,6 +186,8 @@ def test_the_cut_never_goes_through_a_character() -> None:
         ),
         ("ready", {"url": "http://h:1"}, "listening on http://h:1"),
         ("boot", {"ms": 23.4}, "started in 23 ms"),
+        ("prepare", {"ms": 8142, "msg": "installed 11 packages"}, "installed 11 packages in 8,142 ms"),
+        ("prepare", {"msg": "installing 11 packages"}, "installing 11 packages"),
         ("boot", {}, "started"),
         ("boot_failure", {"msg": "no such file"}, "failed to start: no such file"),
         (

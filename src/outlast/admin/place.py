@@ -141,4 +141,4 @@ def _read(path: Path) -> NodePlace | None:
     except OSError as error:
         raise Unusable(f"{path}: {error.strerror}") from error
     except msgspec.MsgspecError as error:
-        raise Unusable(f"{path}: is not what a node writes there: {error}; start the node again") from error
+        raise Unusable(f"{path}: is not what a server writes there: {error}; start it again") from error

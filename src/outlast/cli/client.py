@@ -80,7 +80,7 @@ class Client:
             yield response
 
     def _no_node(self, why: str) -> NoNode:
-        return NoNode(f"no node answers at {self._url.geturl()} ({why}); {NOBODY}")
+        return NoNode(f"no server answers at {self._url.geturl()} ({why}); {NOBODY}")
 
     def _events(self, response: http.client.HTTPResponse) -> Iterator[dict[str, Any]]:
         kind = ""
@@ -105,11 +105,11 @@ def find(admin_url: str | None) -> Client:
     token = _token(state)
     if admin_url is not None:
         if token is None:
-            raise NoNode(f"set OUTLAST_ADMIN_TOKEN to the token of the node at {admin_url}")
+            raise NoNode(f"set OUTLAST_ADMIN_TOKEN to the token of the server at {admin_url}")
         return Client(admin_url, token)
     node = place.find(state) if state is not None else None
     if node is None:
-        raise NoNode(f"no node serves {Path.cwd()} or a folder above it; {NOBODY}")
+        raise NoNode(f"no server runs for {Path.cwd()} or a folder above it; {NOBODY}")
     if token is None:
         raise NoNode(f"{state}: holds no {place.TOKEN_FILE}; set OUTLAST_ADMIN_TOKEN")
     return Client(node.admin_url, token)
@@ -137,7 +137,7 @@ def _token(state: Path | None) -> str | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise NoNode(f"{error.filename}: {error.strerror}: it takes the user who started the node") from error
+        raise NoNode(f"{error.filename}: {error.strerror}: it takes the user who started the server") from error
 
 
 def quoted(id_: str) -> str:
@@ -157,7 +157,7 @@ def answering(failure: Callable[[str], OutlastError]) -> Iterator[None]:
         yield
     except (OSError, http.client.HTTPException, UnicodeError) as error:
         # UnicodeError: the host is no name that could be looked up.
-        raise failure(str(error) or type(error).__name__) from error
+        raise failure(getattr(error, "strerror", None) or str(error) or type(error).__name__) from error
 
 
 def _checked(url: str) -> SplitResult:
@@ -167,7 +167,7 @@ def _checked(url: str) -> SplitResult:
             return parts
     except ValueError:
         pass
-    raise NoNode(f"--admin-url: {url!r} is no URL of a node, such as http://127.0.0.1:54323")
+    raise NoNode(f"--admin-url: {url!r} is no URL of a server, such as http://127.0.0.1:54323")
 
 
 def _refuse(response: http.client.HTTPResponse) -> NoReturn:
@@ -175,7 +175,7 @@ def _refuse(response: http.client.HTTPResponse) -> NoReturn:
     try:
         message = msgspec.json.decode(body, type=dict[str, str])["message"]
     except (msgspec.MsgspecError, KeyError):
-        raise NoNode(f"what answers there is no node of Outlast: {response.status} {response.reason}") from None
+        raise NoNode(f"what answers there is no server of Outlast: {response.status} {response.reason}") from None
     if response.status == 401:
-        raise NoNode("the node does not take this token: its own is in .outlast/admin-token of its project")
+        raise NoNode("the server does not take this token: its own is in .outlast/admin-token of its project")
     raise Failed(message)

@@ -183,7 +183,7 @@ def _wait(node: Client, request_id: str, as_json: bool) -> bool:
                 return is_well
             progress.show(still_open)
             if next(events, None) is None:
-                raise Failed(f"the node ended before all tasks of request {request_id} had settled")
+                raise Failed(f"the server ended before all tasks of request {request_id} had settled")
 
 
 def _tell(task: dict[str, Any], as_json: bool) -> None:

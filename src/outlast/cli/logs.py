@@ -46,7 +46,7 @@ def logs(
     with node.live(function=function, request=request, level=level, recent=lines) as events:
         for event in events:
             show(event)
-    say("the node has ended")
+    say("the server has ended")
 
 
 class _Show:

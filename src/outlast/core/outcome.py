@@ -85,7 +85,7 @@ _END_WORDS = {
     EndReason.BOOT_FAILURE: "the function failed to boot",
     EndReason.PROTOCOL: "the worker broke the protocol of its control channel",
     EndReason.UNCAUGHT: "the function had an error that nothing caught",
-    EndReason.NODE_LOST: "the node that it ran on was killed, or was cut off from the database for too long",
+    EndReason.NODE_LOST: "the server that it ran on was killed, or was cut off from the database for too long",
 }
 
 _LONGER_GRACE = "To give it longer: {grace}"

@@ -319,7 +319,7 @@ class PostgresLedger:
     async def _beat(self, connection: "asyncpg.Connection", *, connected_s: float) -> None:
         lost = await self._upkeep.beat(connection, connected_s=connected_s)
         if lost:
-            text = f"{lost} background tasks of a node that is gone were open: they are interrupted (node_lost)"
+            text = f"{lost} background tasks of a server that is gone were open: they are interrupted (node_lost)"
             self._report(text, is_trouble=True)
 
     def _try_again(self) -> int:

@@ -159,6 +159,10 @@ def _ready(fields: Fields) -> str:
     return f"listening on {fields.pop('url', 'an unknown address')}{admin}{walls}"
 
 
+def _prepare(fields: Fields) -> str:
+    return str(fields.pop("msg", "")) + _timed(fields, "in")
+
+
 def _boot(fields: Fields) -> str:
     return "started" + _timed(fields, "in")
 
@@ -222,6 +226,7 @@ def _request(fields: Fields) -> str:
 
 _SENTENCES: Final[Mapping[str, Callable[[Fields], str]]] = {
     "ready": _ready,
+    "prepare": _prepare,
     "boot": _boot,
     "boot_failure": _boot_failure,
     "retire": _retire,
