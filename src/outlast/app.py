@@ -231,6 +231,7 @@ async def serve(options: Options, log: Log, on_ready: Callable[[str, str | None]
         for task in side_tasks:
             task.cancel()
         await gateway.close()
+        _tell_what_is_open(log, fleet, options.graceful_exit_timeout_s)
         over = asyncio.get_running_loop().time() + options.graceful_exit_timeout_s
         await fleet.close(options.graceful_exit_timeout_s, stop.second)
         # The last answers may not have been sent yet.
@@ -327,6 +328,16 @@ async def _first(*futures: asyncio.Future[Any], until: float) -> None:
     """Waits for one of them, at most until this moment on the event loop's clock."""
     remaining = until - asyncio.get_running_loop().time()
     await asyncio.wait(futures, timeout=max(remaining, 0), return_when=asyncio.FIRST_COMPLETED)
+
+
+def _tell_what_is_open(log: Log, fleet: Fleet, grace_s: float) -> None:
+    functions = fleet.snapshot()
+    requests = sum(function.requests + function.waiting for function in functions)
+    tasks = sum(function.open_tasks for function in functions)
+    if requests or tasks:
+        what = f"requests ({requests}) and background tasks ({tasks})"
+        text = f"waits for {what}, at most {grace_s:g} s; a second Ctrl-C, or signal, cuts them off"
+        log.emit("stopping", msg=text)
 
 
 def _served(log: Log, storing: Storage, function: str, status: int, ms: float, tell: Callable[[], Served]) -> None:

@@ -118,6 +118,8 @@ async def test_requests_and_tasks_are_finished(tmp_path: Path, number: int) -> N
         await served.node.wait_for("log", msg="beforeunload: termination")
         await refused(served)
         assert not any(call.done() for call in calls)
+        [stopping] = served.node.found("stopping")
+        assert f"requests ({REQUESTS}) and background tasks ({TASKS}), at most 60 s" in stopping["msg"]
         served.let_go(*names)
         responses = await asyncio.gather(*calls)
         assert texts(responses) == {(200, "done")}
@@ -210,6 +212,7 @@ async def test_an_idle_connection_does_not_keep_the_node(tmp_path: Path) -> None
             assert (await client.get("/slow")).text == "done"
             assert await served.node.stop() == 0
         assert served.node.found("shutdown")
+        assert not served.node.found("stopping")
 
 
 async def test_an_answer_that_a_slow_client_is_still_reading_is_sent_to_its_end(tmp_path: Path) -> None:
