@@ -201,6 +201,11 @@ class TestTheReadyLine:
             process.send_signal(signal.SIGINT)
             assert process.wait(PATIENCE_S) == 0
 
+    @pytest.mark.parametrize("environ", [{"NO_COLOR": "1"}, {"TERM": "dumb"}], ids=str)
+    def test_on_a_terminal_without_colours(self, project: Path, environ: dict[str, str]) -> None:
+        with on_a_terminal("serve", str(project), "--port=0", "--database=off", **environ) as (_, terminal):
+            assert "\x1b" not in read_until(terminal, r"listening on")
+
     def test_ctrl_c_on_a_terminal_ends_it_gracefully(self, project: Path) -> None:
         with on_a_terminal("serve", str(project), "--port=0", "--database=off", "--log-format=json", NO_COLOR="1") as (
             process,
@@ -286,6 +291,24 @@ class TestWhereTheLogGoes:
         process.terminate()
         assert await asyncio.wait_for(process.wait(), PATIENCE_S) == 0
         assert await process.stderr.read() == b""
+
+    async def test_to_nothing_at_all_is_no_reason_either(self, tmp_path: Path) -> None:
+        """Its number must not become a socket's."""
+        source = "console.log('said'); Deno.serve(() => new Response('hello'))"
+        project = write_project(tmp_path, {"hello": source})
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        command = f'exec "$0" -m outlast serve "$1" --port={port} --database=off <&- >&- 2>&-'
+        process = await asyncio.create_subprocess_exec(
+            *("sh", "-c", command, sys.executable, str(project)), env={**os.environ, "DENO_DIR": str(DENO_DIR)}
+        )
+        async with httpx.AsyncClient(timeout=PATIENCE_S) as client:
+            while process.returncode is None:
+                with contextlib.suppress(httpx.ConnectError):
+                    assert (await client.get(f"http://127.0.0.1:{port}/hello")).text == "hello"
+                    break
+        process.terminate()
+        assert await asyncio.wait_for(process.wait(), PATIENCE_S) == 0
 
     def test_to_a_full_disk_is_no_reason_to_end_either(self, project: Path) -> None:
         if not Path("/dev/full").exists():

@@ -5,6 +5,7 @@ import io
 import os
 import sys
 from importlib import import_module
+from pathlib import Path
 from typing import Any, NoReturn
 
 import click
@@ -50,14 +51,9 @@ def outlast(context: click.Context) -> None:
 
 def main() -> None:
     """The ``outlast`` command. What a user can act on ends it with one line and an exit code (`outlast.cli.exits`)."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        # As on standard error: what it has no characters for.
-        sys.stdout.reconfigure(errors="backslashreplace")
+    _prepare_streams()
     try:
-        os.getcwd()  # noqa: PTH109, only whether there is one
-    except FileNotFoundError:
-        _complain("the current folder is not there any more: change to another one (cd)")
-    try:
+        _look_where_we_are()
         code: Any = outlast(prog_name="outlast", standalone_mode=False)
         sys.exit(code)
     except Failed as error:
@@ -78,6 +74,23 @@ def main() -> None:
             _complain(f"the output cannot be written: {error.strerror}", exit_code=1)
         # Whoever read has seen enough.
         sys.exit(1)
+
+
+def _prepare_streams() -> None:
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            # It is closed. In this order each gets its own number, which otherwise a socket would have.
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: PTH123, SIM115
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # What it has no characters for is shown as on standard error.
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def _look_where_we_are() -> None:
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        raise OutlastError("the current folder is not there any more: change to another one (cd)") from None
 
 
 def _usage(error: click.UsageError) -> str:
