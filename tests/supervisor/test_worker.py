@@ -278,7 +278,7 @@ async def test_open_tasks_keep_a_retired_worker_and_are_named_when_it_dies() -> 
 )
 async def test_one_that_fails_waits_for_a_slow_reader_of_the_log(failure: dict[str, str]) -> None:
     async with house() as there:
-        worker = await busy_worker(there)
+        worker, _ = await there.busy_worker()
         known = there.worker_of(worker)
         worker.say(type="task_started", task=1)
         known._pressure.rise()
@@ -304,7 +304,7 @@ async def test_lines_that_come_together_are_looked_at_together() -> None:
 async def test_others_have_their_turns_while_many_tasks_are_cut_off() -> None:
     count = 3 * CUT_OFF_AT_ONCE
     async with house() as there:
-        worker = await busy_worker(there)
+        worker, _ = await there.busy_worker()
         for number in range(count):
             worker.say(type="task_started", task=number)
         worker.say(type="log", level="info", text="begun")
