@@ -50,7 +50,7 @@ async def migrate(connection: "asyncpg.Connection") -> list[Migration]:
     ):
         return []
     async with connection.transaction():
-        # The user may have a limit for statements of everyday.
+        # The user may have a limit for everyday statements.
         await connection.execute("set local statement_timeout = 0")
         await connection.execute("select pg_advisory_xact_lock($1)", LOCK, timeout=WITHIN_S)
         # With "if not exists", the owner of the schema would need the right to make one.

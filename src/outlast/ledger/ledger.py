@@ -40,7 +40,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     dropped: int
     """Records that were never written, for want of room or because the database refused them."""
     error: str | None = None
-    """Why it is not connected."""
+    """Why it is not connected; or what else the database refuses, such as questions."""
 
 
 class Ledger(Protocol):

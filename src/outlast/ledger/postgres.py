@@ -398,7 +398,8 @@ class PostgresLedger:
 
     def _tell_of_defect(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
-            self._lose_reach(error, is_refusal=False)
+            if task is self._side_tasks[0]:
+                self._lose_reach(error, is_refusal=False)
             self._loop.call_exception_handler({"message": f"could not {task.get_name()}", "exception": error})
 
     # The end.

@@ -114,8 +114,8 @@ class Troubles:
 
     @property
     def error(self) -> str | None:
-        all_ = (self.records, self.silence, self.leftovers, self.growth, self.questions)
-        return next((trouble.error for trouble in all_ if trouble.error), None)
+        """The first one's that matters to whoever writes or asks."""
+        return self.records.error or self.silence.error or self.leftovers.error or self.questions.error
 
 
 def _remedy(error: BaseException) -> str:
