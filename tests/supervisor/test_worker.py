@@ -4,14 +4,16 @@ import asyncio
 import json
 import os
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 import pytest
 import uvloop
-from tests.supervisor.stub_workers import house
+from tests.supervisor.stub_workers import PATIENCE_S, house
 
 from outlast.core.outcome import EndReason, RequestEnd
 from outlast.core.policy import Policy
-from outlast.supervisor import lifecycle, process
+from outlast.core.records import WorkerQuery
+from outlast.supervisor import lifecycle, process, register
 from outlast.supervisor.channel import Output
 from outlast.supervisor.worker import CUT_OFF_AT_ONCE, Worker
 
@@ -299,6 +301,18 @@ async def test_lines_that_come_together_are_looked_at_together() -> None:
     os.close(writing)
     await output.closed
     assert heard == [[""] * 1_000, ["end"]]
+
+
+async def test_it_has_lived_as_long_as_it_did_whatever_the_clock_was_set_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with house() as there:
+        worker = await busy_worker(there)
+        monkeypatch.setattr(register.time, "time_ns", lambda: 10**18)
+        worker.exit()
+        await there.logged("shutdown")
+        [record] = (await there.ledger.workers(WorkerQuery())).items
+        assert record.ended == datetime.fromtimestamp(10**9, UTC)
+        assert record.ms is not None
+        assert 0 < record.ms < PATIENCE_S * 1000
 
 
 async def test_others_have_their_turns_while_many_tasks_are_cut_off() -> None:

@@ -68,7 +68,7 @@ class Register:
 class Life:
     """The record of one worker, and those of its tasks."""
 
-    __slots__ = ("_function", "_language", "_record", "_started", "_worker_changed", "now", "tasks_settled")
+    __slots__ = ("_began_s", "_function", "_language", "_record", "_started", "_worker_changed", "now", "tasks_settled")
 
     def __init__(self, register: Register, execution_id: str, function: FunctionSettings) -> None:
         self.now = register.now
@@ -78,12 +78,14 @@ class Life:
         self._worker_changed = register.ledger.worker_changed
         self._function = function.name
         self._language = function.language
+        began = register.now()
+        self._began_s = began.loop_s
         self._record = WorkerRecord(
             id=execution_id,
             function=function.name,
             language=function.language,
             node=register.node,
-            started=register.now().at,
+            started=began.at,
         )
         register.ledger.worker_started(self._record)
 
@@ -113,9 +115,10 @@ class Life:
         self._worker_changed(self._record)
 
     def ended(self, end: End, requests: int) -> None:
-        record, used = self._record, end.used
-        record.ended = self.now().at
-        record.ms = (record.ended - record.started).total_seconds() * 1000
+        record, used, now = self._record, end.used, self.now()
+        record.ended = now.at
+        # Not from the times, which may be from before and after a setting of the clock.
+        record.ms = (now.loop_s - self._began_s) * 1000
         record.reason = end.reason
         record.error = printable(end.boot_error or "", MAX_ERROR_CHARS)
         record.requests = requests
