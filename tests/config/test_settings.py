@@ -1,6 +1,7 @@
 """What ``load`` makes of config.toml, outlast.toml, .env, the environment and the command line."""
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -237,6 +238,19 @@ class TestConfigToml:
     def test_wrong_documents(self, project: Any, text: str, error: str) -> None:
         project.write({"supabase/config.toml": text})
         assert project.error() == f"supabase/config.toml:{error}"
+
+    @pytest.mark.parametrize(
+        "text",
+        [f"a = {'9' * 5_000}", f"a = {'[' * 5_000}", '[auth]\nsigning_keys_path = "\\u0000"'],
+        ids=["a number", "arrays", "a path"],
+    )
+    def test_what_no_one_would_write(self, project: Any, text: str) -> None:
+        """It ends no node that runs, as an error of another class would."""
+        project.write({"supabase/config.toml": text})
+        assert re.match(
+            r"supabase/config.toml:[12]: (is not valid TOML|auth.signing_keys_path: .*cannot be read): ",
+            project.error(),
+        )
 
     def test_a_broken_encoding(self, project: Any) -> None:
         (project.root / "supabase/config.toml").write_bytes(b"a = '\xff'")

@@ -17,8 +17,9 @@ def read_text(path: Path, shown: str) -> str | None:
         return None
     except UnicodeDecodeError as error:
         raise ConfigError(f"{shown}: is not UTF-8 text; save it as UTF-8") from error
-    except OSError as error:
-        raise ConfigError(f"{shown}: cannot be read: {error.strerror}") from error
+    except (OSError, ValueError) as error:
+        # ValueError: no path can hold a NUL.
+        raise ConfigError(f"{shown}: cannot be read: {getattr(error, 'strerror', error)}") from error
 
 
 def resolved(path: Path) -> Path:

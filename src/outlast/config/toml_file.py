@@ -33,7 +33,8 @@ def read(path: Path, shown: str, environment: Environment) -> "Section":
         return Section(_Document(shown, "", environment), (), {})
     try:
         values = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:
+        # Not all that it refuses is a TOMLDecodeError: numbers of thousands of digits, and arrays that never close.
         position = _ERROR_POSITION.search(str(error))
         line = int(position[1]) if position and position[1] else len(text.splitlines()) or 1
         problem = str(error)[: position.start()] if position else str(error)
