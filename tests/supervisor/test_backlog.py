@@ -1,5 +1,6 @@
 """The requests that no worker has: in which order they leave, and that none stays for ever."""
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
@@ -15,7 +16,7 @@ from outlast.wire.invocation import Invocation
 
 @pytest_asyncio.fixture
 async def queue() -> AsyncIterator[Backlog]:
-    queue = Backlog(lambda: (RequestEnd.WORKER_BUSY, ""), lambda: None)
+    queue = Backlog(lambda: False, lambda: (RequestEnd.WORKER_BUSY, ""), lambda: None)
     yield queue
     queue.close()
 
@@ -94,3 +95,27 @@ async def test_nobody_waits_for_longer_than_there_is_hope(queue: Backlog, monkey
     assert await caller_of(later).end() is RequestEnd.WORKER_BUSY
     assert later.waits_since >= first.waits_since + 0.05
     assert not queue.waiting
+
+
+async def test_the_time_in_which_something_is_fetched_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backlog, "MAX_WAIT_S", 0.05)
+    monkeypatch.setattr(backlog, "LOOK_EVERY_S", 0.02)
+    looks: list[float] = []
+    loop = asyncio.get_running_loop()
+
+    def is_fetching() -> bool:
+        looks.append(loop.time())
+        return len(looks) < 10
+
+    queue = Backlog(is_fetching, lambda: (RequestEnd.BOOT_ERROR, "why"), lambda: None)
+    [one] = add(queue, 1)
+    assert await caller_of(one).end() is RequestEnd.BOOT_ERROR
+    assert caller_of(one).why == "why"
+    assert loop.time() >= looks[8] + 0.05
+
+
+async def test_nobody_waits_for_ever_for_what_is_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backlog, "MAX_FETCHING_S", 0.05)
+    queue = Backlog(lambda: True, lambda: (RequestEnd.BOOT_ERROR, ""), lambda: None)
+    [one] = add(queue, 1)
+    assert await caller_of(one).end() is RequestEnd.BOOT_ERROR

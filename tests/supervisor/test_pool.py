@@ -79,7 +79,7 @@ async def test_the_backlog_is_bounded() -> None:
 
 
 async def test_nobody_waits_for_ever_for_a_worker_that_does_not_come(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backlog, "MAX_WAIT_S", 0.05)
+    monkeypatch.setattr(backlog, "MAX_FETCHING_S", 0.05)
     async with house() as there:
         there.engine.gate.clear()
         first, second = there.call(), there.call()

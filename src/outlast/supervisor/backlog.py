@@ -9,13 +9,25 @@ from outlast.supervisor.exchange import Exchange
 from outlast.telemetry.counts import WAIT_BUCKETS_MS, Histogram
 
 MAX_WAIT_S = 10.0
+MAX_FETCHING_S = 150.0
+"""Where what the function imports is fetched meanwhile. Supabase's own gateway waits as long for an answer."""
+LOOK_EVERY_S = 1.0
+"""How often it is asked whether that goes on."""
 RETRY_AFTER_S = 1
 
 
 class Backlog:
-    """Oldest first. A request leaves it for a worker, because its caller has left, or after `MAX_WAIT_S`."""
+    """Oldest first. A request leaves it for a worker, because its caller has left, or after `MAX_WAIT_S`.
 
-    def __init__(self, overdue_end: Callable[[], tuple[RequestEnd, str]], on_overdue: Callable[[], None]) -> None:
+    The time in which what the function imports is fetched does not count, up to `MAX_FETCHING_S`.
+    """
+
+    def __init__(
+        self,
+        is_fetching: Callable[[], bool],
+        overdue_end: Callable[[], tuple[RequestEnd, str]],
+        on_overdue: Callable[[], None],
+    ) -> None:
         """
         Args:
             overdue_end: says how a request ends that has waited too long, and why if there is more to say of that.
@@ -24,6 +36,9 @@ class Backlog:
         self._loop = asyncio.get_running_loop()
         self.waiting: deque[Exchange] = deque()
         """Changed by nobody else."""
+        self._is_fetching = is_fetching
+        self._fetching_until = 0.0
+        """As of the last look, on the event loop's clock."""
         self._overdue_end = overdue_end
         self._on_overdue = on_overdue
         self._timer: asyncio.TimerHandle | None = None
@@ -42,7 +57,7 @@ class Backlog:
             exchange.waits_since = self._loop.time()
             self.waiting.append(exchange)
         if self._timer is None:
-            self._timer = self._loop.call_at(exchange.waits_since + MAX_WAIT_S, self._fail_overdue)
+            self._look_later()
 
     def remove(self, exchange: Exchange) -> bool:
         """Returns whether it was there."""
@@ -71,12 +86,26 @@ class Backlog:
         if self._timer is not None:
             self._timer.cancel()
 
-    def _fail_overdue(self) -> None:
+    def _look(self) -> None:
         self._timer = None
-        end, why = self._overdue_end()
-        until = self._loop.time() - MAX_WAIT_S
-        while self.waiting and self.waiting[0].waits_since <= until:
-            self.pop().fail(end, why, retry_after_s=RETRY_AFTER_S)
+        now = self._loop.time()
+        if self._is_fetching():
+            self._fetching_until = now
+        if self.waiting and self._due() <= now:
+            self._fail_overdue(now)
         if self.waiting and self._timer is None:
-            self._timer = self._loop.call_at(self.waiting[0].waits_since + MAX_WAIT_S, self._fail_overdue)
+            self._look_later()
+
+    def _fail_overdue(self, now: float) -> None:
+        end, why = self._overdue_end()
+        while self.waiting and self._due() <= now:
+            self.pop().fail(end, why, retry_after_s=RETRY_AFTER_S)
         self._on_overdue()
+
+    def _due(self) -> float:
+        """When the oldest has waited too long."""
+        since = self.waiting[0].waits_since
+        return min(max(since, self._fetching_until) + MAX_WAIT_S, since + MAX_FETCHING_S)
+
+    def _look_later(self) -> None:
+        self._timer = self._loop.call_at(min(self._due(), self._loop.time() + LOOK_EVERY_S), self._look)

@@ -41,7 +41,7 @@ class Pool:
         self._loop = asyncio.get_running_loop()
         self._crew = Crew(function, policy, resources, self)
         self._rotation = Rotation()
-        self._backlog = Backlog(self._overdue_end, self._given_up)
+        self._backlog = Backlog(self._crew.is_preparing, self._overdue_end, self._given_up)
         self._asked_at = -math.inf
         """When the function was last called, on the event loop's clock, in seconds."""
         self._doubts = False
