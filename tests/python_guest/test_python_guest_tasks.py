@@ -420,6 +420,27 @@ serve(handler)
         assert uncaught["error"].splitlines()[-1] == "ValueError: lost"
         assert not known_request or uncaught["request"] == "r-5"
 
+    async def test_its_message_may_not_be_known(self, function: MakeFunction) -> None:
+        source = """
+class Broken(Exception):
+    def __str__(self): raise ValueError("not even that")
+
+def fail(): raise Broken
+
+@add_event_listener("error")
+def failed(event): print("heard", event.message)
+
+@serve
+async def handler(request):
+    asyncio.get_running_loop().call_soon(fail)
+    return Response()
+"""
+        async with booted(function(source)) as worker:
+            await worker.message("ready")
+            await worker.get()
+            assert "Broken" in (await worker.message("uncaught"))["error"]
+        assert worker.printed == [("info", "heard Broken [an error that cannot be printed]")]
+
     @pytest.mark.parametrize("listener", ["def", "async def"])
     @pytest.mark.parametrize(
         ("event", "failing"),

@@ -36,11 +36,23 @@ def describe(error: BaseException) -> str:
             _trim(part)
         said = "".join(whole.format()).rstrip("\n")
     except Exception:
-        return f"{type(error).__name__} [an error that cannot be printed]"
+        return _unprintable(error)
     with contextlib.suppress(Exception):
         if hint := hints.hint(error):
             return f"{said}\n\nhint: {hint}"
     return said
+
+
+def summary(error: BaseException) -> str:
+    """Its type and its message. Never raises either."""
+    try:
+        return f"{type(error).__name__}: {error}"
+    except Exception:
+        return _unprintable(error)
+
+
+def _unprintable(error: BaseException) -> str:
+    return f"{type(error).__name__} [an error that cannot be printed]"
 
 
 def _parts(whole: traceback.TracebackException) -> Iterator[traceback.TracebackException]:

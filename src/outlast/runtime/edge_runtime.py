@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeVar, overload
 
 from outlast.runtime import memory, reports
 from outlast.runtime.context import request_id
-from outlast.runtime.describe import describe
+from outlast.runtime.describe import describe, summary
 from outlast.runtime.events import (
     BeforeUnloadEvent,
     ErrorEvent,
@@ -51,7 +51,7 @@ def dispatch_rejection(promise: AnyFuture | None, reason: BaseException, *, unca
 
 def dispatch_error(error: BaseException) -> None:
     """Dispatches `error`, for an error outside any task. Unless a listener prevents it, it is uncaught."""
-    _dispatch_error(ErrorEvent("error", error, f"{type(error).__name__}: {error}"), error, uncaught=True)
+    _dispatch_error(ErrorEvent("error", error, summary(error)), error, uncaught=True)
 
 
 def _dispatch_error(event: UnhandledRejectionEvent | ErrorEvent, error: BaseException, uncaught: bool) -> None:
