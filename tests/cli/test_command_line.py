@@ -165,6 +165,13 @@ class TestHelp:
         assert {*OPTIONS} <= {*result.out.split()}
         assert "[edge_runtime]" in result.out
 
+    @pytest.mark.parametrize("command", [[], ["serve"], ["tasks"], ["tasks", "show"]])
+    def test_has_a_short_option_and_whole_sentences(self, command: list[str]) -> None:
+        result = run(*command, "-h", env={**os.environ, "COLUMNS": "80"})
+        assert result == run(*command, "--help", env={**os.environ, "COLUMNS": "80"})
+        assert result.code == 0
+        assert re.search(r"[^]]\.\.\.", result.out) is None
+
     def test_without_a_command_is_shown_too(self) -> None:
         result = run()
         assert result.code == 2

@@ -39,7 +39,12 @@ class _Commands(click.Group):
             formatter.write_dl([(name, command.get_short_help_str(200)) for name, command in commands if command])
 
 
-@click.group("outlast", cls=_Commands, invoke_without_command=True, context_settings={"show_default": True})
+@click.group(
+    "outlast",
+    cls=_Commands,
+    invoke_without_command=True,
+    context_settings={"show_default": True, "help_option_names": ["-h", "--help"]},
+)
 @click.version_option(package_name="outlast", message="%(package)s %(version)s", help="Show the version and exit.")
 @click.pass_context
 def outlast(context: click.Context) -> None:

@@ -76,7 +76,7 @@ def tasks(
                 listing.add(node.get(f"/v1/tasks/{event['task_id']}")["task"])
 
 
-@tasks.command()
+@tasks.command(short_help="Show why a task ended, and what happened around it.")
 @click.argument("id", metavar="[ID]", required=False)
 @click.option("--function", help="Without ID: the newest such task of this function.")
 @parameters.as_json
