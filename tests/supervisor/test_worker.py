@@ -305,7 +305,7 @@ async def test_lines_that_come_together_are_looked_at_together() -> None:
 
 async def test_it_has_lived_as_long_as_it_did_whatever_the_clock_was_set_to(monkeypatch: pytest.MonkeyPatch) -> None:
     async with house() as there:
-        worker = await busy_worker(there)
+        worker, _ = await there.busy_worker()
         monkeypatch.setattr(register.time, "time_ns", lambda: 10**18)
         worker.exit()
         await there.logged("shutdown")
