@@ -1,10 +1,15 @@
 import gc
+import signal
 from collections.abc import AsyncIterator, Generator
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
 from tests.support import postgres as support
+
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    # nohup(1) runs these tests. What they start would ignore the signal, too; a handler is not handed down.
+    signal.signal(signal.SIGHUP, lambda *_: None)
 
 LONGEST_FIRST = (
     "endurance/test_oneshot_leftovers.py",

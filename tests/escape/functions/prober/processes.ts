@@ -23,5 +23,4 @@ export const probes: Probes = {
     return "was another";
   },
   "list-network-interfaces": () => JSON.stringify(Deno.networkInterfaces()),
-  "list-network-interfaces-by-node": () => Object.keys(os.networkInterfaces()).join(" "),
 };
