@@ -894,6 +894,28 @@ class TestOutput:
             assert worker.process.stdout is not None
             assert await asyncio.wait_for(worker.process.stdout.readexactly(10), 20) == b"raw\nbytes\n"
 
+    async def test_the_stream_for_bytes_may_be_closed(self, function: MakeFunction) -> None:
+        source = """
+            import io
+
+            print("bytes", file=io.TextIOWrapper(sys.stdout.buffer))
+            sys.stderr.buffer.write(b"at the end")
+
+            @serve
+            async def handler(request):
+                print("unfinished", end="")
+                return Response()
+        """
+        async with booted(function(source)) as worker:
+            await worker.message("ready")
+            await worker.get(request_id="r-1")
+            await worker.message("log", text="unfinished", request="r-1")
+            worker.say(type="exit")
+            assert worker.process.stdout is not None
+            assert await asyncio.wait_for(worker.process.stdout.read(), 20) == b"bytes\n"
+            assert await worker.process.wait() == 0
+        assert "uncaught" not in worker.kinds
+
     @pytest.mark.parametrize("end", ["node", "code"])
     async def test_what_is_in_place_of_sys_stdout_loses_nothing(self, function: MakeFunction, end: str) -> None:
         source = """

@@ -65,7 +65,8 @@ class Writer(io.TextIOBase):
 
     def flush(self) -> None:
         """Sends the unfinished lines of this thread and request."""
-        if self._goes_round:
+        # What the function has made of the bytes' stream closes it when it is collected.
+        if self._goes_round and not self._raw.closed:
             self._raw.flush()
         if self._pending:
             ours = (threading.get_ident(), request_id.get())
@@ -177,7 +178,8 @@ class Output:
         self.stdout.finish()
         self.stderr.finish()
         for raw in self._raw:
-            raw.flush()
+            if not raw.closed:
+                raw.flush()
 
     def _on_thread_excepthook(self, args: threading.ExceptHookArgs) -> None:
         if args.exc_value is not None and not isinstance(args.exc_value, SystemExit):
