@@ -162,10 +162,14 @@ async def test_what_concerns_it(bench: Bench, function: Make, tmp_path: Path) ->
 EDITABLE = """
 import pathlib, zipfile
 
+source = pathlib.Path.cwd() / "src"
+# Setuptools writes code where the packages lie beside pyproject.toml.
+where = str(source) if source.is_dir() else "import os"
+
 def build_editable(folder, config_settings=None, metadata_directory=None):
     name = "billing-1-py3-none-any.whl"
     with zipfile.ZipFile(pathlib.Path(folder, name), "w") as wheel:
-        wheel.writestr("billing.pth", str(pathlib.Path.cwd() / "src"))
+        wheel.writestr("billing.pth", where)
         wheel.writestr("billing-1.dist-info/METADATA", "Metadata-Version: 2.1\\nName: billing\\nVersion: 1\\n")
         wheel.writestr("billing-1.dist-info/WHEEL", "Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n")
         wheel.writestr("billing-1.dist-info/RECORD", "")
@@ -173,9 +177,10 @@ def build_editable(folder, config_settings=None, metadata_directory=None):
 """
 
 
-async def test_an_editable_package_concerns_it(bench: Bench, function: Make, tmp_path: Path) -> None:
-    package = tmp_path / "functions" / "_shared" / "billing"
-    source = package / "src" / "billing" / "__init__.py"
+@pytest.mark.parametrize("layout", ["src", "."])
+async def test_an_editable_package_concerns_it(bench: Bench, function: Make, tmp_path: Path, layout: str) -> None:
+    package = tmp_path / "functions" / "_shared" / "the billing"
+    source = package / layout / "billing" / "__init__.py"
     source.parent.mkdir(parents=True)
     source.write_text("")
     (package / "backend.py").write_text(EDITABLE)
@@ -183,7 +188,7 @@ async def test_an_editable_package_concerns_it(bench: Bench, function: Make, tmp
         '[project]\nname = "billing"\nversion = "1"\n'
         '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
     )
-    made = function({"main.py": "import billing", "requirements.txt": "-e ../_shared/billing"})
+    made = function({"main.py": "import billing", "requirements.txt": "-e ../_shared/the billing"})
     assert (await bench.engine.prepare(made)).concerns(source)
 
 

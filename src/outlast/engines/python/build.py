@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import importlib.metadata
+import json
 import re
 import shutil
 import tempfile
@@ -10,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import msgspec
 
@@ -69,9 +71,12 @@ class Environment(msgspec.Struct, frozen=True):
         return Path(self.folder, "lib", f"python{major}.{minor}", "site-packages")
 
     def linked(self) -> list[Path]:
-        """The folders elsewhere in which its editable packages lie (Python documentation, `site`)."""
+        """The folders elsewhere in which its editable packages lie (Python documentation, `site`; PEP 610)."""
         lines = (line for file in self.site_packages.glob("*.pth") for line in file.read_text("utf-8").splitlines())
-        return [Path(line) for line in lines if line.startswith("/")]
+        # Setuptools names no folder there, but finds packages that lie in their project's own by code.
+        origins = (json.loads(file.read_bytes()) for file in self.site_packages.glob("*.dist-info/direct_url.json"))
+        projects = (urlsplit(one["url"]).path for one in origins if one.get("dir_info", {}).get("editable"))
+        return [*(Path(line) for line in lines if line.startswith("/")), *(Path(unquote(path)) for path in projects)]
 
 
 @dataclass(frozen=True)
