@@ -25,6 +25,19 @@ def test_its_modules_pass_their_own_tests() -> None:
     assert "| 0 failed" in run.stdout
 
 
+def test_who_may_run_programs_is_not_told_otherwise() -> None:
+    said = "NotFound: Failed to spawn 'no-such-program': entity not found"
+    # `deno eval` allows everything, as workers do without a sandbox.
+    code = f"import {{ hinted }} from '{GUEST.as_uri()}/hints.ts'; console.log(hinted(`{said}`))"
+    run = subprocess.run(
+        [find_deno_bin(), "eval", "--quiet", code],
+        env={**os.environ, "DENO_DIR": str(DENO_DIR), "NO_COLOR": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert run.stdout == f"{said}\n", run.stderr
+
+
 class TestReady:
     @pytest.mark.parametrize(
         "source",

@@ -4,6 +4,7 @@ export const INSTEAD =
   "keep what must outlast the worker in a database (SUPABASE_DB_URL) or in Supabase Storage";
 const NATIVE =
   "packages with native code do not work, as on Supabase: look for one in JavaScript or WebAssembly";
+const NO_PROGRAMS = "a function cannot run programs";
 const HINTS: [RegExp, string][] = [
   [
     /\bopenKv is not a function/,
@@ -20,9 +21,13 @@ const HINTS: [RegExp, string][] = [
     "a function reads what is in its own folder, in _shared and in its static_files, and writes to /tmp, a temporary " +
     "folder of its own",
   ],
-  [/NotCapable: Requires run access|: Failed to spawn '/, "a function cannot run programs"],
+  [/NotCapable: Requires run access/, NO_PROGRAMS],
   [/NotCapable: Requires sys access/, "this is nothing that a function may know of its machine"],
 ];
+if (Deno.permissions.querySync({ name: "run" }).state !== "granted") {
+  // Deno looks for a program before it refuses to run it.
+  HINTS.push([/: Failed to spawn '/, NO_PROGRAMS]);
+}
 const SOME = /NotCapable: Requires |is not a function|Failed to spawn '/;
 
 /** The text of an error, or what holds one, with a hint below it if there is one. */

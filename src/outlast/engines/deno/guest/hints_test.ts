@@ -23,6 +23,7 @@ const HINTED: [unknown, RegExp][] = [
   [notCapable('read access to "../other/secret.txt"'), /static_files.*\/tmp/],
   [notCapable('write access to "./out.txt"'), /static_files.*\/tmp/],
   [notCapable('run access to "ls"'), /cannot run programs/],
+  [thrownBy(() => new Deno.Command("no-such-program").outputSync()), /cannot run programs/],
   [notCapable('ffi access to "/x/bcrypt.node"'), /native code/],
   [notCapable('sys access to "networkInterfaces"'), /of its machine/],
 ];
@@ -30,7 +31,7 @@ const HINTED: [unknown, RegExp][] = [
 Deno.test("an error that says less than its reader needs has a hint below it, wherever it is printed", () => {
   for (const [error, hint] of HINTED) {
     const [text, last] = describe(error).split("\nhint: ");
-    assert.match(text, /is not a function|Requires/);
+    assert.match(text, /is not a function|Requires|Failed to spawn/);
     assert.match(last, hint);
   }
   const printed: string[] = [];
