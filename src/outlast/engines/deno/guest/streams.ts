@@ -62,4 +62,5 @@ export function install(): void {
       return Reflect.construct(native, [callbacks, ...rest], itself);
     },
   });
+  Object.defineProperty(ReadableStream.prototype, "constructor", { value: globalThis.ReadableStream });
 }

@@ -74,6 +74,7 @@ Deno.test("requestOf() knows whose stream has failed", async () => {
 Deno.test("streams are what they were", async () => {
   const bytes = new ReadableStream({ type: "bytes", start: (controller) => controller.close() });
   assert.equal(Object.getPrototypeOf(bytes), prototype);
+  assert.equal(bytes.constructor, ReadableStream);
   assert(bytes instanceof ReadableStream && new Response("x").body instanceof ReadableStream);
   assert(bytes.getReader({ mode: "byob" }));
   assert.deepEqual(await read(() => ReadableStream.from(["a", "b"])), ["a", "b"]);
