@@ -49,9 +49,10 @@ async def in_thread(source: Iterable[T]) -> AsyncIterator[T]:
     try:
         async for item in iterate_in_threadpool(source):
             yield item
-    finally:
+    except BaseException:
         if isinstance(source, Generator):
             await run_in_threadpool(source.close)
+        raise
 
 
 async def close(source: object) -> None:
