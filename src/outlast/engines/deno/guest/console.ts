@@ -29,7 +29,9 @@ export function denoConsole(): ConsoleClass | undefined {
 /** Exported for its tests. */
 export function printTo(send: Send): Print {
   return (printed, number) => {
-    const text = hinted(printed.endsWith("\n") ? printed.slice(0, -1) : printed);
+    const line = printed.endsWith("\n") ? printed.slice(0, -1) : printed;
+    // What loggers write as JSON stays JSON.
+    const text = line.startsWith('{"') ? line : hinted(line);
     // `trace` prints its text and its newline separately.
     if (number === 4 && text === "") return;
     send({ type: "log", level: LEVELS[number] ?? "info", text, request: requestId() });

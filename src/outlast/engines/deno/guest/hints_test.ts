@@ -40,6 +40,9 @@ Deno.test("an error that says less than its reader needs has a hint below it, wh
   );
   console.error("Failed:", HINTED[2][0]);
   assert.match(printed[0], /^Failed: NotCapable: [^]*\nhint: .*static_files/);
+  const json = JSON.stringify({ error: `${HINTED[2][0]}` });
+  console.error(json);
+  assert.equal(printed[1], json);
 });
 
 Deno.test("a package that looks for the kind of its native code has the hint about that", () => {
