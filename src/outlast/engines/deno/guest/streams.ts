@@ -49,10 +49,10 @@ export function install(): void {
 
   ReadableStream.from = (iterable) => {
     const id = context.requestId();
-    if (id === undefined || !(Symbol.asyncIterator in Object(iterable))) return from(iterable);
-    const source = iterable as AsyncIterable<never>;
-    const iterator = () => bound(id, source[Symbol.asyncIterator](), OF_ITERATOR);
-    return from({ [Symbol.asyncIterator]: iterator } as unknown as typeof source);
+    if (id === undefined || Object(iterable) !== iterable) return from(iterable);
+    const kind = Symbol.asyncIterator in iterable ? Symbol.asyncIterator : Symbol.iterator;
+    const source = iterable as Record<symbol, () => object>;
+    return from({ [kind]: () => bound(id, source[kind](), OF_ITERATOR) } as unknown as typeof iterable);
   };
 
   globalThis.ReadableStream = new Proxy(ReadableStream, {

@@ -9,7 +9,11 @@ install();
 async function read(make: () => ReadableStream<string>, pieces = Infinity): Promise<string[]> {
   const reader = context.run("r-1", make).getReader();
   const found: string[] = [];
-  for (let piece; found.length < pieces && !(piece = await reader.read()).done;) found.push(piece.value);
+  for (let piece; found.length < pieces && !(piece = await reader.read()).done;) {
+    found.push(piece.value);
+    // Otherwise the next piece could still come of the stream's own start.
+    await new Promise((resolve) => setTimeout(resolve));
+  }
   await reader.cancel();
   return found;
 }
@@ -53,6 +57,11 @@ Deno.test("so does the generator of one", async () => {
   assert.deepEqual(await read(() => ReadableStream.from(pieces())), ["r-1", "r-1"]);
   assert.deepEqual(await read(() => ReadableStream.from(pieces()), 1), ["r-1"]);
   assert.deepEqual(ends, ["r-1", "r-1"]);
+  function* atOnce() {
+    yield name();
+    yield name();
+  }
+  assert.deepEqual(await read(() => ReadableStream.from(atOnce())), ["r-1", "r-1"]);
 });
 
 Deno.test("requestOf() knows whose stream has failed", async () => {
@@ -85,5 +94,7 @@ Deno.test("streams are what they were", async () => {
     assert.throws(() => new ReadableStream(wrong), TypeError);
   }
   // deno-lint-ignore no-explicit-any
-  assert.throws(() => ReadableStream.from(5 as any), TypeError);
+  for (const wrong of [5, {}] as any[]) {
+    assert.throws(() => context.run("r-1", () => ReadableStream.from(wrong)), TypeError);
+  }
 });
