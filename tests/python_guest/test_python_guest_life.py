@@ -833,6 +833,21 @@ class TestOutput:
             assert (await worker.log("unfinished"))["level"] == "warning"
             assert (await worker.log("of no level"))["level"] == "error"
 
+    @pytest.mark.parametrize(
+        "handler",
+        [
+            "def handler(request): print('unfinished', end=''); return Response()",
+            "async def handler(request):\n"
+            "  await asyncio.get_running_loop().run_in_executor(None, sys.stdout.write, 'unfinished')\n"
+            "  return Response()",
+        ],
+    )
+    async def test_so_is_one_that_a_thread_has_begun_for_it(self, function: MakeFunction, handler: str) -> None:
+        async with booted(function(f"@serve\n{handler}")) as worker:
+            await worker.message("ready")
+            await worker.get(request_id="r-1")
+            await worker.message("log", text="unfinished", request="r-1")
+
     async def test_a_text_that_carries_its_record_has_its_level(self, function: MakeFunction) -> None:
         """As loguru writes them."""
         source = """

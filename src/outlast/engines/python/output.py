@@ -10,7 +10,7 @@ import sys
 import threading
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextvars import ContextVar
 from typing import Any, TextIO, TypeVar, cast
 
@@ -65,19 +65,30 @@ class Writer(io.TextIOBase):
 
     def flush(self) -> None:
         """Sends the unfinished lines of this thread and request."""
+        self._flush_raw()
+        if self._pending:
+            ours = (threading.get_ident(), request_id.get())
+            self._send(key for key in [*self._pending] if key[:2] == ours)
+
+    def end_request(self) -> None:
+        """Sends the unfinished lines of this request, whichever thread has begun them."""
+        self._flush_raw()
+        if self._pending:
+            id_ = request_id.get()
+            self._send(key for key in [*self._pending] if key[1] == id_)
+
+    def finish(self) -> None:
+        """Sends all unfinished lines."""
+        self._send([*self._pending])
+
+    def _flush_raw(self) -> None:
         # What the function has made of the bytes' stream closes it when it is collected.
         if self._goes_round and not self._raw.closed:
             self._raw.flush()
-        if self._pending:
-            ours = (threading.get_ident(), request_id.get())
-            # Other threads begin and finish lines meanwhile.
-            for key in [*self._pending]:
-                if key[:2] == ours and (text := self._pending.pop(key, "")):
-                    self.say(key[2] or self._level, text)
 
-    def finish(self) -> None:
-        """Sends all unfinished lines, of which other threads may finish some meanwhile."""
-        for key in [*self._pending]:
+    def _send(self, keys: Iterable[tuple[int, str, Level | None]]) -> None:
+        # Other threads may finish some meanwhile.
+        for key in keys:
             if text := self._pending.pop(key, ""):
                 reports.send(Logged(key[2] or self._level, text, key[1]))
 
@@ -167,8 +178,8 @@ class Output:
 
     def end_request(self) -> None:
         """The request of this context is over."""
-        self.stdout.flush()
-        self.stderr.flush()
+        self.stdout.end_request()
+        self.stderr.end_request()
 
     def finish(self) -> None:
         # What the function has put in their place may keep something back. Python itself ignores that it fails.
