@@ -1,6 +1,7 @@
 """The requests that no worker has: in which order they leave, and that none stays for ever."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 
 import pytest
@@ -95,6 +96,20 @@ async def test_nobody_waits_for_longer_than_there_is_hope(queue: Backlog, monkey
     assert await caller_of(later).end() is RequestEnd.WORKER_BUSY
     assert later.waits_since >= first.waits_since + 0.05
     assert not queue.waiting
+
+
+async def test_the_time_in_which_the_node_stood_still_does_not_count(
+    queue: Backlog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("MAX_WAIT_S", "MAX_FETCHING_S"):
+        monkeypatch.setattr(backlog, name, 0.05)
+    monkeypatch.setattr(backlog, "LATE_S", 0.1)
+    [one] = add(queue, 1)
+    # For the event loop, that is the same.
+    time.sleep(0.2)  # noqa: ASYNC251
+    again = asyncio.get_running_loop().time()
+    assert await caller_of(one).end() is RequestEnd.WORKER_BUSY
+    assert asyncio.get_running_loop().time() >= again + 0.05
 
 
 async def test_the_time_in_which_something_is_fetched_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from outlast.core.outcome import RequestEnd
 from outlast.supervisor.exchange import Exchange
 from outlast.telemetry.counts import WAIT_BUCKETS_MS, Histogram
+from outlast.wire.idle import LATE_S
 
 MAX_WAIT_S = 10.0
 MAX_FETCHING_S = 150.0
@@ -19,7 +20,8 @@ RETRY_AFTER_S = 1
 class Backlog:
     """Oldest first. A request leaves it for a worker, because its caller has left, or after `MAX_WAIT_S`.
 
-    The time in which what the function imports is fetched does not count, up to `MAX_FETCHING_S`.
+    The time in which what the function imports is fetched does not count, up to `MAX_FETCHING_S`; nor does that in
+    which the node stood still.
     """
 
     def __init__(
@@ -37,7 +39,7 @@ class Backlog:
         self.waiting: deque[Exchange] = deque()
         """Changed by nobody else."""
         self._is_fetching = is_fetching
-        self._fetching_until = 0.0
+        self._fetching_until = self._stood_until = 0.0
         """As of the last look, on the event loop's clock."""
         self._overdue_end = overdue_end
         self._on_overdue = on_overdue
@@ -86,9 +88,11 @@ class Backlog:
         if self._timer is not None:
             self._timer.cancel()
 
-    def _look(self) -> None:
+    def _look(self, due: float) -> None:
         self._timer = None
         now = self._loop.time()
+        if now - due > LATE_S:
+            self._stood_until = now
         if self._is_fetching():
             self._fetching_until = now
         if self.waiting and self._due() <= now:
@@ -104,8 +108,9 @@ class Backlog:
 
     def _due(self) -> float:
         """When the oldest has waited too long."""
-        since = self.waiting[0].waits_since
+        since = max(self.waiting[0].waits_since, self._stood_until)
         return min(max(since, self._fetching_until) + MAX_WAIT_S, since + MAX_FETCHING_S)
 
     def _look_later(self) -> None:
-        self._timer = self._loop.call_at(min(self._due(), self._loop.time() + LOOK_EVERY_S), self._look)
+        due = min(self._due(), self._loop.time() + LOOK_EVERY_S)
+        self._timer = self._loop.call_at(due, self._look, due)
