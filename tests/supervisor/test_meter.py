@@ -135,6 +135,18 @@ async def test_no_time_counts_in_which_nobody_could_look(process: Process) -> No
         assert on.worker.usage.wall_ms == pytest.approx(2000 + until_next_ms)
 
 
+async def test_what_begins_after_that_has_not_begun_in_the_future(process: Process) -> None:
+    with bench(process) as on:
+        on.ready()
+        on.pass_ms(1000)
+        on.now += 60
+        on.metering.restart_wall_clock()
+        on.pass_ms(5)
+        assert on.worker.usage.wall_ms == 0
+        on.pass_ms(1000, cpu_ms=1)
+        assert on.worker.usage.wall_ms == pytest.approx(1000)
+
+
 async def test_each_look_tells_which_limits_are_near(process: Process) -> None:
     with bench(process, Limits(wall_clock_ms=1000, cpu_soft_ms=100, cpu_hard_ms=1000, memory_mb=0)) as on:
         on.ready()

@@ -193,8 +193,8 @@ class Metering:
     def look(self, now: float) -> None:
         if (late_s := now - self.due) > LATE_S:
             # The node stood still. That is no time that the worker has used.
-            self._began_at += late_s
-            self._asked_at += late_s
+            self._began_at = min(self._began_at + late_s, now)
+            self._asked_at = min(self._asked_at + late_s, now)
             self._unchanged_until = now
         before_ms, cpu_ms = self._cpu_ms, self._gauge.cpu_ms()
         if cpu_ms - before_ms < COPYING_MS and now < self._unchanged_until and self._has_nothing_new():
