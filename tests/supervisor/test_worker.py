@@ -318,7 +318,7 @@ async def test_it_has_lived_as_long_as_it_did_whatever_the_clock_was_set_to(monk
 async def test_others_have_their_turns_while_many_tasks_are_cut_off() -> None:
     count = 3 * CUT_OFF_AT_ONCE
     async with house() as there:
-        worker, _ = await there.busy_worker()
+        worker, caller = await there.busy_worker()
         for number in range(count):
             worker.say(type="task_started", task=number)
         worker.say(type="log", level="info", text="begun")
@@ -326,6 +326,8 @@ async def test_others_have_their_turns_while_many_tasks_are_cut_off() -> None:
         worker.exit(-11)
         await there.logged("task")
         assert len(there.events("task")) < count
+        # Nor do callers wait for that.
+        assert caller.ended.done()
         await there.logged("shutdown")
         assert len(there.events("task")) == count
 

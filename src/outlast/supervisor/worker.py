@@ -255,6 +255,7 @@ class Worker:
 
     async def ended(self, end: End) -> None:
         self._enforcer.end()
+        self._traffic.close(end.reason, end.limit)
         now = self._loop.time()
         for count, task in enumerate(self._tasks.interrupt(), start=1):
             cause = end.of_last_words if task.is_last_word else end
@@ -262,7 +263,6 @@ class Worker:
             if count % CUT_OFF_AT_ONCE == 0:
                 # Other workers have their turn, and so do those who write down what is told here.
                 await asyncio.sleep(0)
-        self._traffic.close(end.reason, end.limit)
         life = self._lifecycle
         if end.boot_error is not None:
             self._journal.boot_failed(end.boot_error, life.age_ms)
