@@ -223,6 +223,32 @@ async def test_a_table_that_is_locked_for_long_holds_up_no_other(
         assert len(connect.attempts) == 1
 
 
+BEATEN = """
+create table beaten (at timestamptz default clock_timestamp());
+create function beat() returns trigger language plpgsql as
+    $$ begin insert into beaten default values; return new; end $$;
+create trigger beat after insert or update on outlast.nodes for each row execute function beat();
+"""
+
+
+async def test_several_tables_that_are_locked_do_not_make_a_node_look_lost(
+    url: str, other: "asyncpg.Connection", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "COMMAND_WITHIN_S", 1.0)
+    await other.execute(BEATEN)
+    async with node(url, lost_after_s=3.0) as there:
+        await there.until_connected()
+        async with other.transaction():
+            await other.execute("lock table outlast.single_tasks, outlast.workers, outlast.requests")
+            tell(there, 3)
+            there.ledger.worker_started(samples.worker(node=there.id))
+            there.ledger.request_ended(samples.request(node=there.id))
+            await there.until(lambda: all(sink.refusal for sink in there.ledger._sinks.values()))
+        await there.until_written()
+    gaps = await other.fetch("select extract(epoch from at - lag(at) over (order by at)) from beaten offset 1")
+    assert max(gap for (gap,) in gaps) < 3
+
+
 async def test_one_that_falls_silent_while_it_writes_is_connected_to_anew(
     url: str, other: "asyncpg.Connection", monkeypatch: pytest.MonkeyPatch
 ) -> None:

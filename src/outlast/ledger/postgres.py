@@ -108,6 +108,7 @@ class PostgresLedger:
         self._loop = asyncio.get_running_loop()
         self._is_in_reach = False
         self._pause_s = FIRST_PAUSE_S
+        self._connected_at = self._beaten_at = 0.0
         self._caught_up: list[asyncio.Future[None]] = []
         self._closing = self._under_load = False
         self._asking = asyncio.Lock()
@@ -271,9 +272,9 @@ class PostgresLedger:
 
     async def _write_to(self, connection: "asyncpg.Connection") -> bool:
         """Returns whether this was the end, with all written that is not refused. If not, it wants a new connection."""
-        since = beaten = self._loop.time()
+        self._connected_at = looked_at = self._loop.time()
         self._known = True
-        await self._beat(connection, connected_s=0)
+        await self._beat(connection, looked_at)
         # There may be something from before. Only when it is written, open records too, is all well: a database with a
         # full disk, for example, still answers, and takes signs of life.
         waiting = self._try_again()
@@ -284,7 +285,7 @@ class PostgresLedger:
         self._judge(waiting)
         self._wake()
         while True:
-            await self._wait_for_news(beaten + self._beat_every_s - self._loop.time())
+            await self._wait_for_news(looked_at + self._beat_every_s - self._loop.time())
             closing, before = self._closing, self._written
             if closing:
                 waiting = self._try_again()
@@ -297,11 +298,11 @@ class PostgresLedger:
                 self._news.set()
             now = self._loop.time()
             if closing:
-                await self._end(connection, connected_s=now - since)
+                await self._end(connection, now)
                 return True
-            if now >= beaten + self._beat_every_s:
-                beaten = now
-                await self._beat(connection, connected_s=now - since)
+            if now >= looked_at + self._beat_every_s:
+                looked_at = now
+                await self._beat_if_due(connection, now)
                 if not self._troubles.silence.is_over:
                     # The tables may be gone, or another server be the one to write to: that shows on connecting.
                     return False
@@ -309,15 +310,20 @@ class PostgresLedger:
                     waiting = self._try_again()
                     self._wake()
 
-    async def _end(self, connection: "asyncpg.Connection", *, connected_s: float) -> None:
+    async def _end(self, connection: "asyncpg.Connection", now: float) -> None:
         if not self._troubles.silence.is_over:
-            await self._beat(connection, connected_s=connected_s)
+            await self._beat(connection, now)
         if self._troubles.silence.is_over:
             await self._upkeep.end(connection)
             self._ended = True
 
-    async def _beat(self, connection: "asyncpg.Connection", *, connected_s: float) -> None:
-        lost = await self._upkeep.beat(connection, connected_s=connected_s)
+    async def _beat_if_due(self, connection: "asyncpg.Connection", now: float) -> None:
+        if now >= self._beaten_at + self._beat_every_s:
+            await self._beat(connection, now)
+
+    async def _beat(self, connection: "asyncpg.Connection", now: float) -> None:
+        self._beaten_at = now
+        lost = await self._upkeep.beat(connection, connected_s=now - self._connected_at)
         if lost:
             text = f"{lost} background tasks of a server that is gone were open: they are interrupted (node_lost)"
             self._report(text, is_trouble=True)
@@ -355,6 +361,8 @@ class PostgresLedger:
             for sink in self._sinks.values():
                 if sink.has_work:
                     count += await sink.write(connection, at_once=at_once)
+                    # Where several tables are locked, this node must not be taken for lost before all have been tried.
+                    await self._beat_if_due(connection, self._loop.time())
         except BaseException:
             self._caught_up += asked
             raise
