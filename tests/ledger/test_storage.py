@@ -104,7 +104,7 @@ async def test_what_is_a_host(project: settings.Project, hosts: str) -> None:
         (lambda url: url.replace("/test_", "/no_test_"), "does not exist"),
         (lambda url: f"{url}?sslmode=nonsense", "its URL cannot be used: `sslmode`"),
         (lambda _: "postgresql:///x?host=a,", "its URL cannot be used: "),
-        (lambda _: "postgresql:///?service=with_a_sign", "its URL cannot be used: '%' must be followed by "),
+        (lambda _: "postgresql:///?service=with_a_sign", "its service file cannot be used: InterpolationSyntaxError"),
     ],
 )
 async def test_what_waiting_will_not_mend_is_told_at_once(
@@ -121,6 +121,8 @@ async def test_what_waiting_will_not_mend_is_told_at_once(
     monkeypatch.setattr(storage, "FIRST_PATIENCE_S", 3600.0)
     said = await what_is_said_of(changed(await postgres.new_database()), project)
     assert re.match(rf"the ledger's database cannot be used \(.*{named}.*\): records wait in memory", said), said
+    # Of the password in the service file.
+    assert "off" not in said
 
 
 async def test_what_the_url_should_not_have_or_a_file_that_it_names_is_the_remedy(

@@ -11,11 +11,11 @@ from outlast.database.migrations import migrate
 
 BROKEN = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.exceptions.InternalClientError)
 """The errors of a broken connection; the last one when it is lost between two of asyncpg's own steps."""
-_UNUSABLE = (ValueError, LookupError, ServiceFileError)
-"""What asyncpg raises for a URL, a variable or a file of libpq's that it cannot use. LookupError is for an empty host,
-and for a user without a name where the URL has none."""
+_UNUSABLE = (ValueError, LookupError)
+"""What asyncpg raises for a URL or a variable that it cannot use. LookupError is for an empty host, and for a user
+without a name where the URL has none."""
 _LASTING = (
-    *_UNUSABLE,
+    *(*_UNUSABLE, ServiceFileError),
     asyncpg.InvalidAuthorizationSpecificationError,
     asyncpg.InvalidCatalogNameError,
     # Permission denied is one of these.
@@ -84,5 +84,8 @@ async def _opened(url: str, attributes: str | None) -> "asyncpg.Connection":
         )
     except _UNUSABLE as error:
         raise DatabaseError(f"its URL cannot be used: {error}") from error
+    except ServiceFileError as error:
+        # Its text quotes the file, which may hold a password.
+        raise DatabaseError(f"its service file cannot be used: {type(error).__name__}") from error
     except BROKEN as error:
         raise DatabaseError(str(error) or type(error).__name__) from error

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from configparser import InterpolationError
 from typing import Protocol
 
 import asyncpg
@@ -26,6 +27,10 @@ _REMEDIES = (
     (
         asyncpg.UndefinedObjectError,
         "What PostgreSQL does not know has to be left out of the URL",
+    ),
+    (
+        InterpolationError,
+        "A % in that file is written as %%; or leave the password out there, and set PGPASSWORD",
     ),
     (
         (FileNotFoundError, PermissionError),
