@@ -139,6 +139,18 @@ class TestWhatIsWrongIsSaidInOneLine:
     def test_a_command_that_does_not_exist(self) -> None:
         assert "frobnicate" in complaint("frobnicate")
 
+    def test_a_disk_that_is_full_is_not_the_output(self, project: Path) -> None:
+        script = """
+import errno, tempfile
+from outlast.cli import main
+def mkdtemp(**where):
+    raise OSError(errno.ENOSPC, "No space left on device", "/full/folder")
+tempfile.mkdtemp = mkdtemp
+main()
+"""
+        result = run_apart(sys.executable, "-c", script, "serve", str(project), "--port=0")
+        assert result.err == "outlast: /full/folder: No space left on device\n"
+
     @pytest.mark.parametrize("command", ["serve", "tasks", "new hello --lang=ts"])
     def test_a_current_folder_that_is_gone(self, tmp_path: Path, command: str) -> None:
         gone = tmp_path / "gone"

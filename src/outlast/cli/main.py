@@ -76,7 +76,8 @@ def main() -> None:
         # What is left must not be written at the interpreter's end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if not isinstance(error, BrokenPipeError):
-            _complain(f"the output cannot be written: {error.strerror}", exit_code=1)
+            what = error.filename or "the output cannot be written"
+            _complain(f"{what}: {error.strerror}", exit_code=1)
         # Whoever read has seen enough.
         sys.exit(1)
 
