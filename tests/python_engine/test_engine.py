@@ -17,6 +17,7 @@ from outlast.core.limits import Limits
 from outlast.core.outcome import EndReason
 from outlast.engines.processes import Command, Exit, Spawner
 from outlast.engines.python import libraries
+from outlast.engines.python.build import Environment
 from outlast.engines.python.engine import PrepareError, PythonEngine
 from outlast.sandbox.walls import RLIMITS
 
@@ -190,6 +191,13 @@ async def test_an_editable_package_concerns_it(bench: Bench, function: Make, tmp
     )
     made = function({"main.py": "import billing", "requirements.txt": "-e ../_shared/the billing"})
     assert (await bench.engine.prepare(made)).concerns(source)
+
+
+def test_a_path_that_is_no_text_hides_no_other(tmp_path: Path) -> None:
+    environment = Environment(str(tmp_path), (3, 12), {})
+    environment.site_packages.mkdir(parents=True)
+    (environment.site_packages / "billing.pth").write_bytes(b"/caf\xe9\n/billing\n")
+    assert Path("/billing") in environment.linked()
 
 
 async def test_the_zygote_and_the_node_s_own_modules_stay_apart() -> None:

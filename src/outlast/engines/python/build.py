@@ -72,11 +72,12 @@ class Environment(msgspec.Struct, frozen=True):
 
     def linked(self) -> list[Path]:
         """The folders elsewhere in which its editable packages lie (Python documentation, `site`; PEP 610)."""
-        lines = (line for file in self.site_packages.glob("*.pth") for line in file.read_text("utf-8").splitlines())
+        texts = (file.read_text("utf-8", "replace") for file in self.site_packages.glob("*.pth"))
         # Setuptools names no folder there, but finds packages that lie in their project's own by code.
         origins = (json.loads(file.read_bytes()) for file in self.site_packages.glob("*.dist-info/direct_url.json"))
         projects = (urlsplit(one["url"]).path for one in origins if one.get("dir_info", {}).get("editable"))
-        return [*(Path(line) for line in lines if line.startswith("/")), *(Path(unquote(path)) for path in projects)]
+        folders = (line for text in texts for line in text.splitlines() if line.startswith("/"))
+        return [*map(Path, folders), *(Path(unquote(path)) for path in projects)]
 
 
 @dataclass(frozen=True)
