@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime
+import importlib
 import json
 import os
 import resource
@@ -10,6 +11,7 @@ import ssl
 import stat
 import subprocess
 from pathlib import Path
+from unittest import mock
 
 import httpx
 import pytest
@@ -17,7 +19,9 @@ from tests.support.admin import PATIENCE_S, admin, admin_url, token
 from tests.support.certificates import self_signed
 from tests.support.node import Node, serving, write_project
 
-from outlast.admin import place
+from outlast.admin import administration, place
+from outlast.admin.address import Address
+from outlast.admin.administration import Administration
 from outlast.admin.answering import MAX_HEAD_BYTES, MAX_SILENT
 from outlast.admin.place import NodePlace
 
@@ -265,6 +269,27 @@ async def test_it_answers_once_there_are_files_to_be_had(tmp_path: Path) -> None
         await node.wait_for("config", msg=lambda text: "Too many open files" in text)
         resource.prlimit(node.process.pid, resource.RLIMIT_NOFILE, usual)
         assert (await asked).status_code == 200
+
+
+async def test_that_it_cannot_answer_yet_is_told_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(administration, "LOAD_AGAIN_S", 0.0)
+    # What the tests leave behind is garbage.
+    monkeypatch.setattr("gc.freeze", lambda: None)
+    reasons = iter(["no thread", "no thread", "no file"])
+
+    def load(name: str) -> object:
+        for reason in reasons:
+            raise RuntimeError(reason)
+        return importlib.import_module(name)
+
+    monkeypatch.setattr(administration, "import_module", load)
+    told: list[str] = []
+    node = mock.Mock()
+    node.log.emit = lambda event, *, level, msg: told.append(msg)
+    made = await Administration.prepare(Address(port=0), tmp_path, None, announced=False)
+    async with made.open(node), httpx.AsyncClient() as client:
+        assert (await client.get(made.url)).status_code == 401
+    assert told == [f"the admin API cannot answer yet: {reason}" for reason in ("no thread", "no file")]
 
 
 async def test_functions_do_not_hear_of_the_token(tmp_path: Path) -> None:

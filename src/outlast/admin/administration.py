@@ -62,6 +62,7 @@ class Administration:
             await self._server.close()
 
     async def _load(self, node: Node) -> "Answering":
+        told = ""
         while True:
             try:
                 # In a thread, so that the event loop is not blocked for that long.
@@ -69,8 +70,9 @@ class Administration:
                 break
             except (OSError, ImportError, RuntimeError) as error:
                 # Files and threads can run out, which is when the API is asked what is going on.
-                text = f"the admin API cannot answer yet: {error}"
-                node.log.emit("config", level=Level.WARNING, msg=text)
+                if (text := f"the admin API cannot answer yet: {error}") != told:
+                    told = text
+                    node.log.emit("config", level=Level.WARNING, msg=text)
                 await asyncio.sleep(LOAD_AGAIN_S)
         # As with everything loaded before, exempts it from garbage collection.
         gc.freeze()
