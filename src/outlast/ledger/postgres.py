@@ -17,7 +17,6 @@ from uuid import UUID
 import asyncpg
 import msgspec
 
-from outlast.core.errors import OutlastError
 from outlast.core.records import (
     DEFAULT_RETENTION,
     Query,
@@ -34,13 +33,14 @@ from outlast.core.records import (
     WorkerRecord,
 )
 from outlast.ledger import queries
+from outlast.ledger.asking import Asking
 from outlast.ledger.buffer import BATCH, R
 from outlast.ledger.ledger import DEFAULT_LIMIT, Status, TooMany
 from outlast.ledger.memory import MemoryLedger, P, checked
 from outlast.ledger.siblings import LockedSiblings
 from outlast.ledger.sink import Sink, TaskSink
 from outlast.ledger.sql import SINGLE
-from outlast.ledger.trouble import PATIENCE_S, Report, Trouble, Troubles
+from outlast.ledger.trouble import PATIENCE_S, UNREACHABLE, Report, Trouble, Troubles
 from outlast.ledger.upkeep import BEAT_EVERY_S, FORGET_EVERY_S, LOST_AFTER_S, Upkeep
 
 DEFAULT_CAPACITY = 100_000
@@ -55,11 +55,6 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 5.0
 ASK_WITHIN_S = 5.0
 """A question waits so long for what was told before it to be written, and again for its answer."""
 CANCEL_EVERY_S = 0.1
-
-_UNREACHABLE = (
-    *(OSError, OutlastError),
-    *(asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.exceptions.InternalClientError),
-)
 
 
 class PostgresLedger:
@@ -111,8 +106,7 @@ class PostgresLedger:
         self._connected_at = self._beaten_at = 0.0
         self._caught_up: list[asyncio.Future[None]] = []
         self._closing = self._under_load = False
-        self._asking = asyncio.Lock()
-        self._asked: asyncpg.Connection | None = None
+        self._asking = Asking(connect, self._troubles.questions)
         self._known = self._ended = False
         """Whether the database may know of this node, and that it has ended."""
         self._side_tasks = [
@@ -222,18 +216,7 @@ class PostgresLedger:
         await self._catch_up()
         if not self._answers(table):
             return None
-        try:
-            async with asyncio.timeout(ASK_WITHIN_S), self._asking:
-                if self._asked is None or self._asked.is_closed():
-                    self._asked = await self._connect()
-                rows: list[Any] = await self._asked.fetch(text, *values)
-        except _UNREACHABLE as error:
-            if self._asked is not None:
-                self._asked.terminate()
-            self._troubles.questions.goes_on(error, is_refusal=True)
-            return None
-        self._troubles.questions.ends()
-        return rows
+        return await self._asking.rows(text, values, ASK_WITHIN_S)
 
     async def _catch_up(self) -> None:
         if self._is_in_reach and self.status.backlog:
@@ -256,12 +239,12 @@ class PostgresLedger:
         while not is_over:
             try:
                 connection = await self._connect()
-            except _UNREACHABLE as error:
+            except UNREACHABLE as error:
                 self._lose_reach(error, is_refusal=False)
             else:
                 try:
                     is_over = await self._write_to(connection)
-                except _UNREACHABLE as error:
+                except UNREACHABLE as error:
                     answers = isinstance(error, asyncpg.PostgresError) and not connection.is_closed()
                     self._lose_reach(error, is_refusal=answers)
                 finally:
@@ -381,7 +364,7 @@ class PostgresLedger:
                 continue
             try:
                 await self.forget()
-            except _UNREACHABLE as error:
+            except UNREACHABLE as error:
                 self._troubles.growth.goes_on(error, is_refusal=True)
             else:
                 self._troubles.growth.ends()
@@ -425,8 +408,7 @@ class PostgresLedger:
             for task in pending:
                 task.cancel()
             _, pending = await asyncio.wait(pending, timeout=CANCEL_EVERY_S)
-        if self._asked is not None:
-            self._asked.terminate()
+        self._asking.close()
         unwritten = self.status.backlog
         if unwritten:
             self._report(f"{unwritten} records of the ledger could not be written before the end", is_trouble=True)

@@ -7,8 +7,15 @@ from typing import Protocol
 
 import asyncpg
 
+from outlast.core.errors import OutlastError
+
 PATIENCE_S = 10.0
 """Out of reach for so long, a database that was in reach is worth a word: it may just be started again."""
+UNREACHABLE = (
+    *(OSError, OutlastError),
+    *(asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.exceptions.InternalClientError),
+)
+"""The errors of a database that is out of reach, or refuses something."""
 
 _RECORDS_WAIT = "records wait in memory, {:,} at most of each kind, until it takes them"
 _NOT_CLOSED = (
