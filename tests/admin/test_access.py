@@ -19,7 +19,7 @@ from tests.support.admin import PATIENCE_S, admin, admin_url, token
 from tests.support.certificates import self_signed
 from tests.support.node import Node, serving, write_project
 
-from outlast.admin import administration, place
+from outlast.admin import administration, place, server
 from outlast.admin.address import Address
 from outlast.admin.administration import Administration
 from outlast.admin.answering import MAX_HEAD_BYTES, MAX_SILENT
@@ -269,6 +269,19 @@ async def test_it_answers_once_there_are_files_to_be_had(tmp_path: Path) -> None
         await node.wait_for("config", msg=lambda text: "Too many open files" in text)
         resource.prlimit(node.process.pid, resource.RLIMIT_NOFILE, usual)
         assert (await asked).status_code == 200
+
+
+async def test_who_begins_no_tls_is_disconnected(
+    tmp_path: Path, certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gc.freeze", lambda: None)
+    monkeypatch.setattr(server, "HANDSHAKE_S", 0.1)
+    made = await Administration.prepare(Address(port=0, certificate=certificate), tmp_path, None, announced=False)
+    async with made.open(mock.Mock()):
+        address = httpx.URL(made.url)
+        reader, writer = await asyncio.open_connection(address.host, address.port)
+        assert await asyncio.wait_for(reader.read(), PATIENCE_S) == b""
+        writer.close()
 
 
 async def test_that_it_cannot_answer_yet_is_told_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

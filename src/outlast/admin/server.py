@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from outlast.admin.answering import Answering
 
 
+HANDSHAKE_S = 10.0
+"""Until then, a client that begins no TLS takes a file from those that the node may open."""
+
+
 class CannotListen(OutlastError):
     """The admin API has no address to listen on, or must not listen on this one."""
 
@@ -75,7 +79,10 @@ class Server:
         await _readable(self._listening)
         self._answering = answering = await load()
         self._server = await asyncio.get_running_loop().create_server(
-            answering.connection, sock=self._listening, ssl=self._tls
+            answering.connection,
+            sock=self._listening,
+            ssl=self._tls,
+            ssl_handshake_timeout=HANDSHAKE_S if self._tls is not None else None,
         )
 
     async def close(self) -> None:
