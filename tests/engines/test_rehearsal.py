@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import errno
 import os
 import re
 import shutil
@@ -17,7 +18,7 @@ from tests.engines.deno_worker import ENV, PATIENCE_S, run
 from outlast.config import settings
 from outlast.engines.deno import DenoEngine, DenoProgram
 from outlast.engines.deno.rehearsal import NOTHING, Rehearsal
-from outlast.engines.processes import Command, Result, Spawner
+from outlast.engines.processes import Command, Result, Spawner, SpawnError
 from outlast.sandbox.layers import available
 
 
@@ -126,6 +127,18 @@ class TestRehearsal:
         assert first == second == await rehearsal.learnt()
         assert first.keeps_code
         assert len(commands) == 1
+
+    async def test_what_keeps_it_from_taking_place_may_be_gone_the_next_time(self) -> None:
+        in_the_way = [OSError(errno.ENOSPC, "No space left on device"), SpawnError("Too many open files")]
+
+        async def run_at_last(command: Command) -> Result:
+            if in_the_way:
+                raise in_the_way.pop()
+            return await run(command)
+
+        rehearsal = Rehearsal(run_at_last, ENV)
+        assert [await rehearsal.learnt() for _ in range(2)] == [NOTHING] * 2
+        assert (await rehearsal.learnt()).keeps_code
 
     async def test_a_cache_that_cannot_be_written_keeps_nothing(self) -> None:
         assert not (await Rehearsal(run, {**ENV, "DENO_DIR": "/dev/null/deno"}).learnt()).keeps_code

@@ -44,7 +44,12 @@ class Rehearsal:
     async def learnt(self) -> Learnt:
         if self._under_way is None:
             self._under_way = asyncio.create_task(self._rehearse())
-        return await asyncio.shield(self._under_way)
+        try:
+            return await asyncio.shield(self._under_way)
+        except (OSError, OutlastError):
+            # It could not begin, for want of files, processes or disk. There may be some when it is asked for again.
+            self._under_way = None
+            return NOTHING
 
     async def _rehearse(self) -> Learnt:
         arguments = ["run", "--quiet", "--no-prompt", "--no-config", "--no-lock", "--allow-all", str(SCRIPT)]
@@ -54,7 +59,7 @@ class Rehearsal:
             try:
                 async with asyncio.timeout(PATIENCE_S):
                     result = await self._run(Command([DENO, *arguments], env, Path(folder)))
-            except (OutlastError, TimeoutError):
+            except TimeoutError:
                 return NOTHING
         found = re.search(rb"^VmData:\s*(\d+) kB$", result.out, re.MULTILINE)
         # It fails if it finds no such cache.
