@@ -399,6 +399,38 @@ class TestRequest:
             writer.transport.abort()
             assert (await worker.log("ended False"))["request"] == "r-4"
 
+    async def test_so_does_one_that_its_client_leaves_while_it_is_at_work(self, function: MakeFunction) -> None:
+        source = """
+            at_work, let_go = threading.Event(), threading.Event()
+
+            def ticks():
+                try:
+                    yield "tick"
+                    at_work.set()
+                    let_go.wait()
+                    yield "tock"
+                finally:
+                    print("ended")
+
+            def handler(request):
+                if request.url.path == "/ticks":
+                    return Response(ticks())
+                let_go.set() if request.url.path == "/go" else at_work.wait()
+                return Response("ok")
+
+            serve(handler)
+        """
+        async with booted(function(source)) as worker:
+            await worker.message("ready")
+            reader, writer = await worker.connect()
+            writer.write(b"GET /ticks HTTP/1.1\r\nhost: x\r\nsb-request-id: r-5\r\n\r\n")
+            await reader.readuntil(b"tick")
+            await worker.ask(b"GET /at-work HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+            writer.transport.abort()
+            await worker.ask(b"GET /go HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+            assert (await worker.log("ended"))["request"] == "r-5"
+            assert [text for level, text in worker.printed if level == "error"] == []
+
     async def test_websockets_are_for_applications(self, function: MakeFunction) -> None:
         async with booted(function(OK)) as worker:
             await worker.message("ready")

@@ -1,15 +1,17 @@
 """Server-sent events as text (HTML standard, section 9.2)."""
 
 import json
+import threading
 from collections.abc import AsyncIterable, AsyncIterator, Generator, Iterable, Mapping
 from typing import Any, TypeVar
 
-from starlette.concurrency import iterate_in_threadpool, run_in_threadpool
+from starlette.concurrency import run_in_threadpool
 
 T = TypeVar("T")
 Item = str | Mapping[str, Any]
 
 _FIELDS = ("event", "id", "retry")
+_END: Any = object()
 
 
 def encode(item: Item) -> str:
@@ -46,13 +48,26 @@ async def stream(source: AsyncIterable[Item] | Iterable[Item]) -> AsyncIterator[
 
 async def in_thread(source: Iterable[T]) -> AsyncIterator[T]:
     """What it yields. If it is a generator, its own `finally` runs in a thread, too, when it is left."""
+    iterator = iter(source)
+    # Whoever is cancelled has a thread left that may still be in it.
+    turn = threading.Lock()
+
+    def following() -> T:
+        with turn:
+            return next(iterator, _END)
+
     try:
-        async for item in iterate_in_threadpool(source):
+        while (item := await run_in_threadpool(following)) is not _END:
             yield item
     except BaseException:
-        if isinstance(source, Generator):
-            await run_in_threadpool(source.close)
+        if isinstance(iterator, Generator):
+            await run_in_threadpool(_close, iterator, turn)
         raise
+
+
+def _close(generator: Generator[object], turn: threading.Lock) -> None:
+    with turn:
+        generator.close()
 
 
 async def close(source: object) -> None:
