@@ -11,7 +11,8 @@ from tests.support.calling import calling
 from tests.support.node import Node, serving, write_project
 from watchfiles import awatch
 
-WARM_UP = {"py": 50, "ts": 5}
+WARM_UP = {"py": 200, "ts": 5}
+"""The node remembers the latest events and records, which is most of what it grows by at first."""
 REQUESTS = {"py": 980, "ts": 20}
 AT_ONCE = {"py": 6, "ts": 2}
 MAY_GROW_MB = 5
