@@ -385,7 +385,6 @@ class TestRequest:
                 try:
                     while True:
                         yield "tick"
-                        time.sleep(0.001)
                 finally:
                     print("ended", threading.current_thread() is threading.main_thread())
 
