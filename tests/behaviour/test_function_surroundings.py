@@ -76,8 +76,9 @@ async def test_a_copy_of_the_zygote_has_nothing_of_the_node(site: Served) -> Non
     assert not [name for name, value in NODE_ENVIRONMENT.items() if name in said or value in said]
     assert "PATH=" not in said
     connections = [path for path in (await attempt(site, "descriptors")).json() if path.startswith("socket:")]
-    # Where it serves, this request, the way to the node, and what event loops wake themselves with.
-    assert len(connections) <= 5, connections
+    # Where it serves and its lane, each with the node's connection; the way to the node; and what event loops wake
+    # themselves with.
+    assert len(connections) <= 7, connections
 
 
 @TYPESCRIPT_ONLY

@@ -2,9 +2,9 @@
 
 import asyncio
 import contextlib
+import functools
 import itertools
 import socket
-from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
@@ -16,7 +16,9 @@ from tests.gateway.rig import Client
 
 from outlast.core import outcome
 from outlast.core.errors import OutlastError
+from outlast.engines.python import lane as lane_of_worker
 from outlast.supervisor.exchange import Exchange
+from outlast.supervisor.lane import Lane
 from outlast.supervisor.link import Link
 from outlast.wire import bodies, http1
 from outlast.wire.invocation import Invocation, Reply
@@ -71,7 +73,8 @@ class Worker:
     def __init__(self, path: str, idle_limit_s: float) -> None:
         self._path = path
         self._idle_limit_s = idle_limit_s
-        self.free: deque[Link] = deque()
+        self.free: list[Link] = []
+        self.lane: Lane | None = None
         self.requests = 0
         self.misused: list[str] = []
         self.abandoned = 0
@@ -87,7 +90,12 @@ class Worker:
             link = self.free.pop()
             if link.is_open and link.carry(exchange):
                 return exchange
-        connecting = asyncio.create_task(Link(self, self._idle_limit_s).connect(self._path, exchange))
+        link = Link(self, self._idle_limit_s)
+        if self.lane is not None:
+            self.lane.open(link)
+            assert link.carry(exchange)
+            return exchange
+        connecting = asyncio.create_task(link.connect(self._path, exchange))
         self._connecting.add(connecting)
         connecting.add_done_callback(self._connecting.discard)
         return exchange
@@ -128,9 +136,19 @@ class Worker:
                 await self.freed.wait()
 
 
+Stage = contextlib.AbstractAsyncContextManager[tuple[Worker, Client, list[Visit]]]
+Behaving = Callable[..., Stage]
+
+
+@pytest.fixture(params=["by sockets", "by a lane"])
+def behaving(request: pytest.FixtureRequest) -> Behaving:
+    """`by_sockets`, or the same with all connections on a lane."""
+    return functools.partial(by_sockets, lane=request.param == "by a lane")
+
+
 @contextlib.asynccontextmanager
-async def behaving(
-    folder: Path, behaviour: Behaviour, idle_limit_s: float = 60
+async def by_sockets(
+    folder: Path, behaviour: Behaviour, idle_limit_s: float = 60, *, lane: bool = False
 ) -> AsyncIterator[tuple[Worker, Client, list[Visit]]]:
     """A gateway whose one worker behaves so in its first connection, and well in all later ones."""
     visits: list[Visit] = []
@@ -157,9 +175,17 @@ async def behaving(
         finally:
             writer.close()
 
+    def connection() -> asyncio.Protocol:
+        return asyncio.StreamReaderProtocol(asyncio.StreamReader(), accept)
+
     path = str(folder / "http.sock")
-    server = await asyncio.start_unix_server(accept, path)
+    server = await asyncio.get_running_loop().create_unix_server(
+        (lambda: lane_of_worker.Lane({}, connection)) if lane else connection, path
+    )
     worker = Worker(path, idle_limit_s)
+    if lane:
+        worker.lane = Lane(worker.misused.append)
+        await worker.lane.connect(path)
     try:
         async with rig.gateway({"play": worker}) as shared, shared.client() as client:  # type: ignore[dict-item]
             yield worker, client, visits
@@ -169,6 +195,8 @@ async def behaving(
         async with asyncio.timeout(rig.PATIENCE_S):
             await asyncio.gather(*serving)
     finally:
+        if worker.lane is not None:
+            worker.lane.close()
         server.close()
     assert faults == []
 
@@ -220,7 +248,7 @@ MALFORMED = {
 
 
 @pytest.mark.parametrize("raw", MALFORMED.values(), ids=MALFORMED)
-async def test_a_malformed_answer_is_502(tmp_path: Path, raw: bytes) -> None:
+async def test_a_malformed_answer_is_502(tmp_path: Path, behaving: Behaving, raw: bytes) -> None:
     async with behaving(tmp_path, saying(raw)) as (worker, client, visits):
         ask(client)
         answer = await client.answer()
@@ -231,7 +259,7 @@ async def test_a_malformed_answer_is_502(tmp_path: Path, raw: bytes) -> None:
         assert len(visits) == 2
 
 
-async def test_an_answer_before_the_question_is_no_answer_to_it(tmp_path: Path) -> None:
+async def test_an_answer_before_the_question_is_no_answer_to_it(tmp_path: Path, behaving: Behaving) -> None:
     async def behave(visit: Visit) -> None:
         visit.say(b"220 mail.example.com ESMTP\r\n\r\n")
         await visit.closed()
@@ -253,7 +281,9 @@ CUT = {
     ("framing", "how"),
     [*itertools.product(CUT, ["closes", "falls silent"]), ("chunks", "sends a bad chunk")],
 )
-async def test_a_body_that_stops_cuts_the_connection(tmp_path: Path, framing: str, how: str) -> None:
+async def test_a_body_that_stops_cuts_the_connection(
+    tmp_path: Path, behaving: Behaving, framing: str, how: str
+) -> None:
     head, body, more = CUT[framing]
     if how == "sends a bad chunk":
         more = b"X\r\n"
@@ -274,7 +304,7 @@ async def test_a_body_that_stops_cuts_the_connection(tmp_path: Path, framing: st
 
 
 @pytest.mark.parametrize("raw", [b"", b"HTTP/1.1 200 OK\r\nContent-", b"HTTP/1.1 100 Continue\r\n\r\n"])
-async def test_a_worker_that_closes_without_an_answer_is_500(tmp_path: Path, raw: bytes) -> None:
+async def test_a_worker_that_closes_without_an_answer_is_500(tmp_path: Path, behaving: Behaving, raw: bytes) -> None:
     async with behaving(tmp_path, saying(raw, then_close=True)) as (_, client, _):
         ask(client)
         answer = await client.answer()
@@ -283,7 +313,7 @@ async def test_a_worker_that_closes_without_an_answer_is_500(tmp_path: Path, raw
 
 
 async def test_a_worker_that_is_not_there(tmp_path: Path) -> None:
-    async with behaving(tmp_path, saying(FINE)) as (worker, client, visits):
+    async with by_sockets(tmp_path, saying(FINE)) as (worker, client, visits):
         (tmp_path / "http.sock").unlink()
         ask(client)
         assert (await client.answer()).status == 500
@@ -312,7 +342,7 @@ async def test_a_worker_with_no_room_for_a_connection_is_busy_not_dead(tmp_path:
             assert not worker.unused.is_set()
 
 
-async def test_a_worker_that_never_answers_is_504(tmp_path: Path) -> None:
+async def test_a_worker_that_never_answers_is_504(tmp_path: Path, behaving: Behaving) -> None:
     async with behaving(tmp_path, saying(), BRIEF_S) as (_, client, visits):
         ask(client)
         answer = await client.answer()
@@ -330,7 +360,7 @@ async def test_a_worker_that_never_answers_is_504(tmp_path: Path) -> None:
     ],
     ids=["fields", "interim answers", "a value"],
 )
-async def test_a_head_that_never_ends_is_504(tmp_path: Path, first: bytes, again: bytes) -> None:
+async def test_a_head_that_never_ends_is_504(tmp_path: Path, behaving: Behaving, first: bytes, again: bytes) -> None:
     async def behave(visit: Visit) -> None:
         await visit.request()
         visit.say(first)
@@ -346,11 +376,11 @@ async def test_a_head_that_never_ends_is_504(tmp_path: Path, first: bytes, again
         assert len(visits) == 2
 
 
-async def test_any_number_of_interim_answers_may_come_first(tmp_path: Path) -> None:
+async def test_any_number_of_interim_answers_may_come_first(tmp_path: Path, behaving: Behaving) -> None:
     async def behave(visit: Visit) -> None:
         for _ in range(2):
             await visit.request()
-            visit.say(b"HTTP/1.1 102 Processing\r\n\r\n" * 10_000 + FINE)
+            visit.say(b"HTTP/1.1 102 Processing\r\n\r\n" * 9_000 + FINE)
         await visit.closed()
 
     async with behaving(tmp_path, behave) as (_, client, visits):
@@ -373,7 +403,7 @@ TOO_MUCH = {
 
 @pytest.mark.parametrize(("method", "raw", "status"), TOO_MUCH.values(), ids=TOO_MUCH)
 async def test_what_lies_behind_an_answer_is_not_the_next_one(
-    tmp_path: Path, method: bytes, raw: bytes, status: int
+    tmp_path: Path, behaving: Behaving, method: bytes, raw: bytes, status: int
 ) -> None:
     async with behaving(tmp_path, saying(raw)) as (worker, client, visits):
         ask(client, method=method)
@@ -385,7 +415,7 @@ async def test_what_lies_behind_an_answer_is_not_the_next_one(
         assert worker.misused == []
 
 
-async def test_what_comes_on_a_free_link_closes_it(tmp_path: Path) -> None:
+async def test_what_comes_on_a_free_link_closes_it(tmp_path: Path, behaving: Behaving) -> None:
     async def behave(visit: Visit) -> None:
         await visit.request()
         visit.say(FINE)
@@ -405,7 +435,7 @@ async def test_what_comes_on_a_free_link_closes_it(tmp_path: Path) -> None:
         assert len(visits) == 2
 
 
-async def test_a_free_link_that_the_worker_closed_is_not_used(tmp_path: Path) -> None:
+async def test_a_free_link_that_the_worker_closed_is_not_used(tmp_path: Path, behaving: Behaving) -> None:
     async def behave(visit: Visit) -> None:
         await visit.request()
         visit.say(FINE)
@@ -437,7 +467,7 @@ async def test_a_free_link_that_the_worker_closed_is_not_used(tmp_path: Path) ->
         ),
     ],
 )
-async def test_an_answer_byte_by_byte(tmp_path: Path, raw: bytes, body: bytes) -> None:
+async def test_an_answer_byte_by_byte(tmp_path: Path, behaving: Behaving, raw: bytes, body: bytes) -> None:
     async with behaving(tmp_path, saying(*(raw[i : i + 1] for i in range(len(raw))))) as (worker, client, _):
         ask(client)
         answer = await client.answer()
@@ -445,7 +475,7 @@ async def test_an_answer_byte_by_byte(tmp_path: Path, raw: bytes, body: bytes) -
         assert worker.free
 
 
-async def test_an_answer_that_ends_with_its_connection(tmp_path: Path) -> None:
+async def test_an_answer_that_ends_with_its_connection(tmp_path: Path, behaving: Behaving) -> None:
     async with behaving(tmp_path, saying(b"HTTP/1.0 200 OK\r\n\r\nsome", b" more", then_close=True)) as (
         worker,
         client,
@@ -469,7 +499,7 @@ async def test_an_answer_before_the_request_was_read(tmp_path: Path, end: str) -
     for attempt in range(20):
         folder = tmp_path / str(attempt)
         folder.mkdir()
-        async with behaving(folder, behave) as (worker, client, _):
+        async with by_sockets(folder, behave) as (worker, client, _):
             client.send(b"POST /play HTTP/1.1\r\nHost: a\r\nContent-Length: 4000000\r\n\r\n" + bytes(4_000_000))
             answer = await client.answer()
             assert (answer.status, answer.body, answer.head.keep_alive) == (413, b"stop", False)
@@ -482,7 +512,7 @@ async def test_101_for_a_request_with_a_body_is_502(tmp_path: Path) -> None:
         visit.say(b"HTTP/1.1 101 Switching\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n")
         await visit.closed()
 
-    async with behaving(tmp_path, behave) as (worker, client, _):
+    async with by_sockets(tmp_path, behave) as (worker, client, _):
         client.send(
             b"POST /play HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\nContent-Length: 9\r\n\r\n"
         )
@@ -498,7 +528,7 @@ async def test_a_tunnel_from_end_to_end(tmp_path: Path) -> None:
             visit.say(data)
         visit.say(b"bye")
 
-    async with behaving(tmp_path, behave) as (worker, client, _):
+    async with by_sockets(tmp_path, behave) as (worker, client, _):
         client.send(b"GET /play HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\nearly")
         assert (await client.answer()).status == 101
         await client.exactly(b"welcomeearly")
@@ -512,13 +542,13 @@ async def test_a_tunnel_from_end_to_end(tmp_path: Path) -> None:
 
 async def test_a_silent_tunnel_is_cut(tmp_path: Path) -> None:
     behaviour = saying(b"HTTP/1.1 101 Switching\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n")
-    async with behaving(tmp_path, behaviour, BRIEF_S) as (_, client, _):
+    async with by_sockets(tmp_path, behaviour, BRIEF_S) as (_, client, _):
         client.send(b"GET /play HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n")
         assert (await client.answer()).status == 101
         assert await client.rest() == b""
 
 
-async def test_a_client_that_leaves_closes_the_link(tmp_path: Path) -> None:
+async def test_a_client_that_leaves_closes_the_link(tmp_path: Path, behaving: Behaving) -> None:
     aborted = asyncio.Event()
 
     async def behave(visit: Visit) -> None:
@@ -550,7 +580,9 @@ async def test_a_client_that_leaves_closes_the_link(tmp_path: Path) -> None:
         max_size=8,
     )
 )
-async def test_no_worker_can_spoil_the_answer_to_another_request(tmp_path: Path, pieces: list[bytes]) -> None:
+async def test_no_worker_can_spoil_the_answer_to_another_request(
+    tmp_path: Path, behaving: Behaving, pieces: list[bytes]
+) -> None:
     folder = tmp_path / str(next(_folders))
     folder.mkdir()
     async with behaving(folder, saying(*pieces, then_close=True)) as (_, client, _):

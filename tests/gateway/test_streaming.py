@@ -48,6 +48,27 @@ Deno.serve((req) => {
 });
 """
 
+POUR_PYTHON = """
+from outlast import Response, serve
+
+PIECE = bytes(1 << 16)
+
+@serve
+async def handler(request):
+    async def pieces():
+        for _ in range(int(request.query["bytes"]) >> 16):
+            yield PIECE
+    return Response(pieces())
+"""
+
+HEAP_PYTHON = """
+from outlast import Response, serve
+
+@serve
+def handler(request):
+    return Response(bytes(int(request.query["bytes"])))
+"""
+
 EARLY = """
 Deno.serve((_req) => new Response("not that much", { status: 413 }));
 """
@@ -68,6 +89,7 @@ Deno.serve((req) => {
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def node(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Node]:
     functions = {"count": COUNT, "pour": POUR, "early": EARLY, "echo": ECHO, "socket": SOCKET}
+    functions |= {"pour-python/main.py": POUR_PYTHON, "heap-python/main.py": HEAP_PYTHON}
     async with serving(write_project(tmp_path_factory.mktemp("streams"), functions, outlast=UNLIMITED)) as served:
         yield served
 
@@ -117,12 +139,13 @@ async def test_an_upload_does_not_pile_up(node: Node, chunked: bool) -> None:
 
 
 @pytest.mark.parametrize("pace", ["fast", "slow"])
-async def test_a_download_does_not_pile_up(node: Node, pace: str) -> None:
+@pytest.mark.parametrize("function", ["pour", "pour-python", "heap-python"])
+async def test_a_download_does_not_pile_up(node: Node, function: str, pace: str) -> None:
     client = await connect(node)
     before = await warm(node, client)
     size = MUCH if pace == "fast" else 64 << 20
     # Without chunks, so that counting is all there is to do here.
-    client.send(b"GET /functions/v1/pour?bytes=%d HTTP/1.0\r\n\r\n" % size)
+    client.send(b"GET /functions/v1/%b?bytes=%d HTTP/1.0\r\n\r\n" % (function.encode(), size))
     assert (await client.head()).status == 200
     count = len(client.beyond)
     while data := await client.reader.read(1 << 20):

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import contextvars
 import socket
+import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -11,7 +12,10 @@ import pytest
 from starlette.responses import Response
 
 from outlast.engines.python import heads, rehearsal
+from outlast.engines.python.lane import Connection as LaneConnection
+from outlast.engines.python.lane import Lane
 from outlast.engines.python.server import Connection, Stream
+from outlast.supervisor.lane import Lane as NodeLane
 from outlast.wire import http1
 
 App = Callable[[Stream], Awaitable[None]]
@@ -38,11 +42,7 @@ class Node:
         return await asyncio.wait_for(self.reader.read(), PATIENCE_S)
 
 
-@contextlib.asynccontextmanager
-async def served(app: App) -> AsyncIterator[Node]:
-    loop = asyncio.get_running_loop()
-    ours, theirs = socket.socketpair()
-
+def connection_for(app: App) -> Connection:
     def upgrade(transport: asyncio.Transport, data: bytes, request_id: str) -> None:
         transport.write(b"upgraded %b " % request_id.encode() + data)
         transport.close()
@@ -50,13 +50,71 @@ async def served(app: App) -> AsyncIterator[Node]:
     async def serve(stream: Stream) -> None:
         await app(stream)
 
-    transport, connection = await loop.create_connection(lambda: Connection(loop, serve, upgrade), sock=theirs)
+    return Connection(asyncio.get_running_loop(), serve, upgrade)
+
+
+@contextlib.asynccontextmanager
+async def served(app: App) -> AsyncIterator[Node]:
+    loop = asyncio.get_running_loop()
+    ours, theirs = socket.socketpair()
+    transport, connection = await loop.create_connection(lambda: connection_for(app), sock=theirs)
     reader, writer = await asyncio.open_connection(sock=ours)
     try:
         yield Node(connection, reader, writer)
     finally:
         writer.close()
         transport.abort()
+
+
+class Mobile(asyncio.StreamReaderProtocol):
+    """A stream that may move to another transport."""
+
+    writer: asyncio.StreamWriter
+
+    def __init__(self) -> None:
+        self.reader = asyncio.StreamReader()
+        super().__init__(self.reader)
+
+    def connection_made(self, transport: Any) -> None:
+        self.reader._transport = None  # type: ignore[attr-defined]
+        super().connection_made(transport)
+        self.writer = asyncio.StreamWriter(transport, self, self.reader, asyncio.get_running_loop())
+
+
+class MobileNode(Node):
+    """The same by a lane."""
+
+    def __init__(self, connection: Connection, protocol: Mobile) -> None:
+        self.connection = connection
+        self.reader = protocol.reader
+        self._protocol = protocol
+
+    @property
+    def writer(self) -> asyncio.StreamWriter:  # type: ignore[override]
+        return self._protocol.writer
+
+
+@contextlib.asynccontextmanager
+async def served_by_lane(app: App) -> AsyncIterator[Node]:
+    """The same with the connection on a lane."""
+    connection, failures = connection_for(app), list[str]()
+    connections: dict[int, LaneConnection] = {}
+    # The paths of sockets must be short.
+    with tempfile.TemporaryDirectory(prefix="outlast-test-") as folder:
+        path = f"{folder}/lane.sock"
+        server = await asyncio.get_running_loop().create_unix_server(
+            lambda: Lane(connections, lambda: connection), path
+        )
+        lane = NodeLane(failures.append)
+        await lane.connect(path)
+        lane.open(protocol := Mobile())
+        try:
+            yield MobileNode(connection, protocol)
+        finally:
+            protocol.writer.transport.abort()
+            lane.close()
+            server.close()
+    assert failures == []
 
 
 async def body_of(stream: Stream) -> bytes:
@@ -232,6 +290,10 @@ class TestRequests:
 
 
 class TestResponses:
+    @pytest.fixture(autouse=True, params=[served, served_by_lane])
+    def way(self, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setitem(globals(), "served", request.param)
+
     async def test_in_chunks(self) -> None:
         async def app(stream: Stream) -> None:
             await stream.send({"type": "http.response.start", "status": 200})

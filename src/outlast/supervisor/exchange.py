@@ -100,6 +100,11 @@ class Exchange:
 
     # What the supervisor does.
 
+    @property
+    def is_short(self) -> bool:
+        """Whether all of the request is here, and there is not much of it."""
+        return self.body_complete and self._held_bytes <= MAX_HELD and not self.invocation.upgrades
+
     def ride(self, link: "Link") -> bytes:
         """From now on ``link`` carries it. Returns the bytes to send: what has come of the request so far."""
         self.link = link

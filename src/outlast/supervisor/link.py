@@ -1,4 +1,4 @@
-"""One HTTP/1.1 connection to a worker. It carries one exchange at a time."""
+"""One HTTP/1.1 connection to a worker, by a socket of its own or a lane. It carries one exchange at a time."""
 
 import asyncio
 import math
@@ -6,6 +6,7 @@ from typing import Protocol, cast
 
 from outlast.core import outcome
 from outlast.core.errors import OutlastError
+from outlast.supervisor import lane
 from outlast.supervisor.exchange import Exchange
 from outlast.wire import bodies, http1
 from outlast.wire.idle import IdleTimer
@@ -103,6 +104,11 @@ class Link(asyncio.Protocol):
     @property
     def is_open(self) -> bool:
         return self._transport is not None and not self._transport.is_closing()
+
+    @property
+    def is_on_lane(self) -> bool:
+        """A response can move it from a lane to a socket of its own."""
+        return type(self._transport) is lane.Connection
 
     def is_fresh(self, longest_s: float) -> bool:
         """Whether it can carry another exchange: it is open, and has not been idle for longer than this."""

@@ -2,13 +2,17 @@
 
 import asyncio
 import contextlib
+import math
+from pathlib import Path
 from typing import Protocol
 
 from outlast.core.errors import OutlastError
 from outlast.core.limits import Verdict
 from outlast.core.outcome import SHUT_DOWN, EndReason, RequestEnd
 from outlast.supervisor.exchange import Exchange
+from outlast.supervisor.lane import Lane
 from outlast.supervisor.link import Link
+from outlast.wire import sockets
 
 MAX_LINK_IDLE_S = 3.0
 """Servers close idle connections (node:http after 5 s); a request must not meet one that is about to close."""
@@ -31,6 +35,9 @@ class Owner(Protocol):
     def response_malformed(self, request_id: str, error: OutlastError) -> None:
         """The worker sent something that is not an HTTP response."""
 
+    def lane_failed(self, why: str) -> None:
+        """Connections on the worker's lane, or one of them, were closed. The requests on them are told."""
+
 
 class Traffic:
     """Implements `outlast.supervisor.link.Owner`."""
@@ -46,8 +53,10 @@ class Traffic:
         self._exchanges: set[Exchange] = set()
         self._free: list[Link] = []
         """The latest one used is used next, so that those not needed grow old."""
+        self._lane: Lane | None = None
+        self._free_on_lane: list[Link] = []
         self._connecting: set[asyncio.Task[None]] = set()
-        self._ahead: asyncio.Task[None] | None = None
+        self._ahead: asyncio.Task[object] | None = None
         self._lost: dict[Exchange, asyncio.TimerHandle] = {}
         self._killed_for: tuple[EndReason, Verdict | None] | None = None
         self.begun = 0
@@ -56,12 +65,14 @@ class Traffic:
         """How often the worker has sent or received something."""
 
     def open_ahead(self, socket: str) -> None:
-        """Opens a connection before there is a request for it. Done once; it may fail."""
+        """Opens a lane, or else a connection, before there is a request for it. Done once; it may fail."""
         if self._ahead is None:
             self._socket = socket
             self._ahead = self._loop.create_task(self._open(socket))
 
     async def _open(self, socket: str) -> None:
+        if await self._open_lane(socket):
+            return
         link = Link(self, self._idle_limit_s)
         with contextlib.suppress(OSError):
             await link.open(socket)
@@ -70,22 +81,45 @@ class Traffic:
             else:
                 link.close()
 
+    async def _open_lane(self, socket: str) -> bool:
+        """Returns whether the worker that serves on this socket has a lane."""
+        lane = Lane(self._owner.lane_failed)
+        try:
+            await lane.connect(str(Path(socket).with_name(sockets.LANE)))
+        except OSError:
+            return False
+        if socket == self._socket:
+            self._lane = lane
+        else:
+            lane.close()
+        return True
+
     def serve_by(self, socket: str) -> None:
         """From now on requests go by this socket."""
         if socket != self._socket:
             self._socket = socket
             self._close_free()
+            if self._ahead is None:
+                self._ahead = self._loop.create_task(self._open_lane(socket))
 
     def carry(self, exchange: Exchange) -> int:
         """Sends a request to the worker. Returns how many it has now."""
-        exchanges, free = self._exchanges, self._free
+        exchanges, lane = self._exchanges, self._lane
         exchanges.add(exchange)
         self.begun += 1
+        if lane is not None and not (lane.is_clear and exchange.is_short):
+            lane = None
+        free, max_idle_s = (self._free, MAX_LINK_IDLE_S) if lane is None else (self._free_on_lane, math.inf)
         while free:
             link = free.pop()
-            if link.is_fresh(MAX_LINK_IDLE_S) and link.carry(exchange):
+            if link.is_fresh(max_idle_s) and link.carry(exchange):
                 return len(exchanges)
             link.close()
+        if lane is not None and not lane.is_closing():
+            link = Link(self, self._idle_limit_s)
+            lane.open(link)
+            if link.carry(exchange):
+                return len(exchanges)
         connecting = self._loop.create_task(Link(self, self._idle_limit_s).connect(self._socket, exchange))
         self._connecting.add(connecting)
         connecting.add_done_callback(self._connecting.discard)
@@ -118,7 +152,7 @@ class Traffic:
 
     def link_done(self, link: Link, exchange: Exchange, reusable: bool) -> None:
         if reusable:
-            self._free.append(link)
+            (self._free_on_lane if link.is_on_lane else self._free).append(link)
         self._let_go(exchange)
 
     def link_unused(self, exchange: Exchange, why: str) -> None:
@@ -146,6 +180,8 @@ class Traffic:
         for link in self._free:
             link.close()
         self._free.clear()
+        if self._lane is not None:
+            self._lane.close()
 
     def _give_up(self, exchange: Exchange) -> None:
         self.cut_off(exchange)

@@ -402,3 +402,6 @@ class Worker:
 
     def response_malformed(self, request_id: str, error: OutlastError) -> None:
         self._journal.noted(Level.ERROR, f"the function's response is malformed: {error}", request_id)
+
+    def lane_failed(self, why: str) -> None:
+        self._journal.noted(Level.ERROR, f"a connection to the worker failed: {why}")

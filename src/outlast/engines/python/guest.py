@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from outlast.core.outcome import UnloadReason
 from outlast.engines.python import forgotten, gate, loading, pools, rehearsal
 from outlast.engines.python.control import Channel
+from outlast.engines.python.lane import Connection as LaneConnection
+from outlast.engines.python.lane import Lane
 from outlast.engines.python.lifespan import Lifespan, StartupFailed
 from outlast.engines.python.output import Output
 from outlast.engines.python.pulse import Pulse
@@ -76,7 +78,7 @@ class Guest:
         self._said_stuck = False
         self._work: set[asyncio.Task[None]] = set()
         self._lifespan: Lifespan | None = None
-        self._server: asyncio.AbstractServer | None = None
+        self._servers: list[asyncio.AbstractServer] = []
         self._rehearsing: asyncio.TimerHandle | None = None
         self._channel = Channel(loop, str(folder / sockets.CONTROL), self._obey, self._on_lost, memory)
         reports.connect(self._channel.send, self._channel.flush)
@@ -99,7 +101,14 @@ class Guest:
         def connection() -> Connection:
             return Connection(self._loop, self._gate.serve, lambda *asked: self._websockets.take_over(*asked))
 
-        self._server = await self._loop.create_unix_server(connection, str(self._folder / sockets.HTTP), backlog=1024)
+        async def serve(protocol: Callable[[], asyncio.Protocol], socket: str) -> asyncio.AbstractServer:
+            return await self._loop.create_unix_server(protocol, str(self._folder / socket), backlog=1024)
+
+        on_lanes: dict[int, LaneConnection] = {}
+        self._servers = [
+            await serve(connection, sockets.HTTP),
+            await serve(lambda: Lane(on_lanes, connection), sockets.LANE),
+        ]
         seal()
         self._rehearsing = self._loop.call_later(REHEARSES_AFTER_S, lambda: self._do(self._rehearse()))
         # Not before: what the node says can have the function's code run at once.

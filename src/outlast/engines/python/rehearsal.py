@@ -9,9 +9,10 @@ import socket
 import types
 
 from outlast.engines.python import gate, loading
+from outlast.engines.python.lane import Lane
 from outlast.engines.python.server import Connection
 from outlast.runtime.serving import HandlerApp
-from outlast.wire import messages
+from outlast.wire import lanes, messages
 
 _BOOT = messages.encode(messages.Boot("rehearsal", "file:///rehearsal/main.py")).rstrip()
 _SOURCE = '''"""A function like any other."""
@@ -57,9 +58,10 @@ async def rehearse() -> bytes:
     ours, theirs = socket.socketpair()
     with ours:
         ours.setblocking(False)
-        transport, _ = await loop.create_connection(lambda: Connection(loop, stage.serve, _nothing), sock=theirs)
-        await loop.sock_sendall(ours, _REQUEST)
-        answer = await loop.sock_recv(ours, 4096)
+        lane = Lane({}, lambda: Connection(loop, stage.serve, _nothing))
+        transport, _ = await loop.create_connection(lambda: lane, sock=theirs)
+        await loop.sock_sendall(ours, lanes.HEADER.pack(lanes.DATA, 1, len(_REQUEST)) + _REQUEST)
+        ((*_, answer),) = lanes.Frames().feed(await loop.sock_recv(ours, 4096))
         transport.close()
     return answer
 
