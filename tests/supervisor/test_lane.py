@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import random
 import socket
 import tempfile
 from collections.abc import AsyncIterator, Callable
@@ -84,13 +85,15 @@ class Pair:
     def __init__(self, node: Lane, served: asyncio.Queue[End]) -> None:
         self.node = node
         self._served = served
+        self._opening = asyncio.Lock()
 
     async def opened(self) -> tuple[End, End]:
         """A new connection, on which the worker has got a request: its ends at node and worker."""
         ours = End()
-        self.node.open(ours)
-        ours.transport.write(b"request")
-        theirs = await asyncio.wait_for(self._served.get(), PATIENCE_S)
+        async with self._opening:
+            self.node.open(ours)
+            ours.transport.write(b"request")
+            theirs = await asyncio.wait_for(self._served.get(), PATIENCE_S)
         await theirs.has(b"request")
         return ours, theirs
 
@@ -258,6 +261,47 @@ async def test_an_end_that_goes_takes_all_connections_with_it(pair: Pair, end: s
         await one.lost()
         assert one.transport.is_closing()
     assert not pair.node.is_clear
+
+
+@pytest.mark.parametrize("seed", range(8))
+async def test_whatever_happens_each_gets_its_own_bytes_in_order(pair: Pair, seed: int) -> None:
+    chance = random.Random(seed)
+
+    async def call(number: int) -> None:
+        ours, theirs = await pair.opened()
+        for turn in range(3):
+            response = random.Random(seed * 1000 + number * 10 + turn).randbytes(
+                chance.choice([1, 1000, 300_000, 900_000])
+            )
+            sent = 0
+            while sent < len(response):
+                size = chance.randint(1, 200_000)
+                theirs.transport.write(response[sent : sent + size])
+                sent += size
+                if chance.random() < 0.3:
+                    ours.transport.pause_reading()
+                for _ in range(chance.randint(0, 3)):
+                    await asyncio.sleep(0)
+                if chance.random() < 0.05:
+                    ours.transport.abort()
+                    await ours.lost()
+                    assert response.startswith(ours.got)
+                    await theirs.lost()
+                    return
+                if not ours.transport.is_reading():
+                    ours.transport.resume_reading()
+            ours.transport.resume_reading()
+            await ours.has(response)
+            ours.got.clear()
+            theirs.got.clear()
+            ours.transport.write(b"next")
+            await theirs.has(b"next")
+        theirs.transport.close()
+        await ours.lost()
+
+    async with asyncio.TaskGroup() as calls:
+        for number in range(12):
+            calls.create_task(call(number))
 
 
 @contextlib.asynccontextmanager

@@ -119,6 +119,9 @@ class Connection(asyncio.Transport):
             self._lane.loop.call_soon(self._protocol.connection_lost, None)
             self._forget()
 
+    def is_reading(self) -> bool:
+        return not self._paused
+
     def pause_reading(self) -> None:
         self._paused = True
 
