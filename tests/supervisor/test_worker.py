@@ -123,6 +123,25 @@ async def test_a_worker_that_does_not_end_when_told_is_ended(monkeypatch: pytest
         assert there.events("shutdown")[0]["reason"] == "reload"
 
 
+@pytest.mark.parametrize(
+    ("code", "starts_task", "reason"), [(0, False, "reload"), (3, False, "exit"), (0, True, "exit")]
+)
+async def test_a_listener_may_end_the_process_if_nothing_is_left_to_do(
+    code: int, starts_task: bool, reason: str
+) -> None:
+    async with house() as there:
+        worker, _ = await there.busy_worker()
+        there.pool.reload(there.function)
+        worker.answer()
+        await worker.told("beforeunload")
+        if starts_task:
+            worker.say(type="task_started", task=1, unloading=True)
+        worker.exit(code)
+        await there.logged("shutdown")
+        [end] = there.events("shutdown")
+        assert (end["reason"], end["level"]) == (reason, "info" if reason == "reload" else "error")
+
+
 async def test_listeners_that_never_come_to_an_end_have_their_grace() -> None:
     async with house(unload_grace_ms=10) as there:
         worker, _ = await there.busy_worker()

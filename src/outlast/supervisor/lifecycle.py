@@ -99,6 +99,8 @@ class Lifecycle:
         except (OutlastError, OSError) as error:
             self._ending.boot_error = str(error)
         finally:
+            if self._has_left():
+                self._ending.asked_to_exit = True
             self._tell(Event.EXITED)
             await self._owner.ended(self._end)
             await self.process.bury()
@@ -232,6 +234,11 @@ class Lifecycle:
     }
 
     # What happens to the process.
+
+    def _has_left(self) -> bool:
+        """Whether it has ended its process itself, as a beforeunload listener may, when it was about to be told to."""
+        is_done = self._owner.is_drained() and not self._owner.open_tasks
+        return self.state in (State.RETIRED, State.UNLOADING) and is_done and self._exit.code == 0
 
     def _check_code_begins(self) -> None:
         """Called when its process id is known, and when it is wanted: the later call counts."""
