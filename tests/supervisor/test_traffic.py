@@ -277,3 +277,26 @@ def test_a_lane_that_breaks_cuts_off_the_requests_on_it(monkeypatch: pytest.Monk
             assert await caller.end() == 200
 
     uvloop.run(test())
+
+
+def test_what_has_come_for_a_client_that_reads_slowly_outlives_the_lane() -> None:
+    async def test() -> None:
+        async with served_by_lane() as there:
+            exchange, caller = there.carry()
+            _, other = there.carry()
+            reader, writer = await asyncio.wait_for(there.on_lane.get(), PATIENCE_S)
+            exchange.pause()
+            await asyncio.wait_for(reader.readexactly(len(HEAD + b"body")), PATIENCE_S)
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nbody")
+            await there.answer_on_lane()
+            # It has come behind that.
+            assert await other.end() == 200
+            there.cut_lane()
+            _, other = there.carry()
+            (await there.answer()).close()
+            assert await other.end() == 200
+            exchange.resume()
+            assert await caller.end() == 200
+            assert there.left[-1] == 0
+
+    uvloop.run(test())

@@ -101,7 +101,8 @@ class Connection(asyncio.Transport):
         self._closed = False
 
     def is_closing(self) -> bool:
-        return self._closed or self._lane.is_closing()
+        # What is held outlives the lane.
+        return self._closed or (not self._held and self._lane.is_closing())
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         if not self._closed:
