@@ -236,6 +236,27 @@ async def test_one_that_cannot_move_is_closed_and_says_why(
     await its.transport_works(other)
 
 
+async def test_one_whose_new_socket_the_worker_does_not_take_is_closed_at_both_ends(
+    pair: Pair, failures: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Refusing(asyncio.Protocol):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            cast(asyncio.Transport, transport).abort()
+
+    ours, theirs = await pair.opened()
+    path = pair.node.path + "-full"
+    server = await asyncio.get_running_loop().create_unix_server(Refusing, path)
+    monkeypatch.setattr(pair.node, "path", path)
+    theirs.transport.write(MUCH)
+    await ours.lost()
+    await theirs.lost()
+    server.close()
+    assert failures == ["no socket could be opened for a long response: the worker has not taken it"]
+    failures.clear()
+    other, its = await pair.opened()
+    await its.transport_works(other)
+
+
 @pytest.mark.parametrize("turns", range(4))
 async def test_a_node_closes_one_that_is_about_to_move(pair: Pair, turns: int) -> None:
     ours, theirs = await pair.opened()

@@ -170,23 +170,50 @@ class Connection(asyncio.Transport):
 
     async def _move(self) -> None:
         try:
-            transport, _ = await self._lane.loop.create_unix_connection(asyncio.Protocol, self._lane.path)
+            await self._lane.loop.create_unix_connection(lambda: _Socket(self, self._number), self._lane.path)
         except OSError as error:
-            if not self._closed:
-                self._lane.on_failure(f"no socket could be opened for a long response: {error.strerror or error}")
-                self.abort()
-            return
+            self.cannot_move(error.strerror or str(error))
+
+    # For the socket that it moves to.
+
+    def cannot_move(self, why: str) -> None:
+        # Where the whole lane closes, that tells.
+        if not self.is_closing():
+            self._lane.on_failure(f"no socket could be opened for a long response: {why}")
+            self.abort()
+
+    def move(self, transport: asyncio.Transport, content: bytes) -> None:
+        """From now on this is its transport, on which ``content`` has come."""
         if self._closed:
             transport.abort()
             return
         self._forget()
-        transport.write(_header(lanes.MOVE, self._number, 0))
         transport.set_protocol(self._protocol)
         self._protocol.connection_made(transport)
         if self._paused:
             transport.pause_reading()
+        self._protocol.data_received(content)
 
     def _forget(self) -> None:
         self._closed = True
         self._held.clear()
         self._lane.forget(self._number)
+
+
+class _Socket(asyncio.Protocol):
+    """Where a connection moves once the worker has taken it, and so says something: a worker may close it unseen."""
+
+    def __init__(self, connection: Connection, number: int) -> None:
+        self._connection = connection
+        self._number = number
+        self._transport: asyncio.Transport
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._transport.write(_header(lanes.MOVE, self._number, 0))
+
+    def data_received(self, data: bytes) -> None:
+        self._connection.move(self._transport, data)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._connection.cannot_move("the worker has not taken it")
