@@ -93,9 +93,13 @@ class Pair:
         async with self._opening:
             self.node.open(ours)
             ours.transport.write(b"request")
-            theirs = await asyncio.wait_for(self._served.get(), PATIENCE_S)
-        await theirs.has(b"request")
-        return ours, theirs
+            return ours, await self.accepted(b"request")
+
+    async def accepted(self, data: bytes) -> End:
+        """The worker's end of the next connection, which begins with ``data``."""
+        theirs = await asyncio.wait_for(self._served.get(), PATIENCE_S)
+        await theirs.has(data)
+        return theirs
 
 
 @pytest.fixture
@@ -269,6 +273,17 @@ async def test_a_node_closes_one_that_is_about_to_move(pair: Pair, turns: int) -
     assert MUCH.startswith(ours.got)
     other, its = await pair.opened()
     await its.transport_works(other)
+
+
+async def test_the_rest_of_what_a_worker_has_closed_opens_no_connection(pair: Pair) -> None:
+    _, writer = await asyncio.open_unix_connection(pair.node.path)
+    writer.write(HEADER.pack(DATA, 1, 20) + b"request, ")
+    theirs = await pair.accepted(b"request, ")
+    theirs.transport.close()
+    await theirs.lost()
+    writer.write(b"and its end" + HEADER.pack(DATA, 2, 4) + b"next")
+    await pair.accepted(b"next")
+    writer.close()
 
 
 @pytest.mark.parametrize("end", ["the worker's", "the node's"])

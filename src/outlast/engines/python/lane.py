@@ -36,6 +36,9 @@ class Lane(asyncio.Protocol):
                 self._move(connection)
             elif content:
                 if connection is None:
+                    if kind == lanes.REST:
+                        # The application has ended it, and did not want to hear the rest of the request.
+                        continue
                     connection = connections[number] = Connection(self, number, self._serve())
                 connection.receive(content, begins=kind == lanes.DATA)
             elif connection is not None:
