@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import cast
 
 import pytest
 import uvloop
@@ -14,11 +15,13 @@ from tests.supervisor.stub_workers import PATIENCE_S, Caller
 
 from outlast.core.errors import OutlastError
 from outlast.core.outcome import RequestEnd
+from outlast.engines.python.lane import Connection as LaneConnection
 from outlast.engines.python.lane import Lane
 from outlast.supervisor import traffic
 from outlast.supervisor.exchange import MAX_HELD, Exchange
 from outlast.supervisor.traffic import Traffic
 from outlast.wire.invocation import Invocation
+from outlast.wire.lanes import MAX_ON_LANE
 
 HEAD = b"POST /stub HTTP/1.1\r\nhost: x\r\ncontent-length: 4\r\n\r\n"
 LARGE = b"x" * (MAX_HELD + 1)
@@ -48,6 +51,7 @@ class Served:
         self.traffic = Traffic("the-worker", self, 0)
         self.connections: asyncio.Queue[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = asyncio.Queue()
         self.on_lane: asyncio.Queue[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = asyncio.Queue()
+        self.lane_connections: dict[int, LaneConnection] = {}
         self.left: list[int] = []
         self.unreached: asyncio.Queue[Exchange] = asyncio.Queue()
 
@@ -55,7 +59,7 @@ class Served:
         def connection() -> asyncio.Protocol:
             return asyncio.StreamReaderProtocol(asyncio.StreamReader(), self.accept_on_lane)
 
-        self.lane = Lane({}, connection)
+        self.lane = Lane(self.lane_connections, connection)
         return self.lane
 
     def accept_on_lane(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -258,6 +262,31 @@ def test_a_request_for_which_the_lane_is_full_goes_by_a_socket() -> None:
             for caller in waiting:
                 await there.answer_on_lane()
                 assert await caller.end() == 200
+
+    uvloop.run(test())
+
+
+def test_the_socket_that_a_long_response_has_moved_to_is_closed_behind_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    lost = asyncio.Event()
+
+    class Answering(asyncio.Protocol):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            self.transport = cast(asyncio.Transport, transport)
+
+        def data_received(self, data: bytes) -> None:
+            self.transport.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % MAX_ON_LANE)
+            self.transport.write(bytes(MAX_ON_LANE))
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            lost.set()
+
+    async def test() -> None:
+        async with served_by_lane() as there:
+            monkeypatch.setattr(there.lane, "_serve", Answering)
+            _, caller = there.carry()
+            assert await caller.end() == 200
+            await asyncio.wait_for(lost.wait(), PATIENCE_S)
+            assert there.left == [0]
 
     uvloop.run(test())
 

@@ -49,6 +49,7 @@ class Link(asyncio.Protocol):
         "_body",
         "_buffer",
         "_exchange",
+        "_has_moved",
         "_idle",
         "_idle_limit_s",
         "_loop",
@@ -66,6 +67,9 @@ class Link(asyncio.Protocol):
         self._owner = owner
         self._idle_limit_s = idle_limit_s
         self._transport: asyncio.Transport | None = None
+        self._has_moved = False
+        """Whether a response has moved it from a lane to a socket of its own. It carries no other one: the next request
+        goes by the lane again, and the sockets of all those before it would stay open."""
         self._idle = IdleTimer(self._loop, self._on_silence)
         self._unused_since = math.inf
         """When its last exchange ended. Infinite before the first, for which a server waits as long as it takes."""
@@ -175,6 +179,7 @@ class Link(asyncio.Protocol):
     # What the event loop tells.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._has_moved = self.is_on_lane
         self._transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
@@ -295,6 +300,7 @@ class Link(asyncio.Protocol):
         transport = self._transport
         if (
             reusable
+            and not self._has_moved
             and exchange.body_complete
             and transport is not None
             and not transport.is_closing()
