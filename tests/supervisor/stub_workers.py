@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -350,6 +351,11 @@ class House:
         """Has it looked at by a meter that finds so much."""
         verdicts = [Verdict(step, reason)] if step is not Step.FINE else []
         self.worker_of(stub)._enforcer.measured(Usage(), verdicts)
+
+    def hurry(self, stub: Stub, boot_timeout_ms: int) -> None:
+        """One on standby has so long, once it is needed. A limit for all workers would be theirs on a slow machine."""
+        lifecycle = self.worker_of(stub)._lifecycle
+        lifecycle._limits = replace(lifecycle._limits, boot_timeout_ms=boot_timeout_ms)
 
     @property
     def generation(self) -> int:

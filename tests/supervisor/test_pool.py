@@ -89,9 +89,10 @@ async def test_nobody_waits_for_ever_for_a_worker_that_does_not_come(monkeypatch
 
 
 async def test_nobody_waits_for_ever_for_workers_that_have_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backlog, "MAX_WAIT_S", 0.05)
+    monkeypatch.setattr(backlog, "LOOK_EVERY_S", 0.05)
     async with house(Policy.PER_REQUEST) as there:
         await there.busy_worker()
+        monkeypatch.setattr(backlog, "MAX_WAIT_S", 0.05)
         late = there.call()
         assert await late.end() is RequestEnd.WORKER_BUSY
         assert late.detail == {"retry_after_s": 1}
@@ -422,14 +423,15 @@ class TestTheEnd:
         self, monkeypatch: pytest.MonkeyPatch, why: str
     ) -> None:
         monkeypatch.setattr(balance, "boot_delay_s", lambda failures: 600.0)
-        if why == "it has waited too long":
-            monkeypatch.setattr(backlog, "MAX_WAIT_S", 0.05)
+        monkeypatch.setattr(backlog, "LOOK_EVERY_S", 0.05)
         async with house() as there:
             worker, caller = await there.busy_worker()
             worker.exit(1)
             assert await caller.end() is RequestEnd.WORKER_ERROR
             await there.logged("boot_delay")
             await there.buried(worker)
+            if why == "it has waited too long":
+                monkeypatch.setattr(backlog, "MAX_WAIT_S", 0.05)
             caller = there.call()
             there.pool.close(EndReason.TERMINATION)
             assert there.pool.snapshot().waiting == 1

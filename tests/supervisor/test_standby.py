@@ -196,8 +196,9 @@ async def test_it_outlives_its_boot_timeout() -> None:
 
 
 async def test_one_that_hangs_when_it_is_needed_is_ended() -> None:
-    async with house(scale=ONE, boot_timeout_ms=50) as there:
+    async with house(scale=ONE) as there:
         worker, standby = await with_standby(there)
+        there.hurry(standby, 50)
         there.judge(worker, Step.RETIRE, UnloadReason.WALL_CLOCK)
         await standby.told("boot")
         failure = await there.logged("boot_failure")
