@@ -382,6 +382,7 @@ USERS_CODE = """
 """
 
 
+@pytest.mark.timeout(240)  # some 8 s of CPU time
 def test_users_code_is_checked_strictly(tmp_path: Path) -> None:
     pytest.importorskip("mypy")
     (tmp_path / "main.py").write_text(textwrap.dedent(USERS_CODE))
