@@ -133,16 +133,17 @@ async def test_errors_of_functions_do_not_fill_the_disk(folder: Path, monkeypatc
 
 
 async def test_a_second_node_uses_it_and_takes_over(folder: Path) -> None:
-    async with running(folder) as second_to_be_first:
-        await (await connected(lambda: second_to_be_first.ledger_url)).close()
+    async with contextlib.AsyncExitStack() as first_node:
+        first = await first_node.enter_async_context(running(folder))
+        await (await connected(lambda: first.ledger_url)).close()
         async with running(folder) as other:
-            assert other.functions_url == second_to_be_first.functions_url
+            assert other.functions_url == first.functions_url
             assert other.pid is None
-            await second_to_be_first._end()
+            await first_node.aclose()
             async with asyncio.timeout(PATIENCE_S):
                 while other.pid is None:  # noqa: ASYNC110
                     await asyncio.sleep(0.01)
-            await (await connected(other.ledger_url)).close()
+            await (await connected(lambda: other.ledger_url)).close()
         assert other.reports == []  # type: ignore[attr-defined]
 
 
