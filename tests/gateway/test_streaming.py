@@ -73,6 +73,14 @@ EARLY = """
 Deno.serve((_req) => new Response("not that much", { status: 413 }));
 """
 
+EARLY_PYTHON = """
+from outlast import Response, serve
+
+@serve
+def handler(request):
+    return Response("not that much", status=413, headers={"connection": "close"})
+"""
+
 ECHO = """
 Deno.serve((req) => new Response(req.body));
 """
@@ -89,7 +97,11 @@ Deno.serve((req) => {
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def node(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Node]:
     functions = {"count": COUNT, "pour": POUR, "early": EARLY, "echo": ECHO, "socket": SOCKET}
-    functions |= {"pour-python/main.py": POUR_PYTHON, "heap-python/main.py": HEAP_PYTHON}
+    functions |= {
+        "pour-python/main.py": POUR_PYTHON,
+        "heap-python/main.py": HEAP_PYTHON,
+        "early-python/main.py": EARLY_PYTHON,
+    }
     async with serving(write_project(tmp_path_factory.mktemp("streams"), functions, outlast=UNLIMITED)) as served:
         yield served
 
@@ -168,11 +180,12 @@ async def test_an_echo_brings_back_what_was_sent(node: Node) -> None:
     client.abort()
 
 
-async def test_an_answer_before_the_upload_was_read_arrives(node: Node) -> None:
+@pytest.mark.parametrize("function", ["early", "early-python"])
+async def test_an_answer_before_the_upload_was_read_arrives(node: Node, function: str) -> None:
     """However soon the worker closes its end: its answer must not be lost to a failed write."""
     for _ in range(30):
         client = await connect(node)
-        uploading = asyncio.create_task(upload(client, b"/early", 8 << 20, chunked=False))
+        uploading = asyncio.create_task(upload(client, b"/" + function.encode(), 8 << 20, chunked=False))
         answer = await client.answer()
         assert (answer.status, answer.body) == (413, b"not that much")
         assert not answer.head.keep_alive

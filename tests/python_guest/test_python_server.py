@@ -247,6 +247,17 @@ class TestRequests:
             node.say(b"x" * 199_995 + GET)
             await node.hear(b"\r\n\r\nok")
 
+    async def test_the_rest_of_a_body_can_be_sent_though_the_response_closes_the_connection(self) -> None:
+        async def app(stream: Stream) -> None:
+            stream.respond(Response(b"ok", headers={"connection": "close"}))
+
+        async with served(app) as node:
+            node.say(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 200000\r\nsb-request-id: r-1\r\n\r\nbegin")
+            assert (await node.hear_all()).endswith(b"\r\n\r\nok")
+            node.say(b"x" * 199_995)
+            await node.writer.drain()
+            assert not node.writer.transport.is_closing()
+
     @pytest.mark.parametrize("behind", [b"", GET])
     async def test_a_large_body_that_has_come_at_once_hides_no_disconnect(self, behind: bytes) -> None:
         told: asyncio.Queue[str] = asyncio.Queue()

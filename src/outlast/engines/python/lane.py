@@ -75,6 +75,9 @@ class Connection(asyncio.Transport):
     def is_closing(self) -> bool:
         return self._closing or self.lane.is_closing()
 
+    def can_write_eof(self) -> bool:
+        return False
+
     def write(self, data: bytes | bytearray | memoryview) -> None:
         size = len(data)
         if self._closing or not size:

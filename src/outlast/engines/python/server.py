@@ -326,9 +326,8 @@ class Connection(asyncio.Protocol):
     def read(self) -> None:
         """The stream waits for more of the body, or for the end of the connection."""
         # While reading is paused, nobody hears of that end. So only what is behind the body is a reason to stay paused.
-        if self._paused and len(self._buffer) <= MAX_UNREAD:
-            self._paused = False
-            self._transport.resume_reading()
+        if len(self._buffer) <= MAX_UNREAD:
+            self._resume_reading()
 
     @property
     def is_closing(self) -> bool:
@@ -345,15 +344,24 @@ class Connection(asyncio.Protocol):
     def next(self, keep_alive: bool) -> None:
         """The response is complete."""
         self._stream = None
-        if not keep_alive or self._transport.is_closing():
-            self._transport.close()
+        if self._transport.is_closing():
             return
+        if keep_alive:
+            self._resume_reading()
+            if self._buffer:
+                # The next request must not run in this one's context.
+                self._loop.call_soon(self.data_received, b"", context=self._context)
+        elif self._body is None or not self._transport.can_write_eof():
+            self._transport.close()
+        else:
+            # Closing while the request still comes would reset the connection, and the node might lose the response.
+            self._transport.write_eof()
+            self._resume_reading()
+
+    def _resume_reading(self) -> None:
         if self._paused:
             self._paused = False
             self._transport.resume_reading()
-        if self._buffer:
-            # The next request must not run in this one's context.
-            self._loop.call_soon(self.data_received, b"", context=self._context)
 
     # Reading.
 
