@@ -1,18 +1,12 @@
-import itertools
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.wire.splitting import split
 
 from outlast.wire import framing
 from outlast.wire.framing import Lines, LineTooLong
 
 LIMIT = 1024 * 1024
-
-
-def split(data: bytes, cuts: list[int]) -> list[bytes]:
-    places = [0, *sorted(cut % (len(data) + 1) for cut in cuts), len(data)]
-    return [data[start:end] for start, end in itertools.pairwise(places)]
 
 
 @given(st.lists(st.binary().map(lambda line: line.replace(b"\n", b""))), st.lists(st.integers(0)))

@@ -1,8 +1,7 @@
-import itertools
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.wire.splitting import split
 
 from outlast.wire.lanes import CLOSE, DATA, HEADER, MOVE, REST, BrokenFrame, Frame, Frames
 
@@ -10,11 +9,6 @@ NUMBERS = st.integers(0, 2**32 - 1)
 FRAMES = st.tuples(st.just(DATA), NUMBERS, st.binary(min_size=1)) | (
     st.tuples(st.sampled_from([CLOSE, MOVE]), NUMBERS, st.just(b""))
 )
-
-
-def split(data: bytes, cuts: list[int]) -> list[bytes]:
-    places = [0, *sorted(cut % (len(data) + 1) for cut in cuts), len(data)]
-    return [data[start:end] for start, end in itertools.pairwise(places)]
 
 
 def joined(frames: list[Frame]) -> list[Frame]:
