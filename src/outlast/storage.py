@@ -91,7 +91,7 @@ class Storage:
         """Applies new settings."""
         self._settings = settings
         if self._postgres is not None:
-            self._postgres.keep(settings.retention)
+            self._postgres.forgetting.retention = settings.retention
 
     def samples(self, status: int) -> bool:
         """Whether a request that has ended so just now is to be recorded. Call it once for each."""
@@ -130,7 +130,7 @@ class Storage:
         """Writes what is left, and ends the embedded database."""
         await self.ledger.close()
         if self._siblings is not None and self._postgres is not None:
-            self._siblings.close(is_done=self._postgres.is_done)
+            self._siblings.close(is_done=self._postgres.presence.is_done)
         if self._serving is not None:
             self._serving.cancel()
             await asyncio.wait([self._serving])

@@ -9,7 +9,7 @@ from tests.support.postgres import Server
 
 from outlast.database.connections import Database
 from outlast.ledger import postgres as module
-from outlast.ledger import sql
+from outlast.ledger import sql, writer
 from outlast.ledger.ledger import Ledger
 from outlast.ledger.memory import MemoryLedger
 from outlast.ledger.postgres import PostgresLedger
@@ -19,8 +19,8 @@ PATIENCE_S = 20
 
 @pytest.fixture(autouse=True)
 def is_impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "GATHER_S", 0.01)
-    monkeypatch.setattr(module, "GATHER_UNDER_LOAD_S", 0.01)
+    monkeypatch.setattr(writer, "GATHER_S", 0.01)
+    monkeypatch.setattr(writer, "GATHER_UNDER_LOAD_S", 0.01)
 
 
 @pytest_asyncio.fixture
@@ -64,5 +64,5 @@ async def ledger(backend: str | None, monkeypatch: pytest.MonkeyPatch) -> AsyncI
     yield made
     await made.close()
     assert made.status.dropped == 0
-    assert made.is_done
+    assert made.presence.is_done
     assert troubles == []

@@ -52,7 +52,7 @@ async def test_another_node_that_misses_its_signs_of_life_ends_them_once(url: st
         async with session(url) as connection:
             # A full round of both, after which there is nothing to report again.
             for there in (one, two):
-                await there.ledger._upkeep.beat(connection, connected_s=SOON_S)
+                await there.ledger.presence.beat(connection, connected_s=SOON_S)
         [(text, is_trouble)] = one.reports + two.reports
         assert "100 background tasks" in text
         assert is_trouble
@@ -77,9 +77,9 @@ async def test_who_was_cut_off_itself_cannot_judge(url: str) -> None:
         await connection.execute("update outlast.nodes set last_seen = now() - interval '1 day'")
         async with node(url) as there:
             await there.until_connected()
-            upkeep = there.ledger._upkeep
-            assert await upkeep.beat(connection, connected_s=0) == 0
-            assert await upkeep.beat(connection, connected_s=60) == 3
+            presence = there.ledger.presence
+            assert await presence.beat(connection, connected_s=0) == 0
+            assert await presence.beat(connection, connected_s=60) == 3
 
 
 async def test_one_that_comes_back_knows_better(url: str) -> None:
@@ -88,7 +88,7 @@ async def test_one_that_comes_back_knows_better(url: str) -> None:
         await connection.execute("update outlast.nodes set last_seen = now() - interval '1 day'")
         async with node(url) as other:
             await other.until_connected()
-            await other.ledger._upkeep.beat(connection, connected_s=60)
+            await other.ledger.presence.beat(connection, connected_s=60)
             assert len(await lost(other)) == 3
             absent.ledger.tasks_settled([samples.settled(first)])
             await absent.until_written()
@@ -154,7 +154,7 @@ async def test_other_files_beside_those_of_nodes_are_left_alone(url: str, tmp_pa
 async def test_what_is_still_open_at_an_orderly_end_does_not_stay_so(url: str) -> None:
     there, _ = await with_open_tasks(url)
     await there.ledger.close()
-    assert there.ledger.is_done
+    assert there.ledger.presence.is_done
     async with session(url) as connection:
         assert await connection.fetchval("select count(*) from outlast.tasks where outcome is null") == 0
         assert await connection.fetchval("select count(*) from outlast.nodes where ended is null") == 0

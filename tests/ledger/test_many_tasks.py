@@ -23,7 +23,6 @@ from outlast.database.connections import Database
 from outlast.ledger import batching
 from outlast.ledger.ledger import Ledger
 from outlast.ledger.sink import TaskSink
-from outlast.ledger.sql import SINGLE
 
 COUNT = 2_000
 FEWEST, MOST = 3, 40
@@ -212,7 +211,7 @@ async def test_what_was_being_written_when_a_connection_broke_is_there_once(
 async def test_what_settles_while_that_is_written_again_is_there_once(
     url: str, connection: "asyncpg.Connection"
 ) -> None:
-    sink = TaskSink(SINGLE, 1_000, lambda: None, pytest.fail)
+    sink = TaskSink(1_000, lambda: None, pytest.fail)
 
     def start(count: int) -> list[TaskRecord]:
         records = [samples.task(request_id=samples.new_id()) for _ in range(count)]
@@ -255,14 +254,14 @@ class TestRetention:
             for record in records:
                 samples.tell_settled(there.ledger, record)
             await there.until_written()
-            gone = await there.ledger.forget()
+            gone = await there.ledger.forgetting.forget()
             kept = ids_of(await everything(there.ledger, TaskQuery(), 1_000))
             assert len(kept) == 500 - gone
             # All that is wanted, and the rest of the batches that it is in.
             newest = sorted((record.id for record in records), reverse=True)
             assert set(newest[:100]) <= set(kept)
             assert len(kept) <= 100 + 10 * MOST
-            assert await there.ledger.forget() == 0
+            assert await there.ledger.forgetting.forget() == 0
 
     async def test_by_age(self, url: str, connection: "asyncpg.Connection") -> None:
         async with node(url, retention=Retention(days=2)) as there:
@@ -273,5 +272,5 @@ class TestRetention:
                     samples.tell_settled(there.ledger, record)
                 await there.until_written()
             assert await batched(connection) == 50
-            assert await there.ledger.forget() == 20
+            assert await there.ledger.forgetting.forget() == 20
             assert await batched(connection) == 30

@@ -12,16 +12,16 @@ from tests.ledger import samples
 from tests.ledger.freezing import Freezing, freezing
 from tests.ledger.node import Node, node, session
 
-from outlast.core.records import DEFAULT_RETENTION, RequestQuery, TaskQuery, WorkerQuery
+from outlast.core.records import RequestQuery, TaskQuery, WorkerQuery
 from outlast.database import connections
 from outlast.database.connections import COMMAND_WITHIN_S, Database, DatabaseError, is_lasting
 from outlast.ledger import postgres as module
-from outlast.ledger import sql, trouble
+from outlast.ledger import sql, trouble, writer
 from outlast.ledger.ledger import TooMany
+from outlast.ledger.presence import Presence
 from outlast.ledger.siblings import LockedSiblings
 from outlast.ledger.sink import TaskSink
 from outlast.ledger.trouble import Trouble
-from outlast.ledger.upkeep import Upkeep
 
 REFUSING = """
 create sequence refused;
@@ -106,7 +106,7 @@ async def test_slow_it_is_waited_for_and_what_there_is_no_room_for_is_counted(
         async with other.transaction():
             await other.execute("lock table outlast.single_tasks in access exclusive mode")
             told = tell(there, 60)
-            await there.until(lambda: there.ledger._sinks[sql.SINGLE].in_flight)
+            await there.until(lambda: there.ledger.writer.sinks[sql.SINGLE].in_flight)
             told += tell(there, 130)
             assert there.ledger.status.dropped == 30
         await there.until_written()
@@ -181,7 +181,7 @@ async def test_a_table_that_takes_no_records_is_told_of_once_and_holds_up_no_oth
         began = asyncio.get_running_loop().time()
         for number in range(1, 21):
             there.ledger.request_ended(samples.request(node=there.id))
-            await there.until(lambda number=number: there.ledger._sinks["requests"].written == number)
+            await there.until(lambda number=number: there.ledger.writer.sinks["requests"].written == number)
         beats = (asyncio.get_running_loop().time() - began) / 0.2
         assert await other.fetchval("select last_value from refused") <= beats + 2
         await there.until(lambda: there.reports)
@@ -213,9 +213,9 @@ async def test_a_table_that_is_locked_for_long_holds_up_no_other(
         async with other.transaction():
             await other.execute("lock table outlast.single_tasks in access exclusive mode")
             told = tell(there, 3)
-            await there.until(lambda: there.ledger._sinks[sql.SINGLE].in_flight)
+            await there.until(lambda: there.ledger.writer.sinks[sql.SINGLE].in_flight)
             there.ledger.request_ended(samples.request(node=there.id))
-            await there.until(lambda: there.ledger._sinks["requests"].written == 1)
+            await there.until(lambda: there.ledger.writer.sinks["requests"].written == 1)
             await there.until(lambda: there.reports)
         assert "refuses records (no answer in time: single_tasks may be locked)" in there.reports[0][0]
         await there.until_written()
@@ -243,7 +243,7 @@ async def test_several_tables_that_are_locked_do_not_make_a_node_look_lost(
             tell(there, 3)
             there.ledger.worker_started(samples.worker(node=there.id))
             there.ledger.request_ended(samples.request(node=there.id))
-            await there.until(lambda: all(sink.refusal for sink in there.ledger._sinks.values()))
+            await there.until(lambda: all(sink.refusal for sink in there.ledger.writer.sinks.values()))
         await there.until_written()
     gaps = await other.fetch("select extract(epoch from at - lag(at) over (order by at)) from beaten offset 1")
     assert max(gap for (gap,) in gaps) < 3
@@ -267,7 +267,7 @@ async def test_one_that_falls_silent_while_it_writes_is_connected_to_anew(
 
 async def test_tasks_are_refused_until_both_their_tables_take_what_waits(other: "asyncpg.Connection") -> None:
     await other.execute(REFUSING)
-    sink = TaskSink("single_tasks", 1_000, lambda: None, lambda _: None)
+    sink = TaskSink(1_000, lambda: None, lambda _: None)
     single = samples.task()
     sink.buffer.add_open(single)
     for at_once in (True, False, False):
@@ -296,7 +296,7 @@ async def test_where_no_sign_of_life_is_taken_records_are(
     assert "refuses signs of life (the disk is full): records are written all the same; but servers that" in text
     assert is_trouble
     await gone.die()
-    assert not gone.ledger.is_done
+    assert not gone.ledger.presence.is_done
     (tmp_path / gone.id).touch()
 
     siblings = LockedSiblings(tmp_path, samples.new_id())
@@ -334,7 +334,7 @@ async def test_a_node_that_could_give_no_sign_of_life_gives_one_before_its_end(
     async with node(url, is_lasting=lambda _: True) as there:
         await there.until(lambda: there.reports)
         await other.execute("drop trigger refuse on outlast.nodes")
-    assert there.ledger.is_done
+    assert there.ledger.presence.is_done
     assert await other.fetchval("select ended is not null from outlast.nodes where id = $1", there.id)
 
 
@@ -354,7 +354,7 @@ async def test_a_lost_node_that_cannot_be_closed_is_no_silence_of_this_one(
         done = tell(there, 3)
         await there.until_written()
         assert await kept(other) == sorted(done)
-    assert there.ledger.is_done
+    assert there.ledger.presence.is_done
     [(text, is_trouble)] = there.reports
     assert "refuses the end of what lost servers had open (the disk is full): it stays open" in text
     assert is_trouble
@@ -364,16 +364,16 @@ async def test_a_node_whose_signs_of_life_were_refused_judges_no_other_at_once(
     url: str, other: "asyncpg.Connection"
 ) -> None:
     trouble = Trouble(lambda *_, **__: None, "", "", name="", first_patience_s=0, is_lasting=lambda _: False)
-    upkeep = Upkeep(samples.new_id(), None, DEFAULT_RETENTION, trouble, trouble, lost_after_s=15)
+    presence = Presence(samples.new_id(), None, trouble, trouble, lambda *_, **__: None, lost_after_s=15)
     silent = "insert into outlast.nodes values ($1, now(), now() - interval '1 hour')"
     ended = "select ended is not null from outlast.nodes where id = $1"
     quiet = samples.new_id()
     await other.execute(silent, quiet)
     await other.execute(REFUSING.replace("single_tasks", "nodes"))
-    await upkeep.beat(other, connected_s=100)
+    await presence.beat(other, connected_s=100)
     await other.execute("drop trigger refuse on outlast.nodes")
     for connected_s, is_ended in ((101, False), (114, False), (115, True)):
-        await upkeep.beat(other, connected_s=connected_s)
+        await presence.beat(other, connected_s=connected_s)
         assert await other.fetchval(ended, quiet) is is_ended
 
 
@@ -401,7 +401,7 @@ async def test_one_that_does_not_know_the_node_is_tried_ever_more_seldom(
         assert "is out of reach (" in text
         assert is_trouble
         # The pauses since the connection that was of use are 1, 2, 4, 8, and 16 times as long as the first.
-        assert connect.attempts[-1] - connect.attempts[-2] > 15 * module.FIRST_PAUSE_S
+        assert connect.attempts[-1] - connect.attempts[-2] > 15 * writer.FIRST_PAUSE_S
 
 
 @pytest.mark.parametrize(
@@ -471,7 +471,7 @@ async def test_a_connection_that_breaks_while_a_batch_is_written(url: str, other
         async with other.transaction():
             await other.execute("lock table outlast.single_tasks in access exclusive mode")
             told = tell(there, 60)
-            await there.until(lambda: there.ledger._sinks[sql.SINGLE].in_flight)
+            await there.until(lambda: there.ledger.writer.sinks[sql.SINGLE].in_flight)
             await other.execute(
                 "select pg_terminate_backend(pid) from pg_stat_activity "
                 "where datname = current_database() and pid <> pg_backend_pid() and backend_type = 'client backend'"
@@ -640,14 +640,14 @@ async def test_one_that_falls_silent_in_a_transaction_does_not_hold_up_the_end(u
         async with asyncio.timeout(COMMAND_WITHIN_S / 2):
             await there.ledger.close(within_s=0.1)
         assert network.frozen.is_set()
-        assert not there.ledger.is_done
+        assert not there.ledger.presence.is_done
 
 
 async def test_what_is_open_does_not_wait_where_there_is_little_to_write(
     url: str, monkeypatch: pytest.MonkeyPatch, other: "asyncpg.Connection"
 ) -> None:
-    monkeypatch.setattr(module, "MANY", 1)
-    monkeypatch.setattr(module, "GATHER_UNDER_LOAD_S", 1_000)
+    monkeypatch.setattr(writer, "MANY", 1)
+    monkeypatch.setattr(writer, "GATHER_UNDER_LOAD_S", 1_000)
     async with node(url) as there:
         await there.until_connected()
         open_one = samples.task(node=there.id)

@@ -16,9 +16,7 @@ from outlast.core.outcome import EndReason, TaskOutcome
 from outlast.core.records import RequestQuery, Retention, TaskQuery, WorkerQuery
 from outlast.database import connections
 from outlast.database.connections import Database
-from outlast.ledger import postgres as postgres_module
-from outlast.ledger import queries, sql
-from outlast.ledger import upkeep as upkeep_module
+from outlast.ledger import forgetting, queries, sql
 
 ROWS = 30_000
 DELETING = """
@@ -144,7 +142,7 @@ async def test_requests_too(filled: "asyncpg.Connection") -> None:
 
 class TestRetention:
     async def test_by_count_and_nothing_that_is_open(self, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(upkeep_module, "FORGET_AT_ONCE", 10)
+        monkeypatch.setattr(forgetting, "AT_ONCE", 10)
         async with node(url, retention=Retention(days=0, tasks=20, requests=5)) as there:
             open_one = samples.task(at=samples.BEGIN, node=there.id)
             there.ledger.task_started(open_one)
@@ -155,7 +153,7 @@ class TestRetention:
                 there.ledger.worker_started(samples.worker(at=at, ended=at))
             there.ledger.worker_started(samples.worker(at=samples.BEGIN))
             await there.until_written()
-            assert await there.ledger.forget() == 80 + 95 + 95
+            assert await there.ledger.forgetting.forget() == 80 + 95 + 95
             kept = (await there.ledger.tasks(TaskQuery())).items
             assert len(kept) == 21
             assert kept[-1].id == open_one.id
@@ -170,7 +168,7 @@ class TestRetention:
                 samples.tell_settled(there.ledger, samples.task(at=at))
                 there.ledger.worker_started(samples.worker(at=at, ended=at))
             await there.until_written()
-            assert await there.ledger.forget() == 2 * 2
+            assert await there.ledger.forgetting.forget() == 2 * 2
             async with session(url) as connection:
                 assert await connection.fetchval("select count(*) from outlast.tasks") == 3
 
@@ -182,11 +180,11 @@ class TestRetention:
             def now(cls, tz: tzinfo | None = None) -> "Ahead":
                 return super().now(tz) + timedelta(days=3_650)
 
-        monkeypatch.setattr(upkeep_module, "datetime", Ahead)
+        monkeypatch.setattr(forgetting, "datetime", Ahead, raising=False)
         async with node(url, retention=Retention(days=2)) as there:
             samples.tell_settled(there.ledger, samples.task())
             await there.until_written()
-            assert await there.ledger.forget() == 0
+            assert await there.ledger.forgetting.forget() == 0
 
     async def test_it_may_take_longer_than_other_statements(self, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
         async with node(url, retention=Retention(requests=1)) as there:
@@ -196,10 +194,10 @@ class TestRetention:
             async with session(url) as connection:
                 await connection.execute(DELETING.format("perform pg_sleep(0.7); return old"))
             monkeypatch.setattr(connections, "COMMAND_WITHIN_S", 0.5)
-            assert await there.ledger.forget() == 1
+            assert await there.ledger.forgetting.forget() == 1
 
     async def test_that_nothing_can_be_deleted_is_told_of_once(self, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(postgres_module, "FORGET_EVERY_S", 0.01)
+        monkeypatch.setattr(forgetting, "EVERY_S", 0.01)
         async with (
             node(url, retention=Retention(requests=1), is_lasting=lambda _: True) as there,
             session(url) as other,
@@ -220,4 +218,4 @@ class TestRetention:
         async with node(url, retention=Retention(days=0, tasks=0, requests=0)) as there:
             samples.tell_settled(there.ledger, samples.task(at=datetime(1999, 1, 1, tzinfo=UTC)))
             await there.until_written()
-            assert await there.ledger.forget() == 0
+            assert await there.ledger.forgetting.forget() == 0

@@ -139,8 +139,8 @@ class TaskSink(Sink[TaskRecord]):
     If one of the two tables refuses its part, all tasks wait.
     """
 
-    def __init__(self, table: str, capacity: int, wake: Callable[[], None], refuse: Callable[[str], None]) -> None:
-        super().__init__(table, capacity, wake, refuse)
+    def __init__(self, capacity: int, wake: Callable[[], None], refuse: Callable[[str], None]) -> None:
+        super().__init__(sql.SINGLE, capacity, wake, refuse)
         self._lots: list[list[TaskRecord]] = []
         """Groups of tasks, from `batching.split`, that are being written, or were when the connection broke. They are
         written again as they are, so that those that were there already are found out by their ids."""
