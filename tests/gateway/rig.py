@@ -9,6 +9,8 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from outlast.core.limits import Step, Verdict
+from outlast.core.outcome import UnloadReason
 from outlast.gateway.auth import Denial, Pending
 from outlast.gateway.ports import Ports, Served
 from outlast.gateway.server import Gateway
@@ -17,6 +19,7 @@ from outlast.wire.invocation import Invocation, Reply
 
 PATIENCE_S = 20.0
 EXECUTION_ID = "the-worker"
+CPU_LIMIT = Verdict(Step.KILL, UnloadReason.CPU, used=5, limit=4)
 ADDED = (b"x-forwarded-", b"x-outlast-", b"sb-request-id")
 
 

@@ -582,7 +582,7 @@ async def test_every_way_a_function_can_fail(play: Function) -> None:
     async with playing(play) as (shared, client):
         for end in outcome.RequestEnd:
             client.send(GET)
-            (await play.next()).reply.fail(end, rig.EXECUTION_ID, retry_after_s=1, used=5)
+            (await play.next()).reply.fail(end, rig.EXECUTION_ID, limit=rig.CPU_LIMIT, retry_after_s=1)
             answer = await client.answer()
             assert (answer.status, answer.fields[b"sb-error-code"]) == (end.status, end.code.encode())
             assert answer.fields[b"x-sb-execution-id"] == rig.EXECUTION_ID.encode()
@@ -592,7 +592,8 @@ async def test_every_way_a_function_can_fail(play: Function) -> None:
             assert answer.fields[b"access-control-expose-headers"] == b"*"
             if end is not outcome.RequestEnd.NOT_FOUND:
                 assert answer.json["code"] == end.code
-                assert answer.json["used"] == 5
+                assert (answer.json["reason"], answer.json["used"], answer.json["limit"]) == ("cpu", 5, 4)
+                assert answer.json["execution_id"] == rig.EXECUTION_ID
         assert shared.served[-1].request_id == answer.fields[b"sb-request-id"].decode()
         assert [served.why for served in shared.served] == [end.words for end in outcome.RequestEnd]
 

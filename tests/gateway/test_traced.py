@@ -124,7 +124,7 @@ async def test_what_becomes_of_a_request_is_told(play: Function, tracer: Recordi
     async with playing(play, tracer) as (shared, client):
         with tracer.one():
             client.send(GET)
-            (await play.next()).reply.fail(RequestEnd.WORKER_LIMIT, rig.EXECUTION_ID, reason="cpu", used=5, limit=4)
+            (await play.next()).reply.fail(RequestEnd.WORKER_LIMIT, rig.EXECUTION_ID, limit=rig.CPU_LIMIT)
             assert (await client.answer()).status == 546
             ending = await tracer.traces[-1].ended()
             assert (ending.status, ending.failure, ending.reason) == (546, RequestEnd.WORKER_LIMIT, "cpu")

@@ -208,7 +208,7 @@ class Caller:
     def __init__(self) -> None:
         self.ended: asyncio.Future[int | RequestEnd] = asyncio.get_running_loop().create_future()
         self.execution_id = ""
-        self.detail: dict[str, object] = {}
+        self.retry_after_s: int | None = None
         self.why = ""
         self.then: Any = None
         """Called when it has ended."""
@@ -222,10 +222,18 @@ class Caller:
 
     def data(self, content: bytes, last: bool) -> None: ...
 
-    def fail(self, end: RequestEnd, execution_id: str, why: str = "", **detail: object) -> None:
+    def fail(
+        self,
+        end: RequestEnd,
+        execution_id: str,
+        why: str = "",
+        *,
+        limit: Verdict | None = None,
+        retry_after_s: int | None = None,
+    ) -> None:
         self.why = why
         self.execution_id = execution_id
-        self.detail = detail
+        self.retry_after_s = retry_after_s
         self._end(end)
 
     def pause(self) -> None: ...

@@ -92,7 +92,7 @@ async def test_nobody_waits_for_longer_than_there_is_hope(queue: Backlog, monkey
     caller = caller_of(first)
     caller.then = lambda: queue.add(later)
     assert await caller.end() is RequestEnd.WORKER_BUSY
-    assert caller.detail == {"retry_after_s": 1}
+    assert caller.retry_after_s == 1
     assert await caller_of(later).end() is RequestEnd.WORKER_BUSY
     assert later.waits_since >= first.waits_since + 0.05
     assert not queue.waiting

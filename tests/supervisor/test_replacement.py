@@ -276,7 +276,7 @@ class TestTheBrake:
         broken = await there.worker()
         broken.exit(1)
         assert await caller.end() is RequestEnd.BOOT_ERROR
-        assert caller.detail == {}
+        assert caller.retry_after_s is None
 
     async def test_after_three_boots_that_failed_requests_are_refused_for_a_while(self) -> None:
         async with house() as there:
@@ -286,7 +286,7 @@ class TestTheBrake:
             assert (delay["function"], delay["level"], delay["ms"]) == ("stub", "warning", 200)
             refused = there.call()
             assert await refused.end() is RequestEnd.BOOT_ERROR
-            assert refused.detail == {"retry_after_s": 1}
+            assert refused.retry_after_s == 1
             assert there.spawned.empty()
 
     async def test_a_change_of_the_files_ends_it(self) -> None:

@@ -6,6 +6,7 @@ from email.utils import formatdate
 from functools import lru_cache
 from http import HTTPStatus
 
+from outlast.core.limits import Verdict
 from outlast.core.outcome import RequestEnd
 from outlast.wire import http1
 
@@ -107,13 +108,13 @@ def answer(
     )
 
 
-def body_of(end: RequestEnd, execution_id: str, detail: dict[str, object]) -> tuple[bytes, bytes]:
-    """Content type and body of the answer to a request that ended like this."""
+def body_of(end: RequestEnd, execution_id: str, limit: Verdict | None) -> tuple[bytes, bytes]:
+    """Content type and body of the answer to a request that ended like this; ``limit``: that of its worker, if any."""
     if end is RequestEnd.NOT_FOUND:
         return TEXT, end.message.encode()
-    body: dict[str, object] = {"code": end.code, "message": end.message, **detail}
-    if end is RequestEnd.WORKER_LIMIT:
-        body["execution_id"] = execution_id
+    body: dict[str, object] = {"code": end.code, "message": end.message}
+    if limit is not None:
+        body |= {"reason": limit.reason, "used": limit.used, "limit": limit.limit, "execution_id": execution_id}
     return JSON, json.dumps(body).encode()
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Protocol
 
 from outlast.core import ids, outcome, routes
+from outlast.core.limits import Verdict
 from outlast.gateway import answers, forward
 from outlast.gateway.auth import Denial, Pending, credential
 from outlast.gateway.ports import Ports, Served, Service
@@ -257,16 +258,22 @@ class Call:
         if last:
             self._end()
 
-    def fail(self, end: outcome.RequestEnd, execution_id: str, why: str = "", **detail: object) -> None:
+    def fail(
+        self,
+        end: outcome.RequestEnd,
+        execution_id: str,
+        why: str = "",
+        *,
+        limit: Verdict | None = None,
+        retry_after_s: int | None = None,
+    ) -> None:
         self._missing = why or end.words
         if self.status:
             self._client.cut(self._until_close)
             return
         self._execution_id = execution_id
-        fields: http1.Fields = ()
-        if isinstance(seconds := detail.pop("retry_after_s", None), int):
-            fields = ((b"retry-after", b"%d" % seconds),)
-        content_type, body = answers.body_of(end, execution_id, detail)
+        fields = ((b"retry-after", b"%d" % retry_after_s),) if retry_after_s is not None else ()
+        content_type, body = answers.body_of(end, execution_id, limit)
         self._answer(end.status, body, content_type, fields, code=end.code)
 
     def pause(self) -> None:

@@ -1,6 +1,7 @@
 """A call that is traced. Without traces, none of this is used."""
 
 from outlast.core import outcome, routes
+from outlast.core.limits import Verdict
 from outlast.gateway import forward
 from outlast.gateway.call import Call, Client
 from outlast.gateway.ports import Ports
@@ -37,10 +38,18 @@ class TracedCall(Call):
             client=address,
         )
 
-    def fail(self, end: outcome.RequestEnd, execution_id: str, why: str = "", **detail: object) -> None:
+    def fail(
+        self,
+        end: outcome.RequestEnd,
+        execution_id: str,
+        why: str = "",
+        *,
+        limit: Verdict | None = None,
+        retry_after_s: int | None = None,
+    ) -> None:
         self._failure = end
-        self._reason = str(detail.get("reason", ""))
-        super().fail(end, execution_id, why, **detail)
+        self._reason = limit.reason if limit is not None else ""
+        super().fail(end, execution_id, why, limit=limit, retry_after_s=retry_after_s)
 
     def lost(self) -> None:
         self._is_cut = not self._refused

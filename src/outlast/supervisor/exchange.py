@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from outlast.core import outcome
+from outlast.core.limits import Verdict
 from outlast.wire import bodies
 from outlast.wire.invocation import Invocation, Reply
 
@@ -132,10 +133,19 @@ class Exchange:
             self._paused = True
             self.reply.pause()
 
-    def fail(self, end: outcome.RequestEnd, why: str = "", **detail: object) -> None:
+    def fail(
+        self,
+        end: outcome.RequestEnd,
+        why: str = "",
+        *,
+        limit: Verdict | None = None,
+        retry_after_s: int | None = None,
+    ) -> None:
+        """See `outlast.wire.invocation.Reply.fail`."""
         if not self.ended:
             self.ended = True
-            self.reply.fail(end, self.worker.execution_id if self.worker is not None else "", why, **detail)
+            execution_id = self.worker.execution_id if self.worker is not None else ""
+            self.reply.fail(end, execution_id, why, limit=limit, retry_after_s=retry_after_s)
 
     def _send(self, data: bytes) -> None:
         if self.link is not None:

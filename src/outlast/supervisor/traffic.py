@@ -172,7 +172,7 @@ class Traffic:
     def cut_off(self, exchange: Exchange) -> None:
         reason, limit = self._killed_for or (None, None)
         if limit is not None:
-            exchange.fail(RequestEnd.WORKER_LIMIT, reason=str(reason), used=limit.used, limit=limit.limit)
+            exchange.fail(RequestEnd.WORKER_LIMIT, limit=limit)
         else:
             exchange.fail(RequestEnd.WORKER_ERROR, why=SHUT_DOWN if reason is EndReason.TERMINATION else "")
 

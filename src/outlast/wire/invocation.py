@@ -10,6 +10,7 @@ from typing import Protocol
 import msgspec
 
 from outlast.core import outcome
+from outlast.core.limits import Verdict
 from outlast.wire import http1
 from outlast.wire.tracing import Trace
 
@@ -46,10 +47,19 @@ class Reply(Protocol):
     def data(self, content: bytes, last: bool) -> None:
         """More of the body; empty only if it is the ``last``."""
 
-    def fail(self, end: outcome.RequestEnd, execution_id: str, why: str = "", **detail: object) -> None:
+    def fail(
+        self,
+        end: outcome.RequestEnd,
+        execution_id: str,
+        why: str = "",
+        *,
+        limit: Verdict | None = None,
+        retry_after_s: int | None = None,
+    ) -> None:
         """The function gives no (further) response.
 
-        ``why``: for the log, if it says more than ``end.words``. ``detail``: more fields that the caller may see.
+        ``why``: for the log, if it says more than ``end.words``. ``limit``: the one that ended the worker, if one did.
+        ``retry_after_s``: when it is worth another try; None if nobody knows.
         """
 
     def pause(self) -> None:
