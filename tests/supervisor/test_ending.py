@@ -7,7 +7,7 @@ import pytest
 from outlast.core.limits import Limits, Step, Verdict
 from outlast.core.outcome import EndReason, UnloadReason
 from outlast.engines.processes import Exit
-from outlast.supervisor.ending import End, Ending
+from outlast.supervisor.ending import YOUNG_MS, End, Ending
 
 LIMITS = Limits(memory_mb=128, cpu_hard_ms=500)
 KILLED = Exit(-signal.SIGKILL, 40, 30)
@@ -15,9 +15,14 @@ ENDED = Exit(0, 40, 30)
 
 
 def end(
-    ending: Ending, used: Exit = KILLED, *, was_ready: bool = True, reached: EndReason | None = None, errors: str = ""
+    ending: Ending,
+    used: Exit = KILLED,
+    *,
+    ready_ms: int | None = 60_000,
+    reached: EndReason | None = None,
+    errors: str = "",
 ) -> End:
-    return ending.conclude(used, was_ready=was_ready, limits=LIMITS, reached=reached, errors=errors)
+    return ending.conclude(used, ready_ms=ready_ms, limits=LIMITS, reached=reached, errors=errors)
 
 
 class TestReason:
@@ -67,7 +72,7 @@ class TestReason:
     )
     def test_one_that_nobody_told_to_end(self, used: Exit, reason: EndReason) -> None:
         assert end(Ending(), used).reason is reason
-        assert end(Ending(), used, was_ready=False).reason is EndReason.BOOT_FAILURE
+        assert end(Ending(), used, ready_ms=None).reason is EndReason.BOOT_FAILURE
 
     @pytest.mark.parametrize("killed_for", [None, EndReason.CRASH, EndReason.PROTOCOL])
     def test_what_looks_like_a_crash_may_have_been_a_limit_of_the_kernel(self, killed_for: EndReason | None) -> None:
@@ -90,20 +95,35 @@ class TestBootError:
 
     @pytest.mark.parametrize("reason", [EndReason.RELOAD, EndReason.TERMINATION, EndReason.EARLY_DROP])
     def test_nor_has_one_that_was_not_wanted_any_more(self, reason: EndReason) -> None:
-        assert end(Ending(killed_for=reason), was_ready=False).boot_error is None
+        assert end(Ending(killed_for=reason), ready_ms=None).boot_error is None
 
     def test_is_what_it_said_or_else_what_it_printed_or_else_how_it_ended(self) -> None:
         said = Ending(killed_for=EndReason.BOOT_FAILURE, boot_error="SyntaxError: x")
-        assert end(said, was_ready=False, errors="noise").boot_error == "SyntaxError: x"
-        assert end(Ending(), was_ready=False, errors="printed\n").boot_error == "printed"
-        unexplained = end(Ending(), Exit(7, 1, 1), was_ready=False).boot_error
+        assert end(said, ready_ms=None, errors="noise").boot_error == "SyntaxError: x"
+        assert end(Ending(), ready_ms=None, errors="printed\n").boot_error == "printed"
+        unexplained = end(Ending(), Exit(7, 1, 1), ready_ms=None).boot_error
         assert unexplained == "the worker ended before it served anything (exit code 7)"
 
     def test_is_the_limit_that_it_reached(self) -> None:
         limit = Verdict(Step.KILL, UnloadReason.MEMORY, 130, 128)
-        found = end(Ending(killed_for=EndReason.MEMORY, limit=limit), was_ready=False, errors="noise")
+        found = end(Ending(killed_for=EndReason.MEMORY, limit=limit), ready_ms=None, errors="noise")
         words = "the worker reached its memory limit: 130 MiB used, 128 MiB allowed"
         assert found.boot_error == f"before it served anything, {words}"
 
     def test_a_breach_of_the_protocol_is_one(self) -> None:
-        assert end(Ending(killed_for=EndReason.PROTOCOL), was_ready=False, errors="why").boot_error == "why"
+        assert end(Ending(killed_for=EndReason.PROTOCOL), ready_ms=None, errors="why").boot_error == "why"
+
+
+class TestYoung:
+    @pytest.mark.parametrize(
+        ("reason", "is_failure"),
+        [
+            *((reason, True) for reason in (EndReason.CRASH, EndReason.EXIT, EndReason.PROTOCOL, EndReason.MEMORY)),
+            *((reason, False) for reason in (EndReason.CPU, EndReason.RELOAD, EndReason.UNCAUGHT)),
+        ],
+    )
+    def test_one_that_fails_soon_after_it_was_ready_died_young(self, reason: EndReason, is_failure: bool) -> None:
+        ending = Ending(killed_for=reason)
+        assert end(ending, ready_ms=YOUNG_MS - 1).died_young is is_failure
+        assert not end(ending, ready_ms=YOUNG_MS).died_young
+        assert not end(ending, ready_ms=None).died_young

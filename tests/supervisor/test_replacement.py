@@ -7,7 +7,7 @@ from outlast.core.balance import Scale
 from outlast.core.limits import Step
 from outlast.core.outcome import RequestEnd, UnloadReason
 from outlast.core.policy import Policy
-from outlast.supervisor import pool, rotation, worker
+from outlast.supervisor import ending, pool, rotation
 
 TWO = Scale(standby=0, max_workers=2, concurrency=1)
 
@@ -297,7 +297,7 @@ class TestTheBrake:
             await there.served_worker()
 
     async def test_a_worker_that_lasts_ends_it(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(worker, "YOUNG_MS", 0)
+        monkeypatch.setattr(ending, "YOUNG_MS", 0)
         async with house() as there:
             for _ in range(2):
                 await self.fail_to_boot(there)

@@ -16,6 +16,7 @@ from outlast.core.policy import Policy
 from outlast.supervisor import worker as workers
 from outlast.supervisor.brake import Brake
 from outlast.supervisor.change import Change
+from outlast.supervisor.ending import End
 from outlast.supervisor.preparation import Preparation
 from outlast.supervisor.resources import Program, Resources
 from outlast.supervisor.worker import Worker
@@ -164,12 +165,12 @@ class Crew:
         self._loop.call_later(ONESHOT_STANDBY_AFTER_S if is_oneshot else STANDBY_AFTER_S, self._keep_standby)
         self._change.started()
 
-    def went_down(self, worker: Worker, boot_error: str | None, died_young: bool) -> None:
+    def went_down(self, worker: Worker, end: End) -> None:
         """See `outlast.supervisor.worker.Owner.worker_gone`."""
         self._change.started()
         if worker.generation == self.generation:
-            if boot_error is not None or died_young:
-                self.brake.failed(refuses=boot_error is not None)
+            if end.boot_error is not None or end.died_young:
+                self.brake.failed(refuses=end.boot_error is not None)
             elif worker.was_ready:
                 self.brake.succeeded()
 

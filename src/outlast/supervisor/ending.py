@@ -10,7 +10,10 @@ from outlast.engines.processes import Exit
 _CAUSES_TOLD = frozenset([EndReason.ONESHOT, EndReason.RELOAD, EndReason.TERMINATION, EndReason.UNCAUGHT])
 _PAST_GRACE = _CAUSES_TOLD | {EndReason.EARLY_DROP}
 _UNASKED = frozenset([EndReason.CRASH, EndReason.EXIT, EndReason.PROTOCOL])
+_FAILURES = _UNASKED | {EndReason.MEMORY}
 _PERHAPS_A_LIMIT = frozenset([None, EndReason.CRASH, EndReason.PROTOCOL])
+
+YOUNG_MS = 1_000
 
 
 @dataclass(frozen=True)
@@ -21,13 +24,20 @@ class End:
     """The limit that ended it, if one did."""
     boot_error: str | None
     """Why it never became ready; None if it did, or if the node no longer wanted it to."""
-    grace_ms: int | None = None
+    ready_ms: int | None
+    """For how long it was ready; None if it never became that."""
+    grace_ms: int | None
     """The time that `beforeunload` listeners had for what they started when all else was done, or given up."""
 
     @property
     def is_unasked(self) -> bool:
         """Whether its process ended, or had to be killed, by no decision of the node."""
         return self.reason in _UNASKED
+
+    @property
+    def died_young(self) -> bool:
+        """Whether it failed so soon after it was ready that another would, too."""
+        return self.ready_ms is not None and self.ready_ms < YOUNG_MS and self.reason in _FAILURES
 
     @property
     def of_last_words(self) -> "End":
@@ -65,15 +75,16 @@ class Ending:
         """Why a retired worker ends that was given time to finish: usually, nothing was left to do."""
         return self.retired_for if self.retired_for in _CAUSES_TOLD else EndReason.EARLY_DROP
 
-    def conclude(self, used: Exit, *, was_ready: bool, limits: Limits, reached: EndReason | None, errors: str) -> End:
-        """``reached``: the kernel's limit that ended it, judging by its last ``errors``."""
+    def conclude(
+        self, used: Exit, *, ready_ms: int | None, limits: Limits, reached: EndReason | None, errors: str
+    ) -> End:
+        """``ready_ms``: see `End`. ``reached``: the kernel's limit that ended it, judging by its last ``errors``."""
+        was_ready = ready_ms is not None
         reason = self._reason(used, was_ready, reached)
         limit = self.limit or _limit_of_kernel(reason, used, limits)
-        boot_error = None
-        if not was_ready:
-            boot_error = self._boot_error(reason, used, limit, errors)
-        is_past_grace = self.asked_to_exit and reason in _PAST_GRACE
-        return End(reason, used, limit, boot_error, (limits.unload_grace_ms or None) if is_past_grace else None)
+        boot_error = None if was_ready else self._boot_error(reason, used, limit, errors)
+        grace_ms = limits.unload_grace_ms if self.asked_to_exit and reason in _PAST_GRACE else 0
+        return End(reason, used, limit, boot_error, ready_ms, grace_ms or None)
 
     def _reason(self, used: Exit, was_ready: bool, reached: EndReason | None) -> EndReason:
         if self.killed_for is None and self.asked_to_exit:

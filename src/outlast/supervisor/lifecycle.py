@@ -111,11 +111,6 @@ class Lifecycle:
         return self._ms_since(self._started_at)
 
     @property
-    def ready_ms(self) -> int:
-        """How long ago it was admitted."""
-        return self._ms_since(self._ready_at)
-
-    @property
     def is_at_its_end(self) -> bool:
         """Whether what its `beforeunload` listeners start now has their grace, and no more."""
         return self.state is State.UNLOADING or self.unloading.was_told(UnloadReason.TERMINATION)
@@ -217,7 +212,7 @@ class Lifecycle:
         errors = "\n".join(self.process.last_errors)
         self._end = self._ending.conclude(
             self._exit,
-            was_ready=self.was_ready,
+            ready_ms=self._ms_since(self._ready_at) if self.was_ready else None,
             limits=self._limits,
             reached=self._program.limit_reached(self._exit, errors),
             errors=errors,

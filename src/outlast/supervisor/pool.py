@@ -12,6 +12,7 @@ from outlast.core.outcome import SHUT_DOWN, EndReason, RequestEnd
 from outlast.core.policy import Policy
 from outlast.supervisor.backlog import RETRY_AFTER_S, Backlog
 from outlast.supervisor.crew import Crew
+from outlast.supervisor.ending import End
 from outlast.supervisor.exchange import Exchange
 from outlast.supervisor.resources import Program, Resources
 from outlast.supervisor.rotation import Rotation
@@ -224,9 +225,9 @@ class Pool:
         elif self._rotation.resume(worker):
             self._serve_waiting()
 
-    def worker_gone(self, worker: Worker, boot_error: str | None, died_young: bool) -> None:
-        self._crew.went_down(worker, boot_error, died_young)
-        if boot_error is not None and worker.is_wanted:
+    def worker_gone(self, worker: Worker, end: End) -> None:
+        self._crew.went_down(worker, end)
+        if end.boot_error is not None and worker.is_wanted:
             self._boot_failed(worker.generation, None if self._policy is Policy.PER_WORKER else 1)
         else:
             self._serve_waiting()

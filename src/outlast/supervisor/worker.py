@@ -32,10 +32,8 @@ from outlast.telemetry.quota import Quota
 from outlast.wire import messages, sockets
 from outlast.wire.messages import TaskSettled, TaskStarted
 
-YOUNG_MS = 1_000
 CUT_OFF_AT_ONCE = 100
 """Tasks of a worker that has ended. A worker may have any number of them, and to tell of each takes a moment."""
-_FAILURES = frozenset([EndReason.CRASH, EndReason.EXIT, EndReason.PROTOCOL, EndReason.MEMORY])
 
 # In Python 3.11, an enumeration's member costs ten times as much to look up as a global name.
 _RETIRED = State.RETIRED
@@ -64,11 +62,8 @@ class Owner(Protocol):
     def worker_idle(self, worker: "Worker") -> None:
         """Called now and then while it has nothing to do."""
 
-    def worker_gone(self, worker: "Worker", boot_error: str | None, died_young: bool) -> None:
-        """It has ended, and nothing is left of it.
-
-        ``boot_error``: why it never became ready. ``died_young``: it did, but failed so soon that another would, too.
-        """
+    def worker_gone(self, worker: "Worker", end: End) -> None:
+        """It has ended, and nothing is left of it."""
 
     def place_again(self, exchange: Exchange) -> None:
         """The request was not sent: another worker may have it."""
@@ -267,8 +262,7 @@ class Worker:
         if end.boot_error is not None:
             self._journal.boot_failed(end.boot_error, life.age_ms)
         self._journal.ended(end, life.age_ms, requests=self.requests_begun, is_news=life.is_wanted)
-        died_young = life.was_ready and end.reason in _FAILURES and life.ready_ms < YOUNG_MS
-        self._owner.worker_gone(self, end.boot_error, died_young)
+        self._owner.worker_gone(self, end)
 
     def _check_drained(self) -> None:
         if self._lifecycle.state is _RETIRED or self._enforcer.near is not None:
