@@ -142,12 +142,10 @@ class Crew:
             # Must not be guessable from what others know of the worker.
             folder=self._resources.folder / f"{_random.getrandbits(48):012x}",
             owner=self._owner,
-            log=self._resources.log,
-            register=self._resources.register,
-            meter=self._resources.meter,
+            resources=self._resources,
             quota=self._quota,
         )
-        life = self._loop.create_task(worker.live(self._resources.spawn))
+        life = self._loop.create_task(worker.live())
         self._alive[worker] = life
         life.add_done_callback(functools.partial(self._lived, worker))
         return worker

@@ -68,7 +68,7 @@ class Register:
 class Life:
     """The record of one worker, and those of its tasks."""
 
-    __slots__ = ("_began_s", "_function", "_language", "_record", "_started", "_worker_changed", "now", "tasks_settled")
+    __slots__ = ("_began_s", "_record", "_started", "_worker_changed", "now", "tasks_settled")
 
     def __init__(self, register: Register, execution_id: str, function: FunctionSettings) -> None:
         self.now = register.now
@@ -76,8 +76,6 @@ class Life:
         self.tasks_settled = register.tasks_settled
         """Call it with records that have been settled."""
         self._worker_changed = register.ledger.worker_changed
-        self._function = function.name
-        self._language = function.language
         began = register.now()
         self._began_s = began.loop_s
         self._record = WorkerRecord(
@@ -95,8 +93,8 @@ class Life:
         # What a worker says is not trusted, not even to be short.
         record = TaskRecord(
             id=_ids.next(moment.unix_ms),
-            function=self._function,
-            language=self._language,
+            function=worker.function,
+            language=worker.language,
             name=printable(name, MAX_NAME_CHARS) if (name := message.name) else None,
             request_id=printable(message.request, MAX_NAME_CHARS),
             execution_id=worker.id,

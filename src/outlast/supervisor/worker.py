@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Protocol
 
@@ -14,20 +14,18 @@ from outlast.core.lifecycle import State
 from outlast.core.limits import Usage, Verdict
 from outlast.core.outcome import EndReason, TaskOutcome, UnloadReason
 from outlast.core.policy import OneshotBackground, Policy
-from outlast.engines.processes import Command, Process
 from outlast.supervisor.ending import End
 from outlast.supervisor.enforcer import Enforcer
 from outlast.supervisor.exchange import Exchange
 from outlast.supervisor.journal import Journal
 from outlast.supervisor.lifecycle import STANDBY_PING, Lifecycle
-from outlast.supervisor.meter import Meter
 from outlast.supervisor.process import KEPT_ERROR_CHARS, KEPT_ERROR_LINES
-from outlast.supervisor.register import Moment, Register
-from outlast.supervisor.resources import Program
+from outlast.supervisor.register import Moment
+from outlast.supervisor.resources import Program, Resources
 from outlast.supervisor.snapshot import WorkerSnapshot
 from outlast.supervisor.tasks import OpenTasks
 from outlast.supervisor.traffic import Traffic
-from outlast.telemetry.logs import Level, Log
+from outlast.telemetry.logs import Level
 from outlast.telemetry.quota import Quota
 from outlast.wire import messages, sockets
 from outlast.wire.messages import TaskSettled, TaskStarted
@@ -80,9 +78,7 @@ class Worker:
         policy: Policy,
         folder: Path,
         owner: Owner,
-        log: Log,
-        register: Register,
-        meter: Meter,
+        resources: Resources,
         quota: Quota,
     ) -> None:
         self.execution_id = execution_id
@@ -96,17 +92,20 @@ class Worker:
         self._cuts_tasks = policy is Policy.ONESHOT and function.oneshot_background is OneshotBackground.CUT
         self._owner = owner
         self._loop = asyncio.get_running_loop()
-        self._pressure = log.pressure
-        self._journal = Journal(log, register, function, execution_id, quota)
+        self._resources = resources
+        self._pressure = resources.log.pressure
+        self._journal = Journal(resources.log, resources.register, function, execution_id, quota)
         self._traffic = Traffic(execution_id, self, function.limits.request_idle_ms / 1000)
-        self._enforcer = Enforcer(meter, self, function.limits, has_family=function.language is Language.PYTHON)
+        self._enforcer = Enforcer(
+            resources.meter, self, function.limits, has_family=function.language is Language.PYTHON
+        )
         self._lifecycle = Lifecycle(self, self._journal, execution_id, function, program, folder)
         self._held_back: deque[str] = deque(maxlen=KEPT_ERROR_LINES)
         """What it wrote to standard error before it was ready."""
 
-    async def live(self, spawn: Callable[[Command], Awaitable[Process]]) -> None:
+    async def live(self) -> None:
         """Runs its process from start to end. Never raises: an error becomes its boot error."""
-        await self._lifecycle.run(spawn)
+        await self._lifecycle.run(self._resources.spawn)
 
     # How it is.
 
