@@ -26,7 +26,7 @@ class Change:
             # With one start for each of many changes in a row, none of the starts would ever be completed.
             self._held = asyncio.get_running_loop().call_later(MAX_HOLD_S, self._come)
 
-    def started(self) -> None:
+    def start_ended(self) -> None:
         """A start has succeeded or failed."""
         if self.latest is not None and not self._is_starting():
             self._come()

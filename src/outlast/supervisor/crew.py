@@ -76,7 +76,7 @@ class Crew:
         self.brake = Brake(function.name, resources.log, owner.start_possible)
         self._quota = Quota(function.name, function.log, resources.log)
         self._change = Change(self._is_bringing_up, self._turn_over)
-        self._preparation = Preparation(function, resources, self._change.started)
+        self._preparation = Preparation(function, resources, self._change.start_ended)
         self._modules_before: frozenset[Path] = frozenset()
         self._outdated: dict[int, Preparation] = {}
         """Under way when their generation ended, by its number."""
@@ -161,11 +161,11 @@ class Crew:
         """A worker of this generation is ready."""
         is_oneshot = self._policy is Policy.ONESHOT
         self._loop.call_later(ONESHOT_STANDBY_AFTER_S if is_oneshot else STANDBY_AFTER_S, self._keep_standby)
-        self._change.started()
+        self._change.start_ended()
 
     def went_down(self, worker: Worker, end: End) -> None:
         """See `outlast.supervisor.worker.Owner.worker_gone`."""
-        self._change.started()
+        self._change.start_ended()
         if worker.generation == self.generation:
             if end.boot_error is not None or end.died_young:
                 self.brake.failed(refuses=end.boot_error is not None)
@@ -292,5 +292,5 @@ class Crew:
         self._modules_before = self.modules
         self._preparation.is_outdated = True
         self._outdated[self.generation - 1] = self._preparation
-        self._preparation = Preparation(function, self._resources, self._change.started)
+        self._preparation = Preparation(function, self._resources, self._change.start_ended)
         self._owner.turned_over()

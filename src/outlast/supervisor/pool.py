@@ -114,7 +114,7 @@ class Pool:
         if self._killed:
             return Place.REFUSE
         starting = self._crew.starting()
-        alive = starting + len(self._rotation)
+        alive = starting + self._rotation.places_taken
         if self._is_oneshot:
             # Those that have had their one request count until they have exited: each is a whole process.
             alive += self._crew.ending()
@@ -142,7 +142,7 @@ class Pool:
     def _given_up(self) -> None:
         """Requests have left the backlog without a worker: what was kept for them alone can end."""
         self._crew.end_needless(self._backlog.awaits)
-        self.one_less()
+        self._end_if_empty()
 
     def _serve_waiting(self) -> None:
         """Gives waiting requests to ready workers, and starts workers for the others."""
@@ -255,6 +255,10 @@ class Pool:
         return self._loop.time() - self._asked_at
 
     def one_less(self) -> None:
+        self._end_if_empty()
+
+    def _end_if_empty(self) -> None:
+        """After `close`, the pool ends with the last worker and the last request."""
         if self._crew.closing is not None and self._crew.is_empty and not self._backlog.waiting:
             self._crew.disband()
             self._backlog.close()
@@ -325,7 +329,7 @@ class Pool:
         self._rotation.clear()
         self._crew.close(reason)
         self._serve_waiting()
-        self.one_less()
+        self._end_if_empty()
 
     async def wait_ended(self) -> None:
         """Waits until the last worker is gone, after `close`."""
@@ -336,4 +340,4 @@ class Pool:
         self._killed = True
         self._backlog.fail(RequestEnd.WORKER_BUSY, why=SHUT_DOWN)
         self._crew.kill(reason)
-        self.one_less()
+        self._end_if_empty()

@@ -18,8 +18,9 @@ class Rotation:
         self._due: dict[Worker, EndReason] = {}
         """Ready workers that should retire, each as soon as another one takes its place."""
 
-    def __len__(self) -> int:
-        """How many count towards `max_workers`."""
+    @property
+    def places_taken(self) -> int:
+        """How many of `max_workers` they count for."""
         # What stands still without computing is gone round, but not without end.
         asleep = sum(worker.has_spare_time for worker in self._stuck)
         computing = len(self._stuck) - asleep
