@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from outlast.config.settings import LedgerSettings, Project
 from outlast.core import ids
-from outlast.core.records import MAX_ERROR_CHARS, RequestRecord, moment_of, printable
+from outlast.core.records import MAX_ERROR_CHARS, RequestRecord, printable
 from outlast.database.choice import EMBEDDED, OFF, check
 from outlast.gateway.ports import Served
 from outlast.ledger.ledger import Ledger
@@ -119,7 +119,7 @@ class Storage:
                 path=served.path,
                 status=served.status,
                 # By the same clock as its tasks, so that none of them seems to have started earlier.
-                received=moment_of(served.request_id),
+                received=ids.moment_of(served.request_id),
                 first_byte_ms=first_byte_ms,
                 ms=served.ms,
                 error=printable(served.why, MAX_ERROR_CHARS),

@@ -53,7 +53,7 @@ def test_since_and_until_are_bounds_of_ids(moment: datetime, bits: int) -> None:
     later = moment + timedelta(milliseconds=1.5)
     assert TaskQuery(until=later).predicate()(record)
     assert not TaskQuery(since=later).predicate()(record)
-    assert abs(records.moment_of(made) - moment) < timedelta(milliseconds=2)
+    assert abs(ids.moment_of(made) - moment) < timedelta(milliseconds=2)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from outlast.cli.columns import STYLES, Columns
 from outlast.cli.lines import duration, moment, one_line
 from outlast.core.outcome import EndReason, TaskOutcome
-from outlast.core.records import gist
+from outlast.core.stacks import gist
 from outlast.telemetry.pretty import harmless, sentence
 
 if TYPE_CHECKING:

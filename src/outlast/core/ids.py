@@ -1,6 +1,7 @@
 """Identifiers that sort by the time they were made."""
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from uuid import UUID
 
 RANDOM_BITS = 74
@@ -11,6 +12,16 @@ def uuid7(unix_ms: int, random_bits: int) -> str:
     high = unix_ms << 16 | 0x7000 | random_bits >> 62
     text = f"{high << 64 | 1 << 63 | random_bits & 0x3FFF_FFFF_FFFF_FFFF:032x}"
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+def first_of(moment: datetime) -> str:
+    """The least id that anything made at this moment, to the millisecond, can have."""
+    return uuid7(max(0, int(moment.timestamp() * 1000)), 0)
+
+
+def moment_of(id_: str) -> datetime:
+    """When an id was made, to the millisecond. Raises ValueError for anything but a UUID."""
+    return datetime.fromtimestamp(int(id_.replace("-", "")[:12], 16) / 1000, UTC)
 
 
 def is_uuid(text: str) -> bool:

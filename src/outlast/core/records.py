@@ -1,7 +1,7 @@
 """The records of background tasks, workers and requests, and the queries for them."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import datetime
 
 import msgspec
 
@@ -12,9 +12,6 @@ from outlast.core.outcome import EndReason, TaskOutcome
 MAX_NAME_CHARS = 200
 """Names are chosen by the function. A longer one helps nobody, and would not fit into an index."""
 MAX_ERROR_CHARS = 8_192
-TRACEBACKS = ("Traceback (", "  + Exception Group Traceback (")
-"""How the stack of a Python error begins."""
-_OF_GROUP = "  | "
 
 
 class TaskRecord(msgspec.Struct, gc=False, kw_only=True):
@@ -138,12 +135,12 @@ class Query(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     @property
     def lowest_id(self) -> str | None:
         """The least id that a record made at ``since`` or later can have."""
-        return first_id(self.since) if self.since is not None else None
+        return ids.first_of(self.since) if self.since is not None else None
 
     @property
     def bound_id(self) -> str | None:
         """Every record made before ``until`` has a lesser id."""
-        return first_id(self.until) if self.until is not None else None
+        return ids.first_of(self.until) if self.until is not None else None
 
     @property
     def fields(self) -> dict[str, object]:
@@ -203,25 +200,6 @@ class TaskCount(msgspec.Struct, frozen=True, kw_only=True):
     """None: still open."""
     reason: EndReason | None
     count: int
-
-
-def first_id(moment: datetime) -> str:
-    """The least id that anything made at this moment, to the millisecond, can have."""
-    return ids.uuid7(max(0, int(moment.timestamp() * 1000)), 0)
-
-
-def moment_of(uuid7: str) -> datetime:
-    """When an id was made, to the millisecond. Raises ValueError for anything but a UUID."""
-    return datetime.fromtimestamp(int(uuid7.replace("-", "")[:12], 16) / 1000, UTC)
-
-
-def gist(error: str) -> str:
-    """The one line of an error with its stack that says what the error is."""
-    lines = error.strip("\n").splitlines() or [""]
-    # Python puts it after the stack. Where one error led to another, the last one is what it came to.
-    headings = [index for index, line in enumerate(lines) if line.startswith(TRACEBACKS)]
-    rest = lines[headings[-1] + 1 :] if headings else lines
-    return next((line for line in (line.removeprefix(_OF_GROUP) for line in rest) if line[:1].strip()), lines[0])
 
 
 def printable(text: str, longest: int) -> str | None:

@@ -6,7 +6,8 @@ from datetime import timedelta
 
 import asyncpg
 
-from outlast.core.records import Retention, first_id
+from outlast.core import ids
+from outlast.core.records import Retention
 from outlast.ledger import sql
 from outlast.ledger.trouble import UNREACHABLE, Trouble
 
@@ -53,7 +54,7 @@ class Forgetting:
         keep_days = self.retention.days
         # By the database's clock: a node whose own is wrong would delete the records of all.
         now = await connection.fetchval("select now()")
-        by_age = first_id(now - timedelta(days=keep_days)) if keep_days else None
+        by_age = ids.first_of(now - timedelta(days=keep_days)) if keep_days else None
         batched = await connection.fetchval(sql.COUNT_BATCHED, timeout=WITHIN_S)
         first_task = await self._first_kept(
             connection, sql.SINGLE, self.retention.tasks, sql.FIRST_KEPT_TASK, elsewhere=batched

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 from outlast.core.limits import Limits, Step, Verdict
 from outlast.core.outcome import EndReason, UnloadReason
-from outlast.core.records import gist
+from outlast.core.stacks import gist
 from outlast.engines.processes import Exit
 
 _CAUSES_TOLD = frozenset([EndReason.ONESHOT, EndReason.RELOAD, EndReason.TERMINATION, EndReason.UNCAUGHT])

@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from outlast.core.records import TRACEBACKS, gist
+from outlast.core.stacks import TRACEBACKS, gist
 
 _NODE: Final = "outlast"
 """Shown in the function column for events that concern no function."""

@@ -4,7 +4,7 @@ import re
 from typing import NamedTuple
 
 from outlast.core.language import Language
-from outlast.core.records import gist
+from outlast.core.stacks import gist
 
 _NAMED = re.compile(r"([A-Za-z_$][\w$.]*)(?:: (.*))?")
 _FRAME = "    at "
