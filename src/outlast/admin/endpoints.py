@@ -18,19 +18,19 @@ from starlette.responses import Response
 
 from outlast.admin import questions
 from outlast.admin.answers import Refusal, json
-from outlast.admin.metrics import exposition
-from outlast.admin.node import (
+from outlast.admin.bodies import (
     CaughtUp,
     Drained,
     Items,
     LevelBody,
-    Node,
     NodeBody,
     Reloaded,
     RequestStory,
     SettingsBody,
     TaskStory,
 )
+from outlast.admin.metrics import exposition
+from outlast.admin.node import Node
 from outlast.core.errors import OutlastError
 from outlast.core.records import TaskQuery, TaskRecord
 from outlast.ledger.ledger import MAX_LIMIT, TooMany

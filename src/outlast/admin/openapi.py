@@ -10,7 +10,7 @@ import msgspec
 
 from outlast.admin import questions
 from outlast.admin.answers import ProblemBody
-from outlast.admin.node import (
+from outlast.admin.bodies import (
     CaughtUp,
     Drained,
     Items,
