@@ -10,9 +10,6 @@ headers are remembered until they expire, which makes the usual request one look
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
-import math
 import re
 import time
 from collections.abc import Callable, Collection
@@ -20,11 +17,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar, Final
 
-import msgspec
-
-from outlast.core.errors import OutlastError
 from outlast.gateway import keys
 from outlast.gateway.keys import UnusableKeyError
+from outlast.gateway.tokens import TokenError, UnverifiedToken
 from outlast.wire import http1
 
 MAX_REMEMBERED: Final = 1024
@@ -34,11 +29,6 @@ MAX_REMEMBERED_BYTES: Final = 4096
 # RFC 9110, section 11.1: a scheme is case-insensitive (Supabase's runtime insists on "Bearer").
 _BEARER = re.compile(rb"bearer +([^ \t,]+) *", re.IGNORECASE)
 _API_KEY: Final = b"sb_"
-_COMPACT_JWS = re.compile(rb"(([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+))\.([A-Za-z0-9_-]+)")
-
-
-class TokenError(OutlastError):
-    """Why a token is not accepted. The text is for the node's log, never for the client."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,75 +88,6 @@ def credential(fields: http1.Fields) -> bytes | None:
     if (not given or given[7:10] == _API_KEY) and (key := b", ".join(http1.values(fields, b"apikey"))):
         return b"Bearer " + key
     return given or None
-
-
-class _Header(msgspec.Struct):
-    alg: str
-    kid: str | None = None
-    crit: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
-
-
-class _Claims(msgspec.Struct):
-    exp: int | float | msgspec.UnsetType = msgspec.UNSET
-    nbf: int | float | msgspec.UnsetType = msgspec.UNSET
-    iat: int | float | msgspec.UnsetType = msgspec.UNSET
-    iss: object = msgspec.UNSET
-
-
-_header_decoder = msgspec.json.Decoder(_Header)
-_claims_decoder = msgspec.json.Decoder(_Claims)
-
-
-@dataclass(frozen=True, slots=True)
-class UnverifiedToken:
-    """A token taken apart (RFC 7515, section 7.1). Nothing in it is to be believed yet."""
-
-    alg: str
-    kid: str | None
-    signing_input: bytes
-    payload: bytes
-    signature: bytes
-
-    @classmethod
-    def parse(cls, text: bytes) -> UnverifiedToken:
-        """Raises TokenError."""
-        parts = _COMPACT_JWS.fullmatch(text)
-        if parts is None:
-            raise TokenError("the token is not three base64url parts joined by dots")
-        try:
-            header = _header_decoder.decode(_base64url(parts[2]))
-            payload, signature = _base64url(parts[3]), _base64url(parts[4])
-        except (msgspec.MsgspecError, binascii.Error, UnicodeError, RecursionError) as error:
-            # RecursionError: nested too deeply, which msgspec does not count among its own errors.
-            raise TokenError(f"the token cannot be read: {error}") from error
-        if header.crit is not msgspec.UNSET:
-            raise TokenError("the token demands extensions (crit), of which none is known")
-        return cls(header.alg, header.kid, parts[1], payload, signature)
-
-
-def _base64url(text: bytes) -> bytes:
-    return base64.urlsafe_b64decode(text + b"==")
-
-
-def _check_claims(payload: bytes, now: float, issuer: str | None) -> float:
-    """When the token expires (infinity if it does not say). No leeway. RFC 7519, sections 4.1.1 and 4.1.4 to 4.1.6.
-
-    Raises TokenError if it has expired, is not valid yet, gives its times in anything but numbers, or is of another
-    issuer than the one it has to be of.
-    """
-    try:
-        claims = _claims_decoder.decode(payload)
-    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
-        raise TokenError(f"the token's claims cannot be read: {error}") from error
-    if issuer is not None and claims.iss != issuer:
-        raise TokenError(f"the token is of another issuer (iss) than {issuer}")
-    if claims.nbf is not msgspec.UNSET and now < claims.nbf:
-        raise TokenError(f"the token is valid only in {claims.nbf - now:.0f} s (nbf)")
-    if claims.exp is msgspec.UNSET:
-        return math.inf
-    if now >= claims.exp:
-        raise TokenError(f"the token expired {now - claims.exp:.0f} s ago (exp)")
-    return claims.exp
 
 
 class Pending:
@@ -266,10 +187,10 @@ class JwtVerifier:
         key, remote = self._find(token)
         if key is None:
             return _invalid(_no_key(token))
-        if not _is_signed(token, key):
+        if not token.is_signed_by(key):
             return _invalid(f"the token's {token.alg} signature is wrong")
         try:
-            valid_until = _check_claims(token.payload, now, remote.issuer if remote else None)
+            valid_until = token.valid_until(now, remote.issuer if remote else None)
         except TokenError as error:
             return _invalid(str(error))
         self._remember(authorization, min(valid_until, remote.fresh_until) if remote else valid_until, now)
@@ -288,7 +209,7 @@ class JwtVerifier:
         found = [(key, remote) for each, remote in sets if (key := keys.select(each, token.alg, token.kid)) is not None]
         if token.kid is None and len(found) > 1:
             # It names none, so each set may mean another one.
-            found = [(key, remote) for key, remote in found if _is_signed(token, key)] or found
+            found = [(key, remote) for key, remote in found if token.is_signed_by(key)] or found
         return found[0] if found else (None, None)
 
     def _needed(self, token: UnverifiedToken, now: float) -> list[keys.RemoteKeys]:
@@ -299,7 +220,7 @@ class JwtVerifier:
         if not self._remotes or token.alg not in ("ES256", "RS256"):
             return []
         key, remote = self._find(token)
-        if key is None or (token.kid is None and not _is_signed(token, key)):
+        if key is None or (token.kid is None and not token.is_signed_by(key)):
             return [each for each in self._remotes if each.may_refresh(now)]
         if remote is None or now < remote.fresh_until or not remote.may_refresh(now):
             return []
@@ -314,10 +235,6 @@ class JwtVerifier:
         if len(self._accepted) >= MAX_REMEMBERED:
             del self._accepted[next(iter(self._accepted))]  # the oldest
         self._accepted[authorization] = until
-
-
-def _is_signed(token: UnverifiedToken, key: keys.Key) -> bool:
-    return key.signed(token.signing_input, token.signature)
 
 
 def _no_key(token: UnverifiedToken) -> str:
