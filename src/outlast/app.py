@@ -25,15 +25,15 @@ from outlast.config.settings import Project
 from outlast.core.errors import OutlastError
 from outlast.core.language import Language
 from outlast.core.policy import Policy
-from outlast.core.printing import LogLimits
 from outlast.database import choice
 from outlast.engines import tools
 from outlast.engines.deno import DenoEngine, inspector
 from outlast.engines.processes import Command, Process, Spawner
 from outlast.engines.python.engine import ZYGOTE, PythonEngine
-from outlast.gateway.ports import Ports, Served
+from outlast.gateway.ports import Ports
 from outlast.gateway.server import Gateway
 from outlast.reloading import NO_SETTINGS, Reloading, Settings, Verifier, watching
+from outlast.request_log import RequestLog
 from outlast.sandbox.layers import NOTHING, Available, available
 from outlast.service_manager import ServiceManager
 from outlast.storage import Storage
@@ -44,19 +44,15 @@ from outlast.supervisor.resources import Engine, Resources
 from outlast.supervisor.rundir import run_dir
 from outlast.telemetry import traces
 from outlast.telemetry.counts import Counts
-from outlast.telemetry.logs import REQUEST_LEVEL, Level, Log
-from outlast.telemetry.quota import Quota
+from outlast.telemetry.logs import Level, Log
 
 FOR_CLIENTS = 0.85
 """So much of the limit on open files may be used when a client connects. The rest is for serving those that are there.
 """
-UNREAD_LOGGED = LogLimits(lines_per_s=10, burst_lines=100)
-"""Requests whose heads could not be read. To send such ones costs a client next to nothing."""
 _TOKENS_PROVE_NOTHING = (
     "callers' tokens are checked with the secret that all local Supabase projects share, so anyone can make a valid "
     "one: set SUPABASE_JWT_SECRET, or auth.jwt_secret in config.toml, to a secret of your own"
 )
-_UNREAD_LEFT_OUT = "{lines:,} requests that could not be read were left out: more than {lines_per_s:,} a second"
 
 
 class Sandbox(Enum):
@@ -167,14 +163,14 @@ async def serve(options: Options, log: Log, on_ready: Callable[[str, str | None]
         )
         log.observer = counts = Counts()
         verifier = Verifier(project.jwt, log)
-        unread = Quota(None, UNREAD_LOGGED, log, _UNREAD_LEFT_OUT)
-        until_the_end.callback(unread.tell)
+        requests = RequestLog(log, storing)
+        until_the_end.callback(requests.close)
         gateway = Gateway(
             Ports(
                 services=fleet.services,
                 verifier=verifier,
-                on_served=partial(_served, log, storing),
-                on_unread=partial(_unread, log, storing, unread),
+                on_served=requests.served,
+                on_unread=requests.unread,
                 trust_proxy=options.trust_proxy,
                 tracer=tracing,
                 max_files=int(open_files * FOR_CLIENTS),
@@ -338,25 +334,6 @@ def _tell_what_is_open(log: Log, fleet: Fleet, grace_s: float) -> None:
         what = f"requests ({requests}) and background tasks ({tasks})"
         text = f"waits for {what}, at most {grace_s:g} s; a second Ctrl-C, or signal, cuts them off"
         log.emit("stopping", msg=text)
-
-
-def _served(log: Log, storing: Storage, function: str, status: int, ms: float, tell: Callable[[], Served]) -> None:
-    log.observer.request_ended(function, status, ms)
-    is_sampled, is_heard = storing.samples(status), log.hears(REQUEST_LEVEL)
-    if is_sampled or is_heard:
-        served = tell()
-        if is_sampled:
-            storing.request_served(served)
-        if is_heard:
-            log.emit_struct("request", served, REQUEST_LEVEL)
-
-
-def _unread(log: Log, storing: Storage, quota: Quota, served: Served) -> None:
-    log.observer.request_ended(served.function, served.status, served.ms)
-    if storing.samples(served.status):
-        storing.request_served(served)
-    if log.hears(REQUEST_LEVEL) and quota.admits():
-        log.emit_struct("request", served, REQUEST_LEVEL)
 
 
 def _log_bug(log: Log, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.support.admin import PATIENCE_S, admin
 from tests.support.node import Event, Node, serving, write_project
 
-from outlast.app import UNREAD_LOGGED
+from outlast.request_log import UNREAD_LOGGED
 
 NAPPING = """
 import asyncio
