@@ -196,35 +196,42 @@ class Metering:
             self._began_at = min(self._began_at + late_s, now)
             self._asked_at = min(self._asked_at + late_s, now)
             self._unchanged_until = now
-        before_ms, cpu_ms = self._cpu_ms, self._gauge.cpu_ms()
-        if cpu_ms - before_ms < COPYING_MS and now < self._unchanged_until and self._has_nothing_new():
+        cpu_ms = self._gauge.cpu_ms()
+        if cpu_ms - self._cpu_ms < COPYING_MS and now < self._unchanged_until and self._has_nothing_new():
             self.quick = 0
             self._interval_ms = max(self._interval_ms, min(2 * self._interval_ms, self._longest_ms))
             self._look_again(now)
             return
-        elapsed_ms, self._looked_at, self._cpu_ms = (now - self._looked_at) * 1000, now, cpu_ms
-        share = (self._cpu_ms - before_ms) / elapsed_ms if elapsed_ms > 0 else 0.0
+        elapsed_ms = (now - self._looked_at) * 1000
+        share = (cpu_ms - self._cpu_ms) / elapsed_ms if elapsed_ms > 0 else 0.0
+        self._looked_at, self._cpu_ms = now, cpu_ms
         self._load += (share - self._load) * (1 - math.exp(-elapsed_ms / MEMORY_OF_LOAD_MS))
         self.is_busy = self._load >= BUSY
+        self._count_requests(now, elapsed_ms)
+        before_mb = self.usage.memory_mb
+        self.usage = self._measure(now)
+        growth = (self.usage.memory_mb - before_mb) / elapsed_ms if elapsed_ms > 0 else 0.0
+        self._plan(now, share, growth)
+        self._listen(elapsed_ms, share)
+        self._reader.measured(self.usage, limits.judge(self.usage, self._allowed))
+
+    def _count_requests(self, now: float, elapsed_ms: float) -> None:
         worker = self._worker
         begun = worker.requests_begun - self._requests_begun
         self._requests_begun += begun
         self.quick = int(begun * QUICK_MS / elapsed_ms) if elapsed_ms > 0 else 0
         if worker.requests or begun:
             self._asked_at = now
+
+    def _measure(self, now: float) -> Usage:
         cpu_ms, memory_mb = self._gauge.family() if self._has_family else (self._cpu_ms, self._weigh())
-        memory_mb += worker.open_tasks * TASK_MB
-        growth = (memory_mb - self.usage.memory_mb) / elapsed_ms if elapsed_ms > 0 else 0.0
-        self.usage = Usage(
+        return Usage(
             wall_ms=(now - self._began_at) * 1000 if self._is_ready else 0,
             cpu_ms=cpu_ms - self._cpu_at_ready_ms if self._is_ready else 0,
-            memory_mb=memory_mb,
+            memory_mb=memory_mb + self._worker.open_tasks * TASK_MB,
             memory_at_ready_mb=self._memory_at_ready_mb,
             idle_ms=(now - self._asked_at) * 1000,
         )
-        self._plan(now, share, growth)
-        self._listen(elapsed_ms, share)
-        self._reader.measured(self.usage, limits.judge(self.usage, self._allowed))
 
     def _has_nothing_new(self) -> bool:
         worker = self._worker
