@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from tests.support import key_server as support
 from tests.support.key_server import KeyServer
 
-from outlast.gateway import auth, keys
+from outlast.gateway import auth, keys, remote_keys
 from outlast.gateway.auth import MALFORMED, MISSING, Denial, JwtVerifier, Pending
 
 SECRET = "super-secret-jwt-token-with-at-least-32-characters-long"
@@ -520,7 +520,7 @@ async def test_a_flood_of_made_up_key_ids_costs_one_fetch_in_thirty_seconds() ->
     assert_invalid(await settled(verifier.check(bearer(OTHER_EC_KEY, "ES256", kid="0"))), "not among")
     for number in range(1, 50):
         assert_invalid(verifier.check(bearer(OTHER_EC_KEY, "ES256", kid=str(number))), f"'{number}'")
-    clock.now += keys.FETCH_COOLDOWN_S - 0.1
+    clock.now += remote_keys.FETCH_COOLDOWN_S - 0.1
     assert_invalid(verifier.check(bearer(OTHER_EC_KEY, "ES256", kid="x")), "not among")
     assert issuer.asked == 1
     clock.now += 0.1
@@ -557,11 +557,11 @@ async def test_rotation_brings_the_new_key_and_ends_the_withdrawn_one() -> None:
     old, new = bearer(EC_KEY, "ES256", kid="old"), bearer(OTHER_EC_KEY, "ES256", kid="new")
     assert await settled(verifier.check(old)) is None
     issuer.entries = [jwk(EC_KEY, "old"), jwk(OTHER_EC_KEY, "new")]
-    clock.now += keys.FETCH_COOLDOWN_S
+    clock.now += remote_keys.FETCH_COOLDOWN_S
     assert await settled(verifier.check(new)) is None
     assert verifier.check(old) is None, "both serve while both are published"
     issuer.entries = [jwk(OTHER_EC_KEY, "new")]
-    clock.now += keys.FRESH_S - 1
+    clock.now += remote_keys.FRESH_S - 1
     assert verifier.check(old) is None, "known keys are trusted for a while"
     clock.now += 1
     assert_invalid(await settled(verifier.check(old)), "'old' is not among the known ES256 keys")
@@ -575,7 +575,7 @@ async def test_a_remembered_token_is_forgotten_when_a_fetch_withdraws_its_key() 
     old = bearer(EC_KEY, "ES256", kid="old")
     assert await settled(verifier.check(old)) is None
     issuer.entries = [jwk(OTHER_EC_KEY, "new")]
-    clock.now += keys.FETCH_COOLDOWN_S
+    clock.now += remote_keys.FETCH_COOLDOWN_S
     assert await settled(verifier.check(bearer(OTHER_EC_KEY, "ES256", kid="new"))) is None
     assert_invalid(verifier.check(old), "not among the known")
 
@@ -584,14 +584,14 @@ async def test_an_outage_of_the_issuer_keeps_the_known_keys() -> None:
     clock, issuer, warnings = Clock(), Issuer(jwk(EC_KEY, "e")), []
     verifier = issuer.verifier(clock, warn=warnings.append)
     assert await settled(verifier.check(TOKEN)) is None
-    clock.now += keys.FRESH_S
+    clock.now += remote_keys.FRESH_S
     issuer.error = OSError("no route to host")
     assert await settled(verifier.check(TOKEN)) is None
     assert warnings == ["the JWT keys at https://issuer.test/jwks.json could not be fetched: no route to host"]
     assert verifier.check(TOKEN) is None, "nobody waits again before the retry is due"
     issuer.error, issuer.entries, issuer.gate = None, [], asyncio.Event()
     issuer.reached.clear()
-    clock.now += keys.FETCH_RETRY_S
+    clock.now += remote_keys.FETCH_RETRY_S
     assert verifier.check(TOKEN) is None, "nor while it goes on"
     await issuer.reached.wait()
     assert verifier.check(TOKEN) is None
@@ -607,7 +607,7 @@ async def test_the_pause_after_a_fetch_that_failed_begins_at_its_end() -> None:
 
     async def fetch(url: str) -> bytes:
         asked.append(url)
-        clock.now += keys.FETCH_TIMEOUT_S
+        clock.now += remote_keys.FETCH_TIMEOUT_S
         raise TimeoutError
 
     verifier = JwtVerifier(jwks_url="https://issuer.test/jwks.json", fetch=fetch, clock=clock)
@@ -615,18 +615,18 @@ async def test_the_pause_after_a_fetch_that_failed_begins_at_its_end() -> None:
         assert_invalid(await settled(verifier.check(TOKEN)), "not among the known")
         assert_invalid(verifier.check(TOKEN), "not among the known")
         assert len(asked) == attempt
-        clock.now += keys.FETCH_RETRY_S
+        clock.now += remote_keys.FETCH_RETRY_S
 
 
 async def test_no_fetch_begins_while_one_that_was_given_up_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keys, "FETCH_TIMEOUT_S", 0.01)
+    monkeypatch.setattr(remote_keys, "FETCH_TIMEOUT_S", 0.01)
     clock, issuer = Clock(), Issuer(jwk(EC_KEY, "e"))
     issuer.gate = asyncio.Event()
     verifier = issuer.verifier(clock)
     others = asyncio.all_tasks()
     assert_invalid(await settled(verifier.check(TOKEN)), "not among the known")
     [given_up] = asyncio.all_tasks() - others
-    clock.now += keys.FETCH_COOLDOWN_S
+    clock.now += remote_keys.FETCH_COOLDOWN_S
     assert_invalid(verifier.check(TOKEN), "not among the known")
     assert issuer.asked == 1
     issuer.gate.set()
@@ -642,7 +642,7 @@ async def test_a_failed_first_fetch_is_tried_again_after_a_short_pause() -> None
     assert_invalid(await settled(verifier.check(TOKEN)), "not among the known")
     issuer.error = None
     assert_invalid(verifier.check(TOKEN), "not among the known")
-    clock.now += keys.FETCH_RETRY_S
+    clock.now += remote_keys.FETCH_RETRY_S
     assert await settled(verifier.check(TOKEN)) is None
 
 
@@ -656,7 +656,7 @@ async def test_a_clock_set_back_does_not_lock_the_key_set() -> None:
 
 
 async def test_a_fetch_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keys, "FETCH_TIMEOUT_S", 0.01)
+    monkeypatch.setattr(remote_keys, "FETCH_TIMEOUT_S", 0.01)
     issuer, warnings = Issuer(jwk(EC_KEY, "e")), []
     issuer.gate = asyncio.Event()
     verifier = issuer.verifier(Clock(), warn=warnings.append)
@@ -686,7 +686,7 @@ async def test_keys_come_over_http(key_server: KeyServer) -> None:
     [
         ((500, b"{}"), "HTTP Error 500"),
         ((200, b"<html>"), "not a JWK set"),
-        ((200, b" " * (keys.MAX_KEY_SET_BYTES + 1)), "longer than 1048576 bytes"),
+        ((200, b" " * (remote_keys.MAX_KEY_SET_BYTES + 1)), "longer than 1048576 bytes"),
     ],
 )
 async def test_answers_that_are_no_key_set(key_server: KeyServer, answer: tuple[int, bytes], words: str) -> None:
@@ -701,7 +701,7 @@ async def test_answers_that_are_no_key_set(key_server: KeyServer, answer: tuple[
 def test_a_fetch_that_hangs_takes_nobody_s_thread_and_holds_up_no_end() -> None:
     async def end_meanwhile(url: str) -> None:
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
-        fetching = asyncio.create_task(keys.fetch_over_http(url))
+        fetching = asyncio.create_task(remote_keys.fetch_over_http(url))
         connection, _ = await asyncio.to_thread(silent.accept)
         with connection:
             assert await asyncio.to_thread(lambda: "mine") == "mine"
@@ -724,7 +724,7 @@ def test_a_fetch_that_hangs_takes_nobody_s_thread_and_holds_up_no_end() -> None:
 
 async def test_only_http_addresses_are_fetched() -> None:
     with pytest.raises(keys.UnusableKeyError, match="no http or https address"):
-        await keys.fetch_over_http("file:///etc/passwd")
+        await remote_keys.fetch_over_http("file:///etc/passwd")
 
 
 # -- a third party ---------------------------------------------------------------------------------------
@@ -765,7 +765,7 @@ async def test_an_issuer_without_keys(key_server: KeyServer, path: str, answer: 
     key_server.publish(jwk(EC_KEY, "e"))
     # Not asked again at once.
     assert_invalid(verifier.check(TOKEN), "not among the known")
-    clock.now += keys.FETCH_RETRY_S
+    clock.now += remote_keys.FETCH_RETRY_S
     assert await settled(verifier.check(TOKEN)) is None
 
 
@@ -807,7 +807,7 @@ async def test_a_third_party_beside_the_keys_of_the_project() -> None:
     assert await settled(verifier.check(tokens[0])) is None
     assert verifier.check(tokens[1]) is None
     assert sorted(asked) == sorted(published), "whose a token is cannot be seen: all were asked, and once"
-    clock.now += keys.FRESH_S
+    clock.now += remote_keys.FRESH_S
     asked.clear()
     assert await settled(verifier.check(tokens[0])) is None
     assert asked == ["https://project.test/jwks"]
@@ -825,6 +825,6 @@ async def test_a_token_without_a_kid_may_be_of_any_of_the_key_sets() -> None:
     assert verifier.check(bearer(EC_KEY, "ES256", claims={"sub": "another"})) is None
     forged = bearer(ec.generate_private_key(ec.SECP256R1()), "ES256")
     assert_invalid(verifier.check(forged), "signature is wrong")
-    clock.now += keys.FRESH_S
+    clock.now += remote_keys.FRESH_S
     assert isinstance(verifier.check(foreign), Pending), "its keys are those that are not fresh"
     assert issuer.asked == 1

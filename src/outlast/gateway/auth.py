@@ -19,6 +19,7 @@ from typing import ClassVar, Final
 
 from outlast.gateway import keys
 from outlast.gateway.keys import UnusableKeyError
+from outlast.gateway.remote_keys import Fetch, RemoteKeys, by_discovery, fetch_over_http
 from outlast.gateway.tokens import TokenError, UnverifiedToken
 from outlast.wire import http1
 
@@ -96,7 +97,7 @@ class Pending:
     __slots__ = ("_authorization", "_needed", "_token", "_verifier")
 
     def __init__(
-        self, verifier: JwtVerifier, token: UnverifiedToken, authorization: bytes, needed: Collection[keys.RemoteKeys]
+        self, verifier: JwtVerifier, token: UnverifiedToken, authorization: bytes, needed: Collection[RemoteKeys]
     ) -> None:
         self._verifier = verifier
         self._token = token
@@ -104,7 +105,7 @@ class Pending:
         self._needed = needed
 
     async def resolve(self) -> Denial | None:
-        """``None`` when the request may pass. Takes ``keys.FETCH_TIMEOUT_S`` at most; never raises."""
+        """``None`` when the request may pass. Takes as long as `RemoteKeys.refresh`; never raises."""
         await asyncio.gather(*(remote.refresh() for remote in self._needed))
         return self._verifier.judge(self._token, self._authorization)
 
@@ -130,7 +131,7 @@ class JwtVerifier:
         issuer: str | None = None,
         issuer_shares_keys: bool = False,
         api_keys: Collection[str] = (),
-        fetch: keys.Fetch = keys.fetch_over_http,
+        fetch: Fetch = fetch_over_http,
         clock: Callable[[], float] = time.time,
         warn: Callable[[str], object] = lambda _: None,
     ) -> None:
@@ -146,11 +147,11 @@ class JwtVerifier:
         self._accepted: dict[bytes, float] = {}
         remotes = []
         if jwks_url:
-            remotes.append(keys.RemoteKeys(jwks_url, fetch, clock, warn, self._accepted.clear))
+            remotes.append(RemoteKeys(jwks_url, fetch, clock, warn, self._accepted.clear))
         if issuer:
             configuration, named = f"{issuer}/.well-known/openid-configuration", issuer if issuer_shares_keys else None
-            discover = keys.by_discovery(fetch)
-            remotes.append(keys.RemoteKeys(configuration, discover, clock, warn, self._accepted.clear, named))
+            discover = by_discovery(fetch)
+            remotes.append(RemoteKeys(configuration, discover, clock, warn, self._accepted.clear, named))
         self._remotes = tuple(remotes)
 
     def check(self, authorization: bytes | None) -> Denial | Pending | None:
@@ -201,7 +202,7 @@ class JwtVerifier:
         # Not before a token needs them: every local project has such keys, and loading PyJWT for them takes its time.
         return keys.usable(self._entries)
 
-    def _find(self, token: UnverifiedToken) -> tuple[keys.Key | None, keys.RemoteKeys | None]:
+    def _find(self, token: UnverifiedToken) -> tuple[keys.Key | None, RemoteKeys | None]:
         """The token's key, and the remote key set that it is in, if it is a remote one."""
         if token.alg == "HS256":
             return self._secret, None
@@ -212,7 +213,7 @@ class JwtVerifier:
             found = [(key, remote) for key, remote in found if token.is_signed_by(key)] or found
         return found[0] if found else (None, None)
 
-    def _needed(self, token: UnverifiedToken, now: float) -> list[keys.RemoteKeys]:
+    def _needed(self, token: UnverifiedToken, now: float) -> list[RemoteKeys]:
         """What to fetch before the token is judged: the key set that its key is in, if not fresh; all if in none.
 
         If that key set could not be fetched the last time, it is fetched meanwhile: in an outage nobody waits for it.
