@@ -36,13 +36,28 @@ class Owner(Metered, Protocol):
         """Its event loop is blocked, or goes on again. May be called when nothing has changed."""
 
 
+class Unmetered:
+    """Stands for a `Metering` as long as no code of the function runs."""
+
+    is_busy = rests = False
+    quick = 0
+    cpu_ms = 0.0
+    usage = Usage()
+
+    def is_running(self) -> bool:
+        return False
+
+    def _do_nothing(self) -> None: ...
+
+    ready = restart_wall_clock = wake = close = _do_nothing
+
+
 class Enforcer:
     """Implements `outlast.supervisor.meter.Reader`."""
 
     def __init__(self, meter: Meter, owner: Owner, limits: Limits, *, has_family: bool) -> None:
         """``has_family``: the worker may start processes, whose usage counts as its own."""
-        self.metering: Metering | None = None
-        """None before the function's code is evaluated."""
+        self.metering: Metering | Unmetered = Unmetered()
         self.near: EndReason | None = None
         """The limit that is so near that the worker must end as soon as it has nothing to do."""
         self._meter = meter
@@ -53,7 +68,7 @@ class Enforcer:
 
     def begin(self, pid: int) -> None:
         """The function's code is about to be evaluated in this process, or has been. May be called more than once."""
-        if self.metering is None:
+        if isinstance(self.metering, Unmetered):
             self.metering = Metering(self._meter, self._owner, self, pid, self._limits, has_family=self._has_family)
             if self._owner.was_ready:
                 # It was faster than the news of which process it is.
@@ -61,16 +76,10 @@ class Enforcer:
 
     def ready(self) -> None:
         """What it uses from now on counts."""
-        if self.metering is not None:
-            self.metering.ready()
+        self.metering.ready()
 
     def end(self) -> None:
-        if self.metering is not None:
-            self.metering.close()
-
-    @property
-    def usage(self) -> Usage:
-        return self.metering.usage if self.metering is not None else Usage()
+        self.metering.close()
 
     @property
     def is_stuck(self) -> bool:

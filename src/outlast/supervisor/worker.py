@@ -135,21 +135,21 @@ class Worker:
     @property
     def has_spare_time(self) -> bool:
         """Whether its event loop had time to spare when last looked at."""
-        return (metering := self._enforcer.metering) is None or not metering.is_busy
+        return not self._enforcer.metering.is_busy
 
     @property
     def quick(self) -> int:
         """See `outlast.core.balance.Worker`."""
-        return metering.quick if (metering := self._enforcer.metering) is not None else 0
+        return self._enforcer.metering.quick
 
     def is_running(self) -> bool:
         """Whether its event loop is at work at this moment."""
-        return (metering := self._enforcer.metering) is not None and metering.is_running()
+        return self._enforcer.metering.is_running()
 
     @property
     def cpu_ms(self) -> float:
         """CPU time of its process, up to this moment."""
-        return metering.cpu_ms if (metering := self._enforcer.metering) is not None else 0.0
+        return self._enforcer.metering.cpu_ms
 
     @property
     def open_tasks(self) -> int:
@@ -173,7 +173,7 @@ class Worker:
 
     @property
     def usage(self) -> Usage:
-        return self._enforcer.usage
+        return self._enforcer.metering.usage
 
     def snapshot(self, *, is_current: bool) -> WorkerSnapshot:
         usage, allowed = self.usage, self._function.limits
@@ -207,11 +207,11 @@ class Worker:
         """Sends a request to it."""
         exchange.worker = self
         self.requests = self._traffic.carry(exchange)
-        if (metering := self._enforcer.metering) is not None:
-            if self._is_per_request:
-                metering.restart_wall_clock()
-            if metering.rests:
-                metering.wake()
+        metering = self._enforcer.metering
+        if self._is_per_request:
+            metering.restart_wall_clock()
+        if metering.rests:
+            metering.wake()
 
     def retire(self, reason: EndReason) -> None:
         """Gives it no new requests; it ends when it has finished what it has."""
