@@ -37,7 +37,7 @@ class Administration:
 
     @classmethod
     async def prepare(
-        cls, address: Address, state_dir: Path, environ_token: str | None, *, announced: bool = True
+        cls, address: Address, state_dir: Path, environ_token: str | None, *, announced: bool
     ) -> "Administration":
         """``announced``: whether commands find the node through the project's folder.
 

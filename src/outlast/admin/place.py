@@ -32,7 +32,7 @@ class NodePlace(msgspec.Struct, frozen=True, kw_only=True):
     started: datetime
 
 
-def token(state_dir: Path, environ_token: str | None = None) -> str:
+def token(state_dir: Path, environ_token: str | None) -> str:
     """The token that callers must send; created at the first start. Raises `Unusable`.
 
     ``environ_token``: the value of OUTLAST_ADMIN_TOKEN, which overrides the file.

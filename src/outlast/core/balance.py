@@ -1,4 +1,5 @@
-"""Decides which worker gets a request: one that is ready, a new one, the next to become free, or none."""
+"""Decides which worker gets a request: one that is ready, a new one, the next to become free, or none; and when a new
+one may be started after others have failed."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -40,7 +40,7 @@ _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 _FULFILLED = TaskOutcome.FULFILLED
 
 
-async def rows(records: Sequence[TaskRecord], within_s: float = 0.0) -> AsyncIterator[bytes]:
+async def rows(records: Sequence[TaskRecord], within_s: float) -> AsyncIterator[bytes]:
     """The bytes for COPY, in pieces between which the event loop gets a turn; spread over ``within_s``.
 
     Raises UnicodeEncodeError for text that no database can store.

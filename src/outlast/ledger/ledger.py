@@ -1,7 +1,8 @@
-"""The interface of ledgers."""
+"""The interface of ledgers, and what they have in common."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, TypeVar
+from uuid import UUID
 
 import msgspec
 
@@ -18,6 +19,8 @@ from outlast.core.records import (
     WorkerQuery,
     WorkerRecord,
 )
+
+P = TypeVar("P", TaskPage, WorkerPage, RequestPage)
 
 DEFAULT_LIMIT = 100
 MAX_LIMIT = 1_000
@@ -93,3 +96,11 @@ class Ledger(Protocol):
 
     async def close(self, within_s: float = 2.0) -> None:
         """Writes what is not written yet, as far as that can be done in this time. Nothing may be told afterwards."""
+
+
+def checked(cursor: str | None, limit: int) -> tuple[int, str | None]:
+    """The limit within its bounds, and the cursor in canonical form. Raises ValueError."""
+    try:
+        return max(1, min(limit, MAX_LIMIT)), str(UUID(cursor)) if cursor is not None else None
+    except ValueError:
+        raise ValueError(f"{cursor!r} is not a cursor of a page") from None

@@ -3,7 +3,6 @@
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeVar
-from uuid import UUID
 
 from outlast.core.records import (
     Query,
@@ -18,10 +17,9 @@ from outlast.core.records import (
     WorkerQuery,
     WorkerRecord,
 )
-from outlast.ledger.ledger import DEFAULT_LIMIT, MAX_LIMIT, Status
+from outlast.ledger.ledger import DEFAULT_LIMIT, P, Status, checked
 
 _R = TypeVar("_R", TaskRecord, WorkerRecord, RequestRecord)
-P = TypeVar("P", TaskPage, WorkerPage, RequestPage)
 
 DEFAULT_CAPACITY = 10_000
 
@@ -84,11 +82,3 @@ def _page(page: type[P], records: Iterable[Any], query: Query, cursor: str | Non
     # Requests are reported when they end, which is not the order in which they came.
     found.sort(key=lambda record: record.id, reverse=True)
     return page(items=found[:limit], cursor=found[limit - 1].id if len(found) > limit else None)
-
-
-def checked(cursor: str | None, limit: int) -> tuple[int, str | None]:
-    """The limit within its bounds, and the cursor in canonical form. Raises ValueError."""
-    try:
-        return max(1, min(limit, MAX_LIMIT)), str(UUID(cursor)) if cursor is not None else None
-    except ValueError:
-        raise ValueError(f"{cursor!r} is not a cursor of a page") from None

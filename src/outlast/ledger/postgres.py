@@ -36,8 +36,8 @@ from outlast.ledger import queries
 from outlast.ledger.asking import Asking
 from outlast.ledger.buffer import R
 from outlast.ledger.forgetting import Forgetting
-from outlast.ledger.ledger import DEFAULT_LIMIT, Status, TooMany
-from outlast.ledger.memory import MemoryLedger, P, checked
+from outlast.ledger.ledger import DEFAULT_LIMIT, P, Status, TooMany, checked
+from outlast.ledger.memory import MemoryLedger
 from outlast.ledger.presence import LOST_AFTER_S, Presence
 from outlast.ledger.siblings import LockedSiblings
 from outlast.ledger.sql import SINGLE

@@ -33,7 +33,7 @@ class Fleet:
 
         await asyncio.gather(*map(prepare, self._pools.values()))
 
-    def apply(self, project: Project, changed: Iterable[Path], *, at_once: bool = False) -> None:
+    def apply(self, project: Project, changed: Iterable[Path], *, at_once: bool) -> None:
         """Serves what the settings say now. Functions that no changed setting or file concerns are left alone.
 
         ``changed``: paths, both as they were named and with links resolved. ``at_once``: the very next request meets

@@ -45,7 +45,7 @@ class OpenTasks:
         moment: Moment,
         make_record: Callable[[messages.TaskStarted, Moment], TaskRecord],
         *,
-        is_last_word: bool = False,
+        is_last_word: bool,
     ) -> None:
         """Raises `UnknownTask` if a task with that number is still open."""
         number = message.task
