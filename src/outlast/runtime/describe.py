@@ -1,4 +1,4 @@
-"""Errors as text."""
+"""Errors, and other values that were not expected, as text."""
 
 import contextlib
 import functools
@@ -49,6 +49,15 @@ def summary(error: BaseException) -> str:
         return f"{type(error).__name__}: {error}"
     except Exception:
         return _unprintable(error)
+
+
+def shown(value: object) -> str:
+    """A value, at most some 200 characters of it. Never raises either."""
+    try:
+        text = repr(value)
+    except Exception:
+        text = f"an object of type {type(value).__name__}"
+    return text if len(text) <= 200 else text[:200] + "..."
 
 
 def _unprintable(error: BaseException) -> str:

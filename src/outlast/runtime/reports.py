@@ -3,13 +3,14 @@
 import logging
 from collections.abc import Callable
 
+from outlast.runtime.context import request_id
 from outlast.wire import messages
 
 _logger = logging.getLogger("outlast")
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
 
-def _log(message: messages.FromWorker) -> None:
+def _pass_to_logging(message: messages.FromWorker) -> None:
     match message:
         case messages.Logged():
             _logger.log(_LEVELS[message.level], message.text)
@@ -23,9 +24,14 @@ def _no_flush() -> None:
     pass
 
 
-send: Callable[[messages.FromWorker], None] = _log
+send: Callable[[messages.FromWorker], None] = _pass_to_logging
 flush: Callable[[], None] = _no_flush
 """When it returns, nothing that was sent before can be lost any more."""
+
+
+def log(level: messages.Level, text: str) -> None:
+    """A line in the log, of the request that this code belongs to."""
+    send(messages.Logged(level, text, request_id.get()))
 
 
 def connect(to_node: Callable[[messages.FromWorker], None], flush_to_node: Callable[[], None]) -> None:

@@ -11,11 +11,9 @@ from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from outlast.runtime import memory, reports
-from outlast.runtime.context import request_id
-from outlast.runtime.describe import describe
+from outlast.runtime.describe import describe, shown
 from outlast.runtime.edge_runtime import report_uncaught
 from outlast.runtime.requests import ClientDisconnect, Request
-from outlast.wire.messages import Level, Logged
 
 Handler = Callable[[Request], starlette.responses.Response | Awaitable[starlette.responses.Response]]
 H = TypeVar("H", bound=Handler)
@@ -33,7 +31,9 @@ class HandlerApp:
         if scope["type"] == "lifespan":
             return
         if scope["type"] == "websocket":
-            log("error", "serve(handler) takes no WebSockets: define an ASGI `app` (Starlette, FastAPI) for them")
+            reports.log(
+                "error", "serve(handler) takes no WebSockets: define an ASGI `app` (Starlette, FastAPI) for them"
+            )
             await send({"type": "websocket.close", "code": 1003})
             return
         request = Request(scope, receive)
@@ -65,7 +65,7 @@ class HandlerApp:
             return None
         if isinstance(answer, starlette.responses.Response):
             return answer
-        log("error", f"handler returned {shown(answer)}, not a Response")
+        reports.log("error", f"handler returned {shown(answer)}, not a Response")
         return _failure(502, "Bad Gateway", "BAD_RESPONSE")
 
     async def _call_in_thread(self, request: Request) -> Any:
@@ -108,7 +108,7 @@ def serve(handler: Any = None, *, host: str = "127.0.0.1", port: int = 8000) -> 
     if not callable(handler):
         raise TypeError(f"serve needs a handler, a function of a request, not {shown(handler)}")
     if serving.app is not None:
-        log("warning", "serve was called again: from now on its last handler answers every request")
+        reports.log("warning", "serve was called again: from now on its last handler answers every request")
     serving.app = app = HandlerApp(handler)
     if serving.on_app is not None:
         serving.on_app(app)
@@ -129,25 +129,12 @@ def report(error: BaseException) -> None:
         # Nobody knows what else fails in a process that has reached its limit: it must be replaced.
         report_uncaught(error)
     else:
-        log("error", describe(error))
-
-
-def log(level: Level, text: str) -> None:
-    reports.send(Logged(level, text, request_id.get()))
+        reports.log("error", describe(error))
 
 
 def _failure(status: int, text: str, code: str) -> starlette.responses.Response:
     fields = {"sb-error-code": code, "access-control-allow-origin": "*", "access-control-expose-headers": "*"}
     return starlette.responses.PlainTextResponse(text, status, fields)
-
-
-def shown(value: object) -> str:
-    """Never raises."""
-    try:
-        text = repr(value)
-    except Exception:
-        text = f"an object of type {type(value).__name__}"
-    return text if len(text) <= 200 else text[:200] + "..."
 
 
 def _is_of_main_program(handler: object) -> bool:

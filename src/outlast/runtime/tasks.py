@@ -14,7 +14,7 @@ from typing import Any
 from outlast.runtime import memory, reports
 from outlast.runtime.context import request_id
 from outlast.runtime.describe import describe
-from outlast.wire.messages import Logged, TaskSettled, TaskStarted
+from outlast.wire.messages import TaskSettled, TaskStarted
 
 AnyFuture = asyncio.Future[Any]
 
@@ -160,7 +160,7 @@ class Tasks:
             f"{limit} still runs, {IGNORED_AFTER_S:g} s after its timeout: something in it catches CancelledError, "
             "as a bare `except:` does, and goes on"
         )
-        reports.send(Logged("warning", text, request_id.get()))
+        reports.log("warning", text)
 
     def _on_done(self, future: AnyFuture) -> None:
         error = None if future.cancelled() else future.exception()
@@ -183,8 +183,7 @@ class Tasks:
         if limit is not None and limit.passed:
             reports.send(TaskSettled(number, "timed_out", f"TimeoutError: {limit} took longer than {limit.seconds} s"))
             if error is not None:
-                text = f"{limit} failed after its timeout:\n{describe(error)}"
-                reports.send(Logged("error", text, request_id.get()))
+                reports.log("error", f"{limit} failed after its timeout:\n{describe(error)}")
                 self._on_rejected(future, error)
         elif future.cancelled():
             # Somebody cancelled it on purpose: no event is dispatched for that.
@@ -226,7 +225,7 @@ class Tasks:
             f"write EdgeRuntime.wait_until({call}) with an `async def` function, or "
             "EdgeRuntime.wait_until(asyncio.to_thread(work, ...)) with any other"
         )
-        reports.send(Logged("warning", text, request_id.get()))
+        reports.log("warning", text)
 
 
 def _loop_of_endpoint() -> asyncio.AbstractEventLoop | None:

@@ -18,7 +18,7 @@ from outlast.runtime.describe import describe
 from outlast.runtime.edge_runtime import tasks
 from outlast.runtime.requests import ClientDisconnect, Request
 from outlast.runtime.responses import is_whole
-from outlast.runtime.serving import HandlerApp, internal_server_error, log, report
+from outlast.runtime.serving import HandlerApp, internal_server_error, report
 from outlast.runtime.tasks import plain_name
 
 TURNS_TO_RETURN = 16
@@ -69,7 +69,7 @@ class Gate:
                 _current.set(exchange)
                 await exchange.run(app, stream.receive)
                 if not (stream.ended or stream.gone):
-                    log("error", "the application has returned without a complete response")
+                    reports.log("error", "the application has returned without a complete response")
         except SystemExit as exit_:
             self._on_exit(exit_)
         except BaseException as error:
@@ -281,7 +281,7 @@ class Exchange:
             await self._release()
         except Exception as error:
             # The response does not match its head.
-            log("error", describe(error))
+            reports.log("error", describe(error))
 
     def _name(self) -> str:
         # Starlette, which FastAPI uses too; Litestar.

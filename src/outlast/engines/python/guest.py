@@ -27,7 +27,7 @@ from outlast.runtime import memory, reports
 from outlast.runtime.describe import describe
 from outlast.runtime.edge_runtime import dispatch, dispatch_error, dispatch_rejection, settled, tasks
 from outlast.runtime.events import BeforeUnloadEvent, Event, UnloadDetail
-from outlast.runtime.serving import HandlerApp, log, serving
+from outlast.runtime.serving import HandlerApp, serving
 from outlast.runtime.tasks import AnyFuture
 from outlast.wire import kept, messages, sockets
 
@@ -187,7 +187,9 @@ class Guest:
         dispatch(Event("load"))
         app = serving.app or getattr(module, "app", None)
         if app is None and len(tasks):
-            log("warning", f"{'/'.join(path.parts[-2:])} was evaluated, but serves nothing yet: call serve(handler)")
+            reports.log(
+                "warning", f"{'/'.join(path.parts[-2:])} was evaluated, but serves nothing yet: call serve(handler)"
+            )
             return
         if not isinstance(app, HandlerApp) and (problem := loading.why_it_cannot_serve(path, module, app)):
             self._fail(problem)
@@ -241,11 +243,11 @@ class Guest:
         for _ in range(TURNS_TO_SETTLE):
             await asyncio.sleep(0)
         if self._lifespan is not None and (problem := await self._lifespan.shutdown()):
-            log("error", problem)
+            reports.log("error", problem)
         await settled(dispatch(Event("unload")))
         # The node names the requests and tasks that are cut off, and these wait for some of asyncio's tasks themselves.
         if not self._is_busy() and (left := forgotten.names()):
-            log(
+            reports.log(
                 "warning",
                 f"the worker ends in the middle of {', '.join(left)}: it does not wait for asyncio's own tasks, or for "
                 "threads. EdgeRuntime.wait_until(...) has it wait; lifespan, beforeunload or unload can end what has "
@@ -309,7 +311,7 @@ class Guest:
             text = context.get("message", "")
             if "was destroyed but it is pending" in text:
                 text = f"{text} {promise!r}: nothing refers to it; EdgeRuntime.wait_until keeps a task alive"
-            log("warning", text)
+            reports.log("warning", text)
         elif promise is not None:
             _context_of(promise).run(dispatch_rejection, promise, error, uncaught=True)
         else:

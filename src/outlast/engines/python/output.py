@@ -16,8 +16,7 @@ from typing import Any, TextIO, TypeVar, cast
 
 from outlast.runtime import reports
 from outlast.runtime.context import request_id
-from outlast.runtime.describe import describe
-from outlast.runtime.serving import shown
+from outlast.runtime.describe import describe, shown
 from outlast.wire.messages import FromWorker, Level, Logged
 
 MAX_PENDING = 64 * 1024
@@ -52,16 +51,13 @@ class Writer(io.TextIOBase):
         if text.endswith("\n"):
             # Just the newline of a line that was sent early because of its length.
             if whole != "\n" or begun is None:
-                self.say(level if type(text) is str else _level_in(text, level), whole[:-1])
+                reports.log(level if type(text) is str else _level_in(text, level), whole[:-1])
         elif len(whole) > MAX_PENDING:
-            self.say(level, whole)
+            reports.log(level, whole)
             self._pending[key] = ""
         elif whole:
             self._pending[key] = whole
         return len(text)
-
-    def say(self, level: Level, text: str) -> None:
-        reports.send(Logged(level, text, request_id.get()))
 
     def flush(self) -> None:
         """Sends the unfinished lines of this thread and request."""
@@ -122,7 +118,7 @@ class _LastResort(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            reports.send(Logged(level_of(record.levelno), self.format(record), request_id.get()))
+            reports.log(level_of(record.levelno), self.format(record))
         except Exception:
             self.handleError(record)
 
@@ -217,7 +213,7 @@ def _report_lost(_: logging.Handler, record: logging.LogRecord) -> None:
         text = (
             f"{describe(error)}\nwhen this was to be logged: {shown(record.msg)}, with {shown(record.args)}\n  {where}"
         )
-        reports.send(Logged("error", text, request_id.get()))
+        reports.log("error", text)
 
 
 def _level_recorded(record: logging.LogRecord) -> Level | None:
@@ -251,7 +247,7 @@ def _show_warning(
 ) -> None:
     text = warnings.formatwarning(message, category, filename, lineno, line).rstrip("\n")
     if file is None or isinstance(file, Writer):
-        reports.send(Logged("warning", text, request_id.get()))
+        reports.log("warning", text)
     else:
         file.write(text + "\n")
 
@@ -260,7 +256,7 @@ def _show_unraisable(unraisable: Any) -> None:
     what = unraisable.err_msg or "Exception ignored in"
     error = unraisable.exc_value
     text = f"{what}: {unraisable.object!r}"
-    reports.send(Logged("error", text if error is None else f"{text}\n{describe(error)}", request_id.get()))
+    reports.log("error", text if error is None else f"{text}\n{describe(error)}")
 
 
 def _print_traceback(self: traceback.TracebackException, *, file: TextIO | None = None, **form: Any) -> None:

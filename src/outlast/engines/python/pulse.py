@@ -16,8 +16,8 @@ from collections.abc import Callable, Set
 from pathlib import Path
 from types import CodeType, FrameType
 
+from outlast.runtime import reports
 from outlast.runtime.describe import is_users_code
-from outlast.runtime.serving import log
 
 TICK_S = 0.5
 STUCK_AFTER_S = 1.0
@@ -118,7 +118,7 @@ class Pulse:
             return
         if not self._named:
             self._named = True
-            log(
+            reports.log(
                 "warning",
                 f"the event loop has been blocked for {blocked_s:.1f} s by {_where(frame)}: no other request or task "
                 "of this worker can go on meanwhile. Call something that can be awaited, or asyncio.to_thread(...)",
