@@ -11,7 +11,7 @@ import starlette.responses
 from starlette.background import BackgroundTask
 from starlette.types import Receive, Scope, Send
 
-from outlast.runtime import reports, sse
+from outlast.runtime import iterables, reports, sse
 
 Chunk = str | bytes | bytearray | memoryview
 Body = Chunk | Iterable[Chunk] | AsyncIterable[Chunk] | None
@@ -128,7 +128,7 @@ async def _send_all(stream: AsyncIterable[Chunk], send: Send) -> None:
             body = chunk.encode() if isinstance(chunk, str) else bytes(chunk)
             await send({"type": "http.response.body", "body": body, "more_body": True})
     finally:
-        await sse.close(stream)
+        await iterables.close(stream)
 
 
 async def _until_disconnected(receive: Receive, work: Any) -> None:
@@ -168,7 +168,7 @@ def _chunks(body: object) -> AsyncIterable[Chunk]:
             f"a response's body is str, bytes or an iterator of these, not {type(body).__name__}: "
             "for JSON, write Response.json(...)"
         )
-    return sse.in_thread(body)
+    return iterables.in_thread(body)
 
 
 def _raw(headers: HeadersInit) -> RawHeaders:
