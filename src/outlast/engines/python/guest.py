@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from outlast.core.outcome import UnloadReason
-from outlast.engines.python import forgotten, gate, loading, pools, rehearsal
+from outlast.engines.python import calls, forgotten, gate, loading, pools, rehearsal
 from outlast.engines.python.control import Channel
 from outlast.engines.python.lane import Connection as LaneConnection
 from outlast.engines.python.lane import Lane
@@ -89,7 +89,7 @@ class Guest:
         undisturbed = {Channel.proceed.__code__, Guest.end.__code__}
         self._pulse = Pulse(loop, self._is_busy, self._on_stuck, self._on_moving, self._hear, undisturbed)
         self._gate = gate.Gate(self._pulse.quicken, self._output.end_request, self._exit)
-        gate.install()
+        calls.install()
         pools.install()
         serving.inside_worker = True
         serving.on_app = self._use
@@ -168,7 +168,7 @@ class Guest:
     async def _answer(self, ping: messages.Ping) -> None:
         """When what still runs has become a task: a worker without any may be ended after this."""
         self._gate.lost_all()
-        for _ in range(gate.TURNS_TO_ARRIVE + 2 * gate.TURNS_TO_RETURN):
+        for _ in range(gate.TURNS_TO_ARRIVE + 2 * calls.TURNS_TO_RETURN):
             await asyncio.sleep(0)
         self._channel.send(messages.Pong(ping.number))
 
