@@ -27,7 +27,8 @@ from outlast.core.language import Language
 from outlast.core.policy import Policy
 from outlast.database import choice
 from outlast.engines import tools
-from outlast.engines.deno import DenoEngine, inspector
+from outlast.engines.deno import inspector
+from outlast.engines.deno.engine import DenoEngine
 from outlast.engines.processes import Command, Process, Spawner
 from outlast.engines.python.engine import ZYGOTE, PythonEngine
 from outlast.gateway.ports import Ports

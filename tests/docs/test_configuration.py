@@ -16,7 +16,7 @@ from outlast.config.toml_file import Section
 from outlast.core.balance import Scale
 from outlast.core.limits import Limits
 from outlast.core.policy import OneshotBackground
-from outlast.engines.deno import DENO_SETTINGS
+from outlast.engines.deno.engine import DENO_SETTINGS
 
 TEXT = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text()
 CLI = (Path(__file__).parents[2] / "docs" / "cli.md").read_text()

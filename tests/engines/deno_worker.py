@@ -14,13 +14,12 @@ from typing import Any, NamedTuple, TypeVar
 
 from deno import find_deno_bin
 
-import outlast.engines.deno
 from outlast.core.limits import Limits
 from outlast.engines.deno import memory
 from outlast.engines.deno.rehearsal import Rehearsal
+from outlast.engines.deno.shipped import GUEST
 from outlast.engines.processes import Command, Result
 
-GUEST = Path(outlast.engines.deno.__file__).parent / "guest"
 DENO_DIR = Path(__file__).parents[2] / ".outlast" / "test-deno"
 ENV = {"DENO_DIR": str(DENO_DIR), "NO_COLOR": "1"}
 PATIENCE_S = 20

@@ -15,7 +15,8 @@ from outlast.core.language import Language
 from outlast.core.limits import Limits
 from outlast.core.outcome import EndReason
 from outlast.engines import backstop
-from outlast.engines.deno import DenoEngine, memory
+from outlast.engines.deno import memory
+from outlast.engines.deno.engine import DenoEngine
 from outlast.engines.deno.rehearsal import Rehearsal
 from outlast.engines.processes import Command, Exit, Spawner
 from outlast.sandbox.walls import RLIMITS, Walls

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from outlast.engines.deno import permission
+from outlast.engines.deno.engine import permission
 from outlast.engines.deno.prepare import PrepareError
 
 

@@ -10,7 +10,8 @@ from tests.engines.deno_worker import DENO_DIR, run
 
 from outlast.config.settings import FunctionSettings
 from outlast.core.language import Language
-from outlast.engines.deno import DenoEngine, DenoProgram, npmrc, workspace
+from outlast.engines.deno import npmrc, workspace
+from outlast.engines.deno.engine import DenoEngine, DenoProgram
 from outlast.engines.deno.jsonc import SettingsError
 from outlast.engines.deno.prepare import PrepareError
 from outlast.engines.reach import OutOfReach

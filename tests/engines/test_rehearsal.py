@@ -16,7 +16,7 @@ import pytest_asyncio
 from tests.engines.deno_worker import ENV, PATIENCE_S, run
 
 from outlast.config import settings
-from outlast.engines.deno import DenoEngine, DenoProgram
+from outlast.engines.deno.engine import DenoEngine, DenoProgram
 from outlast.engines.deno.rehearsal import NOTHING, Rehearsal
 from outlast.engines.processes import Command, Result, Spawner, SpawnError
 from outlast.sandbox.layers import available

@@ -16,7 +16,7 @@ from outlast.config.address import PORT, URL, is_free
 from outlast.config.layout import STATE
 from outlast.config.settings import FunctionSettings
 from outlast.core.errors import OutlastError
-from outlast.engines.deno.prepare import DENO
+from outlast.engines.deno.shipped import DENO
 from outlast.engines.python.uv import UV
 from outlast.sandbox.layers import available
 

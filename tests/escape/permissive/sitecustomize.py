@@ -3,7 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
-from outlast.engines.deno import DenoProgram
+from outlast.engines.deno.engine import DenoProgram
 from outlast.engines.processes import Command
 
 as_it_is = DenoProgram.command

@@ -15,8 +15,7 @@ from outlast.config.settings import FunctionSettings
 from outlast.engines.deno import jsonc
 from outlast.engines.deno.jsonc import SettingsError
 from outlast.engines.deno.package_json import PackageJson
-
-GUEST = Path(__file__).with_name("guest")
+from outlast.engines.deno.shipped import GUEST
 
 _ANSWERED = (
     (re.compile(r"jsr:/?@edge-runtime/js(@[^/]*)?"), GUEST / "edge_runtime.ts"),

@@ -16,19 +16,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from deno import find_deno_bin
-
 from outlast.config.files import resolved
 from outlast.config.settings import FunctionSettings
 from outlast.core.errors import OutlastError
 from outlast.engines.deno import import_map, jsonc, npmrc
 from outlast.engines.deno.package_json import PackageJson
+from outlast.engines.deno.shipped import DENO, GUEST, PLAIN
 from outlast.engines.processes import MAX_REPORT, Command, Run
 
-GUEST = import_map.GUEST
 BOOTSTRAP = GUEST / "bootstrap.ts"
 STOP = GUEST / "stop.ts"
-DENO = find_deno_bin()
 
 NPMRC = ".npmrc"
 KEPT = ("compilerOptions", "unstable")
@@ -81,7 +78,7 @@ async def prepare(
     async def deno(*arguments: str) -> bytes:
         # A backtrace would be Deno's own, and say nothing about the function.
         told = {name: value for name, value in env.items() if name not in ("RUST_BACKTRACE", "RUST_LIB_BACKTRACE")}
-        told |= {"NO_COLOR": "1", "DENO_NO_UPDATE_CHECK": "1", **RESOLVING}
+        told |= {**PLAIN, **RESOLVING}
         result = await run(Command([DENO, *arguments], told, function.folder))
         if result.code:
             report = _ANSI.sub("", result.err.decode("utf-8", "replace"))[:MAX_REPORT].strip()

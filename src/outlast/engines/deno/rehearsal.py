@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from outlast.core.errors import OutlastError
-from outlast.engines.deno.prepare import DENO, GUEST
+from outlast.engines.deno.shipped import DENO, GUEST
 from outlast.engines.processes import Command, Run
 
 SCRIPT = GUEST / "rehearsal.ts"

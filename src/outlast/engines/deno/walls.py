@@ -1,19 +1,15 @@
 """What the worker of a TypeScript function may touch, Deno's own permissions aside."""
 
 import contextlib
-import functools
-import os
-import struct
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from outlast.config.settings import FunctionSettings
-from outlast.engines.deno.prepare import DENO, GUEST, Prepared
+from outlast.engines.deno.prepare import Prepared
+from outlast.engines.deno.shipped import DENO, GUEST, loader
 from outlast.sandbox import system
 from outlast.sandbox.walls import MOUNTS, Walls
 from outlast.wire import notes
-
-_PT_INTERP = 3
 
 
 def around(
@@ -42,7 +38,7 @@ def around(
         layers=layers,
         files=[*system.facts(), *map(str, elsewhere)],
         read=[*system.libraries(), *system.more_facts(), str(GUEST), *map(str, readable), *named],
-        run=[DENO, *_loader()],
+        run=[DENO, *loader()],
         change=[str(folder / "tmp"), str(folder / notes.FILE)],
         devices=system.DEVICES,
         sockets=[str(folder)],
@@ -71,7 +67,7 @@ def while_preparing(
         layers=[layer for layer in layers if layer != MOUNTS],
         files=system.facts(),
         read=[*system.libraries(), *system.more_facts(), str(GUEST), *map(str, own), *named],
-        run=[DENO, *_loader()],
+        run=[DENO, *loader()],
         change=[*map(str, folders)],
         devices=system.DEVICES,
         sealed=True,
@@ -92,21 +88,4 @@ def _packages_beside(function: FunctionSettings) -> list[Path]:
         wanted = {"nodeModulesDir": ["node_modules"], "vendor": ["vendor", "node_modules"]}
         here = [name for option, names in wanted.items() if f'"{option}"' in config for name in names]
         return [function.deno_config.parent / name for name in here]
-    return []
-
-
-@functools.cache
-def _loader() -> list[str]:
-    """The program that the kernel runs to load Deno: the interpreter named in its ELF header (elf(5))."""
-    with Path(DENO).open("rb") as program:
-        header = program.read(64)
-        if header[:5] != b"\x7fELF\x02":
-            return []
-        (at,) = struct.unpack_from("=Q", header, 32)
-        size, count = struct.unpack_from("=HH", header, 54)
-        for index in range(count):
-            entry = os.pread(program.fileno(), size, at + index * size)
-            kind, _, offset, _, _, length = struct.unpack_from("=IIQQQQ", entry)
-            if kind == _PT_INTERP:
-                return [os.fsdecode(os.pread(program.fileno(), length, offset).rstrip(b"\0"))]
     return []
