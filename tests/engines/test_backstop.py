@@ -184,7 +184,7 @@ class TestCpu:
     async def test_computing_without_end(self) -> None:
         """As the kernel stops it, by way of the process that starts workers."""
         spawner = Spawner()
-        walls = Walls(layers=[RLIMITS], rlimits=backstop.rlimits(CPU=1, DATA=None))
+        walls = Walls(layers=[RLIMITS], rlimits={"CPU": 1})
         spins = Command([sys.executable, "-I", "-S", "-c", "while True: pass"], {}, Path("/"), walls=walls)
         try:
             process = await spawner.spawn(spins)

@@ -19,6 +19,7 @@ from outlast.engines.processes import Command, Exit, Spawner
 from outlast.engines.python import libraries
 from outlast.engines.python.build import Environment
 from outlast.engines.python.engine import PrepareError, PythonEngine
+from outlast.engines.reach import Bounds
 from outlast.sandbox.walls import RLIMITS
 
 Make = Callable[..., FunctionSettings]
@@ -65,7 +66,8 @@ async def test_without_an_environment_it_is_forked(bench: Bench, function: Make,
 
 async def test_the_kernel_holds_it_to_its_limits(bench: Bench, function: Make, tmp_path: Path) -> None:
     limits = Limits(memory_mb=100, cpu_hard_ms=2000, boot_timeout_ms=30_000)
-    program = dataclasses.replace(await bench.engine.prepare(function(limits=limits)), layers=[RLIMITS])
+    prepared = await bench.engine.prepare(function(limits=limits))
+    program = dataclasses.replace(prepared, bounds=Bounds([RLIMITS], own=[], elsewhere=[]))
     command = program.command(tmp_path / "w", "execution")
     assert command.fork is not None
     assert command.fork["memory_mb"] == 100

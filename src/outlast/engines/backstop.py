@@ -11,6 +11,7 @@ import signal
 from outlast.core.limits import MOST_CPUS_AT_ONCE, Limits
 from outlast.core.outcome import EndReason
 from outlast.engines.processes import Exit
+from outlast.sandbox import system
 
 _BY_SIGNAL = re.compile(
     r"^(?:# )?Fatal \w+ out of memory"  # V8; below it is a trace of the stack
@@ -30,9 +31,10 @@ def cpu_s(limits: Limits) -> int | None:
     return math.ceil(limits.cpu_hard_ms / 1000) + math.ceil(limits.boot_timeout_ms * MOST_CPUS_AT_ONCE / 1000)
 
 
-def rlimits(**values: int | None) -> dict[str, int]:
-    """For `outlast.sandbox.walls.Walls`. None: no limit."""
-    return {name: value for name, value in values.items() if value is not None}
+def rlimits(limits: Limits, *, data: int | None = None) -> dict[str, int]:
+    """Those of a worker, for `outlast.sandbox.walls.Walls`. ``data``: bytes for RLIMIT_DATA; None: no limit."""
+    own = {"CPU": cpu_s(limits), "DATA": data}
+    return {**system.RLIMITS, **{name: value for name, value in own.items() if value is not None}}
 
 
 def limit_reached(used: Exit, errors: str, limits: Limits) -> EndReason | None:

@@ -1,6 +1,7 @@
 """Which files a function may be made of: whatever its code imports, and what its settings link to, is read."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from outlast.config.files import resolved
@@ -18,6 +19,18 @@ class OutOfReach(OutlastError):
 
     def __init__(self, path: Path, why: str) -> None:
         super().__init__(f"uses {path}, {why} (--no-sandbox allows it)")
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What confines the workers of a function, and which of the user's files they may read all the same."""
+
+    layers: Sequence[str]
+    """Of the sandbox."""
+    own: Sequence[Path]
+    """The function's own files and folders, see `own`."""
+    elsewhere: Sequence[Path]
+    """The other files that it is made of, see `beyond`."""
 
 
 def own(function: FunctionSettings, functions_dir: Path) -> list[Path]:

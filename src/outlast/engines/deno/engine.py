@@ -15,6 +15,7 @@ from outlast.engines.deno.prepare import BOOTSTRAP, RESOLVING, Prepared, Prepare
 from outlast.engines.deno.rehearsal import Learnt, Rehearsal
 from outlast.engines.deno.shipped import DENO, PLAIN
 from outlast.engines.processes import Command, Exit, Run
+from outlast.engines.reach import Bounds
 from outlast.sandbox.walls import Walls
 from outlast.wire import notes, sockets
 
@@ -77,17 +78,15 @@ class DenoEngine:
             prepare(function, workspace=shared, folder=state, env=env, run=self._run_for(function, state, env)),
             self._rehearsal.learnt(),
         )
-        own = reach.own(function, self._functions_dir)
+        bounds = None
         if self._layers is not None:
-            permission([*own, Path(self._fetch_env["DENO_DIR"])])
+            bounds = await asyncio.to_thread(self._bounds, prepared, self._layers)
         return DenoProgram(
             prepared=prepared,
             state=state,
             functions_dir=self._functions_dir,
-            own=own,
-            elsewhere=await asyncio.to_thread(self._beyond, prepared, own),
             hidden_env={**self._hidden_env, **self._for_registries(prepared)},
-            layers=self._layers,
+            bounds=bounds,
             learnt=learnt,
         )
 
@@ -106,14 +105,15 @@ class DenoEngine:
         around = walls.while_preparing(function, layers=self._layers, root=self._root, state=state, env=env)
         return lambda command: self._run(replace(command, walls=around))
 
-    def _beyond(self, prepared: Prepared, own: Sequence[Path]) -> Sequence[Path]:
-        if self._layers is None:
-            return ()
+    def _bounds(self, prepared: Prepared, layers: Sequence[str]) -> Bounds:
         function, around = prepared.function, resolved(self._root)
+        own = reach.own(function, self._functions_dir)
+        refuse_commas([*own, Path(self._fetch_env["DENO_DIR"])])
         named = (function.entrypoint, function.import_map, function.deno_config)
         files = (function.entrypoint, *import_map.files(function))
         configured = [path for path in files if path in named or resolved(path).is_relative_to(around)]
-        return reach.beyond(prepared.modules, own=own, root=around, configured=configured)
+        elsewhere = reach.beyond(prepared.modules, own=own, root=around, configured=configured)
+        return Bounds(layers, own, elsewhere)
 
 
 @dataclass(frozen=True)
@@ -124,11 +124,9 @@ class DenoProgram:
     state: Path
     """The folder with what was made for the function."""
     functions_dir: Path
-    own: Sequence[Path]
-    elsewhere: Sequence[Path]
-    """``own``: files and folders that it may read; ``elsewhere``: other files that it is made of."""
     hidden_env: Mapping[str, str]
-    layers: Sequence[str] | None
+    bounds: Bounds | None
+    """None: it is not confined."""
     learnt: Learnt
 
     def command(self, folder: Path, execution_id: str) -> Command:
@@ -161,10 +159,10 @@ class DenoProgram:
         return Command(argv, env, function.folder, walls=self._walls(folder), port=port)
 
     def _permissions(self, folder: Path) -> list[str]:
-        if self.layers is None:
+        if self.bounds is None:
             return ["--allow-all"]
         paths = [folder / name for name in (sockets.CONTROL, sockets.HTTP, sockets.NODE_HTTP)]
-        read = [*self.own, folder / "tmp", *paths, *self._packages]
+        read = [*self.bounds.own, folder / "tmp", *paths, *self._packages]
         return [
             "--allow-net",
             "--allow-env",
@@ -182,19 +180,17 @@ class DenoProgram:
         return [Path(self.hidden_env["DENO_DIR"], "npm"), *beside]
 
     def _walls(self, folder: Path) -> Walls | None:
-        if self.layers is None:
+        if self.bounds is None:
             return None
         limits = self.prepared.function.limits
         data = None if self.prepared.uses_workers else memory.data_bytes(limits, self.learnt.baseline)
         return walls.around(
             self.prepared,
-            layers=self.layers,
+            bounds=self.bounds,
             folder=folder,
-            own=self.own,
-            elsewhere=self.elsewhere,
             state=self.state,
             hidden_env=self.hidden_env,
-            rlimits=backstop.rlimits(CPU=backstop.cpu_s(limits), DATA=data),
+            rlimits=backstop.rlimits(limits, data=data),
         )
 
     def limit_reached(self, used: Exit, errors: str) -> EndReason | None:
@@ -208,9 +204,14 @@ class DenoProgram:
         return path in self.modules or reach.is_shared_data(path, self.functions_dir)
 
 
-def permission(paths: Sequence[Path]) -> str:
-    """The paths as Deno's permission flags take them. Raises `PrepareError`."""
+def refuse_commas(paths: Sequence[Path]) -> None:
+    """Raises `PrepareError` for a path that no permission can be given for."""
     for path in paths:
         if "," in os.fspath(path):
             raise PrepareError(f"{path}: holds a comma, and Deno has no way to permit such a path: rename it")
+
+
+def permission(paths: Sequence[Path]) -> str:
+    """The paths as Deno's permission flags take them. Raises `PrepareError`."""
+    refuse_commas(paths)
     return ",".join(map(os.fspath, paths))

@@ -7,6 +7,7 @@ from pathlib import Path
 from outlast.config.settings import FunctionSettings
 from outlast.engines.deno.prepare import Prepared
 from outlast.engines.deno.shipped import DENO, GUEST, loader
+from outlast.engines.reach import Bounds
 from outlast.sandbox import system
 from outlast.sandbox.walls import MOUNTS, Walls
 from outlast.wire import notes
@@ -15,10 +16,8 @@ from outlast.wire import notes
 def around(
     prepared: Prepared,
     *,
-    layers: Sequence[str],
+    bounds: Bounds,
     folder: Path,
-    own: Sequence[Path],
-    elsewhere: Sequence[Path],
     state: Path,
     hidden_env: Mapping[str, str],
     rlimits: Mapping[str, int],
@@ -27,23 +26,22 @@ def around(
 
     Args:
         folder: the worker's own.
-        own, elsewhere: the function's files, see `outlast.engines.reach`.
         state: the folder with what was made for the function.
-        rlimits: as in `Walls`, in addition to those of all workers.
+        rlimits: as in `Walls`.
     """
     function = prepared.function
-    readable = [*own, state, *_configured(function)]
+    readable = [*bounds.own, state, *_configured(function)]
     named = system.named({**hidden_env, **function.env}, "DENO_DIR", "DENO_CERT")
     return Walls(
-        layers=layers,
-        files=[*system.facts(), *map(str, elsewhere)],
+        layers=bounds.layers,
+        files=[*system.facts(), *map(str, bounds.elsewhere)],
         read=[*system.libraries(), *system.more_facts(), str(GUEST), *map(str, readable), *named],
         run=[DENO, *loader()],
         change=[str(folder / "tmp"), str(folder / notes.FILE)],
         devices=system.DEVICES,
         sockets=[str(folder)],
         listen_on=[] if function.inspector is None else [function.inspector.port],
-        rlimits={**system.RLIMITS, **rlimits},
+        rlimits=rlimits,
     )
 
 

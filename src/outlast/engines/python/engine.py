@@ -19,6 +19,7 @@ from outlast.engines.python.build import Environment
 from outlast.engines.python.environments import OURS, Environments
 from outlast.engines.python.start import Start, arguments
 from outlast.engines.python.uv import Uv
+from outlast.engines.reach import Bounds
 from outlast.sandbox.walls import Walls
 
 ZYGOTE = (
@@ -85,10 +86,11 @@ class PythonEngine:
                 _refuse_unsupported(wanted.source, environment)
         code = [*dict.fromkeys((function.entrypoint.parent, function.folder))]
         modules = await asyncio.to_thread(_modules, function, [*code, self._functions_dir], environment)
-        own = reach.own(function, self._functions_dir)
-        elsewhere: Sequence[Path] = ()
+        bounds = None
         if self._layers is not None:
+            own = reach.own(function, self._functions_dir)
             elsewhere = reach.beyond(modules, own=own, root=self._root, configured=[function.entrypoint])
+            bounds = Bounds(self._layers, own, elsewhere)
         return PythonProgram(
             function=function,
             code=code,
@@ -96,9 +98,7 @@ class PythonEngine:
             environment=environment,
             forks=self._can_fork(function, environment, preloaded),
             modules=modules,
-            own=own,
-            elsewhere=elsewhere,
-            layers=self._layers,
+            bounds=bounds,
         )
 
     async def remove_unused(self) -> list[Path]:
@@ -139,10 +139,8 @@ class PythonProgram:
     environment: Environment | None
     forks: bool
     modules: frozenset[Path]
-    own: Sequence[Path]
-    elsewhere: Sequence[Path]
-    """``own``: files and folders that it may read; ``elsewhere``: other files that it is made of."""
-    layers: Sequence[str] | None
+    bounds: Bounds | None
+    """None: it is not confined."""
 
     def command(self, folder: Path, execution_id: str) -> Command:
         env = {**self.function.env, "SB_EXECUTION_ID": execution_id, "TMPDIR": str(folder / "tmp")}
@@ -153,7 +151,7 @@ class PythonProgram:
             code=[str(path) for path in self.code],
             shared=[str(self.functions_dir)],
             environment=own.folder if own is not None and self.forks else None,
-            layers=self.layers or (),
+            layers=() if self.bounds is None else self.bounds.layers,
             memory_mb=self.function.limits.memory_mb,
             keeps=KEEPS,
         )
@@ -165,16 +163,14 @@ class PythonProgram:
         return Command(argv, env, self.function.folder, fork=fork, walls=self._walls(folder), keeps=start["keeps"])
 
     def _walls(self, folder: Path) -> Walls | None:
-        if self.layers is None:
+        if self.bounds is None:
             return None
         return walls.around(
             self.function,
-            layers=self.layers,
+            bounds=self.bounds,
             folder=folder,
-            own=self.own,
-            elsewhere=self.elsewhere,
             environment=self.environment,
-            rlimits=backstop.rlimits(CPU=backstop.cpu_s(self.function.limits)),
+            rlimits=backstop.rlimits(self.function.limits),
         )
 
     def limit_reached(self, used: Exit, errors: str) -> EndReason | None:

@@ -8,6 +8,7 @@ from outlast.config.settings import FunctionSettings
 from outlast.engines.python import libraries
 from outlast.engines.python.build import Environment
 from outlast.engines.python.uv import UV, Builds
+from outlast.engines.reach import Bounds
 from outlast.sandbox import system
 from outlast.sandbox.walls import MOUNTS, Walls
 
@@ -18,10 +19,8 @@ _OUR_PYTHON = (sys.prefix, sys.exec_prefix, sys.base_prefix, sys.base_exec_prefi
 def around(
     function: FunctionSettings,
     *,
-    layers: Sequence[str],
+    bounds: Bounds,
     folder: Path,
-    own: Sequence[Path],
-    elsewhere: Sequence[Path],
     environment: Environment | None,
     rlimits: Mapping[str, int],
 ) -> Walls:
@@ -29,21 +28,20 @@ def around(
 
     Args:
         folder: the worker's own.
-        own, elsewhere: the function's files, see `outlast.engines.reach`.
-        rlimits: as in `Walls`, in addition to those of all workers.
+        rlimits: as in `Walls`.
     """
     pythons = [*_OUR_PYTHON, *libraries.folders()]
     if environment is not None:
         pythons += [environment.folder, str(environment.python.resolve().parents[1])]
     return Walls(
-        layers=layers,
-        files=[*system.facts(), *map(str, elsewhere)],
+        layers=bounds.layers,
+        files=[*system.facts(), *map(str, bounds.elsewhere)],
         read=[*system.more_facts(), *system.named(function.env)],
-        run=[*system.programs(), *dict.fromkeys(pythons), *map(str, own)],
+        run=[*system.programs(), *dict.fromkeys(pythons), *map(str, bounds.own)],
         change=[str(folder / "tmp")],
         devices=system.DEVICES,
         sockets=[str(folder)],
-        rlimits={**system.RLIMITS, **rlimits},
+        rlimits=rlimits,
     )
 
 
