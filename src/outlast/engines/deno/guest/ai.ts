@@ -14,7 +14,7 @@ interface Options {
 
 type Message = Record<string, unknown>;
 
-export class Session {
+class Session {
   #model: string;
   #host = Deno.env.get("AI_INFERENCE_API_HOST");
 
@@ -48,6 +48,11 @@ export class Session {
     const session = `Supabase.ai.Session(${JSON.stringify(this.#model)})`;
     return new Deno.errors.NotSupported(`${session} is not available: Outlast runs no models; ${remedy}`);
   }
+}
+
+export function install(): void {
+  const value = { ai: { Session } };
+  Object.defineProperty(globalThis, "Supabase", { value, configurable: true, writable: true });
 }
 
 /** One a line; where it is an event, after `data:`. */

@@ -3,13 +3,13 @@
  * told to go on. Then Deno evaluates the function's own module, as its main module.
  */
 
+import * as ai from "./ai.ts";
 import { Boot } from "./boot.ts";
 import { Calls } from "./calls.ts";
 import * as consoles from "./console.ts";
 import { Channel } from "./control.ts";
 import * as events from "./events.ts";
 import * as files from "./files.ts";
-import * as globals from "./globals.ts";
 import * as listen from "./listen.ts";
 import type { FromWorker, Ping, ToWorker } from "./messages.ts";
 import * as nodeHttp from "./node_http.ts";
@@ -55,7 +55,7 @@ streams.install();
 consoles.install(send);
 nodeHttp.install(`${folder}/node.sock`, () => boot.ready("node.sock"));
 Deno.serve = serving.serve as unknown as typeof Deno.serve;
-globals.install();
+ai.install();
 storage.install();
 listen.install(() => serving.hasHandler);
 files.install();

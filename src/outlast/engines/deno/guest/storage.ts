@@ -11,6 +11,8 @@ const CACHES = `caches is not available: functions cannot write to Deno's cache,
   `${INSTEAD}, and anything else in a variable`;
 
 export function install(): void {
+  // It throws even if a package only looks whether it exists.
+  delete (globalThis as { localStorage?: Storage }).localStorage;
   wrap(globalThis, "caches", (caches: Record<string, Call>) => {
     for (const name of ["open", "has", "delete", "keys", "match"]) {
       if (name in caches) caches[name] = explained(caches[name].bind(caches), CACHES);
