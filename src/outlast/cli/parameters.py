@@ -1,6 +1,8 @@
 """Options that several commands have, and types of values."""
 
+import re
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,6 +14,9 @@ from outlast.telemetry.logs import Level
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 FILE = click.Path(path_type=Path)
+
+_UNITS = {"ms": 0.001, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400}
+_SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|min|h|d)")
 
 
 class Whole(click.IntRange):
@@ -33,6 +38,22 @@ class Word(click.Choice[StrEnum]):
 
     def normalize_choice(self, choice: object, ctx: click.Context | None) -> str:
         return str(choice)
+
+
+class Moment(click.types.StringParamType):
+    """A moment in RFC 3339, which may be given as a span of time before now."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if (span := _SPAN.fullmatch(value.strip())) is not None:
+            try:
+                return (datetime.now(UTC) - timedelta(seconds=float(span[1]) * _UNITS[span[2]])).isoformat()
+            except OverflowError:
+                self.fail(f"{value!r} is too long ago", param, ctx)
+        try:
+            return datetime.fromisoformat(value).astimezone(UTC).isoformat()
+        except (ValueError, OverflowError):
+            wanted = "a span such as 10m, 2h or 1d nor a moment such as 2026-01-31T12:00:00Z"
+            self.fail(f"{value!r} is neither {wanted}", param, ctx)
 
 
 LEVEL = click.Choice([level.label for level in Level])

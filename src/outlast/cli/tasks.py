@@ -9,8 +9,7 @@ from outlast.cli.client import Client
 from outlast.cli.columns import Columns, console
 from outlast.cli.exits import Failed
 from outlast.cli.lines import clock, duration, object_line
-from outlast.cli.parameters import Whole, Word
-from outlast.cli.spans import since as moment_of
+from outlast.cli.parameters import Moment, Whole, Word
 from outlast.core.outcome import EndReason, TaskOutcome
 from outlast.ledger.ledger import MAX_LIMIT
 
@@ -22,7 +21,7 @@ from outlast.ledger.ledger import MAX_LIMIT
 @click.option("--name", help="Only with this name.")
 @click.option("--request", help="Only of the request with this id.")
 @click.option("--open", "still_open", is_flag=True, help="Only those that have not settled.")
-@click.option("--since", help="Only started within 10m, 2h, 1d, or since a moment (RFC 3339).")
+@click.option("--since", type=Moment(), help="Only started within 10m, 2h, 1d, or since a moment (RFC 3339).")
 @click.option("--limit", "-n", type=Whole(min=1), default=50, help="At most this many, the newest.")
 @click.option("--watch", is_flag=True, help="Then go on, with each task that settles.")
 @parameters.as_json
@@ -52,7 +51,7 @@ def tasks(
         "name": name,
         "request": request,
         "open": "true" if still_open else None,
-        "since": moment_of(since),
+        "since": since,
     }
     node = client.find(admin_url)
     listing = _Listing(as_json)
