@@ -18,7 +18,7 @@ import msgspec
 from outlast.config.shared_files import alone
 from outlast.core.errors import OutlastError
 from outlast.engines.python.requirements import Requirements
-from outlast.engines.python.uv import Builds, Uv, UvError
+from outlast.engines.python.uv import Builds, Interpreter, Uv, UvError
 
 SCRATCH = ".building-"
 """How the names of folders begin in which environments are made."""
@@ -78,18 +78,6 @@ class Environment(msgspec.Struct, frozen=True):
         projects = (urlsplit(one["url"]).path for one in origins if one.get("dir_info", {}).get("editable"))
         folders = (line for text in texts for line in text.splitlines() if line.startswith("/"))
         return [*map(Path, folders), *(Path(unquote(path)) for path in projects)]
-
-
-@dataclass(frozen=True)
-class Interpreter:
-    path: Path
-    version: str
-    """All three numbers."""
-
-    @property
-    def minor(self) -> tuple[int, int]:
-        major, minor, *_ = self.version.split(".")
-        return int(major), int(minor)
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from outlast.engines.python import libraries
-from outlast.engines.python.build import SCRATCH, Build, Environment, EnvironmentFailed, Interpreter, Report, read
+from outlast.engines.python.build import SCRATCH, Build, Environment, EnvironmentFailed, Report, read
 from outlast.engines.python.leases import Leases
 from outlast.engines.python.requirements import Requirements
-from outlast.engines.python.uv import Uv, UvError
+from outlast.engines.python.uv import Interpreter, Uv, UvError
 
 OURS = sys.version_info[:2]
 OLDEST = "3.11"
@@ -91,11 +91,10 @@ class Environments:
             return Interpreter(Path(sys.executable), ours)
         wanted = f"{requirements.python},>={OLDEST}"
         try:
-            path, version = await self._uv.find_python(wanted, cwd=requirements.source.parent)
+            return await self._uv.find_python(wanted, cwd=requirements.source.parent)
         except UvError as error:
             raise EnvironmentFailed(
                 f"{requirements.source}: requires Python {requirements.python}, and this is {ours}; "
                 f"no other that is {OLDEST} or later was found on this machine "
                 f"(UV_PYTHON_DOWNLOADS=automatic lets uv fetch one):\n{error}"
             ) from error
-        return Interpreter(Path(path), version)

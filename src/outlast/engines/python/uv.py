@@ -28,6 +28,18 @@ _SECRET = ("_PASSWORD", "_TOKEN")
 
 
 @dataclass(frozen=True)
+class Interpreter:
+    path: Path
+    version: str
+    """All three numbers."""
+
+    @property
+    def minor(self) -> tuple[int, int]:
+        major, minor, *_ = self.version.split(".")
+        return int(major), int(minor)
+
+
+@dataclass(frozen=True)
 class Builds:
     """What a package's build, which may run anybody's code, may use: a folder to write to, and the interpreter."""
 
@@ -75,12 +87,12 @@ class Uv:
             command = Command(command.argv, env, cwd, walls=self._confine(cwd, builds, env))
         return without_secrets(await self._run_to_end(command), env)
 
-    async def find_python(self, versions: str, *, cwd: Path) -> tuple[str, str]:
-        """The path of an interpreter, and its version in full. Raises `UvError`."""
+    async def find_python(self, versions: str, *, cwd: Path) -> Interpreter:
+        """An interpreter of this machine, of one of these versions. Raises `UvError`."""
         # With --quiet, uv would not say what it has found.
         found = (await self._run_program([UV, "python", "find", "--no-project", versions], cwd)).strip()
         tell = "import platform; print(platform.python_version())"
-        return found, (await self._run_program([found, "-I", "-c", tell], cwd)).strip()
+        return Interpreter(Path(found), (await self._run_program([found, "-I", "-c", tell], cwd)).strip())
 
     async def _run_program(self, argv: list[str], cwd: Path) -> str:
         return await self._run_to_end(Command(argv, self._env, cwd))
