@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from outlast.runtime import memory, reports
 from outlast.runtime.describe import describe, shown
-from outlast.runtime.edge_runtime import report_uncaught
+from outlast.runtime.dispatching import report_uncaught
 from outlast.runtime.requests import ClientDisconnect, Request
 
 Handler = Callable[[Request], starlette.responses.Response | Awaitable[starlette.responses.Response]]

@@ -9,7 +9,7 @@ import threading
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from outlast.runtime.edge_runtime import dispatch, tasks
+from outlast.runtime.dispatching import dispatch, tasks
 from outlast.runtime.events import Event
 
 _chosen: tuple[ASGIApp, str, int] | None = None

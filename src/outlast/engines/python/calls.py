@@ -12,7 +12,7 @@ from starlette.websockets import WebSocketDisconnect
 from outlast.runtime import memory, reports
 from outlast.runtime.context import request_id
 from outlast.runtime.describe import describe
-from outlast.runtime.edge_runtime import tasks
+from outlast.runtime.dispatching import tasks
 from outlast.runtime.requests import ClientDisconnect
 from outlast.runtime.serving import internal_server_error, report
 from outlast.runtime.tasks import plain_name

@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Iterator
 
 from outlast.runtime.describe import is_users_code
-from outlast.runtime.edge_runtime import tasks
+from outlast.runtime.dispatching import tasks
 from outlast.runtime.tasks import plain_name
 
 END_WITHIN_S = 0.02

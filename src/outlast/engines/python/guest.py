@@ -25,7 +25,7 @@ from outlast.engines.python.server import Connection
 from outlast.engines.spawner import KEPT_FD
 from outlast.runtime import memory, reports
 from outlast.runtime.describe import describe
-from outlast.runtime.edge_runtime import dispatch, dispatch_error, dispatch_rejection, settled, tasks
+from outlast.runtime.dispatching import dispatch, dispatch_error, dispatch_rejection, settled, tasks
 from outlast.runtime.events import BeforeUnloadEvent, Event, UnloadDetail
 from outlast.runtime.serving import HandlerApp, serving
 from outlast.runtime.tasks import AnyFuture

@@ -7,7 +7,7 @@ from starlette.types import ASGIApp, Message
 
 from outlast.core.errors import OutlastError
 from outlast.runtime.describe import describe
-from outlast.runtime.edge_runtime import dispatch_error
+from outlast.runtime.dispatching import dispatch_error
 
 
 class StartupFailed(OutlastError):
