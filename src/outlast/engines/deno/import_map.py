@@ -32,7 +32,7 @@ def merged(
 
     Args:
         workspace: as of `outlast.engines.deno.workspace.root`.
-        package_json: what `listing` has found.
+        package_json: the function's.
         imported: the names that its code imports, and what the user's own map resolves them to. An import map knows
             only exact names and is applied once, so every name of something that Outlast provides gets its own entry.
     """
@@ -48,11 +48,6 @@ def merged(
     }
     listed = {} if package_json is None else package_json.imports
     return {"imports": {**_with_subpaths(listed), **imports, **answers}, **({"scopes": scopes} if scopes else {})}
-
-
-def listing(function: FunctionSettings) -> PackageJson | None:
-    """What its package.json says. Raises `SettingsError`."""
-    return None if function.package_json is None else PackageJson.read(function.package_json)
 
 
 def files(function: FunctionSettings) -> list[Path]:

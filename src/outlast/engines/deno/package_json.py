@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from outlast.config.settings import FunctionSettings
 from outlast.engines.deno import jsonc
 
 _KINDS = ("devDependencies", "dependencies")
@@ -27,8 +28,11 @@ class PackageJson:
     is_common_js: bool
 
     @classmethod
-    def read(cls, file: Path) -> "PackageJson":
-        """Raises `jsonc.SettingsError`."""
+    def of(cls, function: FunctionSettings) -> "PackageJson | None":
+        """None for a function without one. Raises `jsonc.SettingsError`."""
+        file = function.package_json
+        if file is None:
+            return None
         content = jsonc.read(file)
         packages: dict[str, str] = {}
         for kind in _KINDS:

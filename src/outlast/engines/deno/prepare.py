@@ -86,7 +86,7 @@ async def prepare(
             raise PrepareError(report.replace(str(folder / NPMRC), str(function.npmrc)).replace(*_ADVICE))
         return result.out
 
-    package_json, npm_settings = import_map.listing(function), _npmrc(function)
+    package_json, npm_settings = PackageJson.of(function), _npmrc(function)
     merged = partial(import_map.merged, function, workspace, package_json)
     options = _options(function, folder, package_json, npm_settings)
     info = partial(deno, "info", "--json", "--no-lock", *options)

@@ -50,6 +50,8 @@ def while_preparing(
 ) -> Walls:
     """For Deno itself while it fetches what a function imports. No scripts of packages run.
 
+    Makes the folders that Deno fills: only what is there can be permitted.
+
     Args:
         root: where the function may import from.
         state: the folder for what is made for the function.
