@@ -9,11 +9,14 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain
 from operator import attrgetter
-from typing import NamedTuple, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import msgspec
 
 from outlast.telemetry.json_lines import JsonLines
+
+if TYPE_CHECKING:
+    from outlast.telemetry.logs import Level
 
 KEPT_EVENTS = 2_000
 """For each function, and for the node itself."""
@@ -33,9 +36,7 @@ class Event(NamedTuple):
     """Counted from the start of the node."""
     at: float
     """Seconds since the epoch."""
-    level: int
-    label: str
-    """The level's name."""
+    level: "Level"
     name: str
     chars: int
     """Roughly how much memory it takes to keep."""
@@ -98,10 +99,10 @@ class Feed:
         self.listeners: set[Listener] = set()
         self._count = 0
 
-    def keep(self, at: float, level: int, label: str, name: str, fields: Mapping[str, object], chars: int) -> None:
+    def keep(self, at: float, level: "Level", name: str, fields: Mapping[str, object], chars: int) -> None:
         """Keeps an event and passes it to listeners. ``chars``: how many its texts have."""
         self._count = count = self._count + 1
-        event = Event(count, at, level, label, name, chars + _ENTRY_CHARS, fields)
+        event = Event(count, at, level, name, chars + _ENTRY_CHARS, fields)
         # Only names of functions that are served come here, so there are not too many.
         function = fields.get("function")
         ring = self._rings.get(function)
@@ -111,10 +112,10 @@ class Feed:
         for listener in self.listeners:
             listener.hear(event)
 
-    def pass_on(self, at: float, level: int, label: str, name: str, fields: msgspec.Struct) -> None:
+    def pass_on(self, at: float, level: "Level", name: str, fields: msgspec.Struct) -> None:
         """Passes an event to listeners, without keeping it. Each of its fields must be short."""
         self._count += 1
-        event = Event(self._count, at, level, label, name, _ENTRY_CHARS, fields)
+        event = Event(self._count, at, level, name, _ENTRY_CHARS, fields)
         for listener in self.listeners:
             listener.hear(event)
 
@@ -183,7 +184,7 @@ def as_json(events: Iterable[Event]) -> Iterator[str]:
     lines = JsonLines()
     for event in events:
         if isinstance(event.fields, msgspec.Struct):
-            text = lines.render_struct(event.at, event.label, event.name, event.fields)
+            text = lines.render_struct(event.at, event.level.label, event.name, event.fields)
         else:
             text = lines.render(event.at, event.fields)
         yield text.rstrip("\n")

@@ -154,7 +154,7 @@ class Log:
             chars += _add(record, fields)
         now = self._clock()
         self.observer.emitted(event, record)
-        self.feed.keep(now, level, level.label, event, record, chars)
+        self.feed.keep(now, level, event, record, chars)
         if level >= self.level:
             self._deliver(self._renderer.render(now, record))
 
@@ -172,7 +172,7 @@ class Log:
         if is_written or self.feed.listeners:
             now = self._clock()
             if self.feed.listeners:
-                self.feed.pass_on(now, level, level.label, event, struct)
+                self.feed.pass_on(now, level, event, struct)
             if is_written:
                 self._deliver(self._renderer.render_struct(now, level.label, event, struct))
 
