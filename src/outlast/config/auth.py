@@ -1,6 +1,5 @@
 """Who may call functions, and with which keys: ``[auth]`` of config.toml, and what the server's environment says."""
 
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -95,7 +94,7 @@ def _signing_keys_path(section: Section, environ: Mapping[str, str], layout: Lay
     if environ.get("SUPABASE_JWKS") or not section.flag("enabled", default=True):
         return None
     name = section.text("signing_keys_path")
-    return Path(os.path.normpath(layout.settings_dir / name)) if name else None
+    return layout.path(name) if name else None
 
 
 def _signing_keys(section: Section, path: Path, layout: Layout) -> SigningKeys | None:

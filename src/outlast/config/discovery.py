@@ -1,6 +1,5 @@
 """Finds the functions of a project: by folder, by ``entrypoint`` in config.toml, or the one file that was named."""
 
-import os
 import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
@@ -73,7 +72,7 @@ def existing_file(layout: Layout, section: Section, key: str) -> Path | None:
     value = section.text(key)
     if value is None:
         return None
-    path = Path(os.path.normpath(layout.settings_dir / value))
+    path = layout.path(value)
     if not path.is_file():
         raise section.error(key, f"there is no file {layout.shown(path)}")
     return path

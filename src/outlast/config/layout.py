@@ -21,6 +21,10 @@ class Layout:
     only_file: Path | None = None
     """The one function to serve, where the user named a file."""
 
+    def path(self, written: str) -> Path:
+        """What a value in the settings files means. Links are not resolved, but ``..`` is."""
+        return Path(os.path.normpath(self.settings_dir / written))
+
     def shown(self, path: Path) -> str:
         """The path as error texts show it: relative to the root if it lies inside."""
         return str(path.relative_to(self.root) if self.root in path.parents else path)

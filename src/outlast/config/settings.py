@@ -266,7 +266,7 @@ def _static_files(where: Layout, section: Section, warnings: list[str]) -> tuple
         if not matches:
             warnings.append(f"{section.where('static_files')}: no file matches {pattern!r}")
         for match in sorted(matches):
-            found[Path(os.path.normpath(where.settings_dir / match))] = None
+            found[where.path(match)] = None
     return tuple(found)
 
 
