@@ -80,95 +80,119 @@ class Environment(msgspec.Struct, frozen=True):
         return [*map(Path, folders), *(Path(unquote(path)) for path in projects)]
 
 
+async def build(
+    requirements: Requirements,
+    interpreter: Interpreter,
+    preferred: Sequence[str],
+    guest: Sequence[str],
+    folder: Path,
+    uv: Uv,
+    report: Report,
+) -> Environment:
+    """Makes the environment that ``folder`` is to be. Raises `EnvironmentFailed`.
+
+    Args:
+        preferred: versions to take where the requirements leave a choice, as ``name==version``.
+        guest: Outlast's own requirements, if that Python cannot use the libraries of this one.
+    """
+    started_at = time.monotonic()
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with _scratch(folder.parent) as scratch:
+            environment = await _Build(requirements, interpreter, preferred, guest, folder, uv, report, scratch).make()
+    except UvError as error:
+        hints = dict.fromkeys(hint for said, hint in _HINTS.items() if said in str(error))
+        said = "\n\nhint: ".join([str(error), *hints])
+        raise EnvironmentFailed(f"{requirements.source}: what it asks for cannot be installed:\n{said}") from error
+    except OSError as error:
+        raise EnvironmentFailed(f"{folder}: cannot be written: {error.strerror}") from error
+    report(f"installed {len(environment.packages)} packages", round((time.monotonic() - started_at) * 1000))
+    return environment
+
+
 @dataclass(frozen=True)
-class Build:
+class _Build:
     """One environment on its way."""
 
     requirements: Requirements
     interpreter: Interpreter
-    preferred: list[str]
-    guest: list[str]
-    """Outlast's own requirements, if that Python cannot use the libraries of this one."""
+    preferred: Sequence[str]
+    guest: Sequence[str]
     folder: Path
     uv: Uv
     report: Report
+    scratch: Path
+    """The folder in which all files are made."""
 
-    async def run(self) -> Environment:
-        started_at = time.monotonic()
-        source = self.requirements.source
-        try:
-            self.folder.parent.mkdir(parents=True, exist_ok=True)
-            with _scratch(self.folder.parent) as scratch:
-                environment = await self._make(scratch)
-        except UvError as error:
-            hints = dict.fromkeys(hint for said, hint in _HINTS.items() if said in str(error))
-            said = "\n\nhint: ".join([str(error), *hints])
-            raise EnvironmentFailed(f"{source}: what it asks for cannot be installed:\n{said}") from error
-        except OSError as error:
-            raise EnvironmentFailed(f"{self.folder}: cannot be written: {error.strerror}") from error
-        self.report(f"installed {len(environment.packages)} packages", round((time.monotonic() - started_at) * 1000))
-        return environment
+    @property
+    def venv(self) -> Path:
+        return self.scratch / "env"
 
-    async def _make(self, scratch: Path) -> Environment:
-        venv, guest = scratch / "env", scratch / "guest.txt"
+    @property
+    def python(self) -> Path:
+        """The interpreter of the environment."""
+        return self.venv / "bin" / "python"
+
+    async def make(self) -> Environment:
+        guest = self.scratch / "guest.txt"
         # Relocatable: its scripts must still work after it was renamed.
-        await self._run("venv", "--relocatable", "--no-project", f"--python={self.interpreter.path}", str(venv))
+        await self._run("venv", "--relocatable", "--no-project", f"--python={self.interpreter.path}", str(self.venv))
         environment = Environment(str(self.folder), self.interpreter.minor, {})
-        installed = venv / environment.site_packages.relative_to(self.folder)
+        installed = self.venv / environment.site_packages.relative_to(self.folder)
         guest.write_text("\n".join(self.guest))
         if self.requirements.lock is None:
-            sources = [*self._sources(scratch), guest]
-            await self._install(sources, await self._resolve(sources, scratch), scratch)
+            sources = [*self._sources(), guest]
+            await self._install(sources, await self._resolve(sources))
         else:
-            await self._sync(self.requirements.lock, scratch)
+            await self._sync(self.requirements.lock)
             if self.guest:
                 versions = await asyncio.to_thread(_versions, installed)
-                await self._install([guest], [f"{name}=={version}" for name, version in versions.items()], scratch)
+                await self._install([guest], [f"{name}=={version}" for name, version in versions.items()])
         environment.packages.update(await asyncio.to_thread(_versions, installed))
-        return await asyncio.to_thread(_put, venv, environment)
+        return await asyncio.to_thread(_put, self.venv, environment)
 
-    def _sources(self, scratch: Path) -> list[Path]:
+    def _sources(self) -> list[Path]:
         source, places = self.requirements.source, self.requirements.places
         if source.suffix != ".py" or not places:
             return [source]
-        project = scratch / "pyproject.toml"
+        project = self.scratch / "pyproject.toml"
         project.write_text(places.as_project(self.requirements.dependencies, source.parent), "utf-8")
         # Both, because the script may have constraints and the like.
         return [source, project]
 
-    async def _resolve(self, sources: Sequence[Path], scratch: Path) -> list[str]:
+    async def _resolve(self, sources: Sequence[Path]) -> list[str]:
         """The exact versions to install."""
         self.report(f"resolving what {self.requirements.source.name} asks for", None)
-        locked = scratch / "locked.txt"
+        locked = self.scratch / "locked.txt"
         # uv keeps the versions that are in its output file already, as far as they fit.
         locked.write_text("\n".join(self.preferred))
         try:
             await self._run(
                 *("pip", "compile", *map(str, sources), f"--output-file={locked}", f"--python={self.interpreter.path}"),
-                *("--no-header", "--no-annotate", _without_outlast(scratch)),
-                builds_in=scratch,
+                *("--no-header", "--no-annotate", self._without_outlast()),
+                builds=True,
             )
         except UvError as error:
             if "not found in the package registry" not in str(error):
                 raise
-            raise UvError(f"{error}{await self._asked(scratch)}") from error
+            raise UvError(f"{error}{await self._asked()}") from error
         lines = locked.read_text("utf-8").splitlines()
         self.report(f"installing {len(lines)} packages", None)
         return [line for line in lines if "==" in line]
 
-    async def _install(self, sources: Sequence[Path], versions: Sequence[str], scratch: Path) -> None:
+    async def _install(self, sources: Sequence[Path], versions: Sequence[str]) -> None:
         """Installs what these files ask for. The versions alone would not do: they do not say from which index."""
-        chosen = scratch / "versions.txt"
+        chosen = self.scratch / "versions.txt"
         chosen.write_text("\n".join(versions))
         # Workers do not write bytecode, so that nothing they do can change what the next one runs.
         await self._run(
-            *("pip", "install", "--compile-bytecode", f"--python={_python(scratch)}"),
+            *("pip", "install", "--compile-bytecode", f"--python={self.python}"),
             *(f"--requirements={source}" for source in sources),
-            *(f"--constraints={chosen}", _without_outlast(scratch)),
-            builds_in=scratch,
+            *(f"--constraints={chosen}", self._without_outlast()),
+            builds=True,
         )
 
-    async def _sync(self, lock: Path, scratch: Path) -> None:
+    async def _sync(self, lock: Path) -> None:
         """Installs what the lock file says."""
         self.report(f"installing what {lock.name} says", None)
         source = self.requirements.source
@@ -177,14 +201,14 @@ class Build:
             *("sync", "--active", "--frozen", "--compile-bytecode", f"--no-install-package={_OUTLAST}"),
             *([f"--script={source}"] if source.suffix == ".py" else project),
             # Without this, uv would make the environment anew with the Python of a .python-version file.
-            f"--python={_python(scratch)}",
-            env={"VIRTUAL_ENV": str(scratch / "env")},
-            builds_in=scratch,
+            f"--python={self.python}",
+            env={"VIRTUAL_ENV": str(self.venv)},
+            builds=True,
         )
 
-    async def _asked(self, scratch: Path) -> str:
+    async def _asked(self) -> str:
         """A hint that names the indexes that uv asks, as it writes them down for who asks for no package."""
-        source, options = self.requirements.source, scratch / "options.txt"
+        source, options = self.requirements.source, self.scratch / "options.txt"
         lines = self.requirements.text.splitlines() if source.suffix == ".txt" else []
         lines += self.requirements.places.as_options(source.parent)
         options.write_text("\n".join(filter(_INDEX_OPTION.match, lines)))
@@ -197,7 +221,7 @@ class Build:
         perhaps = f"; without credentials, one {_KEPT_QUIET}" if asked != [_PYPI] else ""
         return f"\n\nhint: asked were {', '.join(asked)}{perhaps}"
 
-    async def _run(self, *arguments: str, env: Mapping[str, str] | None = None, builds_in: Path | None = None) -> str:
+    async def _run(self, *arguments: str, env: Mapping[str, str] | None = None, builds: bool = False) -> str:
         source = self.requirements.source
         # In pyproject.toml, uv finds them itself.
         indexes = self.requirements.places.as_environment(source.parent) if source.suffix == ".py" else {}
@@ -205,30 +229,25 @@ class Build:
             *arguments,
             cwd=source.parent,
             env={**indexes, **(env or {})},
-            builds=Builds(builds_in, self.interpreter.path) if builds_in is not None else None,
+            builds=Builds(self.scratch, self.interpreter.path) if builds else None,
         )
 
-
-def _python(scratch: Path) -> Path:
-    return scratch / "env" / "bin" / "python"
-
-
-def _without_outlast(scratch: Path) -> str:
-    """Functions import Outlast and may list it; they always get the one that runs them."""
-    excluded = scratch / "excluded.txt"
-    excluded.write_text(_OUTLAST)
-    return f"--excludes={excluded}"
+    def _without_outlast(self) -> str:
+        """Functions import Outlast and may list it; they always get the one that runs them."""
+        excluded = self.scratch / "excluded.txt"
+        excluded.write_text(_OUTLAST)
+        return f"--excludes={excluded}"
 
 
-def _put(scratch: Path, environment: Environment) -> Environment:
+def _put(venv: Path, environment: Environment) -> Environment:
     """Puts a finished environment into its place, in one step."""
     folder = Path(environment.folder)
-    (scratch / "outlast.json").write_bytes(msgspec.json.encode(environment))
+    (venv / "outlast.json").write_bytes(msgspec.json.encode(environment))
     if (theirs := read(folder)) is not None:
         # Another node was faster.
         return theirs
     shutil.rmtree(folder, ignore_errors=True)
-    scratch.rename(folder)
+    venv.rename(folder)
     return environment
 
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from outlast.engines.python import libraries
-from outlast.engines.python.build import SCRATCH, Build, Environment, EnvironmentFailed, Report, read
+from outlast.engines.python.build import SCRATCH, Environment, EnvironmentFailed, Report, build, read
 from outlast.engines.python.leases import Leases
 from outlast.engines.python.requirements import Requirements
 from outlast.engines.python.uv import Interpreter, Uv, UvError
@@ -59,8 +59,8 @@ class Environments:
             return found
         building = self._building.get(key)
         if building is None:
-            build = Build(requirements, interpreter, wanted, guest, folder, self._uv, report)
-            building = self._building[key] = asyncio.create_task(build.run())
+            making = build(requirements, interpreter, wanted, guest, folder, self._uv, report)
+            building = self._building[key] = asyncio.create_task(making)
             building.add_done_callback(lambda _: self._building.pop(key))
         # Cancelling this call must not cancel the build for others that wait for it.
         environment = await asyncio.shield(building)
