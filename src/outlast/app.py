@@ -114,7 +114,7 @@ async def serve(options: Options, log: Log, on_ready: Callable[[str, str | None]
     manager = ServiceManager(options.environ, log)
     opened = manager.opened()
     sandbox = await asyncio.to_thread(_sandbox, options, log)
-    layers = sandbox.names if options.sandbox is not Sandbox.NONE else None
+    layers = sandbox.for_walls if options.sandbox is not Sandbox.NONE else None
     environ = options.environ if layers is None else tools.environment(options.environ)
     open_files = tuning.allow_open_files()
     tuning.interrupt_what_computes()
@@ -207,7 +207,7 @@ async def serve(options: Options, log: Log, on_ready: Callable[[str, str | None]
         tuning.spare_the_collector()
         # Programs wait for this line, whatever else they want to read.
         admin_url = administration.url if administration is not None else None
-        log.emit("ready", level=max(Level.INFO, log.level), url=url, admin_url=admin_url, sandbox=sandbox.active)
+        log.emit("ready", level=max(Level.INFO, log.level), url=url, admin_url=admin_url, sandbox=sandbox.for_people)
         for name, function in project.functions.items():
             if function.inspector is not None:
                 where = inspector.address(function.inspector)

@@ -45,7 +45,7 @@ def test_all_is_well(project: Path) -> None:
     result = run("doctor", "--json", str(project))
     found = findings(result)
     assert result.code == 0
-    assert {*layers.available().active} <= {*found}
+    assert {*layers.available().for_people} <= {*found}
     assert found["seccomp"]["state"] == found["hello"]["state"] == "ok"
     assert all(found[name]["detail"][0].isdigit() for name in ("outlast", "python", "deno", "uv"))
 
@@ -121,7 +121,7 @@ def test_required_and_refused(project: Path) -> None:
 @needs_landlock
 async def test_the_ready_line_names_what_is_active(project: Path) -> None:
     async with serving(project, "--require-sandbox") as node:
-        assert node.found("ready")[0]["sandbox"] == layers.available().active
+        assert node.found("ready")[0]["sandbox"] == layers.available().for_people
         assert not node.found("sandbox")
 
 

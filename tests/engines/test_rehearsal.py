@@ -50,7 +50,7 @@ async def prepared(entrypoint: Path, spawner: Spawner) -> DenoProgram:
         functions_dir=project.functions_dir,
         root=project.root,
         environ={"PATH": os.environ["PATH"]},
-        layers=available().names,
+        layers=available().for_walls,
     )
     _engines.append(engine)
     return await engine.prepare(project.functions["hello"])

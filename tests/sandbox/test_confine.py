@@ -174,7 +174,7 @@ async def test_what_nobody_knows_is_fatal(spawner: Spawner, built: Walls) -> Non
 
 def test_what_this_machine_has() -> None:
     found = layers.available()
-    assert f"landlock-{min(landlock.version(), 9)}" in found.active
-    assert {"deno-permissions", "seccomp", "no_new_privs", "rlimits"} <= {*found.active}
-    assert ("capabilities" in found.active) == (os.geteuid() == 0)
-    assert {LANDLOCK, SECCOMP, PRIVILEGES, RLIMITS} <= {*found.names}
+    assert f"landlock-{min(landlock.version(), 9)}" in found.for_people
+    assert {"deno-permissions", "seccomp", "no_new_privs", "rlimits"} <= {*found.for_people}
+    assert ("capabilities" in found.for_people) == (os.geteuid() == 0)
+    assert {LANDLOCK, SECCOMP, PRIVILEGES, RLIMITS} <= {*found.for_walls}

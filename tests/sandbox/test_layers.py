@@ -32,7 +32,7 @@ def test_no_landlock() -> None:
 
 def test_another_system() -> None:
     found = layers._elsewhere()
-    assert found.names == ["rlimits"]
-    assert found.active == ["deno-permissions", "rlimits"]
+    assert found.for_walls == ["rlimits"]
+    assert found.for_people == ["deno-permissions", "rlimits"]
     (landlock,) = found.lacking
     assert "TypeScript is held by Deno's permissions alone, Python not" in landlock.reason

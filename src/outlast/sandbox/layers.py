@@ -33,13 +33,13 @@ class Layer:
 class Available:
     """The layers on this machine, for this user."""
 
-    names: Sequence[str]
-    """The active ones, for `Walls.layers`."""
+    for_walls: Sequence[str]
+    """The active ones, as `Walls.layers` has them."""
     layers: Sequence[Layer]
 
     @property
-    def active(self) -> list[str]:
-        """The names of the active ones, for people."""
+    def for_people(self) -> list[str]:
+        """The names of the active ones, with versions."""
         return [layer.name for layer in self.layers if layer.active]
 
     @property
