@@ -614,6 +614,73 @@ class TestCompleteBeforeItsEnd:
         assert worker.printed == [("info", "stored")]
 
 
+class TestEcho:
+    """A stream of Starlette that reads the body of its request while it is sent."""
+
+    SOURCE = """
+        from starlette.applications import Starlette
+        from starlette.middleware import Middleware
+        from starlette.middleware.base import BaseHTTPMiddleware
+        from starlette.responses import StreamingResponse
+        from starlette.routing import Route
+
+        async def pieces(request):
+            try:
+                if request.query_params.get("waits"):
+                    yield b"waits"
+                    await asyncio.Event().wait()
+                async for piece in request.stream():
+                    yield piece
+            finally:
+                print("ended")
+
+        async def echo(request):
+            return StreamingResponse(pieces(request))
+
+        async def pass_on(request, call_next):
+            return await call_next(request)
+
+        app = Starlette(routes=[Route("/", echo, methods=["POST"])])
+    """
+    LAYERED = SOURCE.replace(
+        "methods=[\"POST\"])]", "methods=[\"POST\"])], middleware=[Middleware(BaseHTTPMiddleware, dispatch=pass_on)]"
+    )
+    HEAD = b"POST /%b HTTP/1.1\r\nhost: x\r\nsb-request-id: r-1\r\ntransfer-encoding: chunked\r\n\r\n"
+
+    @pytest.mark.parametrize("source", [SOURCE, LAYERED], ids=["plain", "middleware"])
+    async def test_it_gets_every_piece(self, function: MakeFunction, source: str) -> None:
+        async with booted(function(source)) as worker:
+            await worker.message("ready")
+            reader, writer = await worker.connect()
+            writer.write(self.HEAD % b"" + b"3\r\none\r\n")
+            await asyncio.wait_for(reader.readuntil(b"\r\n\r\n3\r\none\r\n"), 20)
+            for piece in (b"3\r\ntwo\r\n", b"5\r\nthree\r\n", b"0\r\n\r\n"):
+                writer.write(piece)
+                assert await asyncio.wait_for(reader.readexactly(len(piece)), 20) == piece
+            await worker.log("ended")
+            writer.close()
+        assert worker.printed == [("info", "ended")]
+
+    @pytest.mark.parametrize("source", [SOURCE, LAYERED], ids=["plain", "middleware"])
+    @pytest.mark.parametrize(
+        ("query", "first"), [(b"", b"one"), (b"?waits=1", b"waits")], ids=["who reads", "who waits for something else"]
+    )
+    async def test_it_ends_when_its_client_leaves(
+        self, function: MakeFunction, source: str, query: bytes, first: bytes
+    ) -> None:
+        async with booted(function(source)) as worker:
+            await worker.message("ready")
+            reader, writer = await worker.connect()
+            writer.write(self.HEAD % query + b"3\r\none\r\n")
+            await asyncio.wait_for(reader.readuntil(b"\r\n%b\r\n" % first), 20)
+            writer.close()
+            await worker.log("ended")
+            worker.say(type="ping", number=7, no_clients=True)
+            await worker.message("pong")
+        assert worker.printed == [("info", "ended")]
+        assert "task_started" not in worker.kinds
+
+
 class TestErrors:
     async def test_an_application_that_raises(self, function: MakeFunction) -> None:
         async with booted(function(FASTAPI)) as worker:

@@ -6,6 +6,7 @@ from contextvars import ContextVar
 from typing import Any
 
 from starlette.background import BackgroundTask
+from starlette.responses import StreamingResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketDisconnect
 
@@ -22,6 +23,9 @@ TURNS_TO_RETURN = 16
 
 _REPORTED = "__outlast_reported__"
 """Set on an exception that is known already, as that of a task, because frameworks pass it on."""
+
+ENDED = "outlast.ended"
+"""Names in a request's scope the ``receive`` for who only waits for the end, and would take the body from its reader."""
 
 _current: ContextVar["Call | None"] = ContextVar("outlast_call", default=None)
 
@@ -189,13 +193,10 @@ class Call:
         return plain_name(endpoint) or f"{self._scope.get('method', 'WebSocket')} {self._scope['path']}"
 
     def _report(self, error: BaseException) -> None:
-        if isinstance(error, ClientDisconnect | WebSocketDisconnect):
-            # Starlette's way to say that nobody is there any more, which FastAPI uses too.
-            _mark(error)
         if self._number is None:
             report_once(error)
             return
-        reported = getattr(error, _REPORTED, False)
+        reported = _is_reported(error)
         _mark(error)
         tasks.settle(self._number, None if reported else error, asyncio.current_task())
 
@@ -225,8 +226,9 @@ def _body_length(method: str, start: Message) -> int | None:
 
 
 def install() -> None:
-    """Has Starlette's background tasks, which FastAPI uses too, reported one by one, by name."""
-    run = BackgroundTask.__call__
+    """Has Starlette's background tasks, which FastAPI uses too, reported one by one, by name; and its streams, which
+    may read the body of their request, listen for nothing but the end."""
+    run, stream = BackgroundTask.__call__, StreamingResponse.__call__
 
     async def run_reported(self: BackgroundTask) -> None:
         call = _current.get()
@@ -248,14 +250,23 @@ def install() -> None:
                 else:
                     tasks.settle(number, error, asyncio.current_task())
 
+    async def stream_beside_reader(self: StreamingResponse, scope: Scope, receive: Receive, send: Send) -> None:
+        await stream(self, scope, scope.get(ENDED, receive), send)
+
     BackgroundTask.__call__ = run_reported  # type: ignore[method-assign]
+    StreamingResponse.__call__ = stream_beside_reader  # type: ignore[method-assign]
 
 
 def report_once(error: BaseException) -> None:
     """Reports an error of an application, unless it is known already."""
-    if not getattr(error, _REPORTED, False):
+    if not _is_reported(error):
         report(error)
         _mark(error)
+
+
+def _is_reported(error: BaseException) -> bool:
+    """Whether it is known already, or is just Starlette's way to say that nobody is there any more."""
+    return isinstance(error, ClientDisconnect | WebSocketDisconnect) or getattr(error, _REPORTED, False)
 
 
 def _mark(error: Any) -> None:

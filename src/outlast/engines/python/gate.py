@@ -7,7 +7,7 @@ from typing import Any
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from outlast.engines.python import heads
-from outlast.engines.python.calls import Call, WebSocketCall, report_once
+from outlast.engines.python.calls import ENDED, Call, WebSocketCall, report_once
 from outlast.engines.python.server import Stream
 from outlast.runtime import memory, reports
 from outlast.runtime.context import request_id
@@ -56,6 +56,7 @@ class Gate:
                 await _answer(app, stream)
             else:
                 call = self._running[id_] = _call_of(stream)
+                stream.scope[ENDED] = stream.disconnected
                 await call.run(app, stream.receive)
                 if not (stream.ended or stream.gone):
                     reports.log("error", "the application has returned without a complete response")
@@ -67,6 +68,7 @@ class Gate:
                 left.end(error)
             report_once(error)
         finally:
+            stream.scope.pop(ENDED, None)
             stream.fail()
             if isinstance(left := self._running.pop(id_), Call):
                 left.end()
