@@ -615,7 +615,7 @@ class TestCompleteBeforeItsEnd:
 
 
 class TestEcho:
-    """A stream of Starlette that reads the body of its request while it is sent."""
+    """A stream, in most cases of Starlette, that reads the body of its request while it is sent."""
 
     SOURCE = """
         from starlette.applications import Starlette
@@ -645,6 +645,9 @@ class TestEcho:
     LAYERED = SOURCE.replace(
         "methods=[\"POST\"])]", "methods=[\"POST\"])], middleware=[Middleware(BaseHTTPMiddleware, dispatch=pass_on)]"
     )
+    HANDLER = SOURCE[: SOURCE.index("async def echo")].replace("_params", "").replace(".stream()", "") + """
+        serve(lambda request: Response(pieces(request)))
+    """
     HEAD = b"POST /%b HTTP/1.1\r\nhost: x\r\nsb-request-id: r-1\r\ntransfer-encoding: chunked\r\n\r\n"
 
     @pytest.mark.parametrize("source", [SOURCE, LAYERED], ids=["plain", "middleware"])
@@ -661,7 +664,7 @@ class TestEcho:
             writer.close()
         assert worker.printed == [("info", "ended")]
 
-    @pytest.mark.parametrize("source", [SOURCE, LAYERED], ids=["plain", "middleware"])
+    @pytest.mark.parametrize("source", [SOURCE, LAYERED, HANDLER], ids=["plain", "middleware", "handler"])
     @pytest.mark.parametrize(
         ("query", "first"), [(b"", b"one"), (b"?waits=1", b"waits")], ids=["who reads", "who waits for something else"]
     )
