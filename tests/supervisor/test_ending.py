@@ -48,6 +48,10 @@ class TestReason:
     ) -> None:
         assert end(Ending(retired_for=retired_for, asked_to_exit=True), ENDED).reason is cause
 
+    def test_one_that_has_exited_before_a_request_met_nobody_has_exited(self) -> None:
+        ending = Ending(killed_for=EndReason.CRASH)
+        assert end(ending, Exit(3, 1, 1)).reason is EndReason.EXIT
+
     def test_what_its_listeners_started_last_is_cut_off_by_no_policy(self) -> None:
         found = end(Ending(retired_for=EndReason.ONESHOT, asked_to_exit=True), ENDED)
         assert found.words == EndReason.ONESHOT.words

@@ -91,7 +91,8 @@ class Ending:
             return self.cause
         # What looks like a crash may have been a limit.
         reason = (reached or self.killed_for) if self.killed_for in _PERHAPS_A_LIMIT else self.killed_for
-        if reason is not None:
+        # What could not be reached any more may just have exited.
+        if reason is not None and not (reason is EndReason.CRASH and used.regular):
             return reason
         if not was_ready:
             return EndReason.BOOT_FAILURE
