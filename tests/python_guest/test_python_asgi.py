@@ -629,6 +629,9 @@ class TestEcho:
                 if request.query_params.get("waits"):
                     yield b"waits"
                     await asyncio.Event().wait()
+                # Whoever else receives gets the first piece.
+                for _ in range(9):
+                    await asyncio.sleep(0)
                 async for piece in request.stream():
                     yield piece
             finally:
@@ -643,14 +646,18 @@ class TestEcho:
         app = Starlette(routes=[Route("/", echo, methods=["POST"])])
     """
     LAYERED = SOURCE.replace(
-        "methods=[\"POST\"])]", "methods=[\"POST\"])], middleware=[Middleware(BaseHTTPMiddleware, dispatch=pass_on)]"
+        'methods=["POST"])]', 'methods=["POST"])], middleware=[Middleware(BaseHTTPMiddleware, dispatch=pass_on)]'
     )
-    HANDLER = SOURCE[: SOURCE.index("async def echo")].replace("_params", "").replace(".stream()", "") + """
+    OWN = SOURCE.replace("return StreamingResponse(", "return Response(")
+    HANDLER = (
+        SOURCE[: SOURCE.index("async def echo")].replace("_params", "").replace(".stream()", "")
+        + """
         serve(lambda request: Response(pieces(request)))
     """
+    )
     HEAD = b"POST /%b HTTP/1.1\r\nhost: x\r\nsb-request-id: r-1\r\ntransfer-encoding: chunked\r\n\r\n"
 
-    @pytest.mark.parametrize("source", [SOURCE, LAYERED], ids=["plain", "middleware"])
+    @pytest.mark.parametrize("source", [SOURCE, LAYERED, OWN], ids=["plain", "middleware", "own response"])
     async def test_it_gets_every_piece(self, function: MakeFunction, source: str) -> None:
         async with booted(function(source)) as worker:
             await worker.message("ready")

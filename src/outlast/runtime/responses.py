@@ -20,6 +20,9 @@ RawHeaders = list[tuple[bytes, bytes]]
 
 R = TypeVar("R", bound="Response")
 
+ENDED = "outlast.ended"
+"""Names in a request's scope a ``receive`` for who waits for nothing but the end: it leaves the body to its reader."""
+
 _NULL_BODY = (101, 204, 205, 304)
 _REDIRECTS = (301, 302, 303, 307, 308)
 
@@ -105,7 +108,7 @@ class Response(starlette.responses.Response):
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         if self._stream is not None:
             if scope.get("method") != "HEAD":
-                await _until_disconnected(receive, _send_all(self._stream, send))
+                await _until_disconnected(scope.get(ENDED, receive), _send_all(self._stream, send))
             reports.flush()
         await send({"type": "http.response.body", "body": self.body})
         if self.background is not None:

@@ -15,6 +15,7 @@ from outlast.runtime.context import request_id
 from outlast.runtime.describe import describe
 from outlast.runtime.dispatching import tasks
 from outlast.runtime.requests import ClientDisconnect
+from outlast.runtime.responses import ENDED
 from outlast.runtime.serving import internal_server_error, report
 from outlast.runtime.tasks import plain_name
 
@@ -23,9 +24,6 @@ TURNS_TO_RETURN = 16
 
 _REPORTED = "__outlast_reported__"
 """Set on an exception that is known already, as that of a task, because frameworks pass it on."""
-
-ENDED = "outlast.ended"
-"""Names in a request's scope the ``receive`` for who only waits for the end, and would take the body from its reader."""
 
 _current: ContextVar["Call | None"] = ContextVar("outlast_call", default=None)
 

@@ -7,12 +7,12 @@ from typing import Any
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from outlast.engines.python import heads
-from outlast.engines.python.calls import ENDED, Call, WebSocketCall, report_once
+from outlast.engines.python.calls import Call, WebSocketCall, report_once
 from outlast.engines.python.server import Stream
 from outlast.runtime import memory, reports
 from outlast.runtime.context import request_id
 from outlast.runtime.requests import Request
-from outlast.runtime.responses import is_whole
+from outlast.runtime.responses import ENDED, is_whole
 from outlast.runtime.serving import HandlerApp
 
 TURNS_TO_ARRIVE = 16
