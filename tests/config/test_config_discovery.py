@@ -223,12 +223,14 @@ def test_a_file_that_config_toml_names_must_exist(project: Any, line: str, probl
 
 
 def test_disabled_functions_are_not_looked_at(project: Any) -> None:
-    project.write(
-        {"supabase/config.toml": "[functions]\nhello.enabled=false\nold = {enabled=false, entrypoint='no'}\n"}
-    )
+    settings = "[functions]\nhello.enabled=false\nold = {enabled=false, entrypoint='no'}\n"
+    project.write({"supabase/config.toml": settings})
     loaded = project.load()
     assert loaded.functions == {}
     assert loaded.warnings == ()
+    # Those behind them are.
+    project.write({"supabase/config.toml": f"{settings}new = {{entrypoint='new.ts'}}\n", "supabase/new.ts": SERVE})
+    assert list(project.load().functions) == ["new"]
 
 
 def test_import_maps_and_deno_json(project: Any) -> None:
@@ -393,6 +395,12 @@ def test_a_section_with_a_bad_name(project: Any, name: str) -> None:
             ".",
             f"DIR: holds neither supabase/functions nor a folder with a function; {PUT_ONE} "
             f"({'; '.join(f'{name}: is not served: {NONE_OF}' for name in 'abc')}; and 2 more)",
+        ),
+        (
+            [f"{name}/readme.md" for name in "abc"],
+            ".",
+            f"DIR: holds neither supabase/functions nor a folder with a function; {PUT_ONE} "
+            f"({'; '.join(f'{name}: is not served: {NONE_OF}' for name in 'abc')})",
         ),
         (
             ["hello/index.ts"],

@@ -148,6 +148,18 @@ class TestSoftAndHard:
                 "[functions.hello.limits]\ncpu_soft_ms = 60\ncpu_hard_ms = 50\n[limits]\ncpu_soft_ms = 1\n",
                 f"2: functions.hello.limits.cpu_soft_ms: 60 is more than cpu_hard_ms, 50; {REMEDY}",
             ),
+            # One that is for all is told as such, and also where no function is left that it would be wrong for.
+            (
+                "limits.cpu_soft_ms = 3_000\nfunctions.hello.limits.cpu_hard_ms = 2_500\n",
+                "1: limits.cpu_soft_ms: 3000 is more than cpu_hard_ms, 2000 (by default); "
+                f"{REMEDY}: set cpu_hard_ms here, too",
+            ),
+            (
+                "limits.cpu_soft_ms = 3_000\n"
+                "functions.hello.limits.cpu_hard_ms = 5_000\nfunctions.other.limits.cpu_hard_ms = 5_000\n",
+                "1: limits.cpu_soft_ms: 3000 is more than cpu_hard_ms, 2000 (by default); "
+                f"{REMEDY}: set cpu_hard_ms here, too",
+            ),
         ],
     )
     def test_a_contradiction(self, pair: Any, text: str, error: str) -> None:

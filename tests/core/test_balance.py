@@ -110,6 +110,8 @@ def test_one_worker_alone_is_not_asked_whether_it_runs() -> None:
         (1, 1, 0, MANY, Place.WAIT),
         (1, 1, 99, MANY, Place.WAIT),
         (1, 1, 100, Capacity(per_worker=100, max_workers=2, max_backlog=1000), Place.START),
+        (2, 2, 199, Capacity(per_worker=100, max_workers=3, max_backlog=1000), Place.WAIT),
+        (2, 2, 200, Capacity(per_worker=100, max_workers=3, max_backlog=1000), Place.START),
         (0, 0, 0, ONE, Place.START),
         (1, 1, 0, ONE, Place.WAIT),
         (1, 1, 1, ONE, Place.START),

@@ -177,6 +177,12 @@ def test_whoever_looks_when_told_but_not_too_often_is_never_late(usage: Usage, a
             assert any(reached - 1e-3 <= look <= reached + LOOK_MS + 1e-3 for look in looks)
 
 
+def test_memory_may_grow_twice_as_fast_as_it_did() -> None:
+    allowed = replace(OFF, memory_mb=200)
+    for memory_mb, expected_ms in ((100, 400), (180, 100), (200, math.inf)):
+        assert next_look_ms(Usage(memory_mb=memory_mb), allowed, growth=0.1) == pytest.approx(expected_ms)
+
+
 def test_limits_that_are_off_need_no_look() -> None:
     assert next_look_ms(Usage(), OFF) == math.inf
     assert next_look_ms(Usage(1e9, 1e9, 1e9, 1e9, 1e9), DEFAULTS) == math.inf

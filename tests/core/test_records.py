@@ -42,6 +42,8 @@ def test_what_a_worker_says_is_cut_and_made_fit_for_a_database() -> None:
     assert len(record.error) == records.MAX_ERROR_CHARS
     assert "\0" not in record.error
     assert records.printable("", 10) is None
+    assert records.printable("0123456789", 10) == "0123456789"
+    assert records.printable("a\0b", 10) == "a\ufffdb"
 
 
 @given(MOMENTS, st.integers(0, 2**ids.RANDOM_BITS - 1))

@@ -188,6 +188,15 @@ def test_claims_that_are_nested_without_end() -> None:
     assert_invalid(JwtVerifier(secret=SECRET).check(token), "claims cannot be read: maximum recursion depth exceeded")
 
 
+def test_text_that_is_not_utf_8() -> None:
+    not_text = b'{"alg":"HS256","iss":"\xff"}'
+    header = base64.urlsafe_b64encode(not_text.replace(b"HS256", b"\xff")).rstrip(b"=")
+    verdict = JwtVerifier(secret=SECRET).check(b"Bearer " + header + b".e30.AAAA")
+    assert_invalid(verdict, "the token cannot be read: 'utf-8' codec can't decode")
+    token = b"Bearer " + jwt.PyJWS().encode(not_text, SECRET, "HS256").encode()
+    assert_invalid(JwtVerifier(secret=SECRET).check(token), "claims cannot be read: 'utf-8' codec can't decode")
+
+
 @given(st.binary(max_size=200) | st.text(alphabet="eyJhbGciOi.-_=", max_size=200).map(str.encode))
 def test_any_bytes_get_an_answer(noise: bytes) -> None:
     verifier = JwtVerifier(secret=SECRET, jwks=key_set(jwk(EC_KEY, "k"), jwk(RSA_KEY, "r")))

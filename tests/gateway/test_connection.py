@@ -389,6 +389,26 @@ async def test_a_thousand_pipelined_requests(served: Rig) -> None:
         assert (await client.answer()).status == 200
 
 
+async def test_pipelined_requests_that_come_alike_once_more_are_all_served(served: Rig) -> None:
+    async with served.client() as client:
+        for _ in range(3):
+            client.send(
+                b"GET /echo HTTP/1.1\r\nHost: a\r\n\r\n" + post(b"Content-Length: 2", body=b"hi", path=b"/echo")
+            )
+            assert [(await client.answer()).json["body"] for _ in range(2)] == ["", "hi"]
+
+
+async def test_the_next_request_is_served_when_a_slow_client_has_taken_its_answer(play: Function) -> None:
+    async with playing(play) as (_, client):
+        client.writer.transport.pause_reading()
+        client.send(GET * 2)
+        (await play.next()).answer(bytes(16 << 20))
+        client.writer.transport.resume_reading()
+        assert len((await client.answer()).body) == 16 << 20
+        (await play.next()).answer(b"second")
+        assert (await client.answer()).body == b"second"
+
+
 async def test_a_client_that_pipelines_and_takes_no_answers_fills_nothing_but_its_own_buffers(play: Function) -> None:
     async with playing(play, timeouts=brief(send_s=0.2)) as (shared, client):
         client.writer.transport.pause_reading()
@@ -403,13 +423,18 @@ async def test_a_client_that_pipelines_and_takes_no_answers_fills_nothing_but_it
 
 
 async def test_requests_behind_a_slow_one_wait_unread(play: Function) -> None:
-    async with playing(play) as (_, client):
+    async with playing(play) as (shared, client):
         client.send(GET)
         first = await play.next()
         # More than the kernel would hold: the writer blocks until the first is answered.
         many = 400_000
         client.send(b"GET /none HTTP/1.1\r\nHost: a\r\n\r\n" * many)
         sending = asyncio.create_task(client.writer.drain())
+        [connection] = shared.gateway._connections
+        async with asyncio.timeout(rig.PATIENCE_S):
+            while not connection._reading_paused:  # noqa: ASYNC110
+                await asyncio.sleep(0)
+        assert not sending.done()
         first.answer(b"first")
         assert (await client.answer()).body == b"first"
         for _ in range(1000):
@@ -696,12 +721,15 @@ async def test_a_client_may_leave_while_its_token_is_checked(play: Function) -> 
 # Clients that leave.
 
 
+@pytest.mark.parametrize("request_", [GET, post(b"Content-Length: 2", body=b"hi")], ids=["without", "with a body"])
 @pytest.mark.parametrize("how", ["reset", "half-close"])
-async def test_a_client_that_leaves_cancels_its_request_and_nothing_else(play: Function, how: str) -> None:
+async def test_a_client_that_leaves_cancels_its_request_and_nothing_else(
+    play: Function, how: str, request_: bytes
+) -> None:
     async with playing(play) as (shared, client), shared.client() as other:
         other.send(GET)
         stays = await play.next()
-        client.send(GET)
+        client.send(request_)
         leaves = await play.next()
         client.reset() if how == "reset" else client.writer.write_eof()
         async with asyncio.timeout(rig.PATIENCE_S):

@@ -10,7 +10,8 @@ import pytest
 import uvloop
 from tests.supervisor.stub_workers import PATIENCE_S, house
 
-from outlast.core.outcome import EndReason, RequestEnd
+from outlast.core.limits import Step
+from outlast.core.outcome import EndReason, RequestEnd, UnloadReason
 from outlast.core.policy import Policy
 from outlast.core.records import WorkerQuery
 from outlast.supervisor import lifecycle, process, register
@@ -69,6 +70,7 @@ async def test_a_socket_outside_of_its_folder_is_a_breach_too() -> None:
         await worker.boots()
         worker.say(type="ready", socket="../../else.sock")
         assert await caller.end() is RequestEnd.BOOT_ERROR
+        assert (await there.logged("shutdown"))["reason"] == "protocol"
 
 
 async def test_a_second_control_channel_is_cut_off_and_changes_nothing() -> None:
@@ -240,6 +242,20 @@ async def test_listeners_are_told_of_the_shutdown_alone_where_that_comes_just_be
         await worker.told("exit")
 
 
+async def test_listeners_are_told_of_a_limit_that_comes_near_while_others_run() -> None:
+    async with house() as there:
+        worker = await there.served_worker()
+        worker.say(type="uncaught", error="Error: nobody caught me")
+        await worker.told("beforeunload")
+        assert worker.unloads_for == "early_drop"
+        for _ in range(2):
+            there.judge(worker, Step.WARN, UnloadReason.CPU)
+        await worker.told("beforeunload")
+        assert worker.unloads_for == "cpu"
+        worker.say(type="unloaded", reason="early_drop")
+        await worker.told("exit")
+
+
 async def test_a_worker_that_does_not_say_whether_it_has_more_to_say_has_its_grace() -> None:
     async with house(unload_grace_ms=10) as there:
         worker, _ = await there.busy_worker()
@@ -248,6 +264,23 @@ async def test_a_worker_that_does_not_say_whether_it_has_more_to_say_has_its_gra
         worker.answer()
         await worker.told("beforeunload")
         await worker.question()
+        await worker.told("exit")
+
+
+async def test_a_worker_whose_limits_are_off_has_all_the_time_to_begin_and_to_end() -> None:
+    async with house(boot_timeout_ms=0, unload_grace_ms=0) as there:
+        caller = there.call()
+        worker = await there.worker()
+        await worker.boots()
+        await there.worker_of(worker).catch_up()
+        await worker.serve()
+        await worker.answers(1)
+        assert await caller.end() == 200
+        there.pool.reload(there.function)
+        await worker.told("beforeunload")
+        await there.worker_of(worker).catch_up()
+        assert worker.heard.empty()
+        worker.say(type="unloaded", reason="termination")
         await worker.told("exit")
 
 
@@ -431,8 +464,9 @@ async def test_what_went_wrong_before_it_was_ready_is_told_once() -> None:
         await worker.serve()
         await worker.answers(1)
         assert await caller.end() == 200
-        told = [entry for entry in there.entries if entry["level"] == "error"]
-        assert [entry["msg"] for entry in told].count("Error: nobody caught me") == 1
+        await there.logged("log")
+        told = [entry["msg"] for entry in there.entries if entry["level"] == "error"]
+        assert sorted(told) == ["Error: nobody caught me", "a warning of the runtime's"]
 
 
 async def test_one_that_is_ready_before_the_node_knows_its_process_has_limits_as_others_have() -> None:

@@ -270,6 +270,8 @@ REFUSED = [
     Refused("absolute target of another port", get(target=b"http://example.com:81/")),
     Refused("absolute target without a host", get(target=b"http:///a")),
     Refused("absolute target with user information", get(target=b"http://me@example.com/")),
+    Refused("absolute target without a host, and no Host", b"GET http:///a HTTP/1.0\r\n\r\n"),
+    Refused("absolute target with user information, and no Host", b"GET http://me@a.b/ HTTP/1.0\r\n\r\n"),
     Refused("absolute target of another scheme", get(target=b"ftp://example.com/")),
     Refused("absolute target with a backslash", get(target=b"http://example.com\\@evil/")),
     # Host.

@@ -79,6 +79,7 @@ def test_content_is_handed_over_as_it_arrives() -> None:
 )
 def test_chunks_come_out_as_they_went_in(pieces: list[bytes], places: list[int], beyond: bytes) -> None:
     raw = b"".join(map(bodies.chunk, pieces)) + bodies.LAST_CHUNK + beyond
+    assert [b"".join(bodies.chunk_pieces(piece)) for piece in pieces] == [*map(bodies.chunk, pieces)]
     edges = [0, *sorted(place % (len(raw) + 1) for place in places), len(raw)]
     cut = [raw[a:b] for a, b in pairwise(edges)]
     assert decode(bodies.Chunked(), cut) == (b"".join(pieces), beyond)
