@@ -72,13 +72,11 @@ class Verdict:
 
 def judge(usage: Usage, limits: Limits) -> list[Verdict]:
     """One verdict for each limit that is near, and so none that is `Step.FINE`."""
-    found = []
-    if limits.wall_clock_ms:
-        found.append(_of_wall_clock(usage.wall_ms, limits.wall_clock_ms))
-    if limits.cpu_soft_ms or limits.cpu_hard_ms:
-        found.append(_of_cpu(usage.cpu_ms, limits.cpu_soft_ms, limits.cpu_hard_ms))
-    if limits.memory_mb:
-        found.append(_of_memory(usage.memory_mb, usage.memory_at_ready_mb, limits.memory_mb))
+    found = [
+        _of_wall_clock(usage.wall_ms, limits.wall_clock_ms),
+        _of_cpu(usage.cpu_ms, limits.cpu_soft_ms, limits.cpu_hard_ms),
+        _of_memory(usage.memory_mb, usage.memory_at_ready_mb, limits.memory_mb),
+    ]
     if 0 < limits.idle_timeout_ms <= usage.idle_ms:
         found.append(Verdict(Step.ALERT, UnloadReason.EARLY_DROP, round(usage.idle_ms), limits.idle_timeout_ms))
     return [verdict for verdict in found if verdict.step is not Step.FINE]
@@ -86,7 +84,7 @@ def judge(usage: Usage, limits: Limits) -> list[Verdict]:
 
 def _of_wall_clock(used: float, limit: int) -> Verdict:
     step = _step(used, limit)
-    if step is Step.FINE and used >= limit * RETIRE_AT:
+    if step is Step.FINE and 0 < limit * RETIRE_AT <= used:
         step = Step.RETIRE
     return Verdict(step, UnloadReason.WALL_CLOCK, round(used), limit)
 

@@ -24,7 +24,7 @@ def route(path: bytes, query: bytes) -> Route | None:
     name, _, _ = path[1:].partition(b"/")
     if not name:
         return None
-    return Route(name.decode("latin-1"), path + query if query else path)
+    return Route(name.decode("latin-1"), path + query)
 
 
 def is_other_service(path: bytes) -> bool:

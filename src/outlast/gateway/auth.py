@@ -164,11 +164,8 @@ class JwtVerifier:
         if not authorization:
             return MISSING
         now = self._clock()
-        accepted_until = self._accepted.get(authorization)
-        if accepted_until is not None:
-            if now < accepted_until:
-                return None
-            del self._accepted[authorization]
+        if now < self._accepted.get(authorization, 0.0):
+            return None
         bearer = _BEARER.fullmatch(authorization)
         if bearer is None:
             return MALFORMED

@@ -70,9 +70,6 @@ class Tasks:
     def __len__(self) -> int:
         return len(self._open)
 
-    def __contains__(self, future: AnyFuture) -> bool:
-        return future in self._open
-
     def attach(self, loop: asyncio.AbstractEventLoop) -> None:
         """Sets the loop for tasks started by threads or before any loop ran. Call it in that loop."""
         self._loop = loop

@@ -283,8 +283,7 @@ class Worker:
     def limit_near(self, reason: EndReason) -> None:
         if self.state is State.READY:
             self.retire(reason)
-        if self.state in (State.RETIRED, State.UNLOADING):
-            self._lifecycle.unloading.warn(UnloadReason(reason))
+        self._lifecycle.unloading.warn(UnloadReason(reason))
 
     def limit_reached(self, limit: Verdict) -> None:
         self._traffic.condemn(EndReason(limit.reason), limit)

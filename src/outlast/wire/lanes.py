@@ -58,7 +58,6 @@ class Frames:
             self._kind = REST
         elif self._pending:
             data = self._pending + data
-            self._pending = b""
         length = len(data)
         while position + HEADER.size <= length:
             kind, number, size = HEADER.unpack_from(data, position)

@@ -9,19 +9,18 @@ import traceback
 from collections.abc import Iterator
 
 from outlast.runtime.describe import is_users_code
-from outlast.runtime.dispatching import tasks
 from outlast.runtime.tasks import plain_name
 
 END_WITHIN_S = 0.02
 
 
 def names() -> list[str]:
-    """Call it in the event loop."""
+    """Call it in the event loop, when no background task is open."""
     return sorted({*_of_tasks(), *_of_threads()})
 
 
 def _of_tasks() -> Iterator[str]:
-    left = (task for task in asyncio.all_tasks() if task not in tasks and not task.cancelling())
+    left = (task for task in asyncio.all_tasks() if not task.cancelling())
     for coroutine in (task.get_coro() for task in left):
         if inspect.iscoroutine(coroutine) and is_users_code(coroutine.cr_code.co_filename):
             yield plain_name(coroutine)
