@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.support.types import strictly_checked
 
 TWINS = Path(__file__).parents[1] / "examples/python"
 NAMES = sorted(path.parent.name for path in TWINS.glob("*/main.py"))
@@ -56,6 +57,5 @@ def test_their_types_are_strict(tmp_path: Path) -> None:
     shutil.copytree(TWINS / "_shared", tmp_path / "_shared", ignore=shutil.ignore_patterns("__pycache__"))
     for name in NAMES:
         shutil.copy(TWINS / name / "main.py", tmp_path / f"{name.replace('-', '_')}.py")
-    command = [sys.executable, "-m", "mypy", "--strict", "--explicit-package-bases", "."]
-    checked = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-    assert checked.stdout == f"Success: no issues found in {len(NAMES) + 1} source files\n"
+    found = strictly_checked(tmp_path, "--explicit-package-bases", ".")
+    assert found == f"Success: no issues found in {len(NAMES) + 1} source files\n"
