@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
 from tests.behaviour.gate import Arrival
 from tests.behaviour.served import PYTHON_ONLY, Served, assemble, served
 from tests.support.admin import admin
@@ -91,32 +92,31 @@ async def test_what_stops_when_its_caller_leaves_is_none(tmp_path: Path, languag
         assert not site.node.found("task")
 
 
-async def test_a_retired_worker_ends_after_it(tmp_path: Path, language: str) -> None:
-    async with serving(tmp_path, language) as site:
-        arrival, request_id = await leave(site, "long")
-        async with admin(site.node) as api:
-            (await api.post("/v1/functions/abandoned/reload")).raise_for_status()
-        worker = (await site.node.wait_for("retire"))["execution_id"]
-        answering = asyncio.create_task(site.call("abandoned", params={"work": "next"}))
-        (await site.gate.arrival("next")).let_go()
-        assert (await answering).headers["x-sb-execution-id"] != worker
-        assert not site.node.found("shutdown", execution_id=worker)
-        arrival.let_go()
-        task = await site.node.wait_for("task", request_id=request_id)
-        assert (task["outcome"], task["execution_id"]) == ("fulfilled", worker)
-        assert (await site.node.wait_for("shutdown", execution_id=worker))["reason"] == "reload"
+async def test_a_retired_worker_ends_after_it(site: Served, work: str) -> None:
+    arrival, request_id = await leave(site, work)
+    since = site.now
+    async with admin(site.node) as api:
+        (await api.post("/v1/functions/abandoned/reload")).raise_for_status()
+    worker = (await site.node.wait_for("retire", since=since))["execution_id"]
+    answering = asyncio.create_task(site.call("abandoned", params={"work": f"{work}-next"}))
+    (await site.gate.arrival(f"{work}-next")).let_go()
+    assert (await answering).headers["x-sb-execution-id"] != worker
+    assert not site.node.found("shutdown", execution_id=worker)
+    arrival.let_go()
+    task = await site.node.wait_for("task", request_id=request_id)
+    assert (task["outcome"], task["execution_id"]) == ("fulfilled", worker)
+    assert (await site.node.wait_for("shutdown", execution_id=worker))["reason"] == "reload"
 
 
-async def test_what_kills_its_worker_is_on_record(tmp_path: Path, language: str) -> None:
-    async with serving(tmp_path, language) as site:
-        arrival, request_id = await leave(site, "long")
-        worker = (await is_task(site, request_id))["execution_id"]
-        async with admin(site.node) as api:
-            [pid] = [each["pid"] for each in await ask(api, "/v1/workers") if each["id"] == worker]
-        os.kill(pid, signal.SIGKILL)
-        await arrival.gone()
-        task = await site.node.wait_for("task", request_id=request_id)
-        assert (task["name"], task["outcome"], task["reason"]) == ("POST /abandoned", "interrupted", "crash")
+async def test_what_kills_its_worker_is_on_record(site: Served, work: str) -> None:
+    arrival, request_id = await leave(site, work)
+    worker = (await is_task(site, request_id))["execution_id"]
+    async with admin(site.node) as api:
+        [pid] = [each["pid"] for each in await ask(api, "/v1/workers") if each["id"] == worker]
+    os.kill(pid, signal.SIGKILL)
+    await arrival.gone()
+    task = await site.node.wait_for("task", request_id=request_id)
+    assert (task["name"], task["outcome"], task["reason"]) == ("POST /abandoned", "interrupted", "crash")
 
 
 async def test_oneshot_names_what_it_cuts(tmp_path: Path, language: str) -> None:
@@ -148,32 +148,37 @@ async def test_a_caller_whom_the_function_keeps_waiting_too_long_is_one_that_has
         assert (task["name"], task["outcome"]) == ("GET /abandoned", "fulfilled")
 
 
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def deaf(language: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Served]:
+    async with served(assemble(tmp_path_factory.mktemp("deaf"), language, ("deaf",))) as site:
+        yield site
+
+
 @PYTHON_ONLY
 class TestOfWhatIsNotRead:
     """As long as a function reads nothing, its worker does not notice the end of the connection."""
 
-    async def test_a_body(self, tmp_path: Path, language: str) -> None:
-        async with served(assemble(tmp_path, language, ("deaf",))) as site:
-            arrival, request_id = await leave(site, "body", path="deaf", body=bytes(128 * 1024))
-            assert (await is_task(site, request_id))["name"] == "POST /deaf"
-            arrival.let_go()
-            task = await site.node.wait_for("task", request_id=request_id)
-            assert task["outcome"] == "fulfilled"
+    async def test_a_body(self, deaf: Served, work: str) -> None:
+        arrival, request_id = await leave(deaf, work, path="deaf", body=bytes(128 * 1024))
+        assert (await is_task(deaf, request_id))["name"] == "POST /deaf"
+        arrival.let_go()
+        task = await deaf.node.wait_for("task", request_id=request_id)
+        assert task["outcome"] == "fulfilled"
 
     @pytest.mark.parametrize("how", ["close", "reset"])
-    async def test_a_websocket(self, tmp_path: Path, language: str, how: str) -> None:
-        async with served(assemble(tmp_path, language, ("deaf",))) as site:
-            host, port = site.node.address
-            client = await connect(f"ws://{host}:{port}/functions/v1/deaf?work=socket")
-            arrival = await site.gate.arrival("socket")
-            if how == "reset":
-                await client.send("hello")
-                client.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
-                client.transport.abort()
-            else:
-                await client.close()
-            request_id = (await site.node.wait_for("request"))["request_id"]
-            assert (await is_task(site, request_id))["name"] == "WebSocket /deaf"
-            arrival.let_go()
-            task = await site.node.wait_for("task", request_id=request_id)
-            assert task["outcome"] == "fulfilled"
+    async def test_a_websocket(self, deaf: Served, work: str, how: str) -> None:
+        since = deaf.now
+        host, port = deaf.node.address
+        client = await connect(f"ws://{host}:{port}/functions/v1/deaf?work={work}")
+        arrival = await deaf.gate.arrival(work)
+        if how == "reset":
+            await client.send("hello")
+            client.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+            client.transport.abort()
+        else:
+            await client.close()
+        request_id = (await deaf.node.wait_for("request", since=since))["request_id"]
+        assert (await is_task(deaf, request_id))["name"] == "WebSocket /deaf"
+        arrival.let_go()
+        task = await deaf.node.wait_for("task", request_id=request_id)
+        assert task["outcome"] == "fulfilled"
