@@ -57,7 +57,10 @@ class Gate:
             else:
                 call = self._running[id_] = _call_of(stream)
                 stream.scope[ENDED] = stream.disconnected
-                await call.run(app, stream.receive)
+                try:
+                    await call.run(app, stream.receive)
+                finally:
+                    stream.scope.pop(ENDED, None)
                 if not (stream.ended or stream.gone):
                     reports.log("error", "the application has returned without a complete response")
         except SystemExit as exit_:
@@ -68,7 +71,6 @@ class Gate:
                 left.end(error)
             report_once(error)
         finally:
-            stream.scope.pop(ENDED, None)
             stream.fail()
             if isinstance(left := self._running.pop(id_), Call):
                 left.end()
