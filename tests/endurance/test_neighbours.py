@@ -67,11 +67,10 @@ LOGGING = {
     "logging-ts": """
 const line = "x".repeat(2 ** 14);
 Deno.serve(async () => {
-  for (let bytes = 0; bytes < 2 ** 30; bytes += line.length) {
+  for (let bytes = 0; true; bytes += line.length) {
     console.log(line);
     if (bytes % 2 ** 20 === 0) await new Promise((resolve) => setTimeout(resolve));
   }
-  return new Response("all of it");
 });
 """,
     "logging-py/main.py": """
@@ -81,9 +80,8 @@ LINE = "x" * 2**14
 
 @serve
 async def handler(_: Request) -> Response:
-    for _ in range(2**30 // len(LINE)):
+    while True:
         print(LINE)
-    return Response("all of it")
 """,
 }
 LIMITS = f"""
@@ -169,11 +167,11 @@ async def test_each_that_takes_too_much_is_ended_for_that(node: Node) -> None:
             group.create_task(assert_out_of_files(node, "files-py", "Too many open files"))
 
 
-async def test_one_that_logs_a_gigabyte_is_slowed_down_and_then_ended(node: Node) -> None:
+async def test_one_that_logs_without_end_is_slowed_down_and_then_ended(node: Node) -> None:
     with within_memory(node):
         async with undisturbed(node), asyncio.TaskGroup() as group:
             # Its console never blocks: what the node has not read yet is in its own memory.
             group.create_task(assert_ended(node, "logging-ts", "memory", MEMORY_MB))
             # Printing does, here, and takes time to compute.
             group.create_task(assert_ended(node, "logging-py", "cpu", CPU_MS))
-    assert 0 < node.dropped_bytes < 2**30
+    assert node.dropped_bytes > 0
