@@ -48,11 +48,32 @@ class ReadEnd:
 
 async def read_all(descriptor: int) -> bytes:
     """Reads to the end, then closes the descriptor."""
-    reader = asyncio.StreamReader()
-    transport, _ = await asyncio.get_running_loop().connect_read_pipe(
-        lambda: asyncio.StreamReaderProtocol(reader), ReadEnd(descriptor)
-    )
+    transport, gathering = await asyncio.get_running_loop().connect_read_pipe(_Gathering, ReadEnd(descriptor))
     try:
-        return await reader.read()
+        return await gathering.whole
     finally:
         transport.close()
+
+
+class _Gathering(asyncio.Protocol):
+    """Gathers what is read, for a task that waits for all of it.
+
+    The loop keeps this, and so the task, for as long as it reads. It would not keep an `asyncio.StreamReader`: a task
+    that nobody else refers to, since its caller was cancelled, could be collected, by any thread, and that thread would
+    then close the transport while the loop reads from it. With uvloop, such a process ends with a segmentation fault.
+    """
+
+    def __init__(self) -> None:
+        self.whole: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self._data = bytearray()
+
+    def data_received(self, data: bytes) -> None:
+        self._data += data
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if self.whole.done():
+            return
+        if error is None:
+            self.whole.set_result(bytes(self._data))
+        else:
+            self.whole.set_exception(error)
