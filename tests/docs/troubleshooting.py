@@ -292,11 +292,12 @@ async def _open_task(node: Node, function: str) -> Event:
     """It is in the ledger when this returns: a question is answered with all that was before."""
     request_id = await _call(node, function)
     await node.wait_for("log", request_id=request_id)
-    url = f"{admin_url(node)}/v1/tasks"
     headers = {"authorization": f"Bearer {token(node)}"}
     # The commands that others ask with meanwhile hold up this event loop.
-    async with httpx.AsyncClient(headers=headers, timeout=_PATIENCE_S) as client:
-        response = await client.get(url, params={"request": request_id})
+    async with httpx.AsyncClient(base_url=admin_url(node), headers=headers, timeout=_PATIENCE_S) as client:
+        # What a function prints can come before what it has started.
+        await client.post("/v1/catch-up")
+        response = await client.get("/v1/tasks", params={"request": request_id})
     [task] = response.json()["items"]
     return {**task, "task_id": task["id"]}
 
