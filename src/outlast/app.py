@@ -113,7 +113,7 @@ async def serve(options: Options, log: Log, on_ready: Callable[[str, str | None]
     project = options.load(address.url(options.host, options.port))
     manager = ServiceManager(options.environ, log)
     opened = manager.opened()
-    sandbox = await asyncio.to_thread(_sandbox, options, log)
+    sandbox = await _sandbox(options, log)
     layers = sandbox.for_walls if options.sandbox is not Sandbox.NONE else None
     environ = options.environ if layers is None else tools.environment(options.environ)
     open_files = tuning.allow_open_files()
@@ -251,13 +251,13 @@ async def _administration(options: Options, project: Project, log: Log) -> Admin
     return administration
 
 
-def _sandbox(options: Options, log: Log) -> Available:
-    """Blocks for a moment. Raises `OutlastError` if a layer is required and missing."""
+async def _sandbox(options: Options, log: Log) -> Available:
+    """Raises `OutlastError` if a layer is required and missing."""
     if options.sandbox is Sandbox.NONE:
         text = "--no-sandbox: functions may do whatever the user who runs Outlast may"
         log.emit("sandbox", level=Level.WARNING, msg=text)
         return NOTHING
-    found = available()
+    found = await asyncio.to_thread(available)
     lacking = [f"{layer.name} ({layer.reason})" for layer in found.lacking]
     if lacking and options.sandbox is Sandbox.REQUIRED:
         raise OutlastError(f"--require-sandbox: missing on this machine: {'; '.join(lacking)}")

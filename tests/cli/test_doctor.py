@@ -1,6 +1,7 @@
 """`outlast doctor`, and what `outlast serve` says of the sandbox, on this machine and on worse ones."""
 
 import os
+import socket
 import sys
 from pathlib import Path
 
@@ -130,3 +131,13 @@ async def test_without_a_sandbox_it_says_so(project: Path) -> None:
         assert node.found("ready")[0]["sandbox"] == []
         (warning,) = node.found("sandbox", level="warning")
         assert "whatever the user who runs Outlast may" in warning["msg"]
+
+
+def test_what_is_lacking_is_said_by_the_event_loop_s_own_thread(project: Path) -> None:
+    checked = ("env", "PYTHONASYNCIODEBUG=1", sys.executable, "-m", "outlast", "serve")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        result = run_apart(*checked, str(project), f"--port={port}", "--no-sandbox", "--log-format=json")
+    assert [said["event"] for said in result.objects] == ["sandbox"]
+    assert "is in use" in result.err
+    assert "Traceback" not in result.err
