@@ -6,16 +6,17 @@ import uvloop
 
 from outlast.engines.descriptors import read_all
 
+MORE_THAN_FITS = b"x" * 100_000
+"""Into a pipe: that it has been written means that the other end is being read."""
+
 
 async def test_all_is_read() -> None:
     read, write = os.pipe()
     reading = asyncio.ensure_future(read_all(read))
-    await _take_turns()
     for _ in range(3):
-        # More than fits into a pipe at once.
-        await asyncio.to_thread(os.write, write, b"x" * 100_000)
+        await asyncio.to_thread(os.write, write, MORE_THAN_FITS)
     os.close(write)
-    assert await reading == b"x" * 300_000
+    assert await reading == 3 * MORE_THAN_FITS
 
 
 def test_a_reading_that_nobody_waits_for_is_never_collected() -> None:
@@ -23,18 +24,12 @@ def test_a_reading_that_nobody_waits_for_is_never_collected() -> None:
     async def forget() -> None:
         read, write = os.pipe()
         asyncio.gather(read_all(read))
-        await _take_turns()
+        await asyncio.to_thread(os.write, write, MORE_THAN_FITS)
         gc.collect()
         # This fails if nobody can read it.
         os.write(write, b"still read")
         os.close(write)
         [reading] = asyncio.all_tasks() - {asyncio.current_task()}
-        assert await reading == b"still read"
+        assert await reading == MORE_THAN_FITS + b"still read"
 
     uvloop.run(forget())
-
-
-async def _take_turns() -> None:
-    """Lets the event loop do what it has been told to, in as many turns as opening a pipe takes it."""
-    for _ in range(5):
-        await asyncio.sleep(0)
