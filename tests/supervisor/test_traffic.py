@@ -259,6 +259,9 @@ def test_a_request_for_which_the_lane_is_full_goes_by_a_socket() -> None:
             (await there.answer()).close()
             assert await caller.end() == 200
             there.transport_of_lane.resume_reading()
+            # All are open before one is taken a second time.
+            for opened in [await asyncio.wait_for(there.on_lane.get(), PATIENCE_S) for _ in waiting]:
+                there.on_lane.put_nowait(opened)
             for caller in waiting:
                 await there.answer_on_lane()
                 assert await caller.end() == 200
