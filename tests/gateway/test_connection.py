@@ -4,6 +4,7 @@ import asyncio
 import base64
 import contextlib
 import dataclasses
+import os
 import socket
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -752,6 +753,29 @@ async def test_a_server_that_closes_lets_answers_end(play: Function) -> None:
         answer = await client.answer()
         assert (answer.body, answer.head.keep_alive) == (b"the last", False)
         assert await client.rest() == b""
+
+
+@pytest.mark.parametrize("is_kept", [True, False], ids=["on a kept connection", "on a new one"])
+async def test_a_request_that_was_sent_before_the_server_closes_is_answered(play: Function, is_kept: bool) -> None:
+    async with playing(play) as (shared, client), shared.client() as kept:
+        if is_kept:
+            kept.send(GET)
+            (await play.next()).answer()
+            await kept.answer()
+        # The event loop hears of none of this before the server closes.
+        connection = (
+            socket.socket(fileno=os.dup(kept.writer.get_extra_info("socket").fileno()))
+            if is_kept
+            else socket.create_connection(shared.address)
+        )  # noqa: ASYNC
+        connection.sendall(GET)
+        await shared.gateway.close()
+        late = kept if is_kept else Client(*await asyncio.open_connection(sock=connection))
+        (await play.next()).answer(b"the last")
+        answer = await late.answer()
+        assert (answer.body, answer.head.keep_alive) == (b"the last", False)
+        assert await late.rest() == b""
+        connection.close()
 
 
 async def test_a_connection_that_comes_just_before_the_server_closes_is_closed_too(play: Function) -> None:

@@ -66,10 +66,16 @@ class Gateway:
         return Connection(self._ports, self._connections)
 
     async def close(self) -> None:
-        """Accepts no more. Idle connections end now, the others when their present response is complete."""
+        """Accepts no more. Idle connections end now, the others when their present response is complete.
+
+        Clients that have connected by now are accepted, and requests that they have sent are read.
+        """
         if self._server is None:
             return
+        # In each turn the event loop takes what the kernel has for it: first connections, then requests on them.
+        await asyncio.sleep(0)
         self._server.close()
+        await asyncio.sleep(0)
         self._connections.finish()
 
     async def wait_closed(self) -> None:
