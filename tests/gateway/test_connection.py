@@ -757,7 +757,7 @@ async def test_a_server_that_closes_lets_answers_end(play: Function) -> None:
 
 @pytest.mark.parametrize("is_kept", [True, False], ids=["on a kept connection", "on a new one"])
 async def test_a_request_that_was_sent_before_the_server_closes_is_answered(play: Function, is_kept: bool) -> None:
-    async with playing(play) as (shared, client), shared.client() as kept:
+    async with playing(play) as (shared, kept):
         if is_kept:
             kept.send(GET)
             (await play.next()).answer()
