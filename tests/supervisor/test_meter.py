@@ -284,6 +284,17 @@ async def test_a_busy_event_loop_is_one_that_has_been_so_for_a_while(process: Pr
         assert not on.metering.is_busy
 
 
+async def test_a_busy_event_loop_that_does_nothing_any_more_is_seen_to_have_time(process: Process) -> None:
+    with bench(process) as on:
+        on.ready()
+        for _ in range(25):
+            on.pass_ms(20, cpu_ms=20)
+        assert on.metering.is_busy
+        for _ in range(2):
+            on.pass_ms(LONGEST_AT_WORK_MS)
+        assert not on.metering.is_busy
+
+
 async def test_it_is_quick_with_what_it_has_been_given_in_a_few_milliseconds_of_late(process: Process) -> None:
     with bench(process) as on:
         on.ready()
@@ -308,6 +319,15 @@ class TestHeldUp:
             assert on.worker.is_held_up == [True]
             on.worker.signs_of_life += 1
             on.pass_ms(20, cpu_ms=20)
+            assert on.worker.is_held_up == [True, False]
+
+    async def test_until_it_does_nothing_any_more(self, process: Process) -> None:
+        with bench(process) as on:
+            on.ready()
+            for _ in range(5):
+                on.pass_ms(20, cpu_ms=20)
+            assert on.worker.is_held_up == [True]
+            on.pass_ms(20)
             assert on.worker.is_held_up == [True, False]
 
     async def test_not_by_much_work_in_small_pieces(self, process: Process) -> None:

@@ -237,6 +237,9 @@ class Metering:
         worker = self._worker
         if worker.requests or worker.requests_begun != self._requests_begun:
             return False
+        if self.is_busy or self._is_held_up:
+            # If it does nothing any more, that is new.
+            return False
         return not self._has_family or self._gauge.is_alone()
 
     def _weigh(self) -> float:
