@@ -13,6 +13,7 @@ from outlast.core.errors import OutlastError
 from outlast.core.limits import Limits
 from outlast.core.outcome import EndReason, RequestEnd
 from outlast.core.policy import Policy
+from outlast.engines.processes import Command
 from outlast.supervisor import backlog, change, pool
 from outlast.supervisor.worker import Worker
 
@@ -52,6 +53,16 @@ async def test_a_process_that_cannot_be_started_is_a_failed_boot() -> None:
         there.spawn_error = OSError("too many open files")
         assert await there.call().end() is RequestEnd.BOOT_ERROR
         assert there.events("boot_failure")[0]["msg"] == "too many open files"
+
+
+async def test_a_process_that_there_is_no_command_for_is_a_failed_boot(monkeypatch: pytest.MonkeyPatch) -> None:
+    def command(*_: object) -> Command:
+        raise OutlastError("/a, b/tmp: holds a comma")
+
+    async with house() as there:
+        monkeypatch.setattr(there.engine, "command", command)
+        assert await there.call().end() is RequestEnd.BOOT_ERROR
+        assert there.events("boot_failure")[0]["msg"] == "/a, b/tmp: holds a comma"
 
 
 async def test_a_worker_that_ends_before_it_serves_says_what_it_printed() -> None:

@@ -93,8 +93,8 @@ class Lifecycle:
     async def run(self, spawn: Callable[[Command], Awaitable[Process]]) -> None:
         """Runs the process from start to end. Never raises: an error becomes the boot error."""
         self._after_ms(self._limits.boot_timeout_ms, self._boot_overdue)
-        command = self._program.command(self.process.folder, self._execution_id)
         try:
+            command = self._program.command(self.process.folder, self._execution_id)
             self._exit = await self.process.run(command, spawn, self._check_code_begins)
         except (OutlastError, OSError) as error:
             self._ending.boot_error = str(error)
