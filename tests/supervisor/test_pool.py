@@ -327,6 +327,22 @@ class TestReload:
             assert await second.end() == 200
             assert (old.requests, new.requests) == (1, 1)
 
+    async def test_files_that_could_not_be_prepared_and_are_fixed_meanwhile_fail_nobody(self) -> None:
+        async with house(Policy.ONESHOT) as there:
+            there.engine.gate.clear()
+            there.engine.error = OutlastError("half of a file")
+            callers = [there.call(), there.call()]
+            await there.engine.asked.wait()
+            there.engine.error = None
+            await self.reloaded(there)
+            assert there.generation == 0
+            there.engine.gate.set()
+            for _ in callers:
+                fixed = await there.ready_worker()
+                await fixed.answers(1)
+            assert [await caller.end() for caller in callers] == [200, 200]
+            assert there.events("boot_failure")[0]["msg"] == "half of a file"
+
     async def test_code_that_failed_to_boot_and_is_fixed_meanwhile_fails_nobody(self) -> None:
         async with house() as there:
             caller = there.call()

@@ -281,7 +281,8 @@ class Crew:
         return self._preparation.is_under_way
 
     def _is_bringing_up(self) -> bool:
-        return self.starting() > 0 or self.is_preparing()
+        # Starts for which nothing could be prepared are about to fail.
+        return self.is_preparing() or (self._preparation.program is not None and self.starting() > 0)
 
     def _turn_over(self, function: FunctionSettings) -> None:
         """Begins a new generation, with the function as its files say."""
