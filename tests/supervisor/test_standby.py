@@ -7,7 +7,9 @@ from outlast.core.balance import Scale
 from outlast.core.limits import Step
 from outlast.core.outcome import EndReason, UnloadReason
 from outlast.core.policy import Policy
+from outlast.core.records import WorkerQuery
 from outlast.supervisor import crew, pool
+from outlast.supervisor.pool import Pool
 
 ONE = Scale(standby=1)
 
@@ -214,6 +216,24 @@ async def test_a_function_that_is_not_called_any_more_loses_it(monkeypatch: pyte
         there.judge(worker, Step.RETIRE, UnloadReason.WALL_CLOCK)
         await worker.obeys()
         await standby.exited()
+
+
+async def test_it_is_kept_until_nobody_has_called_the_function_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    unused_s = iter([0.0, 0.04, 0.05])
+    monkeypatch.setattr(crew, "STANDBY_KEPT_S", 0.05)
+    monkeypatch.setattr(pool, "IN_USE_S", -1.0)
+    monkeypatch.setattr(Pool, "unused_s", lambda pool: next(unused_s, 0.05))
+    async with house(scale=ONE) as there:
+        worker, standby = await with_standby(there)
+        there.judge(worker, Step.RETIRE, UnloadReason.WALL_CLOCK)
+        await worker.obeys()
+        await standby.exited()
+        assert next(unused_s, None) is None
+        await there.buried(standby)
+        [record] = [
+            each for each in (await there.ledger.workers(WorkerQuery())).items if each.id == standby.execution_id
+        ]
+        assert record.reason is EndReason.EARLY_DROP
 
 
 async def test_oneshot_has_the_next_worker_started_while_a_request_runs() -> None:

@@ -188,14 +188,12 @@ class Crew:
 
     def stand_down(self) -> None:
         """No worker takes requests: if the function is not called for a while, its standbys end."""
-        if self._standby_kept is None and self.closing is None:
+        if self._standby_kept is None:
             self._standby_kept = self._loop.call_later(STANDBY_KEPT_S, self._end_standby_of_unused)
 
     def _end_standby_of_unused(self) -> None:
         self._standby_kept = None
-        if not (unused_s := self._owner.unused_s()):
-            return
-        if unused_s < STANDBY_KEPT_S:
+        if (unused_s := self._owner.unused_s()) < STANDBY_KEPT_S:
             self._standby_kept = self._loop.call_later(STANDBY_KEPT_S - unused_s, self._end_standby_of_unused)
             return
         for standby in [*self._standbys()]:
