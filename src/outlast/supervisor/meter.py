@@ -195,7 +195,6 @@ class Metering:
             # The node stood still. That is no time that the worker has used.
             self._began_at = min(self._began_at + late_s, now)
             self._asked_at = min(self._asked_at + late_s, now)
-            self._unchanged_until = now
         cpu_ms = self._gauge.cpu_ms()
         if cpu_ms - self._cpu_ms < COPYING_MS and now < self._unchanged_until and self._has_nothing_new():
             self.quick = 0
@@ -251,7 +250,7 @@ class Metering:
     def _plan(self, now: float, share: float, growth: float) -> None:
         is_working = self._worker.is_working
         most = LONGEST_AT_WORK_MS if is_working else LONGEST_AT_REST_MS
-        self._longest_ms = max(LOOK_MS, min(most, limits.next_look_ms(self.usage, self._allowed, growth)))
+        self._longest_ms = min(most, limits.next_look_ms(self.usage, self._allowed, growth))
         least = LOOK_MS if is_working else LONGEST_AT_WORK_MS
         if share >= COMPUTING or not self._is_ready:
             self._interval_ms = LOOK_MS
