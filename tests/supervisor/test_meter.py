@@ -1,9 +1,12 @@
 """How often workers are looked at, and what is made of what is seen."""
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
+from tests.supervisor.stub_workers import PATIENCE_S
 
 from outlast.core.limits import Limits, Step, Usage, Verdict
 from outlast.supervisor import meter as meters
@@ -56,9 +59,16 @@ class Worker:
         self.verdicts: list[Verdict] = []
         self.usage = Usage()
         self.is_held_up: list[bool] = []
+        self.looked_at = asyncio.Event()
 
     def measured(self, usage: Usage, verdicts: list[Verdict]) -> None:
         self.usage, self.verdicts = usage, verdicts
+        self.looked_at.set()
+
+    async def is_measured(self) -> None:
+        """Waits for the next look."""
+        await asyncio.wait_for(self.looked_at.wait(), PATIENCE_S)
+        self.looked_at.clear()
 
     def held_up(self, held_up: bool) -> None:
         self.is_held_up.append(held_up)
@@ -123,6 +133,20 @@ async def test_time_counts_from_when_it_is_ready_and_memory_always(process: Proc
         )
 
 
+async def test_what_it_did_before_it_was_ready_is_no_measure_of_it(process: Process) -> None:
+    with bench(process, Limits(memory_mb=100)) as on:
+        for _ in range(25):
+            on.pass_ms(20, cpu_ms=20)
+        assert on.metering.is_busy
+        on.now += 1
+        process.memory = 60
+        on.ready()
+        assert not on.metering.is_busy
+        assert on.metering.usage == Usage(memory_mb=60, memory_at_ready_mb=60)
+        on.pass_ms(20, cpu_ms=20)
+        assert on.next_look_ms == LOOK_MS
+
+
 async def test_no_time_counts_in_which_nobody_could_look(process: Process) -> None:
     with bench(process, Limits(wall_clock_ms=10_000, idle_timeout_ms=5_000)) as on:
         on.ready()
@@ -137,7 +161,10 @@ async def test_no_time_counts_in_which_nobody_could_look(process: Process) -> No
 
 async def test_what_begins_after_that_has_not_begun_in_the_future(process: Process) -> None:
     with bench(process) as on:
+        on.now += 60
         on.ready()
+        on.pass_ms(5, cpu_ms=1)
+        assert (on.worker.usage.wall_ms, on.worker.usage.idle_ms) == (0, 0)
         on.pass_ms(1000)
         on.now += 60
         on.metering.restart_wall_clock()
@@ -168,9 +195,14 @@ async def test_one_that_computes_is_looked_at_as_often_as_possible(process: Proc
         assert not on.metering.rests
 
 
-@pytest.mark.parametrize(("is_working", "longest"), [(True, LONGEST_AT_WORK_MS), (False, LONGEST_AT_REST_MS)])
-async def test_one_that_waits_is_looked_at_less_and_less(process: Process, is_working: bool, longest: float) -> None:
-    with bench(process) as on:
+@pytest.mark.parametrize(
+    ("is_working", "first", "longest"),
+    [(True, 2 * LOOK_MS, LONGEST_AT_WORK_MS), (False, LONGEST_AT_WORK_MS, LONGEST_AT_REST_MS)],
+)
+async def test_one_that_waits_is_looked_at_less_and_less(
+    process: Process, is_working: bool, first: float, longest: float
+) -> None:
+    with bench(process, replace(NO_LIMITS, memory_mb=64)) as on:
         on.ready()
         on.worker.is_working = is_working
         intervals = []
@@ -178,20 +210,27 @@ async def test_one_that_waits_is_looked_at_less_and_less(process: Process, is_wo
             on.pass_ms(on.next_look_ms)
             intervals.append(on.next_look_ms)
         assert intervals == sorted(intervals)
-        assert intervals[-1] == longest
+        assert (intervals[0], intervals[-1]) == (first, longest)
         assert on.metering.rests
         on.metering.wake()
         assert on.next_look_ms == LOOK_MS
         assert not on.metering.rests
+        on.now += LOOK_MS / 2 / 1000
+        on.metering.wake()
+        assert on.next_look_ms == LOOK_MS / 2
+        on.pass_ms(on.next_look_ms)
+        assert on.next_look_ms == 2 * LOOK_MS
 
 
-async def test_no_limit_of_time_is_passed_unseen(process: Process) -> None:
+@pytest.mark.parametrize(("is_working", "late_ms"), [(True, LOOK_MS), (False, LONGEST_AT_WORK_MS)])
+async def test_no_limit_of_time_is_passed_unseen(process: Process, is_working: bool, late_ms: float) -> None:
     with bench(process, Limits(wall_clock_ms=10_000, cpu_soft_ms=0, cpu_hard_ms=0)) as on:
         on.ready()
+        on.worker.is_working = is_working
         while on.worker.usage.wall_ms < 5000:
             on.pass_ms(on.next_look_ms)
         # A look comes right when the half is over.
-        assert on.worker.usage.wall_ms == pytest.approx(5000, abs=LONGEST_AT_WORK_MS)
+        assert on.worker.usage.wall_ms == pytest.approx(5000, abs=late_ms)
         assert [verdict.step for verdict in on.worker.verdicts] == [Step.RETIRE]
 
 
@@ -202,7 +241,7 @@ async def test_memory_that_grows_is_looked_at_before_it_can_reach_the_limit(proc
         while all(verdict.step < Step.WARN for verdict in on.worker.verdicts):
             # It computes so little that this is no reason for looking often.
             ms = on.next_look_ms
-            process.memory += ms / 20
+            process.memory += ms / 5
             on.pass_ms(ms, cpu_ms=ms / 40)
         assert [(verdict.step, verdict.reason.value) for verdict in on.worker.verdicts] == [(Step.WARN, "memory")]
 
@@ -238,7 +277,9 @@ async def test_what_the_node_holds_of_open_tasks_counts_as_memory(process: Proce
             assert [(verdict.step, verdict.used) for verdict in on.worker.verdicts] == [(Step.WARN, 90)]
             # What the process itself has is not read again.
             on.worker.open_tasks *= 2
-            on.pass_ms(meters.LONGEST_UNWEIGHED_MS)
+            until = on.now + meters.LONGEST_UNWEIGHED_MS / 1000
+            while on.now < until:
+                on.pass_ms(on.next_look_ms)
             assert [(verdict.step, verdict.used) for verdict in on.worker.verdicts] == [(Step.KILL, 140)]
 
 
@@ -263,10 +304,10 @@ async def test_a_request_ends_idleness_and_wall_clocks_can_start_anew(process: P
 
 async def test_what_children_use_counts_where_there_can_be_any(process: Process) -> None:
     for has_family, expected in ((True, (100, 70)), (False, (40, 40))):
-        process.cpu, process.children = 50.0, (0.0, 0.0)
+        process.cpu, process.children = 50.0, (10.0, 0.0)
         with bench(process, has_family=has_family) as on:
             on.ready()
-            process.children = (60.0, 30.0)
+            process.children = (70.0, 30.0)
             on.pass_ms(100, cpu_ms=40)
             assert (on.worker.usage.cpu_ms, on.worker.usage.memory_mb) == pytest.approx(expected)
 
@@ -275,6 +316,12 @@ async def test_a_busy_event_loop_is_one_that_has_been_so_for_a_while(process: Pr
     with bench(process) as on:
         on.ready()
         on.pass_ms(20, cpu_ms=20)
+        assert not on.metering.is_busy
+        for _ in range(25):
+            on.pass_ms(20, cpu_ms=20)
+        assert on.metering.is_busy
+        for _ in range(25):
+            on.pass_ms(20, cpu_ms=12)
         assert not on.metering.is_busy
         for _ in range(25):
             on.pass_ms(20, cpu_ms=20)
@@ -288,6 +335,7 @@ async def test_a_busy_event_loop_that_does_nothing_any_more_is_seen_to_have_time
     with bench(process) as on:
         on.ready()
         for _ in range(25):
+            on.worker.signs_of_life += 1
             on.pass_ms(20, cpu_ms=20)
         assert on.metering.is_busy
         for _ in range(2):
@@ -314,7 +362,10 @@ class TestHeldUp:
     async def test_by_code_that_computes_without_a_sign_of_life(self, process: Process) -> None:
         with bench(process) as on:
             on.ready()
-            for _ in range(5):
+            for _ in range(2):
+                on.pass_ms(20, cpu_ms=20)
+            assert on.worker.is_held_up == []
+            for _ in range(3):
                 on.pass_ms(20, cpu_ms=20)
             assert on.worker.is_held_up == [True]
             on.worker.signs_of_life += 1
@@ -354,6 +405,41 @@ async def test_one_look_serves_several_questions_within_a_millisecond(process: P
         process.running = False
         on.now += 0.002
         assert not on.metering.is_running()
+
+
+class TestTheClock:
+    """By which a meter looks at workers."""
+
+    @pytest.fixture(autouse=True)
+    def no_end_of_rest(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        for longest in ("LONGEST_AT_REST_MS", "LONGEST_AT_WORK_MS"):
+            monkeypatch.setattr(meters, longest, 600_000)
+
+    async def test_one_at_rest_is_left_alone_and_the_others_are_looked_at_all_the_same(self, process: Process) -> None:
+        meter, resting, booting = Meter(), Worker(), Worker()
+        first = Metering(meter, resting, resting, 1, NO_LIMITS, has_family=False)
+        first.ready()
+        await resting.is_measured()
+        assert first.rests
+        second = Metering(meter, booting, booting, 2, NO_LIMITS, has_family=False)
+        for _ in range(3):
+            process.cpu += 10
+            await booting.is_measured()
+        assert not resting.looked_at.is_set()
+        first.close()
+        second.close()
+
+    async def test_one_that_is_woken_is_looked_at_before_its_time(self, process: Process) -> None:
+        meter, worker = Meter(), Worker()
+        metering = Metering(meter, worker, worker, 1, NO_LIMITS, has_family=False)
+        metering.ready()
+        await worker.is_measured()
+        assert metering.rests
+        # It has computed a little.
+        process.cpu += 1
+        metering.wake()
+        await worker.is_measured()
+        metering.close()
 
 
 async def test_one_that_is_closed_is_not_looked_at_any_more(process: Process) -> None:
