@@ -9,10 +9,12 @@ import pytest
 from tests.supervisor.stub_workers import PATIENCE_S, House, Stub, house
 
 from outlast.core import balance
+from outlast.core.balance import Scale
 from outlast.core.errors import OutlastError
-from outlast.core.limits import Limits
-from outlast.core.outcome import EndReason, RequestEnd
+from outlast.core.limits import Limits, Step
+from outlast.core.outcome import EndReason, RequestEnd, UnloadReason
 from outlast.core.policy import Policy
+from outlast.core.printing import LogLimits
 from outlast.engines.processes import Command
 from outlast.supervisor import backlog, change, pool
 from outlast.supervisor.worker import Worker
@@ -33,6 +35,9 @@ async def test_a_function_that_cannot_be_prepared_fails_all_that_wait_and_is_tri
         there.engine.error = OutlastError("index.ts:1:1: no such thing")
         callers = [there.call() for _ in range(3)]
         assert {await caller.end() for caller in callers} == {RequestEnd.BOOT_ERROR}
+        # They have not waited in vain for a worker.
+        assert {caller.retry_after_s for caller in callers} == {None}
+        assert there.engine.prepared == 1
         [failure] = there.events("boot_failure")
         assert failure["msg"] == "index.ts:1:1: no such thing"
         there.engine.error = None
@@ -63,6 +68,25 @@ async def test_a_process_that_there_is_no_command_for_is_a_failed_boot(monkeypat
         monkeypatch.setattr(there.engine, "command", command)
         assert await there.call().end() is RequestEnd.BOOT_ERROR
         assert there.events("boot_failure")[0]["msg"] == "/a, b/tmp: holds a comma"
+
+
+async def test_a_worker_that_fails_to_boot_fails_all_that_wait_for_it() -> None:
+    async with house() as there:
+        callers = [there.call() for _ in range(3)]
+        (await there.worker()).exit(1)
+        assert {await caller.end() for caller in callers} == {RequestEnd.BOOT_ERROR}
+        assert there.pool._crew.starting() == 0
+
+
+async def test_those_are_running_that_have_run_the_function_s_code() -> None:
+    async with house() as there:
+        there.call()
+        worker = await there.worker()
+        await worker.boots()
+        assert not there.pool.running
+        await worker.serve()
+        await worker.has(1)
+        assert [*there.pool.running] == [there.worker_of(worker)]
 
 
 async def test_a_worker_that_ends_before_it_serves_says_what_it_printed() -> None:
@@ -99,9 +123,21 @@ async def test_nobody_waits_for_ever_for_a_worker_that_does_not_come(monkeypatch
         assert first.why == pool.STILL_FETCHING
 
 
-async def test_nobody_waits_for_ever_for_workers_that_have_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_nobody_waits_for_ever_for_a_worker_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backlog, "MAX_WAIT_S", 0.05)
+    async with house() as there:
+        await there.pool.prepare()
+        caller = there.call()
+        assert await caller.end() is RequestEnd.BOOT_ERROR
+        assert caller.why == ""
+
+
+@pytest.mark.parametrize("policy", [Policy.PER_REQUEST, Policy.ONESHOT])
+async def test_nobody_waits_for_ever_for_workers_that_have_no_time(
+    monkeypatch: pytest.MonkeyPatch, policy: Policy
+) -> None:
     monkeypatch.setattr(backlog, "LOOK_EVERY_S", 0.05)
-    async with house(Policy.PER_REQUEST) as there:
+    async with house(policy) as there:
         await there.busy_worker()
         monkeypatch.setattr(backlog, "MAX_WAIT_S", 0.05)
         late = there.call()
@@ -132,6 +168,16 @@ async def test_one_request_at_a_time_and_the_next_when_a_worker_is_free() -> Non
         for worker in workers:
             worker.answer()
         assert {await caller.end() for caller in callers} == {200}
+
+
+async def test_one_worker_is_started_beside_one_that_has_no_time_to_spare(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Worker, "has_spare_time", False)
+    async with house() as there:
+        worker, first = await there.busy_worker()
+        callers = [first, there.call(), there.call()]
+        assert there.pool._crew.starting() == 1
+        await worker.answers(3)
+        assert [await caller.end() for caller in callers] == [200] * 3
 
 
 class TestAnEventLoopAtWork:
@@ -170,6 +216,47 @@ class TestAnEventLoopAtWork:
             await worker.answers(2)
             assert await caller.end() == 200
             assert there.pool._crew.starting() == 0
+            # The next request is another matter.
+            clock += [1, 1_000_000]
+            there.call()
+            await there.worker()
+
+    async def test_is_looked_at_for_one_request_of_those_that_come_together(
+        self, monkeypatch: pytest.MonkeyPatch, clock: list[float]
+    ) -> None:
+        async with house() as there:
+            await there.busy_worker()
+            monkeypatch.setattr(Worker, "is_running", lambda worker: True)
+            clock += [1, 1_000_000]
+            for _ in range(2):
+                there.call()
+            assert clock == [1_000_000]
+            await there.worker()
+
+    @pytest.mark.parametrize("quick", [0, 1])
+    async def test_is_not_looked_at_if_it_is_free_or_quick(
+        self, monkeypatch: pytest.MonkeyPatch, clock: list[float], quick: int
+    ) -> None:
+        monkeypatch.setattr(Worker, "quick", quick)
+        monkeypatch.setattr(Worker, "is_running", lambda worker: quick > 0)
+        async with house() as there:
+            worker, first = await there.busy_worker()
+            clock += [1, 1_000_000]
+            second = there.call()
+            assert clock == [1, 1_000_000]
+            clock.clear()
+            await worker.answers(2)
+            assert [await first.end(), await second.end()] == [200, 200]
+
+    async def test_that_takes_no_more_requests_starts_none(self, clock: list[float]) -> None:
+        async with house() as there:
+            worker, _ = await there.busy_worker()
+            clock += [1, 1_000_000]
+            there.call()
+            there.judge(worker, Step.WARN, UnloadReason.CPU)
+            await worker.told("beforeunload")
+            assert there.pool._crew.starting() == 0
+            assert clock.pop() == 1_000_000
 
     async def test_that_answers_in_time_starts_none(self, clock: list[float]) -> None:
         async with house() as there:
@@ -186,14 +273,16 @@ class TestAnEventLoopAtWork:
 
 
 async def test_a_boot_that_fails_takes_one_request_along_where_each_has_its_own_worker() -> None:
-    async with house(Policy.ONESHOT) as there:
-        callers = [there.call() for _ in range(2)]
+    async with house(Policy.ONESHOT, Scale(standby=0, max_workers=2)) as there:
+        callers = [there.call() for _ in range(3)]
         unlucky, lucky = await there.worker(), await there.worker()
         unlucky.exit(1)
         assert await callers[0].end() is RequestEnd.BOOT_ERROR
-        await lucky.booted()
-        await lucky.answers(1)
-        assert await callers[1].end() == 200
+        # In its place.
+        for one in (lucky, await there.worker()):
+            await one.booted()
+            await one.answers(1)
+        assert [await caller.end() for caller in callers[1:]] == [200, 200]
 
 
 async def test_a_boot_that_fails_fails_nobody_while_others_did_boot() -> None:
@@ -201,6 +290,7 @@ async def test_a_boot_that_fails_fails_nobody_while_others_did_boot() -> None:
         worker, first = await there.busy_worker()
         second = there.call()
         (await there.worker()).exit(1)
+        await there.logged("shutdown")
         worker.answer()
         assert await first.end() == 200
         await worker.answers(2)
@@ -223,6 +313,24 @@ async def test_a_request_that_met_a_dying_worker_goes_to_another_one() -> None:
         assert caller.execution_id == other.execution_id
 
 
+async def test_oneshot_counts_a_worker_until_it_has_exited() -> None:
+    async with house(Policy.ONESHOT, Scale(standby=0, max_workers=1)) as there:
+        worker, first = await there.busy_worker()
+        second = there.call()
+        assert there.pool._crew.starting() == 0
+        worker.answer()
+        assert await first.end() == 200
+        await worker.told("beforeunload")
+        third = there.call()
+        assert there.pool._crew.starting() == 0
+        worker.exit()
+        for caller in (second, third):
+            following = await there.ready_worker()
+            await following.answers(1)
+            assert await caller.end() == 200
+            await following.obeys()
+
+
 class TestReload:
     async def reloaded(self, there: House) -> None:
         there.pool.reload(replace(there.function, limits=Limits(unload_grace_ms=1)))
@@ -240,7 +348,39 @@ class TestReload:
             await old.told("exit")
             old.exit()
 
-    async def test_during_a_start_waits_for_it(self) -> None:
+    async def test_takes_effect_with_all_that_the_settings_say(self) -> None:
+        async with house() as there:
+            await there.served_worker()
+            there.engine.asked.clear()
+            scale = Scale(standby=0, max_workers=1, concurrency=1)
+            there.pool.reload(replace(there.function, scale=scale, verify_jwt=True, log=LogLimits(1, burst_lines=1)))
+            assert there.pool.verify_jwt
+            # Before somebody asks for it.
+            await asyncio.wait_for(there.engine.asked.wait(), PATIENCE_S)
+            worker, first = await there.busy_worker()
+            second = there.call()
+            assert there.pool.snapshot().waiting == 1
+            for _ in range(10):
+                worker.say(type="log", level="info", text="on and on")
+            worker.answer()
+            await worker.answers(2)
+            assert [await first.end(), await second.end()] == [200, 200]
+            there.pool.close(EndReason.TERMINATION)
+            await worker.obeys()
+            there.pool.kill(EndReason.TERMINATION)
+            await there.ended()
+            assert sum(event["lines"] for event in there.events("log_suppressed")) == 10 - len(there.events("log")) > 0
+
+    async def test_that_waits_is_renewed_with_the_rest(self) -> None:
+        async with house() as there:
+            there.call()
+            await there.worker()
+            there.pool.reload(replace(there.function, verify_jwt=True))
+            there.pool.renew()
+            assert (there.pool.wanted.verify_jwt, there.pool.verify_jwt) == (True, False)
+
+    async def test_during_a_start_waits_for_it(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(change, "MAX_HOLD_S", 600)
         async with house() as there:
             first = there.call()
             old = await there.worker()
@@ -266,6 +406,40 @@ class TestReload:
             await asyncio.wait_for(there.engine.cancelled.wait(), PATIENCE_S)
             there.pool.close(EndReason.TERMINATION)
             await there.ended()
+
+    async def test_does_not_wait_for_a_preparation_that_hangs(self) -> None:
+        async with house() as there:
+            there.engine.gate.clear()
+            caller = there.call()
+            await there.engine.asked.wait()
+            there.engine.gate = asyncio.Event()
+            there.engine.gate.set()
+            there.pool.reload(there.function, at_once=True)
+            await (await there.ready_worker()).answers(1)
+            assert await caller.end() == 200
+            await asyncio.wait_for(there.engine.cancelled.wait(), PATIENCE_S)
+
+    async def test_leaves_those_that_wait_what_is_prepared_for_them(self) -> None:
+        async with house() as there:
+            earlier = there.engine.gate
+            earlier.clear()
+            first = there.call()
+            await there.engine.asked.wait()
+            there.engine.gate = asyncio.Event()
+            there.pool.reload(replace(there.function, limits=Limits(wall_clock_ms=0)), at_once=True)
+            second = there.call()
+            earlier.set()
+            old = await there.ready_worker()
+            await old.has(1)
+            [worker] = there.pool.snapshot().workers
+            assert (worker.is_current, worker.wall_limit_ms) == (False, Limits().wall_clock_ms)
+            there.engine.gate.set()
+            new = await there.ready_worker()
+            await new.has(1)
+            for one in (old, new):
+                one.answer()
+            assert [await first.end(), await second.end()] == [200, 200]
+            assert [first.execution_id, second.execution_id] == [old.execution_id, new.execution_id]
 
     async def test_leaves_what_it_imported_under_watch(self) -> None:
         async with house() as there:
@@ -337,11 +511,23 @@ class TestReload:
             await self.reloaded(there)
             assert there.generation == 0
             there.engine.gate.set()
-            for _ in callers:
-                fixed = await there.ready_worker()
-                await fixed.answers(1)
+            fixed = [await there.worker() for _ in callers]
+            assert there.pool._crew.starting() == len(fixed)
+            for one in fixed:
+                await one.booted()
+                await one.answers(1)
             assert [await caller.end() for caller in callers] == [200, 200]
             assert there.events("boot_failure")[0]["msg"] == "half of a file"
+
+    async def test_outdated_workers_serve_no_more_than_they_may(self) -> None:
+        async with house(Policy.PER_REQUEST) as there:
+            callers = [there.call(), there.call()]
+            old = [await there.worker() for _ in callers]
+            there.pool.reload(there.function, at_once=True)
+            for one in old:
+                await one.booted()
+                await one.answers(1)
+            assert [await caller.end() for caller in callers] == [200, 200]
 
     async def test_code_that_failed_to_boot_and_is_fixed_meanwhile_fails_nobody(self) -> None:
         async with house() as there:
@@ -385,7 +571,18 @@ class TestTheEnd:
             there.pool.kill(EndReason.TERMINATION)
             assert await caller.end() is RequestEnd.WORKER_BUSY
             await there.ended()
+            await asyncio.wait_for(there.engine.cancelled.wait(), PATIENCE_S)
             assert there.spawned.empty()
+
+    async def test_a_kill_just_before_the_process_is_started(self) -> None:
+        async with house() as there:
+            await there.pool.prepare()
+            caller = there.call()
+            there.pool.close(EndReason.TERMINATION)
+            there.pool.kill(EndReason.TERMINATION)
+            assert await caller.end() is RequestEnd.WORKER_BUSY
+            await asyncio.sleep(0)
+            assert there.pool._crew.is_empty
 
     async def test_a_kill_while_the_process_is_started(self) -> None:
         async with house() as there:
@@ -420,7 +617,10 @@ class TestTheEnd:
             caller = there.call()
             worker = await there.worker()
             await worker.boots()
+            # What changes now is of no interest any more.
+            there.pool.reload(there.function)
             there.pool.close(EndReason.TERMINATION)
+            there.pool.reload(there.function, at_once=True)
             await worker.serve()
             await worker.answers(1)
             assert await caller.end() == 200
@@ -428,6 +628,18 @@ class TestTheEnd:
             await there.ended()
             [end] = there.events("shutdown")
             assert end["reason"] == "termination"
+            assert there.generation == 0
+
+    async def test_an_outdated_worker_that_boots_for_somebody_is_told_as_well(self) -> None:
+        async with house() as there:
+            caller = there.call()
+            worker = await there.worker()
+            there.pool.reload(there.function, at_once=True)
+            there.pool.close(EndReason.TERMINATION)
+            await worker.booted()
+            await worker.answers(1)
+            assert await caller.end() == 200
+            assert there.events("retire")[0]["reason"] == "termination"
 
     @pytest.mark.parametrize("leaves", ["before", "after"])
     async def test_a_worker_that_boots_for_nobody_is_ended_at_once(self, leaves: str) -> None:
@@ -462,6 +674,7 @@ class TestTheEnd:
             caller = there.call()
             there.pool.close(EndReason.TERMINATION)
             assert there.pool.snapshot().waiting == 1
+            assert not there.pool._ended.is_set()
             if why == "its caller leaves":
                 caller.exchange.cancel()
             await there.ended()

@@ -3,11 +3,13 @@
 import pytest
 from tests.supervisor.stub_workers import House, Stub, house
 
+from outlast.core import balance
 from outlast.core.balance import Scale
 from outlast.core.limits import Step
 from outlast.core.outcome import RequestEnd, UnloadReason
 from outlast.core.policy import Policy
 from outlast.supervisor import ending, pool, rotation
+from outlast.supervisor.worker import Worker
 
 TWO = Scale(standby=0, max_workers=2, concurrency=1)
 
@@ -86,14 +88,24 @@ async def test_a_due_worker_stays_if_its_successor_fails_to_boot() -> None:
         await serves(there, new)
 
 
-async def test_a_worker_that_nobody_has_called_lately_is_retired_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("idle_timeout_ms", [0, 600_000])
+async def test_a_worker_that_nobody_has_called_lately_is_retired_alone(
+    monkeypatch: pytest.MonkeyPatch, idle_timeout_ms: int
+) -> None:
     monkeypatch.setattr(pool, "IN_USE_S", -1.0)
-    async with house() as there:
+    async with house(idle_timeout_ms=idle_timeout_ms) as there:
         old = await there.served_worker()
         there.judge(old, Step.RETIRE, UnloadReason.WALL_CLOCK)
         await old.told("beforeunload")
         assert there.spawned.empty()
         await there.served_worker()
+
+
+async def test_a_worker_that_has_been_idle_for_as_long_as_it_may_is_retired_alone() -> None:
+    async with house(idle_timeout_ms=1) as there:
+        old = await there.served_worker()
+        await old.told("beforeunload")
+        assert there.pool._crew.starting() == 0
 
 
 async def test_a_worker_that_is_near_its_end_does_not_wait_for_another() -> None:
@@ -105,6 +117,19 @@ async def test_a_worker_that_is_near_its_end_does_not_wait_for_another() -> None
         old.answer()
         assert await caller.end() == 200
         assert (old.requests, there.events("beforeunload")[0]["reason"]) == (1, "cpu")
+
+
+async def test_those_that_wait_for_a_worker_that_must_go_have_another() -> None:
+    async with house(scale=Scale(standby=0, max_workers=1, concurrency=1)) as there:
+        old, first = await there.busy_worker()
+        second = there.call()
+        assert there.pool._crew.starting() == 0
+        there.judge(old, Step.WARN, UnloadReason.CPU)
+        new = await there.ready_worker()
+        await new.answers(1)
+        assert await second.end() == 200
+        old.answer()
+        assert await first.end() == 200
 
 
 async def test_a_due_worker_does_not_count_as_one_of_those_that_there_may_be() -> None:
@@ -172,13 +197,19 @@ async def test_a_reload_leaves_nothing_due() -> None:
 
 
 async def test_a_worker_that_is_not_needed_any_more_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pool, "SURPLUS_IDLE_MS", 0)
     async with house(scale=TWO) as there:
         callers = [there.call(), there.call()]
         first, second = [await there.ready_worker() for _ in callers]
         for one in (first, second):
             await one.answers(1)
         assert [await caller.end() for caller in callers] == [200, 200]
+        # It has not been idle for long.
+        there.judge(second)
+        monkeypatch.setattr(pool, "SURPLUS_IDLE_MS", 0)
+        with monkeypatch.context() as busy:
+            busy.setattr(Worker, "has_spare_time", False)
+            there.judge(second)
+        assert not there.events("retire")
         there.judge(first)
         there.judge(second)
         await second.told("beforeunload")
@@ -260,7 +291,7 @@ class TestStuckWorkers:
                 there.hold_up(one, True)
                 stuck.append(one)
             waiting = there.call()
-            assert there.spawned.empty()
+            assert there.pool._crew.starting() == 0
             there.hold_up(stuck[0], False)
             await stuck[0].has(2)
             for one in stuck:
@@ -289,12 +320,47 @@ class TestTheBrake:
             assert refused.retry_after_s == 1
             assert there.spawned.empty()
 
+    async def test_those_that_are_refused_are_told_when_it_ends(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(balance, "boot_delay_s", lambda failures: 599.5)
+        async with house() as there:
+            await self.fail_to_boot(there)
+            refused = there.call()
+            assert await refused.end() is RequestEnd.BOOT_ERROR
+            assert refused.retry_after_s == 600
+
     async def test_a_change_of_the_files_ends_it(self) -> None:
         async with house() as there:
             for _ in range(3):
                 await self.fail_to_boot(there)
             there.pool.reload(there.function)
             await there.served_worker()
+
+    async def test_is_not_for_what_the_files_said_before(self) -> None:
+        async with house() as there:
+            caller = there.call()
+            old = await there.worker()
+            there.pool.reload(there.function, at_once=True)
+            new = await there.worker()
+            old.exit(1)
+            await there.logged("boot_failure")
+            new.exit(1)
+            assert await caller.end() is RequestEnd.BOOT_ERROR
+            await self.fail_to_boot(there)
+            assert not there.events("boot_delay")
+
+    async def test_leaves_those_waiting_that_a_ready_worker_may_take(self) -> None:
+        async with house(scale=TWO) as there:
+            worker, first = await there.busy_worker()
+            for count in range(1, 4):
+                there.judge(worker, Step.RETIRE, UnloadReason.WALL_CLOCK)
+                (await there.worker()).exit(1)
+                await there.logged("boot_failure", count=count)
+            await there.logged("boot_delay")
+            second = there.call()
+            assert not second.ended.done()
+            worker.answer()
+            await worker.answers(2)
+            assert await first.end() == await second.end() == 200
 
     async def test_a_worker_that_lasts_ends_it(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(ending, "YOUNG_MS", 0)
@@ -317,7 +383,7 @@ class TestTheBrake:
             await there.logged("boot_delay")
             waiting = there.call()
             assert not waiting.ended.done()
-            assert there.spawned.empty()
+            assert there.pool._crew.starting() == 0
             # Once the delay is over.
             new = await there.ready_worker()
             await new.answers(1)
@@ -332,7 +398,7 @@ class TestTheBrake:
                 await there.logged("shutdown", count=len(there.events("shutdown")) + 1)
             await there.logged("boot_delay")
             there.judge(old, Step.RETIRE, UnloadReason.WALL_CLOCK)
-            assert there.spawned.empty()
+            assert there.pool._crew.starting() == 0
             await serves(there, old)
 
     async def test_one_failure_of_many_starts_at_once_is_one_failure(self) -> None:

@@ -1,8 +1,11 @@
 """The worker of a function in use that is started before it is needed, with nothing of the function loaded."""
 
+import math
+
 import pytest
 from tests.supervisor.stub_workers import House, Stub, house
 
+from outlast.core import balance
 from outlast.core.balance import Scale
 from outlast.core.limits import Step
 from outlast.core.outcome import EndReason, UnloadReason
@@ -22,7 +25,8 @@ async def with_standby(there: House) -> tuple[Stub, Stub]:
     return worker, standby
 
 
-async def test_it_is_started_after_the_first_worker_is_ready_and_loads_nothing() -> None:
+async def test_it_is_started_after_the_first_worker_is_ready_and_loads_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(crew, "ONESHOT_STANDBY_AFTER_S", 600.0)
     async with house(scale=ONE) as there:
         there.call()
         worker = await there.worker()
@@ -42,7 +46,32 @@ async def test_there_are_as_many_as_the_settings_say() -> None:
         await there.ready_worker()
         for _ in range(3):
             await (await there.worker()).stand_by()
-        assert there.spawned.empty()
+        # As when the next worker has come up.
+        there.pool._crew._keep_standby()
+        assert len(there.pool.snapshot().workers) == 1 + 3
+
+
+@pytest.mark.parametrize("why", ["the brake is on", "the files have changed", "it is not served any more"])
+async def test_there_is_none_for_a_function_of_which_no_worker_may_be_started(
+    monkeypatch: pytest.MonkeyPatch, why: str
+) -> None:
+    monkeypatch.setattr(crew, "STANDBY_AFTER_S", 600.0)
+    monkeypatch.setattr(balance, "boot_delay_s", lambda failures: 600.0)
+    async with house(scale=ONE) as there:
+        worker, _ = await there.busy_worker()
+        there.engine.gate.clear()
+        match why:
+            case "the brake is on":
+                worker.exit(-11)
+                await there.logged("boot_delay")
+                await there.buried(worker)
+            case "the files have changed":
+                there.pool.reload(there.function)
+            case _:
+                there.pool.close(EndReason.RELOAD)
+        count = len(there.pool.snapshot().workers)
+        there.pool._crew._keep_standby()
+        assert len(there.pool.snapshot().workers) == count
 
 
 async def test_the_next_start_is_its_activation_and_another_takes_its_place() -> None:
@@ -125,6 +154,20 @@ async def test_a_reload_ends_it(connected: bool) -> None:
         assert standby.execution_id not in {entry.get("execution_id") for entry in there.entries}
 
 
+async def test_after_a_reload_it_is_not_for_those_that_wait() -> None:
+    async with house(scale=Scale(standby=1, max_workers=1, concurrency=1)) as there:
+        worker, standby = await with_standby(there)
+        callers = [there.call(), there.call()]
+        await worker.has(2)
+        there.pool.reload(there.function)
+        await standby.exited()
+        new = await there.ready_worker()
+        await new.has(1)
+        for one in (worker, new):
+            one.answer()
+        assert [await caller.end() for caller in callers] == [200, 200]
+
+
 @pytest.mark.parametrize("connected", [True, False])
 async def test_a_shutdown_ends_it(connected: bool) -> None:
     async with house(scale=ONE) as there:
@@ -162,6 +205,21 @@ async def test_one_that_dies_is_no_failure_of_the_function() -> None:
         assert not there.events("boot_delay")
 
 
+async def test_one_that_dies_fails_no_request_that_waits() -> None:
+    async with house(Policy.ONESHOT, Scale(standby=1, max_workers=1)) as there:
+        worker, first = await there.busy_worker()
+        standby = await there.worker()
+        second = there.call()
+        standby.exit(1)
+        await there.logged("boot_failure")
+        await there.buried(standby)
+        worker.answer()
+        assert await first.end() == 200
+        await worker.obeys()
+        await (await there.ready_worker()).answers(1)
+        assert await second.end() == 200
+
+
 @pytest.mark.parametrize("how", ["cannot start", "ends"])
 async def test_one_that_comes_to_nothing_as_its_function_was_removed_is_no_news(how: str) -> None:
     async with house(scale=ONE) as there:
@@ -180,6 +238,27 @@ async def test_one_that_comes_to_nothing_as_its_function_was_removed_is_no_news(
         await worker.obeys()
         await there.ended()
         assert not there.events("boot_failure")
+
+
+async def test_draining_ends_it_and_leaves_those_alone_that_boot_for_somebody() -> None:
+    async with house(scale=Scale(standby=2, max_workers=2, concurrency=1)) as there:
+        worker, _ = await there.busy_worker()
+        booting, standby = await there.worker(), await there.worker()
+        await booting.stand_by()
+        await standby.stand_by()
+        caller = there.call()
+        await booting.told("boot")
+        assert there.pool.drain(worker.execution_id) == {worker.execution_id: True}
+        assert [entry["execution_id"] for entry in there.events("retire")] == [worker.execution_id]
+        assert there.pool.drain() == {
+            worker.execution_id: True,
+            booting.execution_id: False,
+            standby.execution_id: True,
+        }
+        await standby.exited()
+        await booting.serve()
+        await booting.answers(1)
+        assert await caller.end() == 200
 
 
 async def test_it_outlives_its_boot_timeout() -> None:
@@ -212,10 +291,12 @@ async def test_a_function_that_is_not_called_any_more_loses_it(monkeypatch: pyte
     monkeypatch.setattr(crew, "STANDBY_KEPT_S", 0.05)
     monkeypatch.setattr(pool, "IN_USE_S", -1.0)
     async with house(scale=ONE) as there:
-        worker, standby = await with_standby(there)
-        there.judge(worker, Step.RETIRE, UnloadReason.WALL_CLOCK)
-        await worker.obeys()
-        await standby.exited()
+        # And so it does when it has been called again.
+        for _ in range(2):
+            worker, standby = await with_standby(there)
+            there.judge(worker, Step.RETIRE, UnloadReason.WALL_CLOCK)
+            await worker.obeys()
+            await standby.exited()
 
 
 async def test_it_is_kept_until_nobody_has_called_the_function_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -236,7 +317,26 @@ async def test_it_is_kept_until_nobody_has_called_the_function_for_a_while(monke
         assert record.reason is EndReason.EARLY_DROP
 
 
-async def test_oneshot_has_the_next_worker_started_while_a_request_runs() -> None:
+async def test_a_function_is_in_use_while_it_has_a_worker_or_somebody_waits_for_one() -> None:
+    async with house(Policy.ONESHOT, Scale(standby=0, max_workers=1)) as there:
+        assert there.pool.unused_s() == math.inf
+        gone = there.call()
+        worker = await there.worker()
+        gone.exchange.cancel()
+        assert there.pool.unused_s() == 0
+        await worker.booted()
+        await there.logged("boot")
+        assert there.pool.unused_s() == 0
+        there.call()
+        waiting = there.call()
+        await worker.has(1)
+        assert there.pool.unused_s() == 0
+        waiting.exchange.cancel()
+        assert there.pool.unused_s() > 0
+
+
+async def test_oneshot_has_the_next_worker_started_while_a_request_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(crew, "STANDBY_AFTER_S", 600.0)
     async with house(Policy.ONESHOT, scale=ONE) as there:
         worker, first = await there.busy_worker()
         standby = await there.worker()

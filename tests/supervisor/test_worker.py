@@ -112,8 +112,7 @@ async def _said_to_a_worker_which_has_hung_up() -> None:
         await there.served_worker()
 
 
-async def test_a_worker_that_does_not_end_when_told_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lifecycle, "EXIT_GRACE_S", 0.01)
+async def test_a_worker_that_does_not_end_when_told_is_ended_but_not_at_once() -> None:
     async with house() as there:
         worker, _ = await there.busy_worker()
         there.pool.reload(there.function)
@@ -121,7 +120,10 @@ async def test_a_worker_that_does_not_end_when_told_is_ended(monkeypatch: pytest
         await worker.told("beforeunload")
         worker.say(type="unloaded", reason="termination")
         await worker.told("exit")
+        told_s = asyncio.get_running_loop().time()
         await there.logged("shutdown")
+        # Listeners of `unload` run meanwhile.
+        assert asyncio.get_running_loop().time() - told_s > lifecycle.EXIT_GRACE_S / 2
         assert there.events("shutdown")[0]["reason"] == "reload"
 
 
@@ -378,6 +380,7 @@ async def test_others_have_their_turns_while_many_tasks_are_cut_off() -> None:
         worker.exit(-11)
         await there.logged("task")
         assert len(there.events("task")) < count
+        assert there.pool.snapshot().workers == []
         # Nor do callers wait for that.
         assert caller.ended.done()
         await there.logged("shutdown")
