@@ -396,6 +396,37 @@ class TestReload:
             assert await third.end() == 200
             assert third.execution_id != first.execution_id
 
+    async def test_during_a_preparation_waits_for_it(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(change, "MAX_HOLD_S", 600)
+        async with house() as there:
+            first, second = there.engine.gate, asyncio.Event()
+            first.clear()
+            there.pool.prepare()
+            await there.engine.asked.wait()
+            there.engine.gate = second
+            for generation, gate in enumerate((first, second)):
+                there.pool.reload(there.function)
+                assert there.generation == generation
+                preparing = there.pool.prepare()
+                gate.set()
+                await preparing
+                assert there.generation == generation + 1
+
+    async def test_makes_it_no_news_what_was_wrong_with_the_files_before(self) -> None:
+        async with house() as there:
+            earlier = there.engine.gate
+            earlier.clear()
+            there.engine.error = OutlastError("half of a file")
+            caller = there.call()
+            await there.engine.asked.wait()
+            there.engine.error, there.engine.gate = None, asyncio.Event()
+            there.pool.reload(there.function, at_once=True)
+            earlier.set()
+            there.engine.gate.set()
+            await (await there.ready_worker()).answers(1)
+            assert await caller.end() == 200
+            assert not there.events("boot_failure")
+
     async def test_ends_the_preparation_of_what_nobody_waits_for(self) -> None:
         async with house() as there:
             there.engine.gate.clear()
