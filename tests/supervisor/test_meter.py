@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 
 import pytest
 from tests.supervisor.stub_workers import PATIENCE_S
@@ -202,7 +201,7 @@ async def test_one_that_computes_is_looked_at_as_often_as_possible(process: Proc
 async def test_one_that_waits_is_looked_at_less_and_less(
     process: Process, is_working: bool, first: float, longest: float
 ) -> None:
-    with bench(process, replace(NO_LIMITS, memory_mb=64)) as on:
+    with bench(process) as on:
         on.ready()
         on.worker.is_working = is_working
         intervals = []
