@@ -146,6 +146,15 @@ async def test_what_it_did_before_it_was_ready_is_no_measure_of_it(process: Proc
         assert on.next_look_ms == LOOK_MS
 
 
+async def test_one_that_is_ready_is_looked_at_soon_however_long_it_has_waited_before(process: Process) -> None:
+    with bench(process) as on:
+        for _ in range(8):
+            on.pass_ms(on.next_look_ms)
+        assert on.metering.rests
+        on.ready()
+        assert on.next_look_ms == LOOK_MS
+
+
 async def test_no_time_counts_in_which_nobody_could_look(process: Process) -> None:
     with bench(process, Limits(wall_clock_ms=10_000, idle_timeout_ms=5_000)) as on:
         on.ready()

@@ -326,7 +326,6 @@ class Pool:
 
     def close(self, reason: EndReason) -> None:
         """No more requests will come. Workers end when they have finished what they have."""
-        self._rotation.clear()
         self._crew.close(reason)
         self._serve_waiting()
         self._end_if_empty()
