@@ -30,6 +30,7 @@ from outlast.supervisor.worker import Worker
 from outlast.telemetry.logs import Format, Log
 from outlast.wire import http1
 from outlast.wire.invocation import Invocation
+from outlast.wire.tracing import Trace
 
 PATIENCE_S = 10
 NO_STANDBY = Scale(standby=0)
@@ -344,9 +345,9 @@ class House:
         assert await caller.end() == 200
         return worker
 
-    def call(self) -> Caller:
+    def call(self, trace: Trace | None = None) -> Caller:
         caller = Caller()
-        invocation = Invocation("r-1", b"GET", b"GET /stub HTTP/1.1\r\nhost: x\r\n\r\n")
+        invocation = Invocation("r-1", b"GET", b"GET /stub HTTP/1.1\r\nhost: x\r\n\r\n", trace=trace)
         caller.exchange = self.pool.submit(invocation, caller, b"", complete=True)
         return caller
 

@@ -272,6 +272,31 @@ class TestAnEventLoopAtWork:
             assert clock.pop() == 1_000_000
 
 
+async def test_the_trace_of_one_that_waited_knows_whether_that_was_for_a_new_worker() -> None:
+    class Trace:
+        context = b""
+
+        def __init__(self) -> None:
+            self.waits: list[bool] = []
+
+        def waited(self, *, is_first: bool) -> None:
+            self.waits.append(is_first)
+
+        def end(self, ending: object) -> None: ...
+
+    traces = [Trace() for _ in range(3)]
+    async with house(Policy.PER_REQUEST, Scale(standby=0, max_workers=1)) as there:
+        callers = [there.call(trace) for trace in traces[:2]]
+        worker = await there.ready_worker()
+        await worker.answers(1)
+        await worker.answers(2)
+        assert [await caller.end() for caller in callers] == [200, 200]
+        last = there.call(traces[2])
+        await worker.answers(3)
+        assert await last.end() == 200
+    assert [trace.waits for trace in traces] == [[True], [False], []]
+
+
 async def test_a_boot_that_fails_takes_one_request_along_where_each_has_its_own_worker() -> None:
     async with house(Policy.ONESHOT, Scale(standby=0, max_workers=2)) as there:
         callers = [there.call() for _ in range(3)]
