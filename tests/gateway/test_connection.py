@@ -878,6 +878,28 @@ async def test_back_pressure_in_a_tunnel(play: Function) -> None:
         await exchange.until(bytes(16 << 20))
 
 
+async def test_what_comes_before_the_tunnel_may_be_all_that_the_worker_takes(play: Function) -> None:
+    class Full(rig.Exchange):
+        """Says so once, as a link does, until it has room again."""
+
+        def write(self, data: bytes) -> None:
+            if not self.body:
+                self.reply.pause()
+            super().write(data)
+
+    play.exchange = Full  # type: ignore[method-assign]
+    async with playing(play) as (_, client):
+        exchange = await tunnel(client, play, b"early")
+        client.send(bytes(16 << 20))
+        for _ in range(100):
+            # This takes turns of the same event loop, in which what the client sends would have been read.
+            exchange.reply.data(b"x", last=False)
+            await client.exactly(b"x")
+        assert exchange.body == b"early"
+        exchange.reply.resume()
+        await exchange.until(b"early" + bytes(16 << 20))
+
+
 async def test_an_upgrade_that_the_function_declines_is_a_request_like_others(play: Function) -> None:
     async with playing(play) as (_, client):
         answer = await ask(client, play, UPGRADE, b"no tunnel here")

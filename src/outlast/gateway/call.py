@@ -245,9 +245,10 @@ class Call:
         self._first_byte_at = time.perf_counter()
         if self.tunnel:
             assert self._exchange is not None
-            if early := self._client.take_early():
+            # In this order: the worker may have enough of what came early.
+            client.read(True)
+            if early := client.take_early():
                 self._exchange.write(early)
-            self._client.read(True)
 
     def data(self, content: bytes, last: bool) -> None:
         if self._chunked and len(content) >= bodies.LARGE:
