@@ -488,6 +488,16 @@ async def test_an_answer_that_ends_with_its_connection(tmp_path: Path, behaving:
         assert len(worker.free) == 1
 
 
+async def test_an_answer_that_would_end_with_its_connection_is_cut_when_the_worker_is_killed(
+    tmp_path: Path, behaving: Behaving
+) -> None:
+    async with behaving(tmp_path, saying(b"HTTP/1.0 200 OK\r\n\r\nsome", then_close=True)) as (worker, client, _):
+        worker.is_condemned = True
+        ask(client)
+        assert (await client.head()).status == 200
+        assert await client.rest() == b"4\r\nsome\r\n"
+
+
 @pytest.mark.parametrize("end", ["stays open", "closes at once"])
 async def test_an_answer_before_the_request_was_read(tmp_path: Path, end: str) -> None:
     async def behave(visit: Visit) -> None:

@@ -218,24 +218,28 @@ class Link(asyncio.Protocol):
         exchange = self._exchange
         if exchange is None:
             return
-        if self._raw and self._owner.is_condemned:
-            self._owner.cut_off(exchange)
-        elif self._raw:
-            exchange.ended = True
-            exchange.reply.data(b"", last=True)
-        elif self._body is not None:
-            try:
-                self._body.eof()
-            except OutlastError:
-                self._owner.cut_off(exchange)
-            else:
-                exchange.ended = True
-                exchange.reply.data(b"", last=True)
-        else:
+        if self._body is None and not self._raw:
             self._exchange = None
             self._owner.link_lost(exchange)
             return
+        if self._ends_with_connection:
+            exchange.ended = True
+            exchange.reply.data(b"", last=True)
+        else:
+            self._owner.cut_off(exchange)
         self._finish(reusable=False)
+
+    @property
+    def _ends_with_connection(self) -> bool:
+        """Whether the response that has begun is complete now that the connection is closed."""
+        if self._owner.is_condemned:
+            return False
+        if self._body is not None:
+            try:
+                self._body.eof()
+            except OutlastError:
+                return False
+        return True
 
     # Reading the response.
 
