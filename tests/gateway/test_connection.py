@@ -755,6 +755,30 @@ async def test_a_server_that_closes_lets_answers_end(play: Function) -> None:
         assert await client.rest() == b""
 
 
+async def test_a_request_whose_head_has_begun_before_the_server_closes_is_answered(play: Function) -> None:
+    async with playing(play) as (shared, client):
+        answer = await ask(client, play, GET + GET[:10], b"one")
+        assert answer.head.keep_alive
+        await shared.gateway.close()
+        answer = await ask(client, play, GET[10:], b"the last")
+        assert (answer.body, answer.head.keep_alive) == (b"the last", False)
+        assert await client.rest() == b""
+
+
+async def test_an_answer_is_complete_though_the_server_closes_before_it_has_read_what_is_pipelined(
+    play: Function,
+) -> None:
+    async with playing(play) as (shared, client):
+        client.send(GET * 100_000)
+        exchange = await play.next()
+        await shared.gateway.close()
+        exchange.answer(bytes(4 << 20))
+        answer = await client.answer()
+        assert (len(answer.body), answer.head.keep_alive) == (4 << 20, False)
+        assert await client.rest() == b""
+    assert play.count == 1
+
+
 @pytest.mark.parametrize("is_kept", [True, False], ids=["on a kept connection", "on a new one"])
 async def test_a_request_that_was_sent_before_the_server_closes_is_answered(play: Function, is_kept: bool) -> None:
     async with playing(play) as (shared, kept):

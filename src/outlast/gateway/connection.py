@@ -153,9 +153,9 @@ class Connection(asyncio.Protocol):
     # What its server asks for.
 
     def finish(self) -> None:
-        """Closes the connection as soon as the request that is being served has been answered."""
+        """Closes the connection as soon as the request that is being served, or that has begun, has been answered."""
         self.is_last = True
-        if self._call is None and not self._over:
+        if self._call is None and not self._buffer and not self._over:
             self._close(unread=False)
 
     def abort(self) -> None:
@@ -183,7 +183,7 @@ class Connection(asyncio.Protocol):
         call, self._call = self._call, None
         assert call is not None
         if self.is_last:
-            self._close(unread=call.body is not None)
+            self._close(unread=call.body is not None or bool(self._buffer))
             return
         self._watch()
         if self._reading_paused:
