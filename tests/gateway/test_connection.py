@@ -864,7 +864,7 @@ async def test_a_tunnel_carries_both_ways_and_ends_with_the_worker(play: Functio
 
 
 async def test_a_tunnel_ends_with_the_client(play: Function) -> None:
-    async with playing(play) as (_, client):
+    async with playing(play, timeouts=brief()) as (shared, client):
         exchange = await tunnel(client, play)
         client.writer.write_eof()
         async with asyncio.timeout(rig.PATIENCE_S):
@@ -874,11 +874,23 @@ async def test_a_tunnel_ends_with_the_client(play: Function) -> None:
         # It has closed one direction only.
         exchange.reply.data(b"bye", last=True)
         assert await client.rest() == b"bye"
+        async with asyncio.timeout(rig.PATIENCE_S):
+            await shared.gateway.close()
+            await shared.gateway.wait_closed()
     async with playing(play) as (_, client):
         exchange = await tunnel(client, play)
         client.reset()
         async with asyncio.timeout(rig.PATIENCE_S):
             await exchange.cancelled.wait()
+
+
+async def test_the_last_that_comes_by_a_tunnel_arrives_whatever_the_client_was_sending(play: Function) -> None:
+    async with playing(play) as (_, client):
+        exchange = await tunnel(client, play)
+        exchange.reply.pause()
+        client.send(bytes(1 << 20))
+        exchange.reply.data(bytes(4 << 20), last=True)
+        assert len(await client.rest()) == 4 << 20
 
 
 @pytest.mark.parametrize("size", [5, 1 << 20], ids=["little", "more than is read ahead"])

@@ -35,6 +35,7 @@ class Connection(asyncio.Protocol):
         "_call",
         "_call_type",
         "_connections",
+        "_has_hung_up",
         "_head_began_ns",
         "_idle",
         "_latest",
@@ -72,6 +73,8 @@ class Connection(asyncio.Protocol):
         self._advancing = False
         self._reading_paused = False
         self._writing_paused = False
+        self._has_hung_up = False
+        """Whether the client has closed its side of a tunnel."""
         self.is_last = False
         self._over = False
         """Whether the last response has been written: what still comes is discarded."""
@@ -123,6 +126,7 @@ class Connection(asyncio.Protocol):
     def eof_received(self) -> bool:
         """A client that closes its side is taken to be gone, except in a tunnel."""
         if self._call is not None and self._call.tunnel:
+            self._has_hung_up = True
             self._call.hang_up()
             return True
         return False
@@ -183,7 +187,8 @@ class Connection(asyncio.Protocol):
         call, self._call = self._call, None
         assert call is not None
         if self.is_last:
-            self._close(unread=call.body is not None or bool(self._buffer))
+            is_sending = call.body is not None or (call.tunnel and not self._has_hung_up) or bool(self._buffer)
+            self._close(unread=is_sending)
             return
         self._watch()
         if self._reading_paused:
