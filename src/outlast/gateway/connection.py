@@ -69,7 +69,7 @@ class Connection(asyncio.Protocol):
         self._head_began_ns = 0
         """When the first part of a head came, since the epoch, if it came in parts."""
         self._latest = b""
-        """The bytes of the latest request without a body; ``_latest_head`` is their head. Clients often repeat one."""
+        """The bytes of the latest head that came by itself, ``_latest_head``. Clients often repeat one."""
         self._advancing = False
         self._reading_paused = False
         self._writing_paused = False
@@ -115,8 +115,6 @@ class Connection(asyncio.Protocol):
             except bodies.BadBody as error:
                 self._refuse(str(error), 400)
                 return
-            if call.body is None:
-                self._watch()
         self._buffer = self._buffer + data if self._buffer else data
         if self._call is None:
             self._advance()
@@ -134,7 +132,6 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._connections.discard(self)
         self._idle.cancel()
-        self._over = True
         if self._call is not None:
             self._call.lost()
             self._call = None
@@ -150,8 +147,7 @@ class Connection(asyncio.Protocol):
         self._watch()
         if self._call is not None:
             self._call.hold(False)
-        elif not self._over:
-            self._resume_reading()
+        else:
             self._advance()
 
     # What its server asks for.
@@ -212,7 +208,7 @@ class Connection(asyncio.Protocol):
         self._advancing = True
         try:
             # A client that does not read its responses gets no more of them.
-            while self._call is None and (buffer := self._buffer) and not self._over and not self._writing_paused:
+            while self._call is None and (buffer := self._buffer) and not self._writing_paused:
                 end = http1.head_end(buffer, self._scanned)
                 if end < 0:
                     begins, self._scanned = not self._scanned, len(buffer)
@@ -221,7 +217,7 @@ class Connection(asyncio.Protocol):
                         self._watch()
                     break
                 head = http1.parse_request(buffer[:end])
-                if end == len(buffer) <= http1.MAX_CACHED_BYTES and not head.length:
+                if end == len(buffer) <= http1.MAX_CACHED_BYTES:
                     self._latest, self._latest_head = buffer, head
                 self._buffer = buffer[end:]
                 self._scanned = 0
@@ -249,7 +245,6 @@ class Connection(asyncio.Protocol):
         if self._call is not None:
             self._call.refuse(why, status)
             return
-        self.is_last = True
         now_ns = time.time_ns()
         began_ns = self._head_began_ns if self._scanned else now_ns
         request_id = new_request_id(began_ns)
@@ -278,23 +273,21 @@ class Connection(asyncio.Protocol):
             self._idle.expect(timeouts.send_s)
         elif call is None:
             self._idle.expect(timeouts.head_s if self._scanned else timeouts.keep_alive_s)
-        elif call.body is not None and not self._reading_paused:
-            self._idle.expect(timeouts.body_s)
         else:
-            self._idle.expect(0)
+            self._idle.expect(timeouts.body_s)
 
     def _on_silence(self) -> None:
         call = self._call
         is_waiting = call is not None and (call.body is None or self._reading_paused)
         if is_waiting and not self._over and not self._writing_paused:
-            # It is the function's turn: the timer is from before the request.
+            # It is the function's turn.
             return
         if self._transport.get_write_buffer_size():
             # It does not even read what it was sent.
             if call is not None:
                 call.give_up("the client did not take its answer in time")
             self.cut(reset=True)
-        elif self._over or (call is None and not self._buffer):
+        elif call is None and not self._buffer:
             self._transport.abort()
         else:
             self._refuse("the request did not arrive in time", 408)
@@ -303,7 +296,7 @@ class Connection(asyncio.Protocol):
         """Nothing more will be sent. ``unread``: the client is still sending."""
         self._over = True
         self._buffer = b""
-        if unread and self._transport.can_write_eof():
+        if unread:
             # Closing with unread bytes would reset the connection, and the client might lose the response.
             self._transport.write_eof()
             self._resume_reading()

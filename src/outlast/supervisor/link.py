@@ -138,7 +138,6 @@ class Link(asyncio.Protocol):
         return True
 
     def close(self) -> None:
-        self._idle.cancel()
         if self._transport is not None:
             self._transport.abort()
 
