@@ -16,7 +16,7 @@ from tests.gateway import rig
 from tests.gateway.rig import Answer, Client, Echo, Function, Rig, response
 
 from outlast.core import outcome
-from outlast.gateway.auth import JwtVerifier
+from outlast.gateway.auth import Denial, JwtVerifier, Pending
 from outlast.gateway.call import MAX_METHOD_CHARS, MAX_PATH_CHARS
 from outlast.gateway.ports import Timeouts
 from outlast.wire import bodies, http1
@@ -121,7 +121,7 @@ async def test_a_request_that_cannot_be_read_is_told_of(play: Function, raw: byt
         assert told.why.startswith(why)
         if status == 408:
             # libuv's timers count whole milliseconds, so one may come by so much too early.
-            assert told.ms > SHORT * 1000 - 1
+            assert SHORT * 1000 - 1 < told.ms < rig.PATIENCE_S * 1000
         await client.rest()
         assert len(shared.served) == 1
 
@@ -165,6 +165,30 @@ async def test_a_body_that_nobody_wants_yet_does_not_stall(play: Function) -> No
         exchange.reply.proceed()
         client.send(b"0123456789")
         await exchange.until(b"0123456789")
+        await asyncio.sleep(2 * SHORT)
+        exchange.answer(b"well")
+        assert (await client.answer()).body == b"well"
+
+
+async def test_a_function_has_all_the_time_that_a_client_has_not(play: Function) -> None:
+    async with playing(play, timeouts=brief(head_s=SHORT, keep_alive_s=2 * SHORT)) as (_, client):
+        for _ in range(2):
+            client.send(GET)
+            exchange = await play.next()
+            await asyncio.sleep(4 * SHORT)
+            exchange.answer(b"at last")
+            assert (await client.answer()).body == b"at last"
+
+
+async def test_a_body_may_take_longer_than_the_longest_silence_in_it(play: Function) -> None:
+    async with playing(play, timeouts=brief(body_s=20 * SHORT)) as (_, client):
+        client.send(post(b"Content-Length: 3"))
+        exchange = await play.next()
+        exchange.reply.proceed()
+        for end in range(1, 4):
+            await asyncio.sleep(8 * SHORT)
+            client.send(b"abc"[end - 1 : end])
+            await exchange.until(b"abc"[:end])
         exchange.answer(b"well")
         assert (await client.answer()).body == b"well"
 
@@ -245,17 +269,27 @@ async def test_a_refused_client_that_goes_on_sending_reads_its_answer(play: Func
 
 async def test_a_refused_client_gets_an_answer_as_long_as_it_takes_it(play: Function) -> None:
     """The function answers at length without having read the request: the time to linger begins after the answer."""
-    async with playing(play, timeouts=brief(linger_s=SHORT)) as (_, client):
+    async with playing(play, timeouts=brief(linger_s=SHORT)) as (shared, client):
         client.writer.transport.pause_reading()
         client.send(post(b"Content-Length: 1000000000"))
         exchange = await play.next()
         exchange.reply.proceed()
         exchange.answer(bytes(16 << 20))
+        await shared.gateway.close()
         await asyncio.sleep(4 * SHORT)  # longer than it would linger
         client.writer.transport.resume_reading()
         answer = await client.answer()
         assert len(answer.body) == 16 << 20
         assert not answer.head.keep_alive
+
+
+async def test_a_client_that_sends_all_before_it_reads_gets_an_answer_that_came_at_once(play: Function) -> None:
+    async with playing(play, timeouts=brief()) as (_, client):
+        client.writer.transport.set_write_buffer_limits(0)
+        client.send(post(b"Content-Length: 16000000", path=b"/none", body=bytes(16_000_000)))
+        async with asyncio.timeout(rig.PATIENCE_S):
+            await client.writer.drain()
+        assert (await client.answer()).status == 404
 
 
 # Framings.
@@ -423,6 +457,36 @@ async def test_a_client_that_pipelines_and_takes_no_answers_fills_nothing_but_it
         assert len(shared.served) * 150 < 32 << 20
 
 
+async def test_the_same_request_once_more_waits_for_its_turn(served: Rig, play: Function) -> None:
+    async with playing(play) as (_, client):
+        client.writer.transport.pause_reading()
+        client.send(GET)
+        exchange = await play.next()
+        for answer in (b"", bytes(16 << 20)):
+            if answer:
+                exchange.answer(answer)
+            client.send(GET)
+            async with served.client() as other:
+                # This takes turns of the same event loop, in which the request would have been served.
+                other.send(b"GET /echo HTTP/1.1\r\nHost: a\r\n\r\n")
+                assert (await other.answer()).status == 200
+            assert play.count == 1
+        client.writer.transport.resume_reading()
+        assert len((await client.answer()).body) == 16 << 20
+        for _ in range(2):
+            (await play.next()).answer(b"again")
+            assert (await client.answer()).body == b"again"
+
+
+async def test_what_looks_like_the_latest_request_but_lies_in_another_one_is_none(served: Rig) -> None:
+    again = b"GET /echo HTTP/1.1\r\nHost: a\r\n\r\n"
+    async with served.client() as client:
+        client.send(again)
+        await client.answer()
+        await client.send_in_pieces([b"GET /none HTTP/1.1\r\nA: ", again])
+        assert (await client.answer()).status == 404
+
+
 async def test_requests_behind_a_slow_one_wait_unread(play: Function) -> None:
     async with playing(play) as (shared, client):
         client.send(GET)
@@ -438,7 +502,8 @@ async def test_requests_behind_a_slow_one_wait_unread(play: Function) -> None:
         assert not sending.done()
         first.answer(b"first")
         assert (await client.answer()).body == b"first"
-        for _ in range(1000):
+        for _ in range(20_000):
+            # More than had been read.
             assert (await client.answer()).status == 404
         sending.cancel()
     assert play.count == 1
@@ -694,6 +759,31 @@ async def test_an_api_key_reaches_the_function_as_it_was_sent(play: Function) ->
             assert (await client.answer()).status == 200
 
 
+async def test_a_body_that_comes_while_a_token_is_checked_is_complete(play: Function) -> None:
+    class Later(Pending):
+        def __init__(self) -> None:
+            self.resolved = asyncio.Event()
+
+        async def resolve(self) -> Denial | None:
+            await self.resolved.wait()
+            return None
+
+    class Verifier:
+        def check(self, _: bytes | None) -> Pending:
+            return later
+
+    play.verify_jwt = True
+    later = Later()
+    async with playing(play, verifier=Verifier()) as (_, client):
+        await client.send_in_pieces([post(b"Content-Length: 9", body=b"one"), b"two", b"six"])
+        later.resolved.set()
+        exchange = await play.next()
+        exchange.reply.proceed()
+        await exchange.until(b"onetwosix")
+        exchange.answer()
+        assert (await client.answer()).status == 200
+
+
 async def test_a_client_may_leave_while_its_token_is_checked(play: Function) -> None:
     play.verify_jwt = True
     asked, go_on = asyncio.Event(), asyncio.Event()
@@ -742,7 +832,7 @@ async def test_a_client_that_leaves_cancels_its_request_and_nothing_else(
 
 
 async def test_a_server_that_closes_lets_answers_end(play: Function) -> None:
-    async with playing(play) as (shared, client), shared.client() as idle:
+    async with playing(play, timeouts=brief()) as (shared, client), shared.client() as idle:
         client.send(GET)
         exchange = await play.next()
         idle.send(b"GET /none HTTP/1.1\r\nHost: a\r\n\r\n")
@@ -752,6 +842,9 @@ async def test_a_server_that_closes_lets_answers_end(play: Function) -> None:
         exchange.answer(b"the last")
         answer = await client.answer()
         assert (answer.body, answer.head.keep_alive) == (b"the last", False)
+        async with asyncio.timeout(rig.PATIENCE_S):
+            # Also if clients do not close their sides.
+            await shared.gateway.wait_closed()
         assert await client.rest() == b""
 
 
