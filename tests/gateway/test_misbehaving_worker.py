@@ -342,6 +342,100 @@ async def test_a_worker_with_no_room_for_a_connection_is_busy_not_dead(tmp_path:
             assert not worker.unused.is_set()
 
 
+class Silence:
+    """Takes the place of the timers of links: as much time passes as the test says."""
+
+    def __init__(self) -> None:
+        self._on_idle: Callable[[], object]
+        self._is_expected = self._was_broken = False
+        self.paused = asyncio.Event()
+
+    def timer(self, _: object, on_idle: Callable[[], object]) -> "Silence":
+        self._on_idle = on_idle
+        return self
+
+    def expect(self, limit_s: float) -> None:
+        self._is_expected = self._was_broken = limit_s > 0
+        if not limit_s:
+            self.paused.set()
+
+    def touch(self) -> None:
+        self._was_broken = True
+
+    def cancel(self) -> None:
+        self._is_expected = False
+
+    def lasts(self) -> None:
+        """Nearly as long as it may, twice: somebody has to say something in between."""
+        if self._is_expected and not self._was_broken:
+            self._on_idle()
+        self._was_broken = False
+
+
+@pytest.fixture
+def silence(monkeypatch: pytest.MonkeyPatch) -> Silence:
+    silence = Silence()
+    monkeypatch.setattr("outlast.supervisor.link.IdleTimer", silence.timer)
+    return silence
+
+
+async def test_whoever_says_something_in_time_may_take_any_time(tmp_path: Path, silence: Silence) -> None:
+    async def behave(visit: Visit) -> None:
+        await visit.reader.readuntil(b"\r\n\r\n")
+        silence.lasts()
+        for piece in (b"a", b"b"):
+            client.send(piece)
+            assert await visit.reader.readexactly(1) == piece
+            silence.lasts()
+        visit.say(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        await client.head()
+        for piece in (b"1\r\nA\r\n", b"1\r\nB\r\n", b"0\r\n\r\n"):
+            silence.lasts()
+            visit.say(piece)
+            await client.exactly(piece)
+
+    async with by_sockets(tmp_path, behave) as (worker, client, _):
+        client.send(b"POST /play HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n")
+        await worker.idle()
+
+
+async def test_both_ends_of_a_tunnel_may_break_the_silence(tmp_path: Path, silence: Silence) -> None:
+    async def behave(visit: Visit) -> None:
+        await visit.request()
+        silence.lasts()
+        visit.say(b"HTTP/1.1 101 Switching\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n")
+        await client.head()
+        for _ in range(2):
+            silence.lasts()
+            client.send(b"from the client")
+            await visit.reader.readexactly(15)
+            silence.lasts()
+            visit.say(b"from the worker")
+            await client.exactly(b"from the worker")
+
+    async with by_sockets(tmp_path, behave) as (worker, client, _):
+        client.send(b"GET /play HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n")
+        await worker.idle()
+
+
+async def test_a_client_that_reads_slowly_is_no_silence_of_the_worker(tmp_path: Path, silence: Silence) -> None:
+    async def behave(visit: Visit) -> None:
+        await visit.request()
+        visit.say(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(large) + large)
+        await visit.closed()
+
+    large = bytes(32 << 20)
+    async with by_sockets(tmp_path, behave) as (_, client, _):
+        client.writer.transport.pause_reading()
+        ask(client)
+        async with asyncio.timeout(rig.PATIENCE_S):
+            await silence.paused.wait()
+        silence.lasts()
+        silence.lasts()
+        client.writer.transport.resume_reading()
+        assert len((await client.answer()).body) == len(large)
+
+
 async def test_a_worker_that_never_answers_is_504(tmp_path: Path, behaving: Behaving) -> None:
     async with behaving(tmp_path, saying(), BRIEF_S) as (_, client, visits):
         ask(client)
@@ -410,6 +504,7 @@ async def test_what_lies_behind_an_answer_is_not_the_next_one(
         ask(client, b"/play/behind")
         assert (await client.answer(method)).status == status
         assert (await client.answer()).body == b"/play/behind"
+        assert len(worker.free) == 1
         await expect_well(client)
         assert len(visits) == 2
         assert worker.misused == []
@@ -468,11 +563,18 @@ async def test_a_free_link_that_the_worker_closed_is_not_used(tmp_path: Path, be
     ],
 )
 async def test_an_answer_byte_by_byte(tmp_path: Path, behaving: Behaving, raw: bytes, body: bytes) -> None:
-    async with behaving(tmp_path, saying(*(raw[i : i + 1] for i in range(len(raw))))) as (worker, client, _):
+    async def behave(visit: Visit) -> None:
+        await saying(*(raw[i : i + 1] for i in range(len(raw))), then_close=True)(visit)
+        # And a shorter one at once.
+        await saying(b"HTTP/1.1 204 Fine\r\n\r\n")(visit)
+
+    async with behaving(tmp_path, behave) as (worker, client, _):
         ask(client)
         answer = await client.answer()
         assert (answer.status, answer.body) == (200, body)
         assert worker.free
+        ask(client)
+        assert (await client.answer()).status == 204
 
 
 async def test_an_answer_that_ends_with_its_connection(tmp_path: Path, behaving: Behaving) -> None:
@@ -514,6 +616,20 @@ async def test_an_answer_before_the_request_was_read(tmp_path: Path, end: str) -
             answer = await client.answer()
             assert (answer.status, answer.body, answer.head.keep_alive) == (413, b"stop", False)
             assert not worker.free
+
+
+async def test_a_worker_that_answers_before_the_end_of_a_request_gets_no_other_one_behind_it(tmp_path: Path) -> None:
+    async def behave(visit: Visit) -> None:
+        await visit.reader.readuntil(b"some")
+        visit.say(FINE)
+        await visit.closed()
+
+    async with by_sockets(tmp_path, behave) as (worker, client, _):
+        client.send(b"POST /play HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nsome")
+        answer = await client.answer()
+        assert (answer.body, answer.head.keep_alive) == (b"fine", False)
+        await worker.idle()
+        assert not worker.free
 
 
 async def test_101_for_a_request_with_a_body_is_502(tmp_path: Path) -> None:
